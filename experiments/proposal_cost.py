@@ -1,0 +1,155 @@
+"""Measure what one proposal costs, and taking in new results, as finished tasks accumulate.
+
+``python -m experiments.proposal_cost`` appends rows to ``results/raw/proposal_cost.csv`` and writes
+``results/tables/proposal_cost.md`` from this run's rows. Times are CPU milliseconds on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+
+from experiments.provenance import RAW, TABLES, append_rows, provenance
+from rush_core.task import decode_tasks
+from rush_opt.archive import Archive
+from rush_opt.design import random_design
+from rush_opt.proposal import propose
+from rush_opt.space import Boolean, Float, Integer, Parameter, Space
+from rush_opt.surrogate import ExtraTrees, RandomForest
+
+N_FINISHED = (100, 1_000, 16_000, 100_000)
+N_NEW = 448
+
+# The LightGBM space of the rush paper, arXiv 2606.21430.
+LIGHTGBM: dict[str, Parameter] = {
+    "learning_rate": Float(1e-3, 1, log=True),
+    "feature_fraction": Float(0.1, 1),
+    "min_data_in_leaf": Integer(1, 200),
+    "num_leaves": Integer(10, 255),
+    "extra_trees": Boolean(),
+    "lambda_l1": Float(1e-3, 1e3, log=True),
+    "lambda_l2": Float(1e-3, 1e3, log=True),
+    "min_gain_to_split": Float(1e-3, 0.1, log=True),
+}
+SPACES = {
+    8: Space(LIGHTGBM),
+    30: Space(LIGHTGBM | {f"x{i}": Float(0, 1) for i in range(22)}),
+}
+
+
+def records(space: Space, n: int, rng: np.random.Generator) -> list[bytes]:
+    """Make finished tasks as they lie in the server: MessagePack records."""
+    X = random_design(space, n, rng)
+    values = ((X[:, :8] - 0.35) ** 2).sum(axis=1) + 0.1 * rng.standard_normal(n)
+    encode = msgspec.msgpack.encode
+    return [
+        encode(["worker", 0, f"{i:032x}"[:31], config, None, 0.0, 1.0, {"error": y}, None, None])
+        for i, (config, y) in enumerate(zip(space.decode(X), values.tolist(), strict=True))
+    ]
+
+
+def cpu_ms(action: Callable[[], Any]) -> float:
+    """Time one call."""
+    begin = time.thread_time_ns()
+    action()
+    return (time.thread_time_ns() - begin) / 1e6
+
+
+def measurements(n_dims: int, n: int, seed: int) -> dict[str, Callable[[], Any]]:
+    """Prepare what is timed at one size, each callable again and again."""
+    space, rng = SPACES[n_dims], np.random.default_rng(seed)
+    old, new = records(space, n, rng), records(space, N_NEW, rng)
+    archive = Archive(space, "error")
+    archive.add(decode_tasks(old, b"finished"))
+    settings = ExtraTrees()
+    forest = settings.fit(archive.X, archive.y, rng)
+    growing = Archive(space, "error")
+    growing.add(decode_tasks(old, b"finished"))
+
+    def total() -> None:
+        propose(archive, settings.fit(archive.X, archive.y, rng), 1.0, rng)
+
+    actions: dict[str, Callable[[], Any]] = {
+        "fit": lambda: settings.fit(archive.X, archive.y, rng),
+        "search": lambda: propose(archive, forest, 1.0, rng),
+        "proposal": total,
+        f"take in {N_NEW}": lambda: growing.add(decode_tasks(new, b"finished")),
+    }
+    if n_dims == 8 and n == 1_000:
+        actions |= {
+            "mlr3mbo's forest, fit": lambda: RandomForest().fit(archive.X, archive.y, rng),
+            "stock 100 extra trees, fit": lambda: ExtraTreesRegressor().fit(archive.X, archive.y),
+            "stock 100-tree forest, fit": lambda: RandomForestRegressor().fit(archive.X, archive.y),
+        }
+    return actions
+
+
+def measure(n_repeats: int, seed: int) -> list[dict[str, Any]]:
+    """Time everything again and again, in a new order each time, after one warm-up."""
+    cells = [
+        (n_dims, n, what, action)
+        for n_dims in SPACES
+        for n in N_FINISHED
+        for what, action in measurements(n_dims, n, seed).items()
+    ]
+    source = provenance()
+    for *_, action in cells:
+        action()
+    rng = np.random.default_rng(seed)
+    rows = []
+    for repeat in range(n_repeats):
+        for i in rng.permutation(len(cells)):
+            n_dims, n, what, action = cells[i]
+            if repeat >= 5 and "fit" in what and what != "fit":
+                continue  # the comparisons take seconds: five are enough
+            row = {"what": what, "n_dims": n_dims, "n_finished": n, "repeat": repeat}
+            rows.append({**row, "value": round(cpu_ms(action), 4), "unit": "CPU ms", "seed": seed})
+    return [{**row, **source} for row in rows]
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Summarize rows: median and quartiles per cell, as Markdown."""
+    lines = [
+        "| what | dimensions | finished | median CPU ms | quartiles | n |",
+        "|---|---|---|---|---|---|",
+    ]
+    cells = rows.groupby(["n_dims", "what", "n_finished"], sort=False)["value"]
+    for (n_dims, what, n), values in sorted(cells, key=lambda cell: cell[0]):
+        low, median, high = values.quantile([0.25, 0.5, 0.75])
+        lines.append(
+            f"| {what} | {n_dims} | {n:,} | {median:.2f} | {low:.2f} .. {high:.2f} "
+            f"| {len(values)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Pin to one core, measure, keep the rows, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {arguments.core})
+    rows = measure(arguments.repeats, arguments.seed)
+    append_rows(RAW / "proposal_cost.csv", rows)
+    TABLES.mkdir(parents=True, exist_ok=True)
+    source = rows[0]
+    (TABLES / "proposal_cost.md").write_text(
+        f"# CPU time of a proposal\n\n{source['machine']}, one core; Python {source['python']}, "
+        f"NumPy {source['numpy']}, scikit-learn {source['scikit_learn']}; {source['started']}. "
+        "Made by `python -m experiments.proposal_cost` from `results/raw/proposal_cost.csv`.\n\n"
+        + table(pd.DataFrame(rows))
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Which settings of the optimizer lead to the lowest regret; see README.md."""

@@ -1,0 +1,43 @@
+"""Coordination through shared state: workers share tasks in Redis, nothing central hands out work.
+
+Start with `Network` (a manager's view) and `Worker` (what a worker loop may do).
+"""
+
+from rush_core.errors import (
+    CorruptRecordError,
+    LoopError,
+    RushError,
+    ServerNotFoundError,
+    ServerRefusedError,
+    ServerUnreachableError,
+    WorkerInterrupt,
+    WorkerLostError,
+    WorkersFailedError,
+)
+from rush_core.network import Network
+from rush_core.registry import WorkerInfo, WorkerState
+from rush_core.server import EmbeddedServer, serve
+from rush_core.task import Task, TaskCounts, TaskState, TaskTable
+from rush_core.worker import Worker
+
+__all__ = [
+    "CorruptRecordError",
+    "EmbeddedServer",
+    "LoopError",
+    "Network",
+    "RushError",
+    "ServerNotFoundError",
+    "ServerRefusedError",
+    "ServerUnreachableError",
+    "Task",
+    "TaskCounts",
+    "TaskState",
+    "TaskTable",
+    "Worker",
+    "WorkerInfo",
+    "WorkerInterrupt",
+    "WorkerLostError",
+    "WorkerState",
+    "WorkersFailedError",
+    "serve",
+]

@@ -1,0 +1,172 @@
+"""Reading tasks: the finished log from where one left off, and any states as one look.
+
+The finished log only grows, so what was decoded once stays valid. Each read overlaps the last one
+by one record: if that record is still there, the log is still the one that was read before; if not,
+the network was reset in between and reading begins anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hiredis
+
+from rush_core.connection import Connection, pack, refusal
+from rush_core.keys import NetworkKeys
+from rush_core.task import Task, TaskCounts, TaskState, TaskTable, decode_tasks
+from rush_core.transitions import Script, retry_unreachable
+
+__all__ = ["FinishedLog", "TaskReader"]
+
+
+class FinishedLog:
+    """A position in the finished log.
+
+    Parameters
+    ----------
+    connection : Connection
+    redis_key : bytes
+        The list that holds the log.
+    """
+
+    def __init__(self, connection: Connection, redis_key: bytes) -> None:
+        self._connection = connection
+        self._redis_key = redis_key
+        self._last: bytes | None = None
+        self.n_read = 0
+
+    def request(self) -> bytes:
+        """Pack the range read of all that is new."""
+        return pack((b"LRANGE", self._redis_key, max(self.n_read - 1, 0), -1))
+
+    def accept(self, records: list[bytes]) -> tuple[list[Task], bool]:
+        """Take in the reply to `request`.
+
+        Returns
+        -------
+        new : list of Task
+        continues : bool
+            False if the log was replaced since the last read; `new` is then all of it, after a
+            second round trip.
+        """
+        continues = True
+        if self._last is not None:
+            continues = bool(records) and records[0] == self._last
+            if continues:
+                records = records[1:]
+            else:
+                self.n_read, self._last = 0, None
+                records = self._connection.execute(self.request())
+        new = decode_tasks(records, self._redis_key)
+        if records:
+            self._last = records[-1]
+            self.n_read += len(records)
+        return new, continues
+
+    def read(self) -> tuple[list[Task], bool]:
+        """Read what is new; one round trip. Returns what `accept` returns."""
+        return self.accept(self._connection.execute(self.request()))
+
+
+class TaskReader:
+    """Everything a client can ask about tasks; it changes nothing.
+
+    Parameters
+    ----------
+    connection : Connection
+    keys : NetworkKeys
+    client_id : str
+        The name under which this client is woken.
+    waiting : Connection
+        Where to wait: another one if several threads share `connection`.
+    """
+
+    def __init__(
+        self, connection: Connection, keys: NetworkKeys, client_id: str, waiting: Connection
+    ) -> None:
+        self._connection = connection
+        self._waiting = waiting
+        self._keys = keys
+        self._client = client_id.encode()
+        self._count = Script("count_tasks", keys.queued, keys.running, keys.finished, keys.failed)
+        self._wake = keys.wake(client_id)
+        self._sleep = Script(
+            "wait_for_change",
+            *(keys.finished, keys.failed, keys.workers, keys.waiting, self._wake),
+        )
+        self._cached: list[Task] = []
+        self._cached_log = FinishedLog(connection, keys.finished)
+        self.new_log = FinishedLog(connection, keys.finished)
+        self._n_failed = self._n_joined = 0
+
+    def count(self) -> TaskCounts:
+        """Count the tasks in each place, as one look; one round trip."""
+        counts = retry_unreachable(lambda: self._count.run(self._connection))
+        return TaskCounts(*counts)
+
+    def fetch(self, states: tuple[str, ...]) -> TaskTable:
+        """Fetch the tasks in some states (all if none is named), as one look; one round trip."""
+        wanted = [TaskState(state) for state in states] or list(TaskState)
+        places = [
+            (getattr(self._keys, state.value), state is TaskState.RUNNING)
+            for state in TaskState
+            if state in wanted
+        ]
+        reads = [
+            pack((b"HVALS", key)) if is_hash else pack((b"LRANGE", key, 0, -1))
+            for key, is_hash in places
+        ]
+        request = [pack((b"MULTI",)), *reads, pack((b"EXEC",))]
+        replies = retry_unreachable(lambda: self._connection.execute_many(request))[-1]
+        if isinstance(replies, hiredis.ReplyError):
+            raise refusal(replies)
+        tasks: list[Task] = []
+        for (key, _), records in zip(places, replies, strict=True):
+            if isinstance(records, hiredis.ReplyError):
+                raise refusal(records)
+            tasks += decode_tasks(records, key)
+        return TaskTable(tasks)
+
+    def fetch_finished(self) -> TaskTable:
+        """Fetch all finished tasks, those fetched before from the cache; one round trip."""
+        new, continues = retry_unreachable(self._cached_log.read)
+        if not continues:
+            self._cached = []  # a new list: tables handed out before keep the old one
+        self._cached += new
+        return TaskTable(self._cached, len(self._cached))
+
+    def fetch_new(self, timeout_s: float) -> TaskTable:
+        """Fetch the tasks finished since the last call; one round trip.
+
+        If there are none, the server keeps its reply back until a task ends, a worker joins or
+        leaves, or the time is over.
+        """
+        if timeout_s > 0:
+            return TaskTable(retry_unreachable(lambda: self._wait_and_read(timeout_s))[0])
+        return TaskTable(retry_unreachable(self.new_log.read)[0])
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until something changes that `fetch_new` or `wait` has not seen."""
+        retry_unreachable(lambda: self._wait(timeout_s, self.new_log.n_read))
+
+    def _wait_and_read(self, timeout_s: float) -> tuple[list[Task], bool]:
+        records = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
+        return self.new_log.accept(records)
+
+    def _wait(self, timeout_s: float, n_finished: int, read: bytes = pack((b"PING",))) -> Any:
+        known = (n_finished, self._n_failed, self._n_joined)
+        replies = self._waiting.execute_many(
+            (
+                self._sleep.pack_source(self._client, *known),
+                pack((b"BLPOP", self._wake, timeout_s)),
+                read,
+                pack((b"LLEN", self._keys.failed)),
+                pack((b"HLEN", self._keys.workers)),
+            ),
+            block_s=timeout_s,
+        )
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise refusal(reply)
+        self._n_failed, self._n_joined = replies[3:]
+        return replies[2]

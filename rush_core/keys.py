@@ -1,0 +1,65 @@
+"""Every Redis key of a network: the only place where key strings are made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+__all__ = ["NetworkKeys", "check_identifier"]
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+
+
+def check_identifier(what: str, value: str) -> str:
+    """Return `value` if it can stand inside a Redis key, else raise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is not 1 to 100 letters, digits or ``_ . : -``.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a string, got {type(value).__name__}: {value!r}")
+    if not _IDENTIFIER.fullmatch(value):
+        raise ValueError(
+            f"{what} must be 1 to 100 letters, digits or any of '_.:-', got {value!r}; "
+            "choose a plainer name"
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class NetworkKeys:
+    """The keys of one network.
+
+    The braces make Redis Cluster keep all keys of a network on one node, which scripts need.
+    """
+
+    network_id: str
+    # The four places of a task.
+    queued: bytes = field(init=False)  # list of records
+    running: bytes = field(init=False)  # hash: key -> record
+    finished: bytes = field(init=False)  # list of records, append-only: the finished log
+    failed: bytes = field(init=False)  # list of records, append-only
+    # Who takes part.
+    clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
+    workers: bytes = field(init=False)  # hash: worker_id -> record
+    counts: bytes = field(init=False)  # hash: started (places taken in the budget), joined
+    stop: bytes = field(init=False)  # string: workers that join later stop, too
+    # Who sleeps until something happens.
+    idle: bytes = field(init=False)  # set of clients that wait for a queued task
+    waiting: bytes = field(init=False)  # set of clients that wait for an ended task
+    loops: bytes = field(init=False)  # hash: digest -> shipped worker loop
+
+    def __post_init__(self) -> None:
+        check_identifier("network_id", self.network_id)
+        prefix = f"rush:{{{self.network_id}}}:".encode()
+        for name in self.__dataclass_fields__:
+            if name != "network_id":
+                object.__setattr__(self, name, prefix + name.encode())
+        object.__setattr__(self, "_wake_prefix", prefix + b"wake:")
+
+    def wake(self, client_id: str) -> bytes:
+        """Key of the list on which a waiting client sleeps; scripts push to it."""
+        wake_prefix: bytes = self._wake_prefix  # type: ignore[attr-defined]
+        return wake_prefix + client_id.encode()

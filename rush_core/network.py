@@ -1,0 +1,409 @@
+"""The network as its manager sees it: push, fetch, count, look after workers."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rush_core.cache import TaskReader
+from rush_core.clock import ServerClock
+from rush_core.connection import Connection, check_server, pack, redact
+from rush_core.errors import RushError, WorkersFailedError
+from rush_core.keys import NetworkKeys
+from rush_core.launch import LocalWorkers, describe_exit
+from rush_core.registry import Registry, WorkerInfo, WorkerState
+from rush_core.server import resolve_url
+from rush_core.shipping import pack_loop, store_loop
+from rush_core.task import TaskCounts, TaskTable, ended_record, packed_end, queued_record
+from rush_core.transitions import Script, Transitions
+from rush_core.worker import check_lengths, check_result, check_timeout, error_text
+
+__all__ = ["Network"]
+
+
+class Network:
+    """A network of tasks and workers, from the outside.
+
+    Any number of these may look at one network. The data stay in the server when one is closed;
+    an embedded server ends with the process that started it.
+
+    Parameters
+    ----------
+    network_id : str
+        All that share it in one server share tasks, workers and logs.
+    url : str, optional
+        ``redis://``, ``rediss://`` or ``unix://``; by default `RUSH_REDIS_URL`, `REDIS_URL` or an
+        embedded server.
+
+    Raises
+    ------
+    ValueError
+        If `network_id` or `url` cannot be used.
+    ServerUnreachableError
+        If no server answers at `url`, or it refuses the password.
+    ServerRefusedError
+        If the server is too old.
+    ServerNotFoundError
+        If none was given and none can be started.
+
+    Examples
+    --------
+    >>> with Network("my-run") as network:
+    ...     network.push_tasks([{"x": 1}, {"x": 2}])
+    ...     network.start_workers(loop, 4)
+    """
+
+    def __init__(self, network_id: str, url: str | None = None) -> None:
+        self._keys = NetworkKeys(network_id)
+        self.network_id = network_id
+        self.url = resolve_url(url)
+        self._client_id = f"network-{secrets.token_hex(6)}"
+        self._connection = Connection(self.url)
+        check_server(self._connection)
+        self._clock = ServerClock(self._connection)
+        # Threads that watch processes use the other connection while this one waits.
+        self._waiting_connection = Connection(self.url)
+        self._registry = Registry(self._connection, self._keys)
+        self._transitions = Transitions(self._connection, self._keys, self._client_id, epoch=0)
+        self._reader = TaskReader(
+            self._connection, self._keys, self._client_id, waiting=self._waiting_connection
+        )
+        self._local = LocalWorkers(self._on_exit)
+        self._killing: set[str] = set()
+        self._lost: list[str] = []
+        self._lock = threading.Lock()
+        self._key_prefix = secrets.token_hex(6)
+        self._n_keys = 0
+
+    def __repr__(self) -> str:
+        return f"<Network {self.network_id!r} at {redact(self.url)}>"
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    def push_tasks(
+        self,
+        configs: Sequence[dict[str, Any]],
+        *,
+        extras: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Append tasks to the queue; one round trip, all or none.
+
+        Parameters
+        ----------
+        configs : sequence of dict
+            The configurations to evaluate.
+        extras : sequence of dict, optional
+            Kept with each task.
+
+        Returns
+        -------
+        list of str
+            The tasks' keys.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        """
+        check_lengths(configs=configs, extras=extras)
+        keys = self._new_keys(len(configs))
+        records = [
+            queued_record(key, config, extra)
+            for key, config, extra in zip(keys, configs, extras or [None] * len(keys), strict=True)
+        ]
+        if records:
+            self._transitions.push(records)
+        return keys
+
+    def push_finished_tasks(
+        self,
+        configs: Sequence[dict[str, Any]],
+        results: Sequence[dict[str, Any]],
+        *,
+        extras: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Append tasks that were evaluated elsewhere as finished; otherwise as `push_tasks`."""
+        check_lengths(configs=configs, results=results, extras=extras)
+        results = [check_result(result) for result in results]
+        return self._push_ended(self._transitions.push_finished, configs, results, None, extras)
+
+    def push_failed_tasks(
+        self,
+        configs: Sequence[dict[str, Any]],
+        errors: Sequence[str | BaseException],
+        *,
+        extras: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Append tasks that failed elsewhere; otherwise as `push_tasks`."""
+        check_lengths(configs=configs, errors=errors, extras=extras)
+        texts = [error_text(error) for error in errors]
+        return self._push_ended(self._transitions.push_failed, configs, None, texts, extras)
+
+    def clear_queue(self) -> int:
+        """Make all queued tasks failed; one round trip, atomic. Returns how many."""
+        end = packed_end(self._clock.now(), None, "taken out of the queue", None)
+        return self._transitions.clear_queue(end)
+
+    def fetch_tasks(self, *states: str) -> TaskTable:
+        """Fetch the tasks in `states` (default: all) as one consistent look; one round trip.
+
+        Parameters
+        ----------
+        *states : str or TaskState
+            Any of queued, running, finished, failed; the table has them in this order.
+        """
+        return self._reader.fetch(states)
+
+    def fetch_finished_tasks(self) -> TaskTable:
+        """Fetch all finished tasks; one round trip that transfers only what is new."""
+        return self._reader.fetch_finished()
+
+    def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
+        """Fetch the tasks finished since the last such call, and keep none of them.
+
+        One round trip. If nothing is new, the server keeps its reply back until a task ends, a
+        worker joins or leaves, or `timeout_s` seconds are over; the table can then be empty.
+        """
+        check_timeout(timeout_s)
+        return self._reader.fetch_new(timeout_s)
+
+    def count_tasks(self) -> TaskCounts:
+        """Count the tasks in each place as one look; one round trip."""
+        return self._reader.count()
+
+    def now(self) -> float:
+        """Return the server's time, seconds since 1970; no round trip."""
+        return self._clock.now()
+
+    # -- workers ------------------------------------------------------------------------------
+
+    def start_workers(
+        self,
+        loop: Callable[..., Any],
+        n_workers: int,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        log_folder: str | Path | None = None,
+    ) -> list[str]:
+        """Start worker processes on this machine that run ``loop(worker, *args, **kwargs)``.
+
+        Each is a fresh interpreter with one thread per numerical library, and ends when this
+        process does. When one is killed or crashes, its running tasks become failed at once.
+
+        Parameters
+        ----------
+        loop : callable
+            Closures and functions of notebooks are shipped by value.
+        n_workers : int
+        args, kwargs : sequence, mapping, optional
+            Further arguments of the loop.
+        log_folder : path, optional
+            Where a file for each worker's output is kept; by default it is removed on `close`.
+
+        Returns
+        -------
+        list of str
+            The ids of the workers, which join shortly (see `wait_for_workers`).
+
+        Raises
+        ------
+        LoopError
+            If the loop or its arguments cannot be pickled; nothing was started.
+        """
+        if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
+            raise ValueError(f"n_workers must be a count >= 1, got {n_workers!r}")
+        packed = pack_loop(loop, args, kwargs or {})
+        folder = None if log_folder is None else Path(log_folder)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        digest = store_loop(self._connection, self._keys, packed)
+        self._registry.allow_start()
+        worker_ids = [secrets.token_hex(4) for _ in range(n_workers)]
+        for worker_id in worker_ids:
+            self._local.start(worker_id, self.network_id, self.url, digest, folder)
+        return worker_ids
+
+    def wait_for_workers(
+        self,
+        n: int | None = None,
+        *,
+        worker_ids: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Wait until workers have joined; the server wakes this process when one does.
+
+        Parameters
+        ----------
+        n : int, optional
+            How many in all; by default those this object started.
+        worker_ids : sequence of str, optional
+            Which ones, instead of how many.
+        timeout_s : float, optional
+            Longest wait, seconds.
+
+        Raises
+        ------
+        TimeoutError
+            If they have not joined by then.
+        WorkersFailedError
+            If a process that this object started ended before it joined; with its last words.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        wanted = set(worker_ids or ())
+        if worker_ids is None and n is None:
+            wanted = set(self._local.started())
+        while True:
+            joined = {worker.worker_id for worker in self.fetch_workers()}
+            if wanted <= joined and len(joined) >= (n or 0):
+                return
+            self._raise_if_stillborn(joined)
+            remaining = 3600.0 if deadline is None else deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(
+                    f"waited {timeout_s:g} s for {n or len(wanted)} workers of network "
+                    f"{self.network_id!r}; {len(joined)} have joined"
+                )
+            self._reader.wait(remaining)
+
+    def fetch_workers(self) -> list[WorkerInfo]:
+        """Fetch all workers that ever joined, in this order; one round trip."""
+        return self._registry.fetch()
+
+    def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
+        """Stop workers (default: all, also those that would join later).
+
+        Parameters
+        ----------
+        worker_ids : sequence of str, optional
+        kill : bool
+            False asks them to stop after their task and does not wait. True ends their processes
+            at once; their tasks become failed. A worker that is no child of this process is put
+            out of the network and learns it at its next call.
+        """
+        self._registry.request_stop(worker_ids)
+        if not kill:
+            return
+        mine = [w for w in self._local.running() if worker_ids is None or w in worker_ids]
+        self._killing.update(mine)
+        self._local.kill(mine)
+        for worker in self.fetch_workers():
+            named = worker_ids is None or worker.worker_id in worker_ids
+            if named and worker.ended_at is None:
+                self._remove(worker.worker_id, WorkerState.KILLED, "killed by the manager")
+
+    def join_workers(self, timeout_s: float | None = None) -> bool:
+        """Wait for the processes that this object started to end; tell whether all have.
+
+        Their ends have been dealt with then: lost tasks are failed and can be fetched. No round
+        trip.
+        """
+        return self._local.wait(timeout_s)
+
+    def detect_lost_workers(self) -> list[str]:
+        """Return the workers found lost since the last call; their tasks became failed already.
+
+        No round trip: the end of a process that this object started is noticed at once.
+        """
+        with self._lock:
+            lost, self._lost = self._lost, []
+        return lost
+
+    # -- the whole ------------------------------------------------------------------------------
+
+    def reset(self, *, workers: bool = True) -> None:
+        """Delete all tasks and, unless `workers` is False, kill and forget all workers.
+
+        The network itself goes on. Workers elsewhere learn at their next call that they are out.
+        """
+        if workers:
+            self._killing.update(self._local.running())
+            self._local.kill_all()
+        k = self._keys
+        reset = Script(
+            "reset_network",
+            *(k.clients, k.workers, k.counts, k.stop, k.loops),
+            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting),
+        )
+        reset.run(self._connection, b"1" if workers else b"", k.wake(""))
+
+    def close(self) -> None:
+        """Kill the workers that this object started and disconnect; the data stay."""
+        self._killing.update(self._local.running())
+        self._local.close()
+        with contextlib.suppress(RushError):
+            self._connection.execute(pack((b"HDEL", self._keys.clients, self._client_id)))
+        self._waiting_connection.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _push_ended(
+        self,
+        push: Callable[[Sequence[bytes]], None],
+        configs: Sequence[dict[str, Any]],
+        results: Sequence[Any] | None,
+        errors: Sequence[str] | None,
+        extras: Sequence[dict[str, Any] | None] | None,
+    ) -> list[str]:
+        nothing = [None] * len(configs)
+        keys, now = self._new_keys(len(configs)), self._clock.now()
+        records = [
+            ended_record(key, config, extra, now, result, error)
+            for key, config, extra, result, error in zip(
+                keys, configs, extras or nothing, results or nothing, errors or nothing, strict=True
+            )
+        ]
+        if records:
+            push(records)
+        return keys
+
+    def _new_keys(self, n: int) -> list[str]:
+        with self._lock:
+            first = self._n_keys
+            self._n_keys += n
+        return [f"{self._key_prefix}-{i}" for i in range(first, first + n)]
+
+    def _on_exit(self, worker_id: str, code: int) -> None:
+        killed = worker_id in self._killing
+        reason = "killed by the manager" if killed else describe_exit(code)
+        state = WorkerState.KILLED if killed else WorkerState.LOST
+        # The server may be gone together with the worker: then there is nothing to clean up.
+        with contextlib.suppress(RushError):
+            if self._remove(worker_id, state, reason) >= 0 and not killed:
+                with self._lock:
+                    self._lost.append(worker_id)
+            self._connection.execute(pack((b"RPUSH", self._keys.wake(self._client_id), b"")))
+
+    def _remove(self, worker_id: str, state: WorkerState, reason: str) -> int:
+        return self._registry.remove(
+            worker_id,
+            state,
+            reason=reason,
+            task_error=f"worker {worker_id} was lost: {reason}",
+            at=self._clock.now(),
+        )
+
+    def _raise_if_stillborn(self, joined: set[str]) -> None:
+        for worker_id, code in self._local.exit_codes.items():
+            if worker_id not in joined:
+                raise WorkersFailedError(
+                    f"worker {worker_id} ended before it joined network {self.network_id!r}: "
+                    f"{describe_exit(code)}. Its last words:\n{self._local.last_words(worker_id)}",
+                    key=worker_id,
+                )

@@ -1,0 +1,11 @@
+-- Push tasks that already ended: given records are appended to finished or failed.
+-- KEYS: clients, destination (finished or failed), waiting
+-- ARGV: client, epoch, wake prefix, then records
+-- Returns: how many were pushed; -1: the client is out
+-- Guard: the client's epoch. These tasks take no place in the budget.
+-- Uses: wake.lua
+local epoch = redis.call('HGET', KEYS[1], ARGV[1])
+if epoch ~= ARGV[2] and epoch ~= ARGV[2] .. 's' then return -1 end
+for i = 4, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
+wake_all(KEYS[3], ARGV[3])
+return #ARGV - 3

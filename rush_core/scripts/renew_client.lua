@@ -1,0 +1,12 @@
+-- Renew a client's epoch, after which no command that it sent before can be executed.
+-- KEYS: clients
+-- ARGV: client, new epoch, '1' if a client that is not there yet is let in
+-- Returns: 1; -1: the client is out
+-- Guard: epochs only grow, so that a delayed renewal changes nothing.
+local epoch = redis.call('HGET', KEYS[1], ARGV[1])
+if not epoch and ARGV[3] ~= '1' then return -1 end
+local number, stop = string.match(epoch or '0', '^(%d+)(s?)$')
+if tonumber(number) < tonumber(ARGV[2]) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. stop)
+end
+return 1

@@ -1,0 +1,19 @@
+-- Ask workers to stop after their current task; they learn it with the reply of their next command.
+-- KEYS: clients, workers, stop, idle, waiting
+-- ARGV: wake prefix, then worker_ids; none for all, those that join later included
+-- Returns: how many were asked that had not been
+-- Uses: wake.lua
+if #ARGV == 1 then redis.call('SET', KEYS[3], '1') end
+local workers = #ARGV == 1 and redis.call('HKEYS', KEYS[2]) or {unpack(ARGV, 2)}
+local asked = 0
+for _, worker in ipairs(workers) do
+  local epoch = redis.call('HGET', KEYS[1], worker)
+  if epoch and string.sub(epoch, -1) ~= 's' then
+    redis.call('HSET', KEYS[1], worker, epoch .. 's')
+    asked = asked + 1
+    if redis.call('SREM', KEYS[4], worker) + redis.call('SREM', KEYS[5], worker) > 0 then
+      wake({worker}, ARGV[1])
+    end
+  end
+end
+return asked

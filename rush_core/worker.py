@@ -1,0 +1,374 @@
+"""The worker: what a worker loop may do."""
+
+from __future__ import annotations
+
+import secrets
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rush_core.cache import TaskReader
+from rush_core.clock import ServerClock
+from rush_core.connection import Connection, pack
+from rush_core.errors import ServerUnreachableError
+from rush_core.keys import NetworkKeys, check_identifier
+from rush_core.registry import Registry, WorkerState
+from rush_core.server import resolve_url
+from rush_core.task import (
+    Task,
+    TaskCounts,
+    TaskTable,
+    decode_tasks,
+    packed_end,
+    running_record,
+)
+from rush_core.transitions import Transitions, retry_unreachable
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """One participant of a network that evaluates tasks; registers when it is made.
+
+    Use it as a context manager, or `close` it: then it leaves the network, and what it was still
+    running becomes failed.
+
+    Parameters
+    ----------
+    network_id : str
+    url : str, optional
+        The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
+    worker_id : str, optional
+        By default a random name.
+
+    Attributes
+    ----------
+    network_id, worker_id : str
+    number : int
+        In order of joining, from 0.
+
+    Raises
+    ------
+    RushError
+        If a worker of this name takes part already.
+    ServerUnreachableError, ServerRefusedError
+        If there is no server at `url`, or not one that can be used.
+
+    Examples
+    --------
+    >>> def loop(worker):
+    ...     while not worker.should_stop():
+    ...         key = worker.start_task({"x": 0.5}, limit=100)
+    ...         if key is None:
+    ...             break
+    ...         worker.finish_task(key, {"y": 0.25})
+    """
+
+    def __init__(
+        self, network_id: str, *, url: str | None = None, worker_id: str | None = None
+    ) -> None:
+        self._keys = NetworkKeys(network_id)
+        if worker_id is None:
+            worker_id = secrets.token_hex(4)
+        self.network_id = network_id
+        self.worker_id = check_identifier("worker_id", worker_id)
+        self._connection = Connection(resolve_url(url))
+        self._clock = ServerClock(self._connection)
+        self._registry = Registry(self._connection, self._keys)
+        self.number = self._registry.register(worker_id, self._clock.now())
+        self._transitions = Transitions(self._connection, self._keys, worker_id, epoch=1)
+        self._reader = TaskReader(self._connection, self._keys, worker_id, waiting=self._connection)
+        # Unique without asking anybody: the prefix is drawn anew by each worker object.
+        self._key_prefix = secrets.token_hex(6)
+        self._n_keys = 0
+        self._asked_to_stop = False
+        self._heard_from_server = True
+        self._epoch_request = pack((b"HGET", self._keys.clients, worker_id))
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.worker_id!r} (number {self.number}) of network {self.network_id!r}>"
+
+    # -- tasks: start, claim, finish, fail ----------------------------------------------------
+
+    def start_task(
+        self,
+        config: dict[str, Any],
+        *,
+        limit: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> str | None:
+        """Create a task that this worker runs at once; one round trip, atomic.
+
+        Parameters
+        ----------
+        config : dict
+            The configuration to evaluate.
+        limit : int, optional
+            Start only while fewer than this many tasks were started or claimed in the network;
+            lost ones do not count.
+        extra : dict, optional
+            Kept with the task.
+
+        Returns
+        -------
+        str or None
+            The task's key; None if the budget is used up or the worker was asked to stop.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        WorkerLostError
+            If this worker was declared lost.
+        """
+        keys = self.start_tasks([config], limit=limit, extras=None if extra is None else [extra])
+        return keys[0] if keys else None
+
+    def start_tasks(
+        self,
+        configs: Sequence[dict[str, Any]],
+        *,
+        limit: int | None = None,
+        extras: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Create several tasks that this worker runs; one round trip, atomic.
+
+        Returns
+        -------
+        list of str
+            The keys of those started: the first ones, as many as the budget allowed.
+        """
+        check_limit(limit)
+        started_at = self._clock.now()
+        keys = [self._new_key() for _ in configs]
+        records = [
+            running_record(key, config, extra, self.worker_id, started_at)
+            for key, config, extra in zip(keys, configs, extras or [None] * len(keys), strict=True)
+        ]
+        if not records:
+            return []
+        self._heard_from_server = True
+        n_started = self._transitions.start([key.encode() for key in keys], records, limit)
+        return keys[:n_started]
+
+    def claim_task(self, *, timeout_s: float = 0.0, limit: int | None = None) -> Task | None:
+        """Take the longest waiting task and run it; atomic.
+
+        One round trip if a task waits; otherwise one more, in which the server keeps its reply
+        back until a task is pushed, the worker is asked to stop, or `timeout_s` seconds are over.
+
+        Returns
+        -------
+        Task or None
+            None if nothing waits, the budget is used up or the worker was asked to stop.
+        """
+        check_limit(limit)
+        check_timeout(timeout_s)
+        self._heard_from_server = True
+        record = self._transitions.claim(limit, self._clock.now(), timeout_s)
+        return None if record is None else decode_tasks((record,), self._keys.running)[0]
+
+    def finish_task(
+        self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
+    ) -> bool:
+        """End a task with its result; one round trip, atomic, first writer wins.
+
+        Parameters
+        ----------
+        key : str
+        result : dict
+            What the evaluation returned.
+        extra : dict, optional
+            Kept with the result.
+
+        Returns
+        -------
+        bool
+            False if the task is not running under this worker: somebody already ended it, or
+            there is no such task. Then nothing was written.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; the task goes on running.
+        """
+        return self.finish_tasks([key], [result], extras=None if extra is None else [extra])[0]
+
+    def finish_tasks(
+        self,
+        keys: Sequence[str],
+        results: Sequence[dict[str, Any]],
+        *,
+        extras: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[bool]:
+        """End several tasks with their results; one round trip, atomic."""
+        check_lengths(keys=keys, results=results, extras=extras)
+        ended_at = self._clock.now()
+        ends = [
+            packed_end(ended_at, check_result(result), None, extra)
+            for result, extra in zip(results, extras or [None] * len(keys), strict=True)
+        ]
+        if not ends:
+            return []
+        self._heard_from_server = True
+        return self._transitions.finish([key.encode() for key in keys], ends)
+
+    def fail_task(
+        self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
+    ) -> bool:
+        """End a task with an error, of an exception its traceback; otherwise as `finish_task`."""
+        return self.fail_tasks([key], [error], extras=None if extra is None else [extra])[0]
+
+    def fail_tasks(
+        self,
+        keys: Sequence[str],
+        errors: Sequence[str | BaseException],
+        *,
+        extras: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[bool]:
+        """End several tasks with errors; one round trip, atomic."""
+        check_lengths(keys=keys, errors=errors, extras=extras)
+        ended_at = self._clock.now()
+        ends = [
+            packed_end(ended_at, None, error_text(error), extra)
+            for error, extra in zip(errors, extras or [None] * len(keys), strict=True)
+        ]
+        if not ends:
+            return []
+        self._heard_from_server = True
+        return self._transitions.fail([key.encode() for key in keys], ends)
+
+    def finish_and_fetch_new(
+        self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
+    ) -> tuple[bool, TaskTable]:
+        """Finish a task and fetch what is new, this task included; one round trip for both.
+
+        Returns
+        -------
+        won : bool
+            As `finish_task` returns it.
+        new : TaskTable
+            As `fetch_new_tasks` returns it.
+        """
+        end = packed_end(self._clock.now(), check_result(result), None, extra)
+        log = self._reader.new_log
+        self._heard_from_server = True
+        won, reply = self._transitions.finish_and_read(key.encode(), end, log.request())
+        return won, TaskTable(log.accept(reply)[0])
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    def fetch_tasks(self, *states: str) -> TaskTable:
+        """Fetch the tasks in `states` (default: all) as one consistent look; one round trip."""
+        return self._reader.fetch(states)
+
+    def fetch_finished_tasks(self) -> TaskTable:
+        """Fetch all finished tasks; one round trip that transfers only what is new."""
+        return self._reader.fetch_finished()
+
+    def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
+        """Fetch the tasks finished since the last such call, and keep none of them.
+
+        One round trip. If nothing is new, the server keeps its reply back until a task ends, a
+        worker joins or leaves, or `timeout_s` seconds are over; the table can then be empty.
+        """
+        check_timeout(timeout_s)
+        return self._reader.fetch_new(timeout_s)
+
+    def count_tasks(self) -> TaskCounts:
+        """Count the tasks in each place as one look; one round trip."""
+        return self._reader.count()
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def should_stop(self) -> bool:
+        """Tell whether the worker is to end after its current task.
+
+        The replies to start, claim, finish and fail say so along the way: this asks the server
+        (one round trip) only if none of them was called since it was last asked.
+        """
+        if not self._heard_from_server:
+            epoch = retry_unreachable(lambda: self._connection.execute(self._epoch_request))
+            if epoch is None or epoch.endswith(b"s"):
+                self._asked_to_stop = True
+        self._heard_from_server = False
+        return self._asked_to_stop or self._transitions.stop_requested
+
+    def stop_after_task(self) -> None:
+        """Make `should_stop` true from now on; no round trip."""
+        self._asked_to_stop = True
+
+    def now(self) -> float:
+        """Return the server's time, seconds since 1970; no round trip."""
+        return self._clock.now()
+
+    def close(self, reason: str | None = None) -> None:
+        """Leave the network; what the worker is still running becomes failed with `reason`.
+
+        One round trip. A server that is gone is no error: there is nothing left to leave.
+        """
+        task_error = reason or "the worker left the network before the task ended"
+        try:
+            self._registry.remove(
+                self.worker_id,
+                WorkerState.STOPPED,
+                reason=reason or "",
+                task_error=task_error,
+                at=self._clock.now(),
+                patience_s=5.0,  # a worker on its way out should not linger
+            )
+        except ServerUnreachableError:
+            pass
+        finally:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(None if error is None else f"the worker ended: {error_text(error)}")
+
+    def _new_key(self) -> str:
+        self._n_keys += 1
+        return f"{self._key_prefix}-{self._n_keys}"
+
+
+def error_text(error: str | BaseException) -> str:
+    """Return an error as text: of an exception, its traceback."""
+    if isinstance(error, BaseException):
+        return "".join(traceback.format_exception(error)).rstrip()
+    if not isinstance(error, str):
+        raise TypeError(f"error must be a text or an exception, got {type(error).__name__}")
+    return error
+
+
+def check_result(result: Any) -> Any:
+    """Refuse a result that is None: it would not tell a finished task from a failed one."""
+    if result is None:
+        raise TypeError("result must be a dict of names and values, got None; use fail_task")
+    return result
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that is no count."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise ValueError(f"limit must be a count of tasks (>= 0) or None, got {limit!r}")
+
+
+def check_timeout(timeout_s: float) -> None:
+    """Refuse a time that is no finite number of seconds."""
+    if not 0 <= timeout_s < 1e9:
+        raise ValueError(f"timeout_s must be between 0 and 1e9 seconds, got {timeout_s!r}")
+
+
+def check_lengths(**columns: Sequence[Any] | None) -> None:
+    """Refuse columns of different lengths; None stands for an absent one."""
+    lengths = {name: len(column) for name, column in columns.items() if column is not None}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"need as many {' as '.join(lengths)}, got {lengths}")

@@ -1,0 +1,22 @@
+"""Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
+
+from rush_opt.evaluation import Trial
+from rush_opt.loops import ADBO, RandomSearch
+from rush_opt.result import FrozenTrial, TuneResult
+from rush_opt.space import Boolean, Categorical, Float, Integer, Space
+from rush_opt.tune import AllTrialsFailedError, tune
+
+__all__ = [
+    "ADBO",
+    "AllTrialsFailedError",
+    "Boolean",
+    "Categorical",
+    "Float",
+    "FrozenTrial",
+    "Integer",
+    "RandomSearch",
+    "Space",
+    "Trial",
+    "TuneResult",
+    "tune",
+]

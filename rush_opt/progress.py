@@ -1,0 +1,70 @@
+"""What a run shows while it goes on: one line that is rewritten, or plain lines now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+# Without a terminal every line stays, so there are fewer.
+_EVERY_S = {True: 0.2, False: 5.0}
+
+
+class Progress:
+    """Prints how far a run is, how fast it goes and the best value so far.
+
+    Parameters
+    ----------
+    n_trials : int or None
+    timeout_s : float or None
+        The run's budgets, to tell what is left.
+    stream : TextIO
+    """
+
+    def __init__(
+        self, n_trials: int | None, timeout_s: float | None, stream: TextIO | None = None
+    ) -> None:
+        self._n_trials = n_trials
+        self._timeout_s = timeout_s
+        self._stream = stream or sys.stderr
+        self._rewrites = self._stream.isatty()
+        self._began = time.monotonic()
+        self._printed_at = self._began
+        self._width = 0
+
+    def show(self, n_ended: int, n_failed: int, best: float | None, *, last: bool = False) -> None:
+        """Print the state of the run, unless that was done a moment ago.
+
+        Parameters
+        ----------
+        n_ended, n_failed : int
+            Trials that came to an end, and how many of them failed.
+        best : float or None
+            Best value so far.
+        last : bool
+            Whether the run is over: prints in any case and ends the line.
+        """
+        now = time.monotonic()
+        if not last and now - self._printed_at < _EVERY_S[self._rewrites]:
+            return
+        self._printed_at = now
+        line = self._line(n_ended, n_failed, best, now - self._began)
+        if self._rewrites:
+            padding = " " * (self._width - len(line))
+            self._width = len(line)
+            line = f"\r{line}{padding}" + ("\n" if last else "")
+        else:
+            line += "\n"
+        self._stream.write(line)
+        self._stream.flush()
+
+    def _line(self, n_ended: int, n_failed: int, best: float | None, seconds: float) -> str:
+        of_trials = f"/{self._n_trials}" if self._n_trials else ""
+        of_time = f"/{self._timeout_s:.0f}" if self._timeout_s else ""
+        failed = f" ({n_failed} failed)" if n_failed else ""
+        rate = n_ended / seconds if seconds > 0 else 0.0
+        best_text = "none yet" if best is None else f"{best:.6g}"
+        return (
+            f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s, "
+            f"{rate:.3g} trials/s, best value {best_text}"
+        )

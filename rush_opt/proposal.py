@@ -1,0 +1,128 @@
+"""From a fitted surrogate to the one point to evaluate next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rush_opt.acquisition import lower_confidence_bound
+from rush_opt.archive import Archive
+from rush_opt.space import FloatArray, Space
+from rush_opt.surrogate import Forest
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """How candidates are made, in two stages.
+
+    Parameters
+    ----------
+    n_random : int
+        Uniform points, first stage.
+    n_local : int
+        Moves of the best finished points, first stage.
+    n_refine : int
+        Moves of the first stage's most promising points, second stage.
+    n_parents : int
+        From how many points the moves of a stage start.
+    p_move : float
+        Probability that a move changes a coordinate; at least one always changes.
+    log10_step : tuple of float
+        Bounds of the decimal logarithm of a move's size, in unit-cube lengths.
+    """
+
+    n_random: int = 500
+    n_local: int = 250
+    n_refine: int = 250
+    n_parents: int = 10
+    p_move: float = 0.25
+    log10_step: tuple[float, float] = (-2.0, -0.5)
+
+
+def propose(
+    archive: Archive,
+    forest: Forest,
+    lam: float,
+    rng: np.random.Generator,
+    *,
+    candidates: Candidates = Candidates(),
+) -> FloatArray:
+    """Choose the point with the lowest confidence bound that has not been evaluated.
+
+    Parameters
+    ----------
+    archive : Archive
+        The finished tasks.
+    forest : Forest
+        Fitted to them.
+    lam : float
+        Exploration weight, ``>= 0``.
+    rng : numpy.random.Generator
+        Source of randomness.
+    candidates : Candidates
+        How many points are looked at, and where.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_dims,)
+        A snapped row. It repeats a finished one only if every candidate does, as happens when a
+        small discrete space has been tried out.
+    """
+    space = archive.space
+    first = space.snap(rng.random((candidates.n_random, space.n_dims)))
+    best = archive.best(candidates.n_parents)
+    if len(best):
+        parents = archive.X[best].astype(np.float64)
+        first = np.concatenate([first, moves(space, parents, candidates.n_local, candidates, rng)])
+    score = lower_confidence_bound(*forest.predict(first), lam)
+    leaders = first[np.argsort(score)[: candidates.n_parents]]
+    second = moves(space, leaders, candidates.n_refine, candidates, rng)
+    points = np.concatenate([first, second])
+    score = np.concatenate([score, lower_confidence_bound(*forest.predict(second), lam)])
+    order = np.argsort(score)
+    for i in order:
+        if points[i] not in archive:
+            return np.asarray(points[i])
+    return np.asarray(points[order[0]])
+
+
+def moves(
+    space: Space, parents: FloatArray, n: int, candidates: Candidates, rng: np.random.Generator
+) -> FloatArray:
+    """Move points a little, each in some of their coordinates.
+
+    Parameters
+    ----------
+    space : Space
+        What is searched.
+    parents : ndarray of shape (n_parents, n_dims)
+        Snapped rows to start from, at least one; taken in turn.
+    n : int
+        How many moves to make.
+    candidates : Candidates
+        Their probability and sizes.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n_dims)
+        Snapped rows: numbers moved by normal steps whose scale is drawn per move, integers by at
+        least one level, categories and booleans to another choice.
+    """
+    shape = (n, space.n_dims)
+    start = parents[np.arange(n) % len(parents)]
+    moved = rng.random(shape) < candidates.p_move
+    moved[np.arange(n), rng.integers(space.n_dims, size=n)] = True
+    scale = 10.0 ** rng.uniform(*candidates.log10_step, size=(n, 1))
+    end = space.shift(start, rng.standard_normal(shape) * scale * (moved & space.is_ordered))
+    unordered = np.flatnonzero(~space.is_ordered & (space.n_levels > 1))
+    if len(unordered):
+        counts = space.n_levels[unordered]
+        level = np.floor(start[:, unordered] * counts)
+        other = (level + rng.integers(1, counts, size=(n, len(unordered)))) % counts
+        end[:, unordered] = np.where(
+            moved[:, unordered], (other + 0.5) / counts, start[:, unordered]
+        )
+    return end

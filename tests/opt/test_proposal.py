@@ -1,0 +1,138 @@
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rush_opt.archive import Archive
+from rush_opt.design import random_design
+from rush_opt.proposal import Candidates, moves, propose
+from rush_opt.space import Boolean, Categorical, Float, Integer, Space
+from rush_opt.surrogate import ExtraTrees
+
+MIXED = Space(
+    {
+        "x": Float(0, 1),
+        "n": Integer(1, 5),
+        "m": Integer(1, 50, log=True),
+        "c": Categorical(["p", "q", "r"]),
+        "one": Categorical(["only"]),
+        "b": Boolean(),
+    }
+)
+
+
+@dataclass
+class Task:
+    config: dict[str, Any]
+    result: dict[str, float]
+
+
+def archive_of(space: Space, n: int, seed: int = 0) -> Archive:
+    archive = Archive(space, "y")
+    X = random_design(space, n, np.random.default_rng(seed))
+    values = ((X - 0.3) ** 2).sum(axis=1)
+    archive.add(Task(config, {"y": y}) for config, y in zip(space.decode(X), values, strict=True))
+    return archive
+
+
+def proposal(archive: Archive, lam: float = 1.0, seed: int = 0, **settings: Any) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    forest = ExtraTrees().fit(archive.X, archive.y, rng)
+    return propose(archive, forest, lam, rng, **settings)
+
+
+@pytest.mark.parametrize("n", [1, 2, 30, 700])
+def test_a_proposal_is_a_snapped_row_that_has_not_been_evaluated(n: int) -> None:
+    archive = archive_of(MIXED, n)
+    row = proposal(archive)
+    assert row.shape == (6,)
+    assert row.dtype == np.float64
+    np.testing.assert_array_equal(MIXED.snap(row[None])[0], row)
+    assert row not in archive
+    MIXED.validate(MIXED.decode(row[None])[0])
+
+
+def test_the_same_seed_gives_the_same_proposal_and_another_seed_another() -> None:
+    archive = archive_of(MIXED, 50)
+    np.testing.assert_array_equal(proposal(archive, seed=4), proposal(archive, seed=4))
+    assert not np.array_equal(proposal(archive, seed=4), proposal(archive, seed=5))
+
+
+def test_the_last_point_of_a_small_space_is_found() -> None:
+    space = Space({"a": Boolean(), "n": Integer(1, 3)})
+    configs = [{"a": a, "n": n} for a in (False, True) for n in (1, 2, 3)]
+    for left_out in range(6):
+        archive = Archive(space, "y")
+        archive.add(
+            Task(config, {"y": float(i)}) for i, config in enumerate(configs) if i != left_out
+        )
+        assert space.decode(proposal(archive)[None]) == [configs[left_out]]
+
+
+def test_a_space_that_is_used_up_gives_a_repeat_of_the_best() -> None:
+    space = Space({"a": Boolean(), "b": Boolean()})
+    archive = Archive(space, "y")
+    for a in (False, True):
+        for b in (False, True):
+            archive.add([Task({"a": a, "b": b}, {"y": a + 2.0 * b})] * 5)
+    assert space.decode(proposal(archive, lam=0.0)[None]) == [{"a": False, "b": False}]
+
+
+def test_without_exploration_proposals_are_near_the_optimum() -> None:
+    space = Space({"x": Float(0, 1), "y": Float(0, 1)})
+    archive = archive_of(space, 300)
+    rows = np.array([proposal(archive, lam=0.0, seed=seed) for seed in range(10)])
+    # A uniform point is this close with probability pi / 25; all ten with less than 1e-9.
+    assert (np.hypot(*(rows - 0.3).T) < 0.2).all()
+
+
+def test_the_proposal_has_the_lowest_bound_of_all_candidates_not_evaluated() -> None:
+    space = Space({"n": Integer(0, 30), "b": Boolean()})
+    archive = archive_of(space, 25)
+    forest = ExtraTrees().fit(archive.X, archive.y, np.random.default_rng(0))
+    row = propose(archive, forest, 1.5, np.random.default_rng(1))
+    every = space.encode([{"n": n, "b": b} for n in range(31) for b in (False, True)])
+    mean, sd = forest.predict(every)
+    allowed = np.array([point not in archive for point in every])
+    found_mean, found_sd = forest.predict(row[None])
+    lowest = (mean - 1.5 * sd)[allowed].min()
+    assert (found_mean - 1.5 * found_sd)[0] == pytest.approx(lowest, rel=1e-12)
+
+
+def test_every_move_changes_something_and_stays_on_the_grid() -> None:
+    rng = np.random.default_rng(3)
+    parents = random_design(MIXED, 4, rng)
+    parents[:, 0] = np.clip(parents[:, 0], 0.05, 0.95)
+    found = moves(MIXED, parents, 400, Candidates(), rng)
+    assert found.shape == (400, 6)
+    np.testing.assert_array_equal(MIXED.snap(found), found)
+    origins = parents[np.arange(400) % 4]
+    changed = found != origins
+    assert not changed[:, 4].any()  # a single choice has nowhere to go
+    # Who drew only that choice, or a border, stays; all others move.
+    assert changed.any(axis=1).mean() > 0.85
+
+
+def test_moves_of_choices_reach_all_others_equally_and_never_the_same() -> None:
+    space = Space({"c": Categorical(["p", "q", "r"])})
+    start = space.encode([{"c": "q"}])
+    found = space.decode(moves(space, start, 1000, Candidates(), np.random.default_rng(0)))
+    counts = {choice: sum(c["c"] == choice for c in found) for choice in "pqr"}
+    assert counts["q"] == 0
+    # Binomial(1000, 1/2) has sd 16; five of them: false alarms below 1e-6.
+    assert abs(counts["p"] - 500) < 80
+
+
+def test_a_move_of_a_boolean_flips_it() -> None:
+    space = Space({"b": Boolean()})
+    found = moves(space, np.array([[0.25]]), 10, Candidates(), np.random.default_rng(0))
+    np.testing.assert_array_equal(found, 0.75)
+
+
+def test_parents_are_taken_in_turn() -> None:
+    space = Space({"x": Float(0, 1)})
+    parents = np.array([[0.1], [0.9]])
+    tiny = Candidates(log10_step=(-6.0, -5.0))
+    found = moves(space, parents, 7, tiny, np.random.default_rng(0))
+    np.testing.assert_allclose(found[:, 0], [0.1, 0.9, 0.1, 0.9, 0.1, 0.9, 0.1], atol=1e-3)

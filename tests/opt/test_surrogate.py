@@ -1,0 +1,176 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from rush_opt.surrogate import ExtraTrees, RandomForest, log_scale, rank_quantiles
+
+
+def rows(n: int, d: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, d), dtype=np.float32)
+
+
+def bowl(X: np.ndarray) -> np.ndarray:
+    return ((X.astype(np.float64) - 0.3) ** 2).sum(axis=1)
+
+
+def leaf_statistics(tree, X, z, point):
+    """Mean and variance of the targets that share a point's leaf, walking down by hand."""
+    members = np.arange(len(X))
+    node = 0
+    while tree.children_left[node] >= 0:
+        feature, threshold = tree.feature[node], tree.threshold[node]
+        goes_left = point[feature] <= threshold
+        members = members[(X[members, feature] <= threshold) == goes_left]
+        node = tree.children_left[node] if goes_left else tree.children_right[node]
+    return z[members].mean(), z[members].var()
+
+
+def test_the_prediction_is_the_law_of_total_variance_over_the_leaves() -> None:
+    X = rows(60, 3)
+    y = bowl(X)
+    forest = ExtraTrees(n_trees=7, min_samples_split=9).fit(X, y, np.random.default_rng(1))
+    points = rows(20, 3, seed=2)
+    mean, sd = forest.predict(points)
+    z = rank_quantiles(y)
+    for i, point in enumerate(points):
+        means, variances = zip(
+            *(leaf_statistics(tree, X, z, point) for tree in forest._trees), strict=True
+        )
+        assert mean[i] == pytest.approx(np.mean(means))
+        assert sd[i] ** 2 == pytest.approx(np.mean(variances) + np.var(means))
+
+
+def test_one_row_predicts_its_own_target_without_doubt() -> None:
+    mean, sd = (
+        ExtraTrees().fit(rows(1, 2), np.array([7.0]), np.random.default_rng(0)).predict(rows(5, 2))
+    )
+    np.testing.assert_array_equal(mean, 0.0)
+    np.testing.assert_array_equal(sd, 0.0)
+
+
+def test_equal_values_predict_nothing_but_the_middle() -> None:
+    X = rows(50, 2)
+    mean, sd = ExtraTrees().fit(X, np.full(50, 3.0), np.random.default_rng(0)).predict(X)
+    np.testing.assert_array_equal(mean, 0.0)
+    np.testing.assert_array_equal(sd, 0.0)
+
+
+def test_better_points_are_predicted_to_be_better() -> None:
+    X = rows(400, 4)
+    forest = ExtraTrees().fit(X, bowl(X), np.random.default_rng(0))
+    test = rows(300, 4, seed=9)
+    mean, sd = forest.predict(test)
+    ranks = [np.argsort(np.argsort(v)) for v in (mean, bowl(test))]
+    assert np.corrcoef(*ranks)[0, 1] > 0.8
+    assert (sd > 0).all()
+
+
+def test_the_forest_sees_ranks_only() -> None:
+    X = rows(100, 3)
+    y = bowl(X)
+    one, other = (
+        ExtraTrees().fit(X, values, np.random.default_rng(5)).predict(X)
+        for values in (y, np.exp(9 * y) - 4)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_same_seed_gives_the_same_forest_and_another_seed_another() -> None:
+    X = rows(3000, 3)
+    y = bowl(X)
+    first, again, other = (
+        ExtraTrees().fit(X, y, np.random.default_rng(seed)).predict(X[:50])[0] for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_infinite_values_are_the_worst_and_do_no_harm() -> None:
+    X = rows(80, 2)
+    y = np.where(X[:, 0] > 0.5, np.inf, bowl(X))
+    for surrogate in (ExtraTrees(), RandomForest(n_trees=30)):
+        mean, sd = surrogate.fit(X, y, np.random.default_rng(0)).predict(X)
+        assert np.isfinite(mean).all()
+        assert np.isfinite(sd).all()
+        assert mean[X[:, 0] < 0.45].max() < mean[X[:, 0] > 0.55].min()
+
+
+def test_a_read_only_archive_view_can_be_fitted_and_stays_as_it_is() -> None:
+    X, y = rows(700, 2), bowl(rows(700, 2))
+    before = X.copy(), y.copy()
+    X.flags.writeable = y.flags.writeable = False
+    ExtraTrees(n_rows=100, n_elite=20).fit(X, y, np.random.default_rng(0))
+    ExtraTrees(n_rows=1000).fit(X, y, np.random.default_rng(0))
+    np.testing.assert_array_equal(X, before[0])
+    np.testing.assert_array_equal(y, before[1])
+
+
+def test_each_tree_gets_the_best_rows_and_a_sample_of_its_own() -> None:
+    X = rows(2000, 3)
+    y = bowl(X)
+    surrogate = ExtraTrees(n_trees=6, n_rows=100, n_elite=30)
+    best = {row.tobytes() for row in X[np.argsort(y)[:30]]}
+    seen = [
+        {row.tobytes() for row in sample}
+        for sample, _ in surrogate._samples(X, y, np.random.default_rng(0))
+    ]
+    assert len(seen) == 6
+    assert all(best <= sample for sample in seen)
+    assert all(len(sample) <= 100 for sample in seen)
+    assert len(set.union(*seen)) > 300
+
+
+def test_targets_of_sampled_rows_are_ranks_within_all_samples() -> None:
+    X = rows(2000, 2)
+    y = bowl(X)
+    samples = list(ExtraTrees(n_trees=4, n_rows=50)._samples(X, y, np.random.default_rng(0)))
+    values = np.concatenate([bowl(sample) for sample, _ in samples])
+    targets = np.concatenate([z for _, z in samples])
+    np.testing.assert_array_equal(targets, rank_quantiles(values))
+
+
+@pytest.mark.parametrize("surrogate", [ExtraTrees(), RandomForest(n_trees=3)])
+def test_a_forest_without_rows_is_refused(surrogate) -> None:
+    with pytest.raises(ValueError, match="evaluate a design first"):
+        surrogate.fit(np.empty((0, 2), dtype=np.float32), np.empty(0), np.random.default_rng(0))
+
+
+def test_rank_quantiles_of_four_values_are_those_of_the_normal_distribution() -> None:
+    found = rank_quantiles(np.array([30.0, -1.0, np.inf, 2.0]))
+    np.testing.assert_allclose(found, norm.ppf([0.625, 0.125, 0.875, 0.375]))
+
+
+def test_equal_values_share_their_middle_rank() -> None:
+    found = rank_quantiles(np.array([5.0, 1.0, 5.0, 5.0]))
+    np.testing.assert_allclose(found, norm.ppf([0.625, 0.125, 0.625, 0.625]))
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=30))
+def test_rank_quantiles_keep_order_and_balance(values: list[int]) -> None:
+    y = np.array(values, dtype=np.float64)
+    z = rank_quantiles(y)
+    assert np.isfinite(z).all()
+    np.testing.assert_array_equal(
+        np.sign(np.subtract.outer(y, y)), np.sign(np.subtract.outer(z, z))
+    )
+    np.testing.assert_allclose(np.sort(rank_quantiles(-y)), np.sort(-z), atol=1e-12)
+
+
+def test_log_scale_spreads_the_good_end() -> None:
+    found = log_scale(np.array([0.0, 1.0, 0.5, np.inf]), margin=0.01)
+    np.testing.assert_allclose(np.exp(found) * 1.02, [0.01, 1.01, 0.51, 1.01])
+    assert found[2] - found[0] > 10 * (found[1] - found[2]) / 2
+    np.testing.assert_array_equal(log_scale(np.full(3, 2.0)), np.zeros(3))
+    np.testing.assert_array_equal(log_scale(np.array([np.inf, np.inf])), np.zeros(2))
+
+
+def test_the_random_forest_reproduces_what_it_was_fitted_to() -> None:
+    X = rows(300, 4)
+    y = bowl(X)
+    mean, _ = RandomForest(n_trees=100).fit(X, y, np.random.default_rng(0)).predict(X)
+    assert np.corrcoef(mean, log_scale(y))[0, 1] > 0.95
+    assert math.isclose(mean.mean(), log_scale(y).mean(), abs_tol=0.05)
