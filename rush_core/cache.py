@@ -32,12 +32,16 @@ class FinishedLog:
     def __init__(self, connection: Connection, redis_key: bytes) -> None:
         self._connection = connection
         self._redis_key = redis_key
+        # LRANGE key first -1, of which only the first index changes.
+        self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
+        self._request += b"$%d\r\n%b\r\n$2\r\n-1\r\n"
         self._last: bytes | None = None
         self.n_read = 0
 
     def request(self) -> bytes:
         """Pack the range read of all that is new."""
-        return pack((b"LRANGE", self._redis_key, max(self.n_read - 1, 0), -1))
+        first = b"%d" % (self.n_read - 1 if self.n_read else 0)
+        return self._request % (len(first), first)
 
     def accept(self, records: list[bytes]) -> tuple[list[Task], bool]:
         """Take in the reply to `request`.
@@ -129,9 +133,9 @@ class TaskReader:
 
     def fetch_finished(self) -> TaskTable:
         """Fetch all finished tasks, those fetched before from the cache; one round trip."""
-        new, continues = retry_unreachable(self._cached_log.read)
-        if not continues:
-            self._cached = []  # a new list: tables handed out before keep the old one
+        new, _ = retry_unreachable(self._cached_log.read)
+        if len(new) == self._cached_log.n_read:
+            self._cached = []  # all is new; a new list: tables handed out before keep the old one
         self._cached += new
         return TaskTable(self._cached, len(self._cached))
 

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.lib import format as npy_format
 
-__all__ = ["decode", "encode", "encode_mappings"]
+__all__ = ["decode", "encode", "encode_record"]
 
 _ARRAY = 1  # codes of our MessagePack extension types
 _SCALAR = 2
@@ -72,15 +72,17 @@ encode = _encoder.encode
 decode = _decoder.decode
 
 
-def encode_mappings(values: tuple[Any, ...], mappings: dict[str, Any]) -> bytes:
+def encode_record(values: tuple[Any, ...], labels: tuple[str, ...], *mappings: Any) -> bytes:
     """Encode the fields of a record, of which some are mappings that a user gave.
 
     Parameters
     ----------
     values : tuple
         All fields, in order.
-    mappings : dict
-        The user's mappings among them (or None in their place), by what to call them in an error.
+    labels : tuple of str
+        What to call each of `mappings` in an error.
+    *mappings : dict
+        The user's mappings among the fields.
 
     Returns
     -------
@@ -89,27 +91,22 @@ def encode_mappings(values: tuple[Any, ...], mappings: dict[str, Any]) -> bytes:
 
     Raises
     ------
-    TypeError, ValueError
+    TypeError, ValueError, OverflowError
         If something is no mapping, has a name that is no string or holds a value that cannot be
         stored; the message names it.
     """
     try:
-        for mapping in mappings.values():
-            if mapping is not None:
-                "".join(mapping)  # the quickest way to see that all names are strings
-                if not isinstance(mapping, dict):
-                    raise TypeError("not a dict")
+        for mapping in mappings:
+            "".join(mapping.keys())  # the quickest way to see that all names are strings
         return _encoder.encode(values)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        for what, mapping in mappings.items():
-            _refuse(what, mapping)
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+        for label, mapping in zip(labels, mappings, strict=False):
+            _refuse(label, mapping)
         raise
 
 
 def _refuse(what: str, mapping: Any) -> None:
-    """Raise the error that names what is wrong with `mapping`, if anything is."""
-    if mapping is None:
-        return
+    """Raise the error that names what is wrong with a mapping, if anything is."""
     if not isinstance(mapping, dict):
         found = f"{type(mapping).__name__}: {mapping!r:.80}"
         hint = "; pass dict(...) of it" if isinstance(mapping, Mapping) else ""
@@ -120,7 +117,8 @@ def _refuse(what: str, mapping: Any) -> None:
         try:
             _encoder.encode({name: value})
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise type(error)(
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
                 f"{what} {name!r} holds {value!r:.80}, which cannot be stored ({error}); use "
                 "numbers, strings, bytes, booleans, None, NumPy arrays, or lists and dicts of these"
             ) from None

@@ -13,8 +13,8 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import hiredis
 import redis
@@ -33,6 +33,8 @@ OLDEST_SERVER = (6, 2)
 
 # A host that drops packets answers nothing at all: nobody wants to wait longer for a typing error.
 CONNECT_TIMEOUT_S = 5.0
+
+_CHUNK = 65536
 
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
@@ -79,7 +81,20 @@ class Connection:
             If the server answers with an error.
         """
         with self._lock:
-            reply = self._exchange(request, 1, 0.0)[0]
+            try:
+                sock = self._socket or self._open()
+                sock.sendall(request)
+                reader = self._reader
+                reader.feed(sock.recv(_CHUNK) or _closed())
+                reply = reader.gets()
+                while reply is False:
+                    reader.feed(sock.recv(_CHUNK) or _closed())
+                    reply = reader.gets()
+            except (OSError, hiredis.ProtocolError) as error:
+                raise self._lost(error) from error
+            except BaseException:  # an interrupt
+                self.close()
+                raise
         if isinstance(reply, hiredis.ReplyError):
             raise refusal(reply)
         return reply
@@ -99,7 +114,25 @@ class Connection:
             An error reply stands in the list as `hiredis.ReplyError`; it is not raised.
         """
         with self._lock:
-            return self._exchange(b"".join(requests), len(requests), block_s)
+            try:
+                sock = self._socket or self._open()
+                if block_s:
+                    _set_timeout(sock, self.timeout_s + block_s)
+                sock.sendall(b"".join(requests))
+                reader = self._reader
+                replies: list[Any] = []
+                while len(replies) < len(requests):
+                    reader.feed(sock.recv(_CHUNK) or _closed())
+                    while (reply := reader.gets()) is not False:
+                        replies.append(reply)
+                if block_s:
+                    _set_timeout(sock, self.timeout_s)
+            except (OSError, hiredis.ProtocolError) as error:
+                raise self._lost(error) from error
+            except BaseException:  # an interrupt
+                self.close()
+                raise
+        return replies
 
     def close(self) -> None:
         """Close the connection; a later request opens a new one."""
@@ -110,38 +143,14 @@ class Connection:
                 self._socket = None
                 self.generation += 1
 
-    def _exchange(self, request: bytes, n_replies: int, block_s: float) -> list[Any]:
-        try:
-            sock = self._socket or self._open()
-            if block_s:
-                _set_timeout(sock, self.timeout_s + block_s)
-            sock.sendall(request)
-            reader = self._reader
-            replies: list[Any] = []
-            while len(replies) < n_replies:
-                reply = reader.gets()
-                if reply is False:
-                    received = sock.recv(65536)
-                    if not received:
-                        raise ConnectionResetError("the server closed the connection")
-                    reader.feed(received)
-                else:
-                    replies.append(reply)
-            if block_s:
-                _set_timeout(sock, self.timeout_s)
-            return replies
-        except (OSError, hiredis.ProtocolError) as error:
-            self.close()
-            if isinstance(error, ServerUnreachableError):
-                raise
-            timed_out = isinstance(error, BlockingIOError | TimeoutError | ssl.SSLWantReadError)
-            reason = f"no answer within {self.timeout_s:g} s" if timed_out else str(error)
-            raise ServerUnreachableError(
-                f"lost the connection to {redact(self.url)}: {reason}"
-            ) from error
-        except BaseException:  # an interrupt between request and reply: the reply must not be read
-            self.close()  # as that of the next request
-            raise
+    def _lost(self, error: Exception) -> ServerUnreachableError:
+        """Close after a failed request, whose reply may still come; return the error to raise."""
+        self.close()
+        if isinstance(error, ServerUnreachableError):
+            return error
+        timed_out = isinstance(error, BlockingIOError | TimeoutError | ssl.SSLWantReadError)
+        reason = f"no answer within {self.timeout_s:g} s" if timed_out else str(error)
+        return ServerUnreachableError(f"lost the connection to {redact(self.url)}: {reason}")
 
     def _open(self) -> socket.socket:
         connection = self._options["class"](**self._options["arguments"])
@@ -166,6 +175,10 @@ class Connection:
         return self._socket
 
 
+def _closed() -> NoReturn:
+    raise ConnectionResetError("the server closed the connection")
+
+
 def refusal(reply: Exception) -> ServerRefusedError:
     """Return the error to raise for an error reply, with advice for those a user can mend."""
     text = str(reply)
@@ -183,7 +196,11 @@ def refusal(reply: Exception) -> ServerRefusedError:
 
 def check_server(connection: Connection) -> None:
     """Raise unless the server is new enough; one round trip, and the first that tests the URL."""
-    info = connection.execute(pack(("INFO", "server"))).decode()
+    check_version(connection.execute(pack(("INFO", "server"))).decode(), connection.url)
+
+
+def check_version(info: str, url: str) -> None:
+    """Raise unless `info`, the server's answer to INFO, tells of a server that is new enough."""
     fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     # Valkey reports the Redis version it is compatible with under the old name.
     version = fields.get("redis_version", "0")
@@ -191,7 +208,7 @@ def check_server(connection: Connection) -> None:
         needed = ".".join(map(str, OLDEST_SERVER))
         raise ServerRefusedError(
             f"need a Redis server >= {needed} or any Valkey, found {version} at "
-            f"{redact(connection.url)}; upgrade it, or give no URL to use an embedded server",
+            f"{redact(url)}; upgrade it, or give no URL to use an embedded server",
             expected=needed,
             found=version,
         )
@@ -208,7 +225,7 @@ def redact(url: str) -> str:
         query = "&".join(
             "password=***" if pair.startswith("password=") else pair for pair in query.split("&")
         )
-    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
 
 
 def _connection_options(url: str, timeout_s: float) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class NetworkKeys:
     # Who takes part.
     clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record
-    counts: bytes = field(init=False)  # hash: started (places taken in the budget), joined
+    started: bytes = field(init=False)  # number: places taken in the budget
     stop: bytes = field(init=False)  # string: workers that join later stop, too
     # Who sleeps until something happens.
     idle: bytes = field(init=False)  # set of clients that wait for a queued task

@@ -20,9 +20,9 @@ from rush_core.launch import LocalWorkers, describe_exit
 from rush_core.registry import Registry, WorkerInfo, WorkerState
 from rush_core.server import resolve_url
 from rush_core.shipping import pack_loop, store_loop
-from rush_core.task import TaskCounts, TaskTable, ended_record, packed_end, queued_record
+from rush_core.task import TaskCounts, TaskTable, ended_record, failed_end, queued_record
 from rush_core.transitions import Script, Transitions
-from rush_core.worker import check_lengths, check_result, check_timeout, error_text
+from rush_core.worker import check_lengths, check_timeout, error_text
 
 __all__ = ["Network"]
 
@@ -130,7 +130,6 @@ class Network:
     ) -> list[str]:
         """Append tasks that were evaluated elsewhere as finished; otherwise as `push_tasks`."""
         check_lengths(configs=configs, results=results, extras=extras)
-        results = [check_result(result) for result in results]
         return self._push_ended(self._transitions.push_finished, configs, results, None, extras)
 
     def push_failed_tasks(
@@ -147,7 +146,7 @@ class Network:
 
     def clear_queue(self) -> int:
         """Make all queued tasks failed; one round trip, atomic. Returns how many."""
-        end = packed_end(self._clock.now(), None, "taken out of the queue", None)
+        end = failed_end(self._clock.now(), "taken out of the queue", None)
         return self._transitions.clear_queue(end)
 
     def fetch_tasks(self, *states: str) -> TaskTable:
@@ -260,10 +259,11 @@ class Network:
         if worker_ids is None and n is None:
             wanted = set(self._local.started())
         while True:
+            ended = dict(self._local.exit_codes)  # before looking who joined: a loop can be short
             joined = {worker.worker_id for worker in self.fetch_workers()}
             if wanted <= joined and len(joined) >= (n or 0):
                 return
-            self._raise_if_stillborn(joined)
+            self._raise_if_stillborn(ended, joined)
             remaining = 3600.0 if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(
@@ -328,7 +328,7 @@ class Network:
         k = self._keys
         reset = Script(
             "reset_network",
-            *(k.clients, k.workers, k.counts, k.stop, k.loops),
+            *(k.clients, k.workers, k.started, k.stop, k.loops),
             *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting),
         )
         reset.run(self._connection, b"1" if workers else b"", k.wake(""))
@@ -337,8 +337,15 @@ class Network:
         """Kill the workers that this object started and disconnect; the data stay."""
         self._killing.update(self._local.running())
         self._local.close()
+        k = self._keys
         with contextlib.suppress(RushError):
-            self._connection.execute(pack((b"HDEL", self._keys.clients, self._client_id)))
+            self._connection.execute_many(
+                (
+                    pack((b"HDEL", k.clients, self._client_id)),
+                    pack((b"SREM", k.waiting, self._client_id)),
+                    pack((b"DEL", k.wake(self._client_id))),
+                )
+            )
         self._waiting_connection.close()
         self._connection.close()
 
@@ -388,7 +395,14 @@ class Network:
             if self._remove(worker_id, state, reason) >= 0 and not killed:
                 with self._lock:
                     self._lost.append(worker_id)
-            self._connection.execute(pack((b"RPUSH", self._keys.wake(self._client_id), b"")))
+            wake = self._keys.wake(self._client_id)
+            self._connection.execute_many(
+                (
+                    pack((b"RPUSH", wake, b"")),
+                    pack((b"LTRIM", wake, 0, 0)),  # one wake-up says it all
+                    pack((b"PEXPIRE", wake, 60000)),
+                )
+            )
 
     def _remove(self, worker_id: str, state: WorkerState, reason: str) -> int:
         return self._registry.remove(
@@ -399,8 +413,8 @@ class Network:
             at=self._clock.now(),
         )
 
-    def _raise_if_stillborn(self, joined: set[str]) -> None:
-        for worker_id, code in self._local.exit_codes.items():
+    def _raise_if_stillborn(self, ended: dict[str, int], joined: set[str]) -> None:
+        for worker_id, code in ended.items():
             if worker_id not in joined:
                 raise WorkersFailedError(
                     f"worker {worker_id} ended before it joined network {self.network_id!r}: "

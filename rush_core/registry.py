@@ -14,7 +14,7 @@ from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
 from rush_core.errors import CorruptRecordError, RushError
 from rush_core.keys import NetworkKeys
-from rush_core.task import decode_tasks, packed_end
+from rush_core.task import decode_tasks, failed_end
 from rush_core.transitions import PATIENCE_S, Script, retry_unreachable
 
 __all__ = ["Registry", "WorkerInfo", "WorkerState"]
@@ -85,12 +85,10 @@ class Registry:
     def __init__(self, connection: Connection, keys: NetworkKeys) -> None:
         self._connection = connection
         self._keys = k = keys
-        self._register = Script(
-            "register_worker", k.clients, k.workers, k.counts, k.stop, k.waiting
-        )
+        self._register = Script("register_worker", k.clients, k.workers, k.stop, k.waiting)
         self._remove = Script(
             "remove_worker",
-            *(k.clients, k.workers, k.running, k.failed, k.counts, k.idle, k.waiting),
+            *(k.clients, k.workers, k.running, k.failed, k.started, k.idle, k.waiting),
         )
         self._request_stop = Script("request_stop", k.clients, k.workers, k.stop, k.idle, k.waiting)
 
@@ -111,7 +109,7 @@ class Registry:
         # One field short of what the array header says: the script appends the number.
         packed = b"\x96" + encode(record)[1:]
         number: int = self._register.run(
-            self._connection, worker_id, 1, packed, self._keys.wake("")
+            self._connection, worker_id.encode(), b"1", packed, self._keys.wake("")
         )
         if number < 0:
             raise RushError(
@@ -143,10 +141,10 @@ class Registry:
         n_failed: int = retry_unreachable(
             lambda: self._remove.run(
                 self._connection,
-                worker_id,
+                worker_id.encode(),
                 encode((at, state.value, reason))[1:],
                 encode(worker_id),
-                packed_end(at, None, task_error, {"lost": state.value}),
+                failed_end(at, task_error, {"lost": state.value}),
                 self._keys.wake(""),
             ),
             patience_s,
@@ -161,7 +159,7 @@ class Registry:
         int
             How many were asked.
         """
-        named = [] if worker_ids is None else list(worker_ids)
+        named = [] if worker_ids is None else [worker_id.encode() for worker_id in worker_ids]
         if worker_ids is not None and not named:
             return 0
         asked: int = retry_unreachable(

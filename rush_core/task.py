@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
 
-from rush_core.codec import decode, encode, encode_mappings
+from rush_core.codec import decode, encode, encode_record
 from rush_core.errors import CorruptRecordError
 
 if TYPE_CHECKING:
@@ -142,34 +142,42 @@ def decode_tasks(records: Iterable[bytes], redis_key: bytes) -> list[Task]:
         ) from None
 
 
+_GIVEN = ("configuration parameter", "extra")
+
+
 def queued_record(key: str, config: Any, extra: Any) -> bytes:
     """Pack a task that waits for a worker."""
-    return encode_mappings(
-        ("", 0, key, config, extra), {"configuration parameter": config, "extra": extra}
-    )
+    return encode_record(("", 0, key, config, extra), _GIVEN, config, *_present(extra))
 
 
 def running_record(key: str, config: Any, extra: Any, worker_id: str, started_at: float) -> bytes:
     """Pack a task that a worker starts."""
-    return encode_mappings(
-        (worker_id, 0, key, config, extra, started_at),
-        {"configuration parameter": config, "extra": extra},
-    )
+    values = (worker_id, 0, key, config, extra, started_at)
+    return encode_record(values, _GIVEN, config, *_present(extra))
 
 
-def packed_end(ended_at: float, result: Any, error: str | None, extra: Any) -> bytes:
-    """Pack the fields that the end of a task appends to its record."""
-    return encode_mappings((ended_at, result, error, extra), {"result": result, "extra": extra})[1:]
+def finished_end(ended_at: float, result: Any, extra: Any) -> bytes:
+    """Pack the fields that its result appends to a record."""
+    values = (ended_at, result, None, extra)
+    return encode_record(values, ("result", "extra"), result, *_present(extra))[1:]
+
+
+def failed_end(ended_at: float, error: str, extra: Any) -> bytes:
+    """Pack the fields that an error appends to a record."""
+    return encode_record((ended_at, None, error, extra), ("extra",), *_present(extra))[1:]
 
 
 def ended_record(
     key: str, config: Any, extra: Any, at: float, result: Any, error: str | None
 ) -> bytes:
     """Pack a task that was evaluated elsewhere, without a worker."""
-    return encode_mappings(
-        ("", 0, key, config, extra, at, at, result, error, None),
-        {"configuration parameter": config, "extra": extra, "result": result},
-    )
+    values = ("", 0, key, config, extra, at, at, result, error, None)
+    given = (config, result if error is None else {}, *_present(extra))
+    return encode_record(values, ("configuration parameter", "result", "extra"), *given)
+
+
+def _present(extra: Any) -> tuple[Any, ...]:
+    return () if extra is None else (extra,)
 
 
 class TaskTable(Sequence[Task]):

@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from importlib import resources
+from itertools import chain
 from typing import Any, TypeVar
 
 import hiredis
@@ -45,33 +46,54 @@ class Script:
     """
 
     def __init__(self, name: str, *keys: bytes) -> None:
-        self.source = _source(name)
-        digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
-        self._head = (b"EVALSHA", digest, len(keys), *keys)
+        self._source = _source(name)
+        self._keys = keys
+        self.fix()
 
-    def pack(self, *arguments: Any) -> bytes:
+    def fix(self, *arguments: bytes) -> None:
+        """Set the leading arguments of all calls from now on.
+
+        What is the same in every call is packed once: packing all of it each time would cost a
+        tenth of a round trip.
+        """
+        digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
+        n_keys = str(len(self._keys)).encode()
+        parts = (b"EVALSHA", digest, n_keys, *self._keys, *arguments)
+        self._n_fixed = len(parts)
+        self._fixed = _bulk(parts)
+        self._bare = b"*%d\r\n%b" % (self._n_fixed, self._fixed)
+        # Nearly all other calls are of one task: its key and one more argument.
+        self._before_pair = b"*%d\r\n%b" % (self._n_fixed + 2, self._fixed)
+
+    def pack(self, *arguments: bytes) -> bytes:
         """Pack a call."""
-        return pack(self._head + arguments)
+        if not arguments:
+            return self._bare
+        if len(arguments) == 2:
+            first, second = arguments
+            pair = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(first), first, len(second), second)
+            return self._before_pair + pair
+        n = self._n_fixed + len(arguments)
+        return b"*%d\r\n%b%b" % (n, self._fixed, _bulk(arguments))
 
     def pack_source(self, *arguments: Any) -> bytes:
         """Pack a call that brings the script along, where a missing one could not be mended."""
-        _, _, *keys = self._head
-        return pack((b"EVAL", self.source, *keys, *arguments))
+        return pack((b"EVAL", self._source, len(self._keys), *self._keys, *arguments))
 
-    def run(self, connection: Connection, *arguments: Any) -> Any:
+    def run(self, connection: Connection, *arguments: bytes) -> Any:
         """Call the script; one round trip, three when the server does not have it yet."""
-        request = pack(self._head + arguments)
         try:
-            return connection.execute(request)
+            return connection.execute(self.pack(*arguments))
         except ServerRefusedError as error:
             if not _is_missing(error.found):
                 raise
-            self.load(connection)
-            return connection.execute(request)
+            connection.execute(pack((b"SCRIPT", b"LOAD", self._source)))
+            return connection.execute(self.pack(*arguments))
 
-    def load(self, connection: Connection) -> None:
-        """Hand the script to the server; one round trip."""
-        connection.execute(pack(("SCRIPT", "LOAD", self.source)))
+
+def _bulk(parts: Sequence[bytes]) -> bytes:
+    """Pack the parts of a command, without the count in front."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
 def _source(name: str) -> bytes:
@@ -96,16 +118,19 @@ def retry_unreachable(call: Callable[[], T], patience_s: float = PATIENCE_S) -> 
     ServerUnreachableError
         When `patience_s` seconds have passed.
     """
-    deadline = time.monotonic() + patience_s
+    try:
+        return call()
+    except ServerUnreachableError:
+        deadline = time.monotonic() + patience_s
     pause_s = 0.01
     while True:
+        time.sleep(pause_s)
         try:
             return call()
         except ServerUnreachableError:
+            pause_s = min(2 * pause_s, 1.0)
             if time.monotonic() + pause_s > deadline:
                 raise
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 1.0)
 
 
 class Transitions:
@@ -126,17 +151,16 @@ class Transitions:
         self, connection: Connection, keys: NetworkKeys, client_id: str, *, epoch: int
     ) -> None:
         self._connection = connection
-        self._keys = keys
+        self._keys = k = keys
         self._client = client_id.encode()
         self._packed_worker = encode(client_id)
-        self._wake_prefix = keys.wake("")
         self._is_worker = epoch > 0
         self._epoch = epoch
         self._generation = connection.generation if epoch else -1
+        self._limit: int | None = None
         self.stop_requested = False
-        k = keys
-        self._start = Script("start_tasks", k.clients, k.counts, k.running)
-        self._claim = Script("claim_task", k.clients, k.counts, k.queued, k.running, k.idle)
+        self._start = Script("start_tasks", k.clients, k.started, k.running)
+        self._claim = Script("claim_task", k.clients, k.started, k.queued, k.running, k.idle)
         self._finish = Script("end_tasks", k.clients, k.running, k.finished, k.waiting)
         self._fail = Script("end_tasks", k.clients, k.running, k.failed, k.waiting)
         self._push = Script("push_tasks", k.clients, k.queued, k.idle)
@@ -146,6 +170,7 @@ class Transitions:
         self._renew = Script("renew_client", k.clients)
         self._sleep = Script("wait_for_queued", k.clients, k.queued, k.idle, k.wake(client_id))
         self._blocking_pop = (b"BLPOP", k.wake(client_id))
+        self._fix_epoch()
 
     def start(self, keys: Sequence[bytes], records: Sequence[bytes], limit: int | None) -> int:
         """Make records running, the first ones as far as the budget goes; one round trip.
@@ -155,34 +180,33 @@ class Transitions:
         int
             How many were started; 0 also when the worker was asked to stop.
         """
-        pairs = [part for pair in zip(keys, records, strict=True) for part in pair]
+        if limit != self._limit:
+            self._change_limit(limit)
+        reply = self._guarded(self._start, _pairs(keys, records), self._settle_start, keys)
+        return reply if reply > 0 else self._note_refusal(reply)
 
-        def settle() -> int | None:
-            running = self._running(keys)
-            return sum(running) or None
-
-        reply = self._guarded(self._start, (_limit(limit), *pairs), settle)
-        return max(self._note_stop(reply), 0)
+    def _settle_start(self, keys: Sequence[bytes]) -> int | None:
+        return sum(self._running(keys)) or None
 
     def claim(self, limit: int | None, started_at: float, timeout_s: float) -> bytes | None:
         """Take the longest waiting task; one round trip, two if it has to be waited for."""
-        packed_start = encode(started_at)
-        arguments = (_limit(limit), self._packed_worker, packed_start)
-
-        def settle() -> bytes | None:
-            records: list[bytes] = self._connection.execute(pack((b"HVALS", self._keys.running)))
-            mine = (record for record in records if record.endswith(packed_start))
-            return next((r for r in mine if r[1:].startswith(self._packed_worker)), None)
-
-        reply = self._guarded(self._claim, (*arguments, b""), settle)
+        if limit != self._limit:
+            self._change_limit(limit)
+        start = encode(started_at)
+        reply = self._guarded(self._claim, (start, b""), self._settle_claim, start)
         if reply is None and timeout_s > 0:
             self._sleep_until_queued(timeout_s)
-            reply = self._guarded(self._claim, (*arguments, b"1"), settle)
+            reply = self._guarded(self._claim, (start, b"1"), self._settle_claim, start)
         if isinstance(reply, int):
-            self._note_stop(reply)
+            self._note_refusal(reply)
             return None
         record: bytes | None = reply
         return record
+
+    def _settle_claim(self, start: bytes) -> bytes | None:
+        records: list[bytes] = self._connection.execute(pack((b"HVALS", self._keys.running)))
+        mine = (record for record in records if record.endswith(start))
+        return next((r for r in mine if r[1:].startswith(self._packed_worker)), None)
 
     def finish(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bool]:
         """Append running tasks, with their results, to the finished log; one round trip.
@@ -208,7 +232,7 @@ class Transitions:
             The reply to `read`, executed after the finish.
         """
         if self._generation == self._connection.generation:
-            request = self._finish.pack(*self._end_arguments((key,), (end,)))
+            request = self._finish.pack(key, end)
             try:
                 ended, reply = self._connection.execute_many((request, read))
             except ServerUnreachableError:
@@ -219,6 +243,7 @@ class Transitions:
                 if isinstance(ended, list):
                     return self._note_ends(ended)[0], reply
                 if ended == _OUT:
+                    self.stop_requested = True
                     return False, reply
                 if not _is_missing(ended):
                     raise refusal(ended)
@@ -239,64 +264,100 @@ class Transitions:
 
     def clear_queue(self, end: bytes) -> int:
         """Make all queued tasks failed; one round trip."""
-        n_cleared: int = self._guarded(self._clear, (self._wake_prefix, end), lambda: None)
+        n_cleared: int = self._guarded(self._clear, (end,), self._settle_clear)
         self._require_known(n_cleared)
         return n_cleared
+
+    def _settle_clear(self) -> None:
+        """Clear again: what was cleared before is not there any more."""
 
     def _end(
         self, script: Script, destination: bytes, keys: Sequence[bytes], ends: Sequence[bytes]
     ) -> list[bool]:
-        def settle() -> list[int] | None:
-            if any(self._running(keys)):
-                return None
-            log = self._connection.execute(pack((b"LRANGE", destination, 0, -1)))
-            # The end holds a time of this process's clock: no other record ends in the same bytes.
-            return [any(r.endswith(end) and key in r for r in log) for key, end in pairs] + [0]
+        arguments = _pairs(keys, ends)
+        reply = self._guarded(script, arguments, self._settle_end, destination, keys, ends)
+        if reply == _OUT:
+            self.stop_requested = True
+            return [False] * len(keys)
+        return self._note_ends(reply)
 
-        pairs = list(zip(keys, ends, strict=True))
-        reply = self._guarded(script, self._end_arguments(keys, ends)[2:], settle)
-        return [False] * len(keys) if reply == _OUT else self._note_ends(reply)
-
-    def _end_arguments(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> tuple[Any, ...]:
-        pairs = [part for pair in zip(keys, ends, strict=True) for part in pair]
-        return self._client, self._epoch, self._packed_worker, self._wake_prefix, *pairs
+    def _settle_end(
+        self, destination: bytes, keys: Sequence[bytes], ends: Sequence[bytes]
+    ) -> list[int] | None:
+        log = self._connection.execute(pack((b"LRANGE", destination, 0, -1)))
+        # The end holds a time of this process's clock: no other call's record ends in the same
+        # bytes. If none is there, none was this worker's to end, or the script was not executed.
+        pairs = [(encode(key.decode()), end) for key, end in zip(keys, ends, strict=True)]
+        ended = [any(r.endswith(end) and key in r for r in log) for key, end in pairs]
+        return [*ended, 0] if any(ended) else None
 
     def _append(self, script: Script, destination: bytes, records: Sequence[bytes]) -> None:
-        def settle() -> int | None:
-            key = decode_tasks(records[:1], destination)[0].key.encode()
-            return len(records) if any(key in record for record in self._everything()) else None
+        reply = self._guarded(script, tuple(records), self._settle_append, destination, records)
+        self._require_known(reply)
 
-        self._require_known(self._guarded(script, (self._wake_prefix, *records), settle))
+    def _settle_append(self, destination: bytes, records: Sequence[bytes]) -> int | None:
+        key = decode_tasks(records[:1], destination)[0].key.encode()
+        return len(records) if any(key in record for record in self._everything()) else None
 
     def _guarded(
-        self, script: Script, arguments: tuple[Any, ...], settle: Callable[[], Any | None]
+        self,
+        script: Script,
+        arguments: Sequence[bytes],
+        settle: Callable[..., Any | None],
+        *settled: Any,
     ) -> Any:
         """Run a script that checks the epoch.
 
-        `settle` looks, after the epoch was raised, whether the script was executed before the
-        connection broke: it returns the reply that was lost, or None to execute the script again.
+        ``settle(*settled)`` looks, after the epoch was raised, whether the script was executed
+        before the connection broke: it returns the reply that was lost, or None to execute the
+        script again.
         """
         if self._generation == self._connection.generation:
             try:
-                return script.run(self._connection, self._client, self._epoch, *arguments)
+                reply = script.run(self._connection, *arguments)
             except ServerUnreachableError:
                 pass
+            else:
+                if reply != _OUT or self._is_worker:
+                    return reply
+                # The network was reset: a manager goes on, under a new epoch.
 
         def again() -> Any:
-            self._raise_epoch()
-            reply = settle()
-            if reply is not None:
-                return reply
-            return script.run(self._connection, self._client, self._epoch, *arguments)
+            if not self._raise_epoch():
+                return _OUT
+            reply = settle(*settled)
+            return script.run(self._connection, *arguments) if reply is None else reply
 
         return retry_unreachable(again)
 
-    def _raise_epoch(self) -> None:
-        # The connection is opened first: the epoch must be younger than anything sent before.
+    def _change_limit(self, limit: int | None) -> None:
+        whole = isinstance(limit, int) and not isinstance(limit, bool)
+        if limit is not None and not (whole and limit >= 0):
+            raise ValueError(f"limit must be a count of tasks (>= 0) or None, got {limit!r}")
+        self._limit = limit
+        self._fix_epoch()
+
+    def _raise_epoch(self) -> bool:
+        """Raise the epoch; tell whether the client still takes part."""
         self._epoch += 1
         may_join = b"" if self._is_worker else b"1"
-        self._require_known(self._renew.run(self._connection, self._client, self._epoch, may_join))
+        epoch = str(self._epoch).encode()
+        reply = self._renew.run(self._connection, self._client, epoch, may_join)
+        self._fix_epoch()
         self._generation = self._connection.generation
+        return bool(reply != _OUT)
+
+    def _fix_epoch(self) -> None:
+        client, epoch, wake = self._client, str(self._epoch).encode(), self._keys.wake("")
+        limit = b"" if self._limit is None else str(self._limit).encode()
+        self._start.fix(client, epoch, limit)
+        self._claim.fix(client, epoch, limit, self._packed_worker)
+        self._finish.fix(client, epoch, self._packed_worker, wake)
+        self._fail.fix(client, epoch, self._packed_worker, wake)
+        self._push.fix(client, epoch, wake)
+        self._push_finished.fix(client, epoch, wake)
+        self._push_failed.fix(client, epoch, wake)
+        self._clear.fix(client, epoch, wake)
 
     def _sleep_until_queued(self, timeout_s: float) -> None:
         sleep = (
@@ -321,13 +382,16 @@ class Transitions:
         replies = self._connection.execute_many(
             [pack((b"MULTI",)), *lists, pack((b"HVALS", k.running)), pack((b"EXEC",))]
         )
+        for reply in (replies[-1], *replies[-1]):
+            if isinstance(reply, hiredis.ReplyError):
+                raise refusal(reply)
         return [record for records in replies[-1] for record in records]
 
-    def _note_stop(self, reply: int) -> int:
+    def _note_refusal(self, reply: int) -> int:
         if reply == _STOP:
             self.stop_requested = True
-        else:
-            self._require_known(reply)
+            return 0
+        self._require_known(reply)
         return reply
 
     def _note_ends(self, reply: list[int]) -> list[bool]:
@@ -337,6 +401,7 @@ class Transitions:
 
     def _require_known(self, reply: int) -> None:
         if reply == _OUT:
+            self.stop_requested = True
             raise WorkerLostError(
                 f"{self._client.decode()!r} takes no part in network {self._keys.network_id!r} any "
                 "more: it was declared lost, killed, or the network was reset; its unfinished "
@@ -345,5 +410,7 @@ class Transitions:
             )
 
 
-def _limit(limit: int | None) -> int | bytes:
-    return b"" if limit is None else limit
+def _pairs(first: Sequence[bytes], second: Sequence[bytes]) -> Sequence[bytes]:
+    if len(first) == len(second) == 1:
+        return first[0], second[0]
+    return tuple(chain.from_iterable(zip(first, second, strict=True)))

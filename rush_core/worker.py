@@ -20,7 +20,8 @@ from rush_core.task import (
     TaskCounts,
     TaskTable,
     decode_tasks,
-    packed_end,
+    failed_end,
+    finished_end,
     running_record,
 )
 from rush_core.transitions import Transitions, retry_unreachable
@@ -122,8 +123,10 @@ class Worker:
         WorkerLostError
             If this worker was declared lost.
         """
-        keys = self.start_tasks([config], limit=limit, extras=None if extra is None else [extra])
-        return keys[0] if keys else None
+        key = self._new_key()
+        record = running_record(key, config, extra, self.worker_id, self._clock.now())
+        self._heard_from_server = True
+        return key if self._transitions.start((key.encode(),), (record,), limit) else None
 
     def start_tasks(
         self,
@@ -139,7 +142,7 @@ class Worker:
         list of str
             The keys of those started: the first ones, as many as the budget allowed.
         """
-        check_limit(limit)
+        check_lengths(configs=configs, extras=extras)
         started_at = self._clock.now()
         keys = [self._new_key() for _ in configs]
         records = [
@@ -163,7 +166,6 @@ class Worker:
         Task or None
             None if nothing waits, the budget is used up or the worker was asked to stop.
         """
-        check_limit(limit)
         check_timeout(timeout_s)
         self._heard_from_server = True
         record = self._transitions.claim(limit, self._clock.now(), timeout_s)
@@ -193,7 +195,9 @@ class Worker:
         TypeError, ValueError
             If a value cannot be stored; the task goes on running.
         """
-        return self.finish_tasks([key], [result], extras=None if extra is None else [extra])[0]
+        end = finished_end(self._clock.now(), result, extra)
+        self._heard_from_server = True
+        return self._transitions.finish((key.encode(),), (end,))[0]
 
     def finish_tasks(
         self,
@@ -206,7 +210,7 @@ class Worker:
         check_lengths(keys=keys, results=results, extras=extras)
         ended_at = self._clock.now()
         ends = [
-            packed_end(ended_at, check_result(result), None, extra)
+            finished_end(ended_at, result, extra)
             for result, extra in zip(results, extras or [None] * len(keys), strict=True)
         ]
         if not ends:
@@ -231,7 +235,7 @@ class Worker:
         check_lengths(keys=keys, errors=errors, extras=extras)
         ended_at = self._clock.now()
         ends = [
-            packed_end(ended_at, None, error_text(error), extra)
+            failed_end(ended_at, error_text(error), extra)
             for error, extra in zip(errors, extras or [None] * len(keys), strict=True)
         ]
         if not ends:
@@ -251,7 +255,7 @@ class Worker:
         new : TaskTable
             As `fetch_new_tasks` returns it.
         """
-        end = packed_end(self._clock.now(), check_result(result), None, extra)
+        end = finished_end(self._clock.now(), result, extra)
         log = self._reader.new_log
         self._heard_from_server = True
         won, reply = self._transitions.finish_and_read(key.encode(), end, log.request())
@@ -340,25 +344,13 @@ class Worker:
 
 
 def error_text(error: str | BaseException) -> str:
-    """Return an error as text: of an exception, its traceback."""
+    """Return an error as text that can be stored: of an exception, its traceback."""
     if isinstance(error, BaseException):
-        return "".join(traceback.format_exception(error)).rstrip()
+        error = "".join(traceback.format_exception(error)).rstrip()
     if not isinstance(error, str):
         raise TypeError(f"error must be a text or an exception, got {type(error).__name__}")
-    return error
-
-
-def check_result(result: Any) -> Any:
-    """Refuse a result that is None: it would not tell a finished task from a failed one."""
-    if result is None:
-        raise TypeError("result must be a dict of names and values, got None; use fail_task")
-    return result
-
-
-def check_limit(limit: int | None) -> None:
-    """Refuse a limit that is no count."""
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise ValueError(f"limit must be a count of tasks (>= 0) or None, got {limit!r}")
+    # File names that are no UTF-8 get into messages; an error must not be lost over one.
+    return error.encode(errors="backslashreplace").decode()
 
 
 def check_timeout(timeout_s: float) -> None:

@@ -1,5 +1,5 @@
 -- Claim the longest waiting task: it leaves the queue and is running in the same step.
--- KEYS: clients, counts, queued, running, idle
+-- KEYS: clients, started, queued, running, idle
 -- ARGV: client, epoch, limit ('' for none), packed worker_id, packed started_at, '1' if the client slept in idle
 -- Returns: the running record; nil: nothing waits or the budget is used up; -1: out; -2: asked to stop
 -- Guard: the client's epoch.
@@ -7,8 +7,8 @@ if ARGV[6] == '1' then redis.call('SREM', KEYS[5], ARGV[1]) end
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] then return epoch == ARGV[2] .. 's' and -2 or -1 end
 if redis.call('LLEN', KEYS[3]) == 0 then return false end
-if redis.call('HINCRBY', KEYS[2], 'started', 1) > (tonumber(ARGV[3]) or math.huge) then
-  redis.call('HINCRBY', KEYS[2], 'started', -1)
+if redis.call('INCR', KEYS[2]) > (tonumber(ARGV[3]) or math.huge) then
+  redis.call('DECR', KEYS[2])
   return false
 end
 -- A queued record: array header, '' as worker_id, attempt, then the key (its length in the low bits of one byte).

@@ -1,5 +1,5 @@
 -- Remove a worker that left, was killed or lost: it is out, and its running tasks are failed.
--- KEYS: clients, workers, running, failed, counts, idle, waiting
+-- KEYS: clients, workers, running, failed, started, idle, waiting
 -- ARGV: worker_id, packed end of the worker, packed worker_id, packed end of its tasks, wake prefix
 -- Returns: how many tasks were failed; -1: no such worker takes part, nothing was written
 -- Guard: the worker takes part: of several that find it lost, one wins. The places of its tasks are given back.
@@ -18,7 +18,7 @@ for i = 1, #running, 2 do
     failed = failed + 1
   end
 end
-if failed > 0 then redis.call('HINCRBY', KEYS[5], 'started', -failed) end
+redis.call('DECRBY', KEYS[5], failed)
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('SREM', KEYS[6], ARGV[1])
 wake_all(KEYS[7], ARGV[5])

@@ -1,13 +1,10 @@
 -- Delete the tasks of a network, and its workers, clients and loops if asked to.
--- KEYS: clients, workers, counts, stop, loops, queued, running, finished, failed, idle, waiting
+-- KEYS: clients, workers, started, stop, loops, queued, running, finished, failed, idle, waiting
 -- ARGV: '1' to delete workers, clients and loops as well, wake prefix
 -- Returns: nothing. Clients that go on learn at their next command that they are out.
-redis.call('DEL', KEYS[6], KEYS[7], KEYS[8], KEYS[9])
-if ARGV[1] ~= '1' then
-  redis.call('HDEL', KEYS[3], 'started')
-  return
-end
+redis.call('DEL', KEYS[3], KEYS[6], KEYS[7], KEYS[8], KEYS[9])
+if ARGV[1] ~= '1' then return end
 for _, client in ipairs(redis.call('HKEYS', KEYS[1])) do
   redis.call('DEL', ARGV[2] .. client)
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[10], KEYS[11])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[10], KEYS[11])

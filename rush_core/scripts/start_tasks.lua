@@ -1,15 +1,15 @@
 -- Start tasks: given records become running, the first ones as far as the budget goes.
--- KEYS: clients, counts, running
+-- KEYS: clients, started, running
 -- ARGV: client, epoch, limit ('' for none), then key and running record of each task
 -- Returns: how many were started; -1: the client is out; -2: it was asked to stop
 -- Guard: the client's epoch. The places are taken in one step, so concurrent starts share the limit exactly.
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] then return epoch == ARGV[2] .. 's' and -2 or -1 end
 local n = (#ARGV - 3) / 2
-local started = redis.call('HINCRBY', KEYS[2], 'started', n)
+local started = redis.call('INCRBY', KEYS[2], n)
 if ARGV[3] ~= '' and started > tonumber(ARGV[3]) then
   local refused = math.min(n, started - tonumber(ARGV[3]))
-  redis.call('HINCRBY', KEYS[2], 'started', -refused)
+  redis.call('DECRBY', KEYS[2], refused)
   n = n - refused
 end
 for i = 4, 2 + 2 * n, 2 do
