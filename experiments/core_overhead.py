@@ -1,7 +1,7 @@
 """What does coordination cost beside a bare round trip?
 
-Asked: microseconds per operation of `rush_core` on an embedded server's unix socket, in multiples of
-the floor, a PING on a raw socket read by hiredis. Expected before measuring: a start below 1.6
+Asked: microseconds per operation of `rush_core` on an embedded server's unix socket, in multiples
+of the floor, a PING on a raw socket read by hiredis. Expected before measuring: a start below 1.6
 floors, a finish below 2, one new task below 1.5 whatever the archive's size, and 10,000 tasks of 10
 parameters decoded in less than 30 ms of CPU.
 
@@ -27,10 +27,12 @@ import redis
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from rush_core import Worker, serve
+from rush_core.keys import NetworkKeys
 
 N_CACHED = (10_000, 100_000)
 N_PARAMS = 10
 BLOCK = 100
+PING = b"*1\r\n$4\r\nPING\r\n"
 
 Rows = list[dict[str, Any]]
 
@@ -62,8 +64,11 @@ def time_operations(url: str, n_cached: int, repeats: int, seed: int) -> Rows:
     fill(worker, n_cached, config, result)
     worker.fetch_finished_tasks()
     worker.fetch_new_tasks()
-    floor, client = raw_ping(url), redis.Redis.from_url(url)
+    raw, client = raw_client(url), redis.Redis.from_url(url)
     client.ping()
+    # What another worker's finish looks like from here, sent without running our own code.
+    log = NetworkKeys(worker.network_id).finished
+    append = hiredis.pack_command((b"RPUSH", log, raw(hiredis.pack_command((b"LINDEX", log, -1)))))
     keys: list[str] = []
 
     def start() -> None:
@@ -76,12 +81,12 @@ def time_operations(url: str, n_cached: int, repeats: int, seed: int) -> Rows:
 
     # What has to happen before each timed call, untimed, and the call.
     operations: dict[str, tuple[Callable[[], object] | None, Callable[[], object]]] = {
-        "floor: PING, raw socket": (None, floor),
+        "floor: PING, raw socket": (None, lambda: raw(PING)),
         "PING, redis-py": (None, client.ping),
         "start one task": (None, start),
         "finish one task": (start, finish),
         "count all states": (None, worker.count_tasks),
-        "fetch one new": (lambda: (start(), finish()), worker.fetch_finished_tasks),
+        "fetch one new": (lambda: raw(append), worker.fetch_finished_tasks),
         "finish and fetch new": (
             start,
             lambda: worker.finish_and_fetch_new(keys.pop(), result),
@@ -160,19 +165,18 @@ def fill(worker: Worker, n: int, config: dict[str, Any], result: dict[str, Any])
         worker.finish_tasks(keys, [result] * size)
 
 
-def raw_ping(url: str) -> Callable[[], object]:
-    """Return a function that sends a PING on a bare socket and reads the reply with hiredis."""
+def raw_client(url: str) -> Callable[[bytes], Any]:
+    """Return a function that sends a request on a bare socket and reads the reply with hiredis."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(url.removeprefix("unix://"))
     reader = hiredis.Reader()
-    request = b"*1\r\n$4\r\nPING\r\n"
 
-    def ping() -> object:
+    def call(request: bytes) -> Any:
         connection.sendall(request)
         reader.feed(connection.recv(65536))
         return reader.gets()
 
-    return ping
+    return call
 
 
 def as_markdown(rows: Rows, common: dict[str, Any]) -> str:

@@ -14,9 +14,10 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import StratifiedKFold
 
 from rush_opt import Boolean, Float, Integer, TuneResult, tune
+from rush_opt.space import Parameter
 
 # The search space of the LightGBM benchmark in Becker & Bischl (2026), arXiv 2606.21430.
-SPACE = {
+SPACE: dict[str, Parameter] = {
     "learning_rate": Float(1e-3, 1.0, log=True),
     "feature_fraction": Float(0.1, 1.0),
     "min_data_in_leaf": Integer(1, 200),

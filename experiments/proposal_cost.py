@@ -22,14 +22,14 @@ from rush_core.task import decode_tasks
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
 from rush_opt.proposal import propose
-from rush_opt.space import Boolean, Float, Integer, Parameter, Space
+from rush_opt.space import Boolean, Float, Integer, Space
 from rush_opt.surrogate import ExtraTrees, RandomForest
 
 N_FINISHED = (100, 1_000, 16_000, 100_000)
 N_NEW = 448
 
 # The LightGBM space of the rush paper, arXiv 2606.21430.
-LIGHTGBM: dict[str, Parameter] = {
+LIGHTGBM = {
     "learning_rate": Float(1e-3, 1, log=True),
     "feature_fraction": Float(0.1, 1),
     "min_data_in_leaf": Integer(1, 200),

@@ -72,7 +72,9 @@ encode = _encoder.encode
 decode = _decoder.decode
 
 
-def encode_record(values: tuple[Any, ...], labels: tuple[str, ...], *mappings: Any) -> bytes:
+def encode_record(
+    values: tuple[Any, ...], labels: tuple[str, ...], mappings: tuple[Any, ...]
+) -> bytes:
     """Encode the fields of a record, of which some are mappings that a user gave.
 
     Parameters
@@ -81,7 +83,7 @@ def encode_record(values: tuple[Any, ...], labels: tuple[str, ...], *mappings: A
         All fields, in order.
     labels : tuple of str
         What to call each of `mappings` in an error.
-    *mappings : dict
+    mappings : tuple of dict
         The user's mappings among the fields.
 
     Returns

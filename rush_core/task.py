@@ -143,28 +143,29 @@ def decode_tasks(records: Iterable[bytes], redis_key: bytes) -> list[Task]:
 
 
 _GIVEN = ("configuration parameter", "extra")
+_RETURNED = ("result", "extra")
 
 
 def queued_record(key: str, config: Any, extra: Any) -> bytes:
     """Pack a task that waits for a worker."""
-    return encode_record(("", 0, key, config, extra), _GIVEN, config, *_present(extra))
+    return encode_record(("", 0, key, config, extra), _GIVEN, _present(config, extra))
 
 
 def running_record(key: str, config: Any, extra: Any, worker_id: str, started_at: float) -> bytes:
     """Pack a task that a worker starts."""
     values = (worker_id, 0, key, config, extra, started_at)
-    return encode_record(values, _GIVEN, config, *_present(extra))
+    return encode_record(values, _GIVEN, _present(config, extra))
 
 
 def finished_end(ended_at: float, result: Any, extra: Any) -> bytes:
     """Pack the fields that its result appends to a record."""
     values = (ended_at, result, None, extra)
-    return encode_record(values, ("result", "extra"), result, *_present(extra))[1:]
+    return encode_record(values, _RETURNED, _present(result, extra))[1:]
 
 
 def failed_end(ended_at: float, error: str, extra: Any) -> bytes:
     """Pack the fields that an error appends to a record."""
-    return encode_record((ended_at, None, error, extra), ("extra",), *_present(extra))[1:]
+    return encode_record((ended_at, None, error, extra), _RETURNED, _present({}, extra))[1:]
 
 
 def ended_record(
@@ -172,12 +173,13 @@ def ended_record(
 ) -> bytes:
     """Pack a task that was evaluated elsewhere, without a worker."""
     values = ("", 0, key, config, extra, at, at, result, error, None)
-    given = (config, result if error is None else {}, *_present(extra))
-    return encode_record(values, ("configuration parameter", "result", "extra"), *given)
+    given = (*_present(config, extra), result if error is None else {})
+    labels = _GIVEN if extra is not None else _GIVEN[:1]
+    return encode_record(values, (*labels, "result"), given)
 
 
-def _present(extra: Any) -> tuple[Any, ...]:
-    return () if extra is None else (extra,)
+def _present(mapping: Any, extra: Any) -> tuple[Any, ...]:
+    return (mapping,) if extra is None else (mapping, extra)
 
 
 class TaskTable(Sequence[Task]):

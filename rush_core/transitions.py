@@ -216,11 +216,15 @@ class Transitions:
         list of bool
             False where the task is not running under this worker; then nothing was written.
         """
-        return self._end(self._finish, self._keys.finished, keys, ends)
+        settled = (self._keys.finished, keys, ends)
+        reply = self._guarded(self._finish, _pairs(keys, ends), self._settle_end, *settled)
+        return self._won(reply, len(keys))
 
     def fail(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bool]:
         """Move running tasks to the failed ones; otherwise as `finish`."""
-        return self._end(self._fail, self._keys.failed, keys, ends)
+        settled = (self._keys.failed, keys, ends)
+        reply = self._guarded(self._fail, _pairs(keys, ends), self._settle_end, *settled)
+        return self._won(reply, len(keys))
 
     def finish_and_read(self, key: bytes, end: bytes, read: bytes) -> tuple[bool, Any]:
         """Finish a task and, in the same send, execute the packed request `read`.
@@ -240,11 +244,8 @@ class Transitions:
             else:
                 if isinstance(reply, hiredis.ReplyError):
                     raise refusal(reply)
-                if isinstance(ended, list):
-                    return self._note_ends(ended)[0], reply
-                if ended == _OUT:
-                    self.stop_requested = True
-                    return False, reply
+                if not isinstance(ended, hiredis.ReplyError):
+                    return self._won(ended, 1)[0], reply
                 if not _is_missing(ended):
                     raise refusal(ended)
         won = self.finish((key,), (end,))[0]
@@ -270,16 +271,6 @@ class Transitions:
 
     def _settle_clear(self) -> None:
         """Clear again: what was cleared before is not there any more."""
-
-    def _end(
-        self, script: Script, destination: bytes, keys: Sequence[bytes], ends: Sequence[bytes]
-    ) -> list[bool]:
-        arguments = _pairs(keys, ends)
-        reply = self._guarded(script, arguments, self._settle_end, destination, keys, ends)
-        if reply == _OUT:
-            self.stop_requested = True
-            return [False] * len(keys)
-        return self._note_ends(reply)
 
     def _settle_end(
         self, destination: bytes, keys: Sequence[bytes], ends: Sequence[bytes]
@@ -394,7 +385,12 @@ class Transitions:
         self._require_known(reply)
         return reply
 
-    def _note_ends(self, reply: list[int]) -> list[bool]:
+    def _won(self, reply: Any, n: int) -> list[bool]:
+        if reply == n:
+            return [True] * n
+        if reply == _OUT:
+            self.stop_requested = True
+            return [False] * n
         if reply[-1]:
             self.stop_requested = True
         return [won == 1 for won in reply[:-1]]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from rush_core import Task, TaskState, WorkerInfo
+
+if TYPE_CHECKING:
+    # Loading pandas takes a third of a second: workers, who import this package, never need it.
+    import pandas as pd
 
 PHASES = ("objective", "surrogate", "acquisition", "coordination")
 
@@ -175,6 +177,8 @@ class TuneResult:
         in ``result_<name>``, and how a trial was proposed and accounted for in ``notes_<name>``.
         """
         columns = ("number", "state", "value", "worker", "started_at", "ended_at", "duration_s")
+        import pandas as pd
+
         rows = [_row(trial, self.metric) for trial in self.frozen_trials]
         table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, "error"])
         for name in ("started_at", "ended_at"):
@@ -192,6 +196,8 @@ class TuneResult:
         ``cpu`` is measured, children included. ``objective_share`` and ``busy_share`` (objective,
         surrogate and acquisition) are shares of ``wall``.
         """
+        import pandas as pd
+
         return pd.DataFrame([self._worker_row(worker) for worker in self.workers])
 
     @property

@@ -7,10 +7,8 @@ local function wake(clients, prefix)
 end
 
 local function wake_all(sleepers, prefix)
-  local clients = redis.call('SMEMBERS', sleepers)
-  if #clients > 0 then
-    wake(clients, prefix)
-    redis.call('DEL', sleepers)
-  end
+  if redis.call('EXISTS', sleepers) == 0 then return end
+  wake(redis.call('SMEMBERS', sleepers), prefix)
+  redis.call('DEL', sleepers)
 end
 
