@@ -13,8 +13,8 @@ import hiredis
 
 from rush_core.connection import Connection, pack, refusal
 from rush_core.keys import NetworkKeys
+from rush_core.script import Script, retry_unreachable
 from rush_core.task import Task, TaskCounts, TaskState, TaskTable, decode_tasks
-from rush_core.transitions import Script, retry_unreachable
 
 __all__ = ["FinishedLog", "TaskReader"]
 

@@ -18,10 +18,11 @@ from rush_core.errors import RushError, WorkersFailedError
 from rush_core.keys import NetworkKeys
 from rush_core.launch import LocalWorkers, describe_exit
 from rush_core.registry import Registry, WorkerInfo, WorkerState
+from rush_core.script import Script
 from rush_core.server import resolve_url
 from rush_core.shipping import pack_loop, store_loop
 from rush_core.task import TaskCounts, TaskTable, ended_record, failed_end, queued_record
-from rush_core.transitions import Script, Transitions
+from rush_core.transitions import Transitions
 from rush_core.worker import check_lengths, check_timeout, error_text
 
 __all__ = ["Network"]

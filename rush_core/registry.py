@@ -14,8 +14,8 @@ from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
 from rush_core.errors import CorruptRecordError, RushError
 from rush_core.keys import NetworkKeys
+from rush_core.script import PATIENCE_S, Script, retry_unreachable
 from rush_core.task import decode_tasks, failed_end
-from rush_core.transitions import PATIENCE_S, Script, retry_unreachable
 
 __all__ = ["Registry", "WorkerInfo", "WorkerState"]
 

@@ -92,7 +92,8 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
             key=digest,
         )
     import_path, content = cloudpickle.loads(packed)
-    sys.path += [entry for entry in import_path if entry not in sys.path]
+    # In front, where the manager's script folder was: names must mean the same here as there.
+    sys.path[:0] = [entry for entry in import_path if entry not in sys.path]
     try:
         loop, args, kwargs = cloudpickle.loads(content)
     except Exception as error:

@@ -14,6 +14,7 @@ from rush_core.connection import Connection, pack
 from rush_core.errors import ServerUnreachableError
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerState
+from rush_core.script import retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.task import (
     Task,
@@ -24,7 +25,7 @@ from rush_core.task import (
     finished_end,
     running_record,
 )
-from rush_core.transitions import Transitions, retry_unreachable
+from rush_core.transitions import Transitions
 
 __all__ = ["Worker"]
 

@@ -1,0 +1,119 @@
+"""Scripts that run on the server, and calls that are repeated while it is away."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import Any, TypeVar
+
+from rush_core.connection import Connection, pack
+from rush_core.errors import ServerRefusedError, ServerUnreachableError
+
+__all__ = ["PATIENCE_S", "Script", "is_missing", "retry_unreachable"]
+
+T = TypeVar("T")
+
+# How long a client tries to reach a server that was there before: longer than a restart takes.
+PATIENCE_S = 20.0
+
+
+class Script:
+    """A server-side script with its keys bound.
+
+    Parameters
+    ----------
+    name : str
+        File in ``rush_core/scripts`` without its suffix.
+    keys : bytes
+        Redis keys, in the order that the file's head comment names them.
+    """
+
+    def __init__(self, name: str, *keys: bytes) -> None:
+        self._source = _source(name)
+        self._keys = keys
+        self.fix()
+
+    def fix(self, *arguments: bytes) -> None:
+        """Set the leading arguments of all calls from now on.
+
+        What is the same in every call is packed once: packing all of it each time would cost a
+        tenth of a round trip.
+        """
+        digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
+        n_keys = str(len(self._keys)).encode()
+        parts = (b"EVALSHA", digest, n_keys, *self._keys, *arguments)
+        self._n_fixed = len(parts)
+        self._fixed = _bulk(parts)
+        self._bare = b"*%d\r\n%b" % (self._n_fixed, self._fixed)
+        # Nearly all other calls are of one task: its key and one more argument.
+        self._before_pair = b"*%d\r\n%b" % (self._n_fixed + 2, self._fixed)
+
+    def pack(self, *arguments: bytes) -> bytes:
+        """Pack a call."""
+        if not arguments:
+            return self._bare
+        if len(arguments) == 2:
+            first, second = arguments
+            pair = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(first), first, len(second), second)
+            return self._before_pair + pair
+        n = self._n_fixed + len(arguments)
+        return b"*%d\r\n%b%b" % (n, self._fixed, _bulk(arguments))
+
+    def pack_source(self, *arguments: Any) -> bytes:
+        """Pack a call that brings the script along, where a missing one could not be mended."""
+        return pack((b"EVAL", self._source, len(self._keys), *self._keys, *arguments))
+
+    def run(self, connection: Connection, *arguments: bytes) -> Any:
+        """Call the script; one round trip, three when the server does not have it yet."""
+        try:
+            return connection.execute(self.pack(*arguments))
+        except ServerRefusedError as error:
+            if not is_missing(error.found):
+                raise
+            connection.execute(pack((b"SCRIPT", b"LOAD", self._source)))
+            return connection.execute(self.pack(*arguments))
+
+
+def _bulk(parts: Sequence[bytes]) -> bytes:
+    """Pack the parts of a command, without the count in front."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
+
+
+def _source(name: str) -> bytes:
+    folder = resources.files("rush_core.scripts")
+    source = folder.joinpath(f"{name}.lua").read_bytes()
+    if b"-- Uses: wake.lua" in source:
+        source = folder.joinpath("wake.lua").read_bytes() + source
+    return source
+
+
+def is_missing(reply: object) -> bool:
+    """Tell whether an error reply says that the server does not have a script (any more)."""
+    return str(reply).startswith("NOSCRIPT")
+
+
+def retry_unreachable(call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+    """Call again, with growing pauses, while the server cannot be reached.
+
+    Only for what may be done twice.
+
+    Raises
+    ------
+    ServerUnreachableError
+        When `patience_s` seconds have passed.
+    """
+    try:
+        return call()
+    except ServerUnreachableError:
+        deadline = time.monotonic() + patience_s
+    pause_s = 0.01
+    while True:
+        time.sleep(pause_s)
+        try:
+            return call()
+        except ServerUnreachableError:
+            pause_s = min(2 * pause_s, 1.0)
+            if time.monotonic() + pause_s > deadline:
+                raise
