@@ -93,8 +93,8 @@ def as_markdown(rows: Rows, common: dict[str, Any]) -> str:
         "",
         f"{rows[0]['n_trials']} trials, {rows[0]['n_workers']} workers, commit "
         f"{common['commit']}. Regrets are medians. The ratio is the geometric mean over seeds of "
-        "ADBO's regret over random search's; p is a two-sided sign test. Rows: `results/raw/adbo_vs_random.csv`, made "
-        "by `experiments/adbo_vs_random.py`.",
+        "ADBO's regret over random search's; p is a two-sided sign test. Rows: "
+        "`results/raw/adbo_vs_random.csv`, made by `experiments/adbo_vs_random.py`.",
         "",
         "| function | seeds | regret, ADBO | regret, random | ratio | ADBO wins | p |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -66,8 +66,12 @@ class Network:
         self.url = resolve_url(url)
         self._client_id = f"network-{secrets.token_hex(6)}"
         self._connection = Connection(self.url)
-        check_server(self._connection)
-        self._clock = ServerClock(self._connection)
+        try:
+            check_server(self._connection)
+            self._clock = ServerClock(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
         # Threads that watch processes use the other connection while this one waits.
         self._waiting_connection = Connection(self.url)
         self._registry = Registry(self._connection, self._keys)

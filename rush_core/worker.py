@@ -76,9 +76,13 @@ class Worker:
         self.network_id = network_id
         self.worker_id = check_identifier("worker_id", worker_id)
         self._connection = Connection(resolve_url(url))
-        self._clock = ServerClock(self._connection)
         self._registry = Registry(self._connection, self._keys)
-        self.number = self._registry.register(worker_id, self._clock.now())
+        try:
+            self._clock = ServerClock(self._connection)
+            self.number = self._registry.register(worker_id, self._clock.now())
+        except BaseException:
+            self._connection.close()
+            raise
         self._transitions = Transitions(self._connection, self._keys, worker_id, epoch=1)
         self._reader = TaskReader(self._connection, self._keys, worker_id, waiting=self._connection)
         # Unique without asking anybody: the prefix is drawn anew by each worker object.
