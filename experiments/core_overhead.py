@@ -27,6 +27,7 @@ import redis
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from rush_core import Worker, serve
+from rush_core.connection import pack
 from rush_core.keys import NetworkKeys
 
 N_CACHED = (10_000, 100_000)
@@ -68,7 +69,7 @@ def time_operations(url: str, n_cached: int, repeats: int, seed: int) -> Rows:
     client.ping()
     # What another worker's finish looks like from here, sent without running our own code.
     log = NetworkKeys(worker.network_id).finished
-    append = hiredis.pack_command((b"RPUSH", log, raw(hiredis.pack_command((b"LINDEX", log, -1)))))
+    append = pack((b"RPUSH", log, raw(pack((b"LINDEX", log, -1)))))
     keys: list[str] = []
 
     def start() -> None:

@@ -2,6 +2,9 @@
 
 ``python -m experiments.proposal_cost`` appends rows to ``results/raw/proposal_cost.csv`` and writes
 ``results/tables/proposal_cost.md`` from this run's rows. Times are CPU milliseconds on one core.
+
+Expected before measuring: at most 15 ms for a proposal after 1,000 finished tasks and 35 ms after
+16,000 and 100,000, at most 1 ms to take in the results of 448 workers, records decoded.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import pandas as pd
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
+from rush_core import TaskTable
 from rush_core.task import decode_tasks
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
@@ -68,11 +72,11 @@ def measurements(n_dims: int, n: int, seed: int) -> dict[str, Callable[[], Any]]
     space, rng = SPACES[n_dims], np.random.default_rng(seed)
     old, new = records(space, n, rng), records(space, N_NEW, rng)
     archive = Archive(space, "error")
-    archive.add(decode_tasks(old, b"finished"))
+    archive.add(TaskTable(decode_tasks(old, b"finished")))
     settings = ExtraTrees()
     forest = settings.fit(archive.X, archive.y, rng)
     growing = Archive(space, "error")
-    growing.add(decode_tasks(old, b"finished"))
+    growing.add(TaskTable(decode_tasks(old, b"finished")))
 
     def total() -> None:
         propose(archive, settings.fit(archive.X, archive.y, rng), 1.0, rng)
@@ -81,7 +85,7 @@ def measurements(n_dims: int, n: int, seed: int) -> dict[str, Callable[[], Any]]
         "fit": lambda: settings.fit(archive.X, archive.y, rng),
         "search": lambda: propose(archive, forest, 1.0, rng),
         "proposal": total,
-        f"take in {N_NEW}": lambda: growing.add(decode_tasks(new, b"finished")),
+        f"take in {N_NEW}": lambda: growing.add(TaskTable(decode_tasks(new, b"finished"))),
     }
     if n_dims == 8 and n == 1_000:
         actions |= {

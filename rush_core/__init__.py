@@ -14,15 +14,18 @@ from rush_core.errors import (
     WorkerLostError,
     WorkersFailedError,
 )
+from rush_core.heartbeat import Heartbeat
 from rush_core.network import Network
 from rush_core.registry import WorkerInfo, WorkerState
 from rush_core.server import EmbeddedServer, serve
-from rush_core.task import Task, TaskCounts, TaskState, TaskTable
+from rush_core.table import TaskTable
+from rush_core.task import Task, TaskCounts, TaskState
 from rush_core.worker import Worker
 
 __all__ = [
     "CorruptRecordError",
     "EmbeddedServer",
+    "Heartbeat",
     "LoopError",
     "Network",
     "RushError",

@@ -14,7 +14,8 @@ import hiredis
 from rush_core.connection import Connection, pack, refusal
 from rush_core.keys import NetworkKeys
 from rush_core.script import Script, retry_unreachable
-from rush_core.task import Task, TaskCounts, TaskState, TaskTable, decode_tasks
+from rush_core.table import TaskTable
+from rush_core.task import Task, TaskCounts, TaskState, decode_tasks
 
 __all__ = ["FinishedLog", "TaskReader"]
 
@@ -101,6 +102,7 @@ class TaskReader:
         self._cached: list[Task] = []
         self._cached_log = FinishedLog(connection, keys.finished)
         self.new_log = FinishedLog(connection, keys.finished)
+        self._failed_log = FinishedLog(connection, keys.failed)
         self._n_failed = self._n_joined = 0
 
     def count(self) -> TaskCounts:
@@ -148,6 +150,11 @@ class TaskReader:
         if timeout_s > 0:
             return TaskTable(retry_unreachable(lambda: self._wait_and_read(timeout_s))[0])
         return TaskTable(retry_unreachable(self.new_log.read)[0])
+
+    def fetch_new_failed(self) -> TaskTable:
+        """Fetch the tasks that failed since the last call, lost ones left out; one round trip."""
+        new, _ = retry_unreachable(self._failed_log.read)
+        return TaskTable([task for task in new if "lost" not in task.result_extra])
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until something changes that `fetch_new` or `wait` has not seen."""

@@ -35,8 +35,8 @@ def _encode_other(value: Any) -> Any:
 
 
 def _array_bytes(array: np.ndarray) -> bytes:
-    if array.dtype.hasobject:
-        raise TypeError("an array of Python objects cannot be stored")
+    if array.dtype.hasobject or array.dtype.itemsize == 0:
+        raise TypeError("an array of Python objects or of empty items cannot be stored")
     description = npy_format.dtype_to_descr(array.dtype)
     return _encoder.encode((description, array.shape, array.tobytes()))
 

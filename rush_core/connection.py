@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import hiredis
 import redis
@@ -24,7 +24,15 @@ from redis.retry import Retry
 
 from rush_core.errors import ServerRefusedError, ServerUnreachableError
 
-__all__ = ["OLDEST_SERVER", "Connection", "check_server", "redact"]
+__all__ = [
+    "OLDEST_SERVER",
+    "Connection",
+    "add_password",
+    "check_server",
+    "parse_info",
+    "redact",
+    "without_password",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +209,7 @@ def check_server(connection: Connection) -> None:
 
 def check_version(info: str, url: str) -> None:
     """Raise unless `info`, the server's answer to INFO, tells of a server that is new enough."""
-    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    fields = parse_info(info)
     # Valkey reports the Redis version it is compatible with under the old name.
     version = fields.get("redis_version", "0")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
@@ -214,17 +222,54 @@ def check_version(info: str, url: str) -> None:
         )
 
 
+def parse_info(info: str) -> dict[str, str]:
+    """Parse a server's answer to INFO."""
+    return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+
+
 def redact(url: str) -> str:
     """Return `url` with its password replaced by ``***``, fit for logs and messages."""
+    return _replace_password(url, "***")
+
+
+def without_password(url: str) -> str:
+    """Return `url` without its password, fit for a printed command."""
+    return _replace_password(url, None)
+
+
+def add_password(url: str, password: str) -> str:
+    """Return `url` with a password put in, unless it has one."""
+    parts = urlsplit(url)
+    if parts.password is not None or "password=" in parts.query:
+        return url
+    secret = quote(password, safe="")
+    if parts.scheme == "unix":
+        return f"{url}{'&' if parts.query else '?'}password={secret}"
+    user, _, host = parts.netloc.rpartition("@")
+    return _join(parts, f"{user}:{secret}@{host}", parts.query)
+
+
+def _replace_password(url: str, password: str | None) -> str:
+    """Replace the password of a URL that has one; None leaves it out."""
     parts = urlsplit(url)
     netloc, query = parts.netloc, parts.query
     if parts.password is not None:
         user, host = netloc.rsplit("@", 1)
-        netloc = f"{user.split(':', 1)[0]}:***@{host}"
+        user = user.split(":", 1)[0]
+        secret = "" if password is None else f":{password}"
+        netloc = f"{user}{secret}@{host}" if user or secret else host
     if "password=" in query:
-        query = "&".join(
-            "password=***" if pair.startswith("password=") else pair for pair in query.split("&")
-        )
+        pairs = [
+            f"password={password}" if pair.startswith("password=") else pair
+            for pair in query.split("&")
+            if password is not None or not pair.startswith("password=")
+        ]
+        query = "&".join(pairs)
+    return _join(parts, netloc, query)
+
+
+def _join(parts: SplitResult, netloc: str, query: str) -> str:
+    # urlunsplit would drop the empty host of a unix socket's URL.
     return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
 
 

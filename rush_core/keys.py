@@ -50,6 +50,7 @@ class NetworkKeys:
     idle: bytes = field(init=False)  # set of clients that wait for a queued task
     waiting: bytes = field(init=False)  # set of clients that wait for an ended task
     loops: bytes = field(init=False)  # hash: digest -> shipped worker loop
+    log: bytes = field(init=False)  # stream of log records, bounded
 
     def __post_init__(self) -> None:
         check_identifier("network_id", self.network_id)
@@ -58,8 +59,14 @@ class NetworkKeys:
             if name != "network_id":
                 object.__setattr__(self, name, prefix + name.encode())
         object.__setattr__(self, "_wake_prefix", prefix + b"wake:")
+        object.__setattr__(self, "_alive_prefix", prefix + b"alive:")
 
     def wake(self, client_id: str) -> bytes:
         """Key of the list on which a waiting client sleeps; scripts push to it."""
         wake_prefix: bytes = self._wake_prefix  # type: ignore[attr-defined]
         return wake_prefix + client_id.encode()
+
+    def alive(self, worker_id: str) -> bytes:
+        """Key of a worker's sign of life: a string that expires."""
+        alive_prefix: bytes = self._alive_prefix  # type: ignore[attr-defined]
+        return alive_prefix + worker_id.encode()

@@ -1,4 +1,4 @@
-"""Start worker processes on this machine and notice at once when one ends."""
+"""Start workers, as processes on this machine or through any executor, and notice when one ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
-__all__ = ["LocalWorkers", "describe_exit"]
+__all__ = ["LocalWorkers", "SubmittedWorkers"]
 
 # One thread per numerical library: the workers are the parallelism.
 _ONE_THREAD = {
@@ -31,25 +32,35 @@ class LocalWorkers:
     Parameters
     ----------
     on_exit : callable
-        Called as ``on_exit(worker_id, exit_code)``, in a thread of its own, when a process ended;
-        a negative code is the number of the signal that killed it.
+        Called as ``on_exit(worker_id, how)``, in a thread of its own, when a process ended.
+
+    Attributes
+    ----------
+    ends : dict
+        Of each worker whose process has ended, how that came.
     """
 
-    def __init__(self, on_exit: Callable[[str, int], None]) -> None:
+    def __init__(self, on_exit: Callable[[str, str], None]) -> None:
         self._on_exit = on_exit
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._watchers: dict[str, threading.Thread] = {}
+        # Nobody joins the threads: an interrupted join can take its thread for ended.
+        self._dealt_with: dict[str, threading.Event] = {}
         self._logs: dict[str, Path] = {}
         self._own_log_folder: Path | None = None
-        self.exit_codes: dict[str, int] = {}
+        self.ends: dict[str, str] = {}
 
     def start(
-        self, worker_id: str, network_id: str, url: str, loop_digest: str, log_folder: Path | None
+        self,
+        worker_id: str,
+        network_id: str,
+        url: str,
+        options: Sequence[str],
+        log_folder: Path | None,
     ) -> None:
         """Start one process; a fresh interpreter whose output goes to a file."""
         log_folder = log_folder or self._temporary_log_folder()
-        command = [sys.executable, "-m", "rush_core", "worker", network_id]
-        command += ["--loop", loop_digest, "--worker-id", worker_id, "--orphan-check"]
+        command = [sys.executable, "-m", "rush_core", "worker", network_id, *options]
+        command += ["--orphan-check"]
         environment = {**_ONE_THREAD, **os.environ, "RUSH_REDIS_URL": url}
         self._logs[worker_id] = log_folder / f"{worker_id}.log"
         with self._logs[worker_id].open("ab") as log:
@@ -62,9 +73,8 @@ class LocalWorkers:
                 start_new_session=True,  # Ctrl-C is for the manager, which asks its workers to stop
             )
         self._processes[worker_id] = process
-        watcher = threading.Thread(target=self._watch, args=(worker_id, process), daemon=True)
-        self._watchers[worker_id] = watcher
-        watcher.start()
+        self._dealt_with[worker_id] = threading.Event()
+        threading.Thread(target=self._watch, args=(worker_id, process), daemon=True).start()
 
     def started(self) -> list[str]:
         """Return all workers whose processes were started."""
@@ -78,25 +88,19 @@ class LocalWorkers:
         """Kill processes and return when that was dealt with."""
         for worker_id in worker_ids:
             self._processes[worker_id].kill()
-            self._watchers[worker_id].join()
+            self._dealt_with[worker_id].wait()
 
     def kill_all(self) -> None:
         """Kill all processes and forget that they ever were."""
         self.kill(self.running())
-        for watcher in self._watchers.values():
-            watcher.join()
+        self.wait()
         self._processes.clear()
-        self._watchers.clear()
-        self.exit_codes.clear()
+        self._dealt_with.clear()
+        self.ends.clear()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all processes have ended and were dealt with; tell whether they have."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        for watcher in list(self._watchers.values()):
-            watcher.join(None if deadline is None else max(deadline - time.monotonic(), 0.0))
-            if watcher.is_alive():
-                return False
-        return True
+        return _wait_for_all(list(self._dealt_with.values()), timeout_s)
 
     def last_words(self, worker_id: str, n_lines: int = 15) -> str:
         """Return the end of what a worker printed."""
@@ -118,14 +122,88 @@ class LocalWorkers:
         return self._own_log_folder
 
     def _watch(self, worker_id: str, process: subprocess.Popen[bytes]) -> None:
+        dealt_with = self._dealt_with[worker_id]
         code = process.wait()
         if process.stdin is not None:
             process.stdin.close()
-        self.exit_codes[worker_id] = code
-        self._on_exit(worker_id, code)
+        self.ends[worker_id] = _describe_exit(code)
+        try:
+            self._on_exit(worker_id, self.ends[worker_id])
+        finally:
+            dealt_with.set()
 
 
-def describe_exit(code: int) -> str:
+class SubmittedWorkers:
+    """Workers that run as calls submitted to an executor, wherever that runs them.
+
+    Parameters
+    ----------
+    on_exit : callable
+        Called as ``on_exit(worker_id, how)``, in a thread of the executor, when a call ended.
+
+    Attributes
+    ----------
+    ends : dict
+        Of each worker whose call has ended, how that came.
+    """
+
+    def __init__(self, on_exit: Callable[[str, str], None]) -> None:
+        self._on_exit = on_exit
+        self._futures: dict[str, Future[None]] = {}
+        self._dealt_with: dict[str, threading.Event] = {}
+        self.ends: dict[str, str] = {}
+
+    def start(self, executor: Executor, worker_id: str, run: Callable[[], None]) -> None:
+        """Submit one worker; `run` has to survive the executor's way of pickling."""
+        self._dealt_with[worker_id] = threading.Event()
+        future = executor.submit(run)
+        self._futures[worker_id] = future
+        future.add_done_callback(lambda done: self._note_end(worker_id, done))
+
+    def started(self) -> list[str]:
+        """Return all workers that were submitted."""
+        return list(self._futures)
+
+    def running(self) -> list[str]:
+        """Return the workers whose calls have not ended."""
+        return [name for name, future in self._futures.items() if not future.done()]
+
+    def cancel(self, worker_ids: Iterable[str]) -> None:
+        """Take calls back that the executor has not begun."""
+        for worker_id in worker_ids:
+            self._futures[worker_id].cancel()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until all calls have ended and were dealt with; tell whether they have."""
+        return _wait_for_all(list(self._dealt_with.values()), timeout_s)
+
+    def forget(self) -> None:
+        """Forget all workers."""
+        self._futures.clear()
+        self._dealt_with.clear()
+        self.ends.clear()
+
+    def _note_end(self, worker_id: str, done: Future[None]) -> None:
+        if done.cancelled():
+            how = "its call was cancelled"
+        elif error := done.exception():
+            how = f"its call ended with {type(error).__name__}: {error}"
+        else:
+            how = "its call returned"
+        self.ends[worker_id] = how
+        self._on_exit(worker_id, how)
+        self._dealt_with[worker_id].set()
+
+
+def _wait_for_all(events: list[threading.Event], timeout_s: float | None) -> bool:
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    return all(
+        event.wait(None if deadline is None else max(deadline - time.monotonic(), 0.0))
+        for event in events
+    )
+
+
+def _describe_exit(code: int) -> str:
     """Say in words how a process ended."""
     if code >= 0:
         return f"its process ended with exit code {code}"

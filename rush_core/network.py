@@ -6,22 +6,31 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
-from rush_core.connection import Connection, check_server, pack, redact
-from rush_core.errors import RushError, WorkersFailedError
+from rush_core.connection import (
+    Connection,
+    check_server,
+    pack,
+    redact,
+)
+from rush_core.crew import Crew
+from rush_core.errors import RushError
+from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
-from rush_core.launch import LocalWorkers, describe_exit
-from rush_core.registry import Registry, WorkerInfo, WorkerState
+from rush_core.log import LogReader, LogRecord
+from rush_core.registry import Registry, WorkerInfo
 from rush_core.script import Script
 from rush_core.server import resolve_url
 from rush_core.shipping import pack_loop, store_loop
-from rush_core.task import TaskCounts, TaskTable, ended_record, failed_end, queued_record
+from rush_core.table import TaskTable
+from rush_core.task import TaskCounts, ended_record, failed_end, queued_record
 from rush_core.transitions import Transitions
 from rush_core.worker import check_lengths, check_timeout, error_text
 
@@ -41,11 +50,14 @@ class Network:
     url : str, optional
         ``redis://``, ``rediss://`` or ``unix://``; by default `RUSH_REDIS_URL`, `REDIS_URL` or an
         embedded server.
+    max_retries : int
+        How often a task whose worker this object finds lost is queued again before it is failed,
+        0 to 127.
 
     Raises
     ------
-    ValueError
-        If `network_id` or `url` cannot be used.
+    TypeError, ValueError
+        If `network_id`, `max_retries` or `url` cannot be used.
     ServerUnreachableError
         If no server answers at `url`, or it refuses the password.
     ServerRefusedError
@@ -60,7 +72,11 @@ class Network:
     ...     network.start_workers(loop, 4)
     """
 
-    def __init__(self, network_id: str, url: str | None = None) -> None:
+    def __init__(self, network_id: str, url: str | None = None, *, max_retries: int = 0) -> None:
+        if isinstance(max_retries, bool) or not isinstance(max_retries, int):
+            raise TypeError(f"max_retries must be a whole number, got {max_retries!r}")
+        if not 0 <= max_retries <= 127:
+            raise ValueError(f"max_retries must be between 0 and 127, got {max_retries}")
         self._keys = NetworkKeys(network_id)
         self.network_id = network_id
         self.url = resolve_url(url)
@@ -79,9 +95,14 @@ class Network:
         self._reader = TaskReader(
             self._connection, self._keys, self._client_id, waiting=self._waiting_connection
         )
-        self._local = LocalWorkers(self._on_exit)
-        self._killing: set[str] = set()
-        self._lost: list[str] = []
+        self._crew = Crew(
+            self._connection,
+            self._keys,
+            self._registry,
+            self._clock,
+            self._client_id,
+            max_retries,
+        )
         self._lock = threading.Lock()
         self._key_prefix = secrets.token_hex(6)
         self._n_keys = 0
@@ -194,12 +215,16 @@ class Network:
         *,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        executor: Executor | None = None,
+        heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
         log_folder: str | Path | None = None,
+        log_level: str = "INFO",
     ) -> list[str]:
-        """Start worker processes on this machine that run ``loop(worker, *args, **kwargs)``.
+        """Start workers that run ``loop(worker, *args, **kwargs)``.
 
-        Each is a fresh interpreter with one thread per numerical library, and ends when this
-        process does. When one is killed or crashes, its running tasks become failed at once.
+        By default they are processes on this machine: each a fresh interpreter with one thread per
+        numerical library, which ends when this process does. When one is killed or crashes, its
+        running tasks become failed at once.
 
         Parameters
         ----------
@@ -208,8 +233,16 @@ class Network:
         n_workers : int
         args, kwargs : sequence, mapping, optional
             Further arguments of the loop.
+        executor : concurrent.futures.Executor, optional
+            Where to run the workers instead: a process pool, Dask's ``client.get_executor()``,
+            ``mpi4py.futures`` or submitit's executor. Each occupies one of its places until it
+            ends, and its processes must reach the server.
+        heartbeat : Heartbeat
+            How workers of an executor prove that they live; processes on this machine are watched.
         log_folder : path, optional
-            Where a file for each worker's output is kept; by default it is removed on `close`.
+            Where a file for each process's output is kept; by default it is removed on `close`.
+        log_level : str
+            The least severe records of `logging` that workers send to the network (`read_log`).
 
         Returns
         -------
@@ -229,10 +262,9 @@ class Network:
             folder.mkdir(parents=True, exist_ok=True)
         digest = store_loop(self._connection, self._keys, packed)
         self._registry.allow_start()
-        worker_ids = [secrets.token_hex(4) for _ in range(n_workers)]
-        for worker_id in worker_ids:
-            self._local.start(worker_id, self.network_id, self.url, digest, folder)
-        return worker_ids
+        if executor is not None:
+            return self._crew.submit(executor, n_workers, digest, heartbeat, log_level)
+        return self._crew.start_processes(n_workers, digest, folder, log_level)
 
     def wait_for_workers(
         self,
@@ -262,13 +294,13 @@ class Network:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         wanted = set(worker_ids or ())
         if worker_ids is None and n is None:
-            wanted = set(self._local.started())
+            wanted = set(self._crew.started())
         while True:
-            ended = dict(self._local.exit_codes)  # before looking who joined: a loop can be short
+            ended = self._crew.ends()  # before looking who joined: a loop can be short
             joined = {worker.worker_id for worker in self.fetch_workers()}
             if wanted <= joined and len(joined) >= (n or 0):
                 return
-            self._raise_if_stillborn(ended, joined)
+            self._crew.raise_if_stillborn(ended, joined)
             remaining = 3600.0 if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(
@@ -293,32 +325,73 @@ class Network:
             out of the network and learns it at its next call.
         """
         self._registry.request_stop(worker_ids)
-        if not kill:
-            return
-        mine = [w for w in self._local.running() if worker_ids is None or w in worker_ids]
-        self._killing.update(mine)
-        self._local.kill(mine)
-        for worker in self.fetch_workers():
-            named = worker_ids is None or worker.worker_id in worker_ids
-            if named and worker.ended_at is None:
-                self._remove(worker.worker_id, WorkerState.KILLED, "killed by the manager")
+        if kill:
+            self._crew.kill(worker_ids)
 
     def join_workers(self, timeout_s: float | None = None) -> bool:
-        """Wait for the processes that this object started to end; tell whether all have.
+        """Wait for the workers that this object started to end; tell whether all have.
 
         Their ends have been dealt with then: lost tasks are failed and can be fetched. No round
         trip.
         """
-        return self._local.wait(timeout_s)
+        return self._crew.join(timeout_s)
 
     def detect_lost_workers(self) -> list[str]:
-        """Return the workers found lost since the last call; their tasks became failed already.
+        """Look for workers whose sign of life has expired and put them out.
 
-        No round trip: the end of a process that this object started is noticed at once.
+        Their tasks become failed, or are queued again (see `max_retries`). The end of a process
+        that this object started is noticed at once, without this call. Any number of processes may
+        look at the same time: each lost worker is found by one of them. Two round trips.
+
+        Returns
+        -------
+        list of str
+            The workers that this object found lost since the last call, in either way.
         """
-        with self._lock:
-            lost, self._lost = self._lost, []
-        return lost
+        return self._crew.find_lost()
+
+    def worker_command(
+        self,
+        loop: Callable[..., Any],
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
+        log_level: str = "INFO",
+    ) -> str:
+        """Return a shell command that starts a worker, on any machine that reaches the server.
+
+        It can be run any number of times and at any time: one line in a batch script, a container
+        or over ssh. A password is not part of it: where the server wants one, set
+        `RUSH_REDIS_PASSWORD` in the environment of the workers, and `RUSH_SECRET` if it is set
+        here.
+
+        Parameters
+        ----------
+        loop, args, kwargs
+            As for `start_workers`.
+        heartbeat : Heartbeat
+            How the workers prove that they live; nobody watches their processes.
+        log_level : str
+            The least severe log records that workers send to the network.
+
+        Raises
+        ------
+        LoopError
+            If the loop or its arguments cannot be pickled.
+        """
+        digest = store_loop(self._connection, self._keys, pack_loop(loop, args, kwargs or {}))
+        self._registry.allow_start()
+        return self._crew.command(digest, heartbeat, log_level)
+
+    def read_log(self, n: int | None = None) -> list[LogRecord]:
+        """Return the last `n` log records of all workers (default: all kept); one round trip."""
+        return LogReader(self._connection, self._keys).read(n)
+
+    def follow_log(self, *, timeout_s: float) -> Iterator[LogRecord]:
+        """Yield log records of all workers as they come; end after `timeout_s` seconds of none."""
+        check_timeout(timeout_s)
+        return LogReader(self._waiting_connection, self._keys).follow(timeout_s)
 
     # -- the whole ------------------------------------------------------------------------------
 
@@ -328,20 +401,18 @@ class Network:
         The network itself goes on. Workers elsewhere learn at their next call that they are out.
         """
         if workers:
-            self._killing.update(self._local.running())
-            self._local.kill_all()
+            self._crew.forget()
         k = self._keys
         reset = Script(
             "reset_network",
             *(k.clients, k.workers, k.started, k.stop, k.loops),
-            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting),
+            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
         )
-        reset.run(self._connection, b"1" if workers else b"", k.wake(""))
+        reset.run(self._connection, b"1" if workers else b"", k.wake(""), k.alive(""))
 
     def close(self) -> None:
         """Kill the workers that this object started and disconnect; the data stay."""
-        self._killing.update(self._local.running())
-        self._local.close()
+        self._crew.close()
         k = self._keys
         with contextlib.suppress(RushError):
             self._connection.execute_many(
@@ -390,39 +461,3 @@ class Network:
             first = self._n_keys
             self._n_keys += n
         return [f"{self._key_prefix}-{i}" for i in range(first, first + n)]
-
-    def _on_exit(self, worker_id: str, code: int) -> None:
-        killed = worker_id in self._killing
-        reason = "killed by the manager" if killed else describe_exit(code)
-        state = WorkerState.KILLED if killed else WorkerState.LOST
-        # The server may be gone together with the worker: then there is nothing to clean up.
-        with contextlib.suppress(RushError):
-            if self._remove(worker_id, state, reason) >= 0 and not killed:
-                with self._lock:
-                    self._lost.append(worker_id)
-            wake = self._keys.wake(self._client_id)
-            self._connection.execute_many(
-                (
-                    pack((b"RPUSH", wake, b"")),
-                    pack((b"LTRIM", wake, 0, 0)),  # one wake-up says it all
-                    pack((b"PEXPIRE", wake, 60000)),
-                )
-            )
-
-    def _remove(self, worker_id: str, state: WorkerState, reason: str) -> int:
-        return self._registry.remove(
-            worker_id,
-            state,
-            reason=reason,
-            task_error=f"worker {worker_id} was lost: {reason}",
-            at=self._clock.now(),
-        )
-
-    def _raise_if_stillborn(self, ended: dict[str, int], joined: set[str]) -> None:
-        for worker_id, code in ended.items():
-            if worker_id not in joined:
-                raise WorkersFailedError(
-                    f"worker {worker_id} ended before it joined network {self.network_id!r}: "
-                    f"{describe_exit(code)}. Its last words:\n{self._local.last_words(worker_id)}",
-                    key=worker_id,
-                )

@@ -6,16 +6,21 @@ is failed on the way out. A worker started as a local child also ends when its m
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from rush_core.connection import Connection
 from rush_core.errors import WorkerInterrupt
+from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
+from rush_core.log import NetworkLogHandler
 from rush_core.shipping import load_loop
 from rush_core.worker import Worker
 
@@ -26,7 +31,15 @@ _LAST_WORDS_S = 5.0
 
 
 def run_worker(
-    network_id: str, *, url: str, loop_digest: str, worker_id: str | None, orphan_check: bool
+    network_id: str,
+    *,
+    url: str,
+    loop_digest: str,
+    worker_id: str | None,
+    heartbeat: Heartbeat | None,
+    log_level: str,
+    owns_process: bool = True,
+    orphan_check: bool = False,
 ) -> None:
     """Fetch the shipped loop, join the network, run the loop and leave.
 
@@ -36,6 +49,13 @@ def run_worker(
     loop_digest : str
         Which loop, as `store_loop` returned it.
     worker_id : str or None
+    heartbeat : Heartbeat or None
+        None if the manager watches this process itself.
+    log_level : str
+        The least severe log records that are sent to the network.
+    owns_process : bool
+        Whether this process is there for the worker alone, so that its signals and its end are the
+        worker's; False inside an executor.
     orphan_check : bool
         Whether standard input is a pipe from the manager whose end means that it is gone.
 
@@ -47,25 +67,54 @@ def run_worker(
     connection = Connection(url)
     loop, args, kwargs = load_loop(connection, NetworkKeys(network_id), loop_digest)
     connection.close()
-    with Worker(network_id, url=url, worker_id=worker_id) as worker:
-        signals = _Signals(worker)
-        signal.signal(signal.SIGTERM, signals.handle)
-        signal.signal(signal.SIGINT, signals.handle)
-        if orphan_check:
-            threading.Thread(target=signals.watch_manager, daemon=True).start()
+    signals = _Signals()
+    worker = Worker(
+        network_id,
+        url=url,
+        worker_id=worker_id,
+        heartbeat=heartbeat,
+        on_killed=signals.leave_now if owns_process else None,
+    )
+    with worker, _logging_to(url, NetworkKeys(network_id), worker.worker_id, log_level):
+        if owns_process:
+            signals.turn_into_stops(worker, orphan_check)
         loop(worker, *args, **kwargs)
+
+
+@contextmanager
+def _logging_to(url: str, keys: NetworkKeys, worker_id: str, level: str) -> Iterator[None]:
+    """Send log records to the network meanwhile."""
+    root = logging.getLogger()
+    handler, level_before = NetworkLogHandler(url, keys, worker_id, level), root.level
+    root.addHandler(handler)
+    root.setLevel(min(level_before, handler.level))
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level_before)
+        handler.close()
 
 
 class _Signals:
     """Turns signals into stopping after the task, and then into leaving at once."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
         self._leave_at_next = False
+
+    def turn_into_stops(self, worker: Worker, orphan_check: bool) -> None:
+        """Let signals to this process, and the end of its manager, stop `worker`."""
+        self._worker = worker
+        signal.signal(signal.SIGTERM, self.handle)
+        signal.signal(signal.SIGINT, self.handle)
+        if orphan_check:
+            threading.Thread(target=self.watch_manager, daemon=True).start()
 
     def handle(self, number: int, frame: FrameType | None) -> Any:
         if not self._leave_at_next:
             self._leave_at_next = True
+            assert self._worker is not None
             self._worker.stop_after_task()
             return
         # From here on the worker is busy failing its task: nothing may interrupt that.
@@ -76,7 +125,12 @@ class _Signals:
     def watch_manager(self) -> None:
         while os.read(0, 1):
             pass
+        self.leave_now()
+
+    def leave_now(self) -> None:
+        """Make the main thread leave, from another one."""
         self._leave_at_next = True
-        os.kill(os.getpid(), signal.SIGTERM)
+        # To the main thread itself: only then a call that it waits in is interrupted.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(_LAST_WORDS_S)  # the main thread leaves meanwhile, unless foreign code holds it
         os._exit(1)

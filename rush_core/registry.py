@@ -12,7 +12,7 @@ import msgspec
 
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
-from rush_core.errors import CorruptRecordError, RushError
+from rush_core.errors import CorruptRecordError, RushError, WorkerLostError
 from rush_core.keys import NetworkKeys
 from rush_core.script import PATIENCE_S, Script, retry_unreachable
 from rush_core.task import decode_tasks, failed_end
@@ -41,6 +41,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
         Seconds since 1970 by the server's clock.
     reason : str or None
         Why it ended, where that is not its state.
+    heartbeat_s : float or None
+        Seconds without a sign of life after which it counts as lost; None if it gives none.
     task_keys : tuple of str
         The tasks it is running.
     """
@@ -53,6 +55,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     ended_at: float | None
     reason: str | None
+    heartbeat_s: float | None
     task_keys: tuple[str, ...]
 
 
@@ -70,6 +73,8 @@ class _Record(msgspec.Struct, array_like=True, frozen=True):
     reason: str | None = None
 
 
+_NOT_LOST = -2  # reply of the registration script
+
 _decode_record = msgspec.msgpack.Decoder(_Record).decode
 
 
@@ -85,15 +90,30 @@ class Registry:
     def __init__(self, connection: Connection, keys: NetworkKeys) -> None:
         self._connection = connection
         self._keys = k = keys
-        self._register = Script("register_worker", k.clients, k.workers, k.stop, k.waiting)
-        self._remove = Script(
-            "remove_worker",
-            *(k.clients, k.workers, k.running, k.failed, k.started, k.idle, k.waiting),
-        )
         self._request_stop = Script("request_stop", k.clients, k.workers, k.stop, k.idle, k.waiting)
 
-    def register(self, worker_id: str, started_at: float) -> int:
-        """Enter this process as a worker with epoch 1; one round trip.
+    def register(
+        self,
+        worker_id: str,
+        started_at: float,
+        *,
+        epoch: int,
+        expire_s: float | None,
+        after_loss: bool = False,
+    ) -> int:
+        """Enter this process as a worker; one round trip.
+
+        Parameters
+        ----------
+        worker_id : str
+        started_at : float
+            Seconds since 1970 by the server's clock.
+        epoch : int
+            Higher than any the worker used before.
+        expire_s : float or None
+            How long it counts as alive without a further sign of life; None if it gives none.
+        after_loss : bool
+            Whether it comes back after it was declared lost.
 
         Returns
         -------
@@ -104,17 +124,36 @@ class Registry:
         ------
         RushError
             If a worker of this name takes part already.
+        WorkerLostError
+            If it wants to come back but was not declared lost: it was killed or forgotten.
         """
-        record = (worker_id, socket.gethostname(), os.getpid(), started_at, None)
+        k = self._keys
+        register = Script(
+            "register_worker", k.clients, k.workers, k.stop, k.waiting, k.alive(worker_id)
+        )
+        record = (worker_id, socket.gethostname(), os.getpid(), started_at, expire_s)
         # One field short of what the array header says: the script appends the number.
         packed = b"\x96" + encode(record)[1:]
-        number: int = self._register.run(
-            self._connection, worker_id.encode(), b"1", packed, self._keys.wake("")
+        expire_ms = b"" if expire_s is None else b"%d" % round(expire_s * 1000)
+        number: int = register.run(
+            self._connection,
+            worker_id.encode(),
+            b"%d" % epoch,
+            packed,
+            k.wake(""),
+            expire_ms,
+            b"1" if after_loss else b"",
         )
+        if number == _NOT_LOST:
+            raise WorkerLostError(
+                f"worker {worker_id!r} cannot come back to network {k.network_id!r}: it was "
+                "killed, or the network was reset; register a new worker to go on",
+                key=worker_id,
+            )
         if number < 0:
             raise RushError(
-                f"a worker named {worker_id!r} takes part in network {self._keys.network_id!r} "
-                "already; choose another worker_id, or give none to have one made",
+                f"a worker named {worker_id!r} takes part in network {k.network_id!r} already; "
+                "choose another worker_id, or give none to have one made",
                 key=worker_id,
             )
         return number
@@ -127,29 +166,55 @@ class Registry:
         reason: str,
         task_error: str,
         at: float,
+        max_retries: int = 0,
+        only_if_expired: bool = False,
         patience_s: float = PATIENCE_S,
-    ) -> int:
-        """Put a worker out and fail its running tasks with `task_error`; one round trip.
+    ) -> tuple[int, int] | None:
+        """Put a worker out; one round trip, atomic, and of several that try one wins.
 
-        Their `result_extra` says ``lost``, to tell them from tasks that failed by themselves.
+        Its running tasks are queued again if they were lost no more than `max_retries` times, else
+        failed with `task_error`. The `result_extra` of these says ``lost``, to tell them from tasks
+        that failed by themselves.
 
         Returns
         -------
-        int
-            How many tasks were failed; -1 if it takes no part (any more).
+        tuple of two int, or None
+            How many tasks were queued again and how many failed; None if it takes no part (any
+            more), or gave a sign of life although `only_if_expired`.
         """
-        n_failed: int = retry_unreachable(
-            lambda: self._remove.run(
+        k = self._keys
+        remove = Script(
+            "remove_worker",
+            *(k.clients, k.workers, k.running, k.queued, k.failed, k.started, k.idle, k.waiting),
+            k.alive(worker_id),
+        )
+        reply = retry_unreachable(
+            lambda: remove.run(
                 self._connection,
                 worker_id.encode(),
                 encode((at, state.value, reason))[1:],
                 encode(worker_id),
                 failed_end(at, task_error, {"lost": state.value}),
-                self._keys.wake(""),
+                k.wake(""),
+                b"%d" % max_retries,
+                b"1" if only_if_expired else b"",
             ),
             patience_s,
         )
-        return n_failed
+        return None if reply == -1 else (reply[0], reply[1])
+
+    def find_silent(self) -> list[str]:
+        """Find workers that take part but whose last sign of life has expired; two round trips."""
+        watched = [
+            worker.worker_id
+            for worker in self.fetch()
+            if worker.ended_at is None and worker.heartbeat_s is not None
+        ]
+        if not watched:
+            return []
+        asked = [pack((b"EXISTS", self._keys.alive(worker_id))) for worker_id in watched]
+        alive = retry_unreachable(lambda: self._connection.execute_many(asked))
+        return [name for name, lives in zip(watched, alive, strict=True) if not lives]
 
     def request_stop(self, worker_ids: Iterable[str] | None) -> int:
         """Ask workers (None: all, also those to come) to stop; one round trip.
@@ -217,5 +282,6 @@ def _info(record: _Record, epoch: bytes | None, task_keys: list[str]) -> WorkerI
         started_at=record.started_at,
         ended_at=record.ended_at,
         reason=record.reason,
+        heartbeat_s=record.heartbeat_s,
         task_keys=tuple(task_keys),
     )

@@ -17,11 +17,19 @@ import threading
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NoReturn, Self
 
+from rush_core.connection import add_password
 from rush_core.errors import RushError, ServerNotFoundError
 
-__all__ = ["EmbeddedServer", "find_server_binary", "resolve_url", "serve"]
+__all__ = [
+    "EmbeddedServer",
+    "find_server_binary",
+    "given_url",
+    "resolve_url",
+    "serve",
+    "serve_forever",
+]
 
 # The longest path a unix socket can have on every system we know (Linux has 107, macOS 103).
 _LONGEST_SOCKET_PATH = 103
@@ -30,7 +38,7 @@ _START_TIMEOUT_S = 20.0
 _GUARD = """
 "$@" &
 server=$!
-exec >&-          # only the server holds the output open: its end shows when the server dies
+exec >&- 2>&-     # only the server holds the output open: its end shows when the server dies
 read -r _         # returns when the owner closes the pipe, or dies
 kill "$server"
 wait "$server"
@@ -157,24 +165,94 @@ def find_server_binary() -> Path:
     )
 
 
+def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
+    """Become a server that keeps its data in `folder`, after printing its URL.
+
+    Parameters
+    ----------
+    folder : path
+        Made if need be; a server started there again finds its data.
+    host : str or None
+        Address to listen on, with the password in `RUSH_REDIS_PASSWORD`; None for a unix socket in
+        `folder`, which only its owner can enter.
+    port : int
+
+    Raises
+    ------
+    ValueError
+        If there is a host and no password: everybody on the network could run code on workers.
+    """
+    binary = find_server_binary()
+    path = Path(folder).resolve()
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    options = [("dir", str(path)), ("appendonly", "yes"), ("save", "")]
+    if host is None:
+        socket_path = path / "server.sock"
+        options += [("port", "0"), ("unixsocket", str(socket_path)), ("unixsocketperm", "700")]
+        url = f"unix://{socket_path}"
+    else:
+        password = os.environ.get("RUSH_REDIS_PASSWORD")
+        if not password:
+            raise ValueError(
+                f"a server at {host} needs a password: set RUSH_REDIS_PASSWORD here and for all "
+                "workers, or give no host for a unix socket"
+            )
+        options += [("bind", host), ("port", str(port)), ("requirepass", password)]
+        url = f"redis://{host}:{port}/0"
+    configuration = path / "server.conf"
+    # In a file, because everybody can read command lines; made unreadable before it is written.
+    configuration.touch(mode=0o600)
+    configuration.write_text("".join(f"{name} {_quoted(value)}\n" for name, value in options))
+    print(url, flush=True)
+    os.execv(binary, [str(binary), str(configuration)])
+
+
+def _quoted(value: str) -> str:
+    """Quote a value for the server's configuration file."""
+    escaped = value.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
 _shared_lock = threading.Lock()
 _shared_server: EmbeddedServer | None = None
 
 
 def resolve_url(url: str | None) -> str:
-    """Return the server to use: `url`, else `RUSH_REDIS_URL`, else `REDIS_URL`, else our own.
+    """Return the server to use: `url`, else the environment's, else our own.
 
-    The last is an embedded server that this process starts at the first need and shares between
-    all its networks.
+    The environment's is `RUSH_REDIS_URL`, else `REDIS_URL`; `RUSH_REDIS_PASSWORD` is put into a URL
+    that has no password. Our own is an embedded server that this process starts at the first need
+    and shares between all its networks.
     """
-    given = url or os.environ.get("RUSH_REDIS_URL") or os.environ.get("REDIS_URL")
-    if given is not None:
-        return given
+    found = _named_url(url)
+    if found is not None:
+        return found
     global _shared_server
     with _shared_lock:
         if _shared_server is None:
             _shared_server = serve()
         return _shared_server.url
+
+
+def given_url(url: str | None) -> str:
+    """Return the server to use as `resolve_url` does, but start none.
+
+    Raises
+    ------
+    ValueError
+        If none is given: a private one would have nothing to look at.
+    """
+    found = _named_url(url)
+    if found is None:
+        raise ValueError("which server? Give --url, or set RUSH_REDIS_URL or REDIS_URL")
+    return found
+
+
+def _named_url(url: str | None) -> str | None:
+    found = url or os.environ.get("RUSH_REDIS_URL") or os.environ.get("REDIS_URL")
+    password = os.environ.get("RUSH_REDIS_PASSWORD")
+    return add_password(found, password) if found and password else found
 
 
 def _private_folder() -> Path:

@@ -44,8 +44,9 @@ def pack_loop(loop: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     try:
         content = cloudpickle.dumps((loop, tuple(args), dict(kwargs)))
     except Exception as error:
+        name = getattr(loop, "__name__", type(loop).__name__)
         raise LoopError(
-            f"cannot ship {getattr(loop, '__name__', loop)!r} and its arguments to workers: "
+            f"cannot ship {name!r} and its arguments to workers: "
             f"{type(error).__name__}: {error}. Objects bound to this process (locks, open files, "
             "connections, generators) must be made inside the function instead"
         ) from error

@@ -1,4 +1,4 @@
-"""The task: one packed record that moves from place to place, and tables of tasks.
+"""The task: one packed record that moves from place to place.
 
 A record is a MessagePack array. Every transition appends fields to it on the server, so that each
 place holds one kind of record and a whole task is decoded in one call:
@@ -19,18 +19,15 @@ it, ``attempt`` in one byte, and a key of at most 31 bytes, whose length therefo
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
 from rush_core.codec import decode, encode, encode_record
 from rush_core.errors import CorruptRecordError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Task", "TaskCounts", "TaskState", "TaskTable", "decode_tasks"]
+__all__ = ["Task", "TaskCounts", "TaskState", "decode_tasks"]
 
 _NIL = msgspec.Raw(encode(None))
 
@@ -180,115 +177,3 @@ def ended_record(
 
 def _present(mapping: Any, extra: Any) -> tuple[Any, ...]:
     return (mapping,) if extra is None else (mapping, extra)
-
-
-class TaskTable(Sequence[Task]):
-    """An immutable sequence of tasks with columns on demand.
-
-    Parameters
-    ----------
-    tasks : list of Task
-        May grow behind the table's back: the table is its first `length` items.
-    length : int, optional
-    """
-
-    __slots__ = ("_length", "_tasks")
-
-    def __init__(self, tasks: list[Task], length: int | None = None) -> None:
-        self._tasks = tasks
-        self._length = len(tasks) if length is None else length
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> TaskTable: ...
-    def __getitem__(self, index: int | slice) -> Task | TaskTable:
-        if isinstance(index, slice):
-            return TaskTable([self._tasks[i] for i in range(*index.indices(self._length))])
-        if not -self._length <= index < self._length:
-            raise IndexError(f"task {index} of a table of {self._length}")
-        return self._tasks[index % self._length]
-
-    def __iter__(self) -> Iterator[Task]:
-        tasks = self._tasks
-        return (tasks[i] for i in range(self._length))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskTable) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"<TaskTable of {self._length} tasks>"
-
-    @property
-    def keys(self) -> list[str]:
-        """The identifiers."""
-        return [task.key for task in self]
-
-    @property
-    def configs(self) -> list[dict[str, Any]]:
-        """The configurations."""
-        return [task.config for task in self]
-
-    @property
-    def results(self) -> list[dict[str, Any] | None]:
-        """The results; None for a task that has none."""
-        return [task.result for task in self]
-
-    def column(self, name: str) -> list[Any]:
-        """Return one parameter or result of all tasks; None where a task has no such name.
-
-        Raises
-        ------
-        KeyError
-            If no task has `name`, or it is both a parameter and a result.
-        """
-        configs, results = self.configs, [result or {} for result in self.results]
-        sources = [rows for rows in (configs, results) if any(name in row for row in rows)]
-        if not sources:
-            found = sorted({found for rows in (configs, results) for row in rows for found in row})
-            raise KeyError(f"no task has a parameter or result {name!r}; there are {found}")
-        if len(sources) > 1:
-            raise KeyError(f"{name!r} is both a parameter and a result; use configs or results")
-        return [row.get(name) for row in sources[0]]
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a row per task; ``config.``, ``extra.`` and so on precede the given names.
-
-        A column keeps its values as they are: where some tasks lack a name, it holds None.
-        """
-        import pandas as pd
-
-        rows = [_flat(task) for task in self]
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        if not rows:
-            names = list(_FIXED)
-        return pd.DataFrame({name: _series([row.get(name) for row in rows]) for name in names})
-
-
-_FIXED = ("key", "state", "worker_id", "started_at", "ended_at", "error")
-
-
-def _flat(task: Task) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(task, name) for name in _FIXED}
-    row["state"] = task.state.value
-    row |= {f"config.{name}": value for name, value in task.config.items()}
-    row |= {f"result.{name}": value for name, value in (task.result or {}).items()}
-    row |= {f"extra.{name}": value for name, value in task.extra.items()}
-    row |= {f"result_extra.{name}": value for name, value in task.result_extra.items()}
-    return row
-
-
-def _series(values: list[Any]) -> Any:
-    """Make a column that changes no value's type: only whole columns of one type are converted."""
-    import pandas as pd
-
-    types = {type(value) for value in values}
-    if types == {float, type(None)}:
-        types, values = {float}, [float("nan") if value is None else value for value in values]
-    uniform = len(types) == 1 and types <= {bool, int, float, str}
-    return pd.Series(values, dtype=None if uniform else object)

@@ -9,6 +9,7 @@ same check keeps out a worker that was removed, whose epoch is gone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -24,6 +25,8 @@ from rush_core.task import decode_tasks
 
 __all__ = ["Transitions"]
 
+logger = logging.getLogger(__name__)
+
 _OUT, _STOP = -1, -2  # replies of guarded scripts
 
 
@@ -37,7 +40,7 @@ class Transitions:
     client_id : str
         A worker's id, or the name under which a manager's commands are known.
     epoch : int
-        1 for a worker, whose registration set it; 0 for a client that is let in when it first
+        That of a worker's registration, from 1; 0 for a client that is let in when it first
         changes something.
     """
 
@@ -49,10 +52,11 @@ class Transitions:
         self._client = client_id.encode()
         self._packed_worker = encode(client_id)
         self._is_worker = epoch > 0
-        self._epoch = epoch
+        self.epoch = epoch
         self._generation = connection.generation if epoch else -1
         self._limit: int | None = None
         self.stop_requested = False
+        self.is_out = False
         self._start = Script("start_tasks", k.clients, k.started, k.running)
         self._claim = Script("claim_task", k.clients, k.started, k.queued, k.running, k.idle)
         self._finish = Script("end_tasks", k.clients, k.running, k.finished, k.waiting)
@@ -90,7 +94,9 @@ class Transitions:
         reply = self._guarded(self._claim, (start, b""), self._settle_claim, start)
         if reply is None and timeout_s > 0:
             self._sleep_until_queued(timeout_s)
-            reply = self._guarded(self._claim, (start, b"1"), self._settle_claim, start)
+            reply = self._guarded(
+                self._claim, (start, self._keys.wake("")), self._settle_claim, start
+            )
         if isinstance(reply, int):
             self._note_refusal(reply)
             return None
@@ -224,16 +230,16 @@ class Transitions:
 
     def _raise_epoch(self) -> bool:
         """Raise the epoch; tell whether the client still takes part."""
-        self._epoch += 1
+        self.epoch += 1
         may_join = b"" if self._is_worker else b"1"
-        epoch = str(self._epoch).encode()
+        epoch = str(self.epoch).encode()
         reply = self._renew.run(self._connection, self._client, epoch, may_join)
         self._fix_epoch()
         self._generation = self._connection.generation
         return bool(reply != _OUT)
 
     def _fix_epoch(self) -> None:
-        client, epoch, wake = self._client, str(self._epoch).encode(), self._keys.wake("")
+        client, epoch, wake = self._client, str(self.epoch).encode(), self._keys.wake("")
         limit = b"" if self._limit is None else str(self._limit).encode()
         self._start.fix(client, epoch, limit)
         self._claim.fix(client, epoch, limit, self._packed_worker)
@@ -246,7 +252,7 @@ class Transitions:
 
     def _sleep_until_queued(self, timeout_s: float) -> None:
         sleep = (
-            self._sleep.pack_source(self._client, self._epoch),
+            self._sleep.pack_source(self._client, self.epoch),
             pack((*self._blocking_pop, timeout_s)),
         )
         try:
@@ -283,19 +289,28 @@ class Transitions:
         if reply == n:
             return [True] * n
         if reply == _OUT:
-            self.stop_requested = True
+            self.note_out()
+            logger.warning(
+                "worker %s was put out of network %s; its result is discarded",
+                self._client.decode(),
+                self._keys.network_id,
+            )
             return [False] * n
         if reply[-1]:
             self.stop_requested = True
         return [won == 1 for won in reply[:-1]]
 
+    def note_out(self) -> None:
+        """Take note that the client takes no part any more."""
+        self.is_out = self.stop_requested = True
+
     def _require_known(self, reply: int) -> None:
         if reply == _OUT:
-            self.stop_requested = True
+            self.note_out()
             raise WorkerLostError(
                 f"{self._client.decode()!r} takes no part in network {self._keys.network_id!r} any "
                 "more: it was declared lost, killed, or the network was reset; its unfinished "
-                "tasks were failed. Register a new worker to go on",
+                "tasks were failed or queued again. If it was lost, Worker.rejoin() lets it go on",
                 key=self._client.decode(),
             )
 

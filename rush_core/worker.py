@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import secrets
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.connection import Connection, pack
-from rush_core.errors import ServerUnreachableError
+from rush_core.errors import ServerUnreachableError, WorkerLostError
+from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerState
 from rush_core.script import retry_unreachable
 from rush_core.server import resolve_url
-from rush_core.task import (
-    Task,
-    TaskCounts,
-    TaskTable,
-    decode_tasks,
-    failed_end,
-    finished_end,
-    running_record,
-)
+from rush_core.table import TaskTable
+from rush_core.task import Task, TaskCounts, decode_tasks, failed_end, finished_end, running_record
 from rush_core.transitions import Transitions
 
 __all__ = ["Worker"]
@@ -43,6 +37,10 @@ class Worker:
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     worker_id : str, optional
         By default a random name.
+    heartbeat : Heartbeat, optional
+        How the worker proves that it lives; None if its process is watched by other means.
+    on_killed : callable, optional
+        Called in a thread when a manager killed the worker; by default it stops after its task.
 
     Attributes
     ----------
@@ -68,7 +66,13 @@ class Worker:
     """
 
     def __init__(
-        self, network_id: str, *, url: str | None = None, worker_id: str | None = None
+        self,
+        network_id: str,
+        *,
+        url: str | None = None,
+        worker_id: str | None = None,
+        heartbeat: Heartbeat | None = Heartbeat(),  # noqa: B008  # frozen
+        on_killed: Callable[[], None] | None = None,
     ) -> None:
         self._keys = NetworkKeys(network_id)
         if worker_id is None:
@@ -77,9 +81,10 @@ class Worker:
         self.worker_id = check_identifier("worker_id", worker_id)
         self._connection = Connection(resolve_url(url))
         self._registry = Registry(self._connection, self._keys)
+        self._heartbeat = heartbeat
         try:
             self._clock = ServerClock(self._connection)
-            self.number = self._registry.register(worker_id, self._clock.now())
+            self.number = self._register(1)
         except BaseException:
             self._connection.close()
             raise
@@ -91,6 +96,7 @@ class Worker:
         self._asked_to_stop = False
         self._heard_from_server = True
         self._epoch_request = pack((b"HGET", self._keys.clients, worker_id))
+        self._heart = self._start_heart(on_killed or self.stop_after_task)
 
     def __repr__(self) -> str:
         return f"<Worker {self.worker_id!r} (number {self.number}) of network {self.network_id!r}>"
@@ -285,6 +291,13 @@ class Worker:
         check_timeout(timeout_s)
         return self._reader.fetch_new(timeout_s)
 
+    def fetch_new_failed_tasks(self) -> TaskTable:
+        """Fetch the tasks that failed since the last such call; one round trip.
+
+        Only those that failed by themselves: the task of a lost worker is not known to be bad.
+        """
+        return self._reader.fetch_new_failed()
+
     def count_tasks(self) -> TaskCounts:
         """Count the tasks in each place as one look; one round trip."""
         return self._reader.count()
@@ -299,7 +312,9 @@ class Worker:
         """
         if not self._heard_from_server:
             epoch = retry_unreachable(lambda: self._connection.execute(self._epoch_request))
-            if epoch is None or epoch.endswith(b"s"):
+            if epoch is None:
+                self._transitions.note_out()
+            elif epoch.endswith(b"s"):
                 self._asked_to_stop = True
         self._heard_from_server = False
         return self._asked_to_stop or self._transitions.stop_requested
@@ -307,6 +322,33 @@ class Worker:
     def stop_after_task(self) -> None:
         """Make `should_stop` true from now on; no round trip."""
         self._asked_to_stop = True
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a reply said that this worker takes no part any more; no round trip.
+
+        It was declared lost, killed, or the network was reset. What it was running is not its own
+        any more: `finish_task` and `fail_task` return False and write nothing. See `rejoin`.
+        """
+        return self._transitions.is_out
+
+    def rejoin(self) -> bool:
+        """Take part again after this worker was declared lost; one round trip.
+
+        It keeps its name and its number.
+
+        Returns
+        -------
+        bool
+            False if it was killed or the network was reset: then it is not wanted any more.
+        """
+        epoch = self._transitions.epoch + 1
+        try:
+            self._register(epoch, after_loss=True)
+        except WorkerLostError:
+            return False
+        self._transitions = Transitions(self._connection, self._keys, self.worker_id, epoch=epoch)
+        return True
 
     def now(self) -> float:
         """Return the server's time, seconds since 1970; no round trip."""
@@ -318,6 +360,8 @@ class Worker:
         One round trip. A server that is gone is no error: there is nothing left to leave.
         """
         task_error = reason or "the worker left the network before the task ended"
+        if self._heart is not None:
+            self._heart.close()
         try:
             self._registry.remove(
                 self.worker_id,
@@ -343,6 +387,23 @@ class Worker:
     ) -> None:
         self.close(None if error is None else f"the worker ended: {error_text(error)}")
 
+    def _register(self, epoch: int, *, after_loss: bool = False) -> int:
+        return self._registry.register(
+            self.worker_id,
+            self._clock.now(),
+            epoch=epoch,
+            expire_s=None if self._heartbeat is None else self._heartbeat.expire_s,
+            after_loss=after_loss,
+        )
+
+    def _start_heart(self, on_killed: Callable[[], None]) -> Heart | HeartProcess | None:
+        if self._heartbeat is None:
+            return None
+        url = self._connection.url
+        if self._heartbeat.own_process:
+            return HeartProcess(url, self.network_id, self.worker_id, self._heartbeat)
+        return Heart(url, self._keys, self.worker_id, self._heartbeat, on_killed)
+
     def _new_key(self) -> str:
         self._n_keys += 1
         return f"{self._key_prefix}-{self._n_keys}"
@@ -360,7 +421,7 @@ def error_text(error: str | BaseException) -> str:
 
 def check_timeout(timeout_s: float) -> None:
     """Refuse a time that is no finite number of seconds."""
-    if not 0 <= timeout_s < 1e9:
+    if not isinstance(timeout_s, int | float) or not 0 <= timeout_s < 1e9:
         raise ValueError(f"timeout_s must be between 0 and 1e9 seconds, got {timeout_s!r}")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,23 @@ RowArray = npt.NDArray[np.float32]
 _INITIAL_CAPACITY = 256
 
 
-class FinishedTask(Protocol):
-    """What the archive needs to know of a task."""
+class FailedTasks(Protocol):
+    """What the archive needs of failed tasks."""
+
+    def __len__(self) -> int: ...
 
     @property
-    def config(self) -> Mapping[str, Any]:
-        """Parameter name to value."""
+    def configs(self) -> list[dict[str, Any]]:
+        """The configurations, decoded at each access."""
 
-    @property
-    def result(self) -> Mapping[str, Any] | None:
-        """Name to value, the objective's among them; never None for a finished task."""
+
+class FinishedTasks(FailedTasks, Protocol):
+    """What the archive needs of finished tasks: their columns. `rush_core.TaskTable` has them."""
+
+    def to_numpy(
+        self, names: Sequence[str], *, of: Literal["config", "result"]
+    ) -> npt.NDArray[np.float64]:
+        """Return numbers of all tasks as a matrix."""
 
 
 class Archive:
@@ -75,12 +82,12 @@ class Archive:
         """Index of the best finished task, the earliest if several are; None without any."""
         return int(self.best(1)[0]) if self._n else None
 
-    def add(self, tasks: Iterable[FinishedTask]) -> None:
+    def add(self, tasks: FinishedTasks) -> None:
         """Append finished tasks, all or none.
 
         Parameters
         ----------
-        tasks : iterable of FinishedTask
+        tasks : FinishedTasks
             In order of completion. An objective value that is NaN is taken as the worst there is.
 
         Raises
@@ -88,22 +95,35 @@ class Archive:
         ValueError
             If a configuration is none of the space's, or a result has no number under `metric`.
         """
-        configs, values = [], []
-        for task in tasks:  # each attribute is decoded on access: read once
-            configs.append(task.config)
-            result = task.result
-            try:
-                values.append(float((result or {})[self.metric]))
-            except (KeyError, TypeError, ValueError):
-                raise ValueError(
-                    f"a result needs a number named {self.metric!r}, got {result!r}; return it "
-                    "from the objective or name another metric"
-                ) from None
-        if not configs:
+        if not len(tasks):
             return
-        X = self.space.encode(configs).astype(np.float32)
-        y = np.array(values) * self.sign
+        space = self.space
+        numbers = tasks.to_numpy(space.number_names, of="config")
+        configs = tasks.configs if space.other_names else []
+        others = [[config.get(name) for config in configs] for name in space.other_names]
+        X = space.encode_columns(numbers, others).astype(np.float32)
+        y = tasks.to_numpy((self.metric,), of="result")[:, 0] * self.sign
         y[np.isnan(y)] = np.inf
+        self._append(X, y)
+
+    def add_failed(self, tasks: FailedTasks) -> None:
+        """Append failed tasks as the worst there are, so that a model keeps away from their like.
+
+        Parameters
+        ----------
+        tasks : FailedTasks
+            Those that failed by themselves; of a lost worker's task nothing is known.
+
+        Raises
+        ------
+        ValueError
+            If a configuration is none of the space's.
+        """
+        if len(tasks):
+            X = self.space.encode(tasks.configs).astype(np.float32)
+            self._append(X, np.full(len(X), np.inf))
+
+    def _append(self, X: RowArray, y: npt.NDArray[np.float64]) -> None:
         end = self._n + len(y)
         self._reserve(end)
         self._X[self._n : end] = X

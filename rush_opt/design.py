@@ -49,7 +49,7 @@ def sobol_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
     .. [Owen] A. B. Owen. Scrambling Sobol' and Niederreiter-Xing points. Journal of Complexity
        14(4), 1998.
     """
-    # Loading scipy.stats takes longer than a hundred proposals, and only who starts a run needs it.
+    # Loading scipy.stats takes half a second of CPU, and only who starts a run needs these points.
     from scipy.stats import qmc
 
     if n == 0:

@@ -7,7 +7,8 @@ import math
 import resource
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
@@ -15,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from rush_opt.archive import FinishedTask
+from rush_opt.archive import FinishedTasks
 from rush_opt.space import Space
 
 Objective = Callable[..., Any]
@@ -88,15 +89,18 @@ class TrialWorker(Protocol):
     worker_id: str
     number: int
 
+    @property
+    def is_lost(self) -> bool: ...  # noqa: D102
+    def rejoin(self) -> bool: ...  # noqa: D102
     def now(self) -> float: ...  # noqa: D102
     def should_stop(self) -> bool: ...  # noqa: D102
     def claim_task(self, *, limit: int | None) -> Any: ...  # noqa: D102
     def start_task(self, config: dict[str, Any], *, limit: int | None) -> str | None: ...  # noqa: D102
     def fail_task(self, key: str, error: str, *, extra: dict[str, Any]) -> bool: ...  # noqa: D102
-    def fetch_new_tasks(self) -> Sequence[FinishedTask]: ...  # noqa: D102
+    def fetch_new_tasks(self) -> FinishedTasks: ...  # noqa: D102
     def finish_and_fetch_new(  # noqa: D102
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any]
-    ) -> tuple[bool, Sequence[FinishedTask]]: ...
+    ) -> tuple[bool, FinishedTasks]: ...
 
 
 class TrialRunner:
@@ -127,11 +131,11 @@ class TrialRunner:
             self._seconds[phase] += time.perf_counter() - before
 
     def may_start(self) -> bool:
-        """Tell whether there is time, and no wish to stop."""
-        deadline = self._problem.deadline
-        return not self._worker.should_stop() and (
-            deadline is None or self._worker.now() < deadline
-        )
+        """Tell whether there is time, and no wish to stop; come back if declared lost meanwhile."""
+        worker = self._worker
+        if worker.is_lost and not worker.rejoin():
+            return False
+        return not worker.should_stop() and not self._time_is_up()
 
     def claim(self) -> tuple[str, dict[str, Any]] | None:
         """Take a waiting trial: its key and configuration; None if there is none."""
@@ -140,11 +144,13 @@ class TrialRunner:
         return None if task is None else (task.key, task.config)
 
     def start(self, config: dict[str, Any]) -> str | None:
-        """Start a trial of our own; None if the budget is used up."""
+        """Start a trial of our own; None if the trials or the time are used up."""
+        if self._time_is_up():  # proposing may have taken long
+            return None
         with self.timing("coordination"):
             return self._worker.start_task(config, limit=self._problem.n_trials)
 
-    def run(self, key: str, config: dict[str, Any], **notes: float) -> Sequence[FinishedTask]:
+    def run(self, key: str, config: dict[str, Any], **notes: float) -> FinishedTasks:
         """Evaluate a trial and hand in what came out.
 
         Parameters
@@ -156,7 +162,7 @@ class TrialRunner:
 
         Returns
         -------
-        sequence of FinishedTask
+        FinishedTasks
             Trials of all workers that finished since the last call, this one included unless it
             failed.
         """
@@ -171,6 +177,10 @@ class TrialRunner:
                     error = str(unstorable)
             self._worker.fail_task(key, error, extra=extra)
             return self._worker.fetch_new_tasks()
+
+    def _time_is_up(self) -> bool:
+        deadline = self._problem.deadline
+        return deadline is not None and self._worker.now() >= deadline
 
     def _call(self, key: str) -> Callable[[dict[str, Any]], Any]:
         objective = self._problem.objective
@@ -203,7 +213,7 @@ def evaluate(
     """
     try:
         returned = objective(config)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, CancelledError) as error:
         # The first frame is this function's.
         trace = error.__traceback__.tb_next if error.__traceback__ else None
         return None, "".join(traceback.format_exception(type(error), error, trace)).rstrip()
@@ -216,15 +226,15 @@ def evaluate(
     value = result[metric]
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
         return None, (
-            f"the objective returned {value!r:.80} ({type(value).__name__}) as {metric!r}; it must "
-            "return a number, or a mapping with one"
+            f"the objective returned {_shown(value)} ({type(value).__name__}) as {metric!r}; it "
+            "must return a number, or a mapping with one"
         )
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
         return (
             None,
-            f"the objective returned {value!r:.80} as {metric!r}, which is no number ({error})",
+            f"the objective returned {_shown(value)} as {metric!r}, which is no number ({error})",
         )
     if not math.isfinite(number):
         return None, (
@@ -235,15 +245,23 @@ def evaluate(
     return result, ""
 
 
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # the user's own __repr__ must not end the worker
+        return object.__repr__(value)
+
+
 def takes_trial(objective: Objective) -> bool:
     """Tell whether an objective is to be called with the trial as well."""
     try:
         parameters = inspect.signature(objective).parameters.values()
     except (TypeError, ValueError):  # some built-in callables do not tell
         return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return len(required) >= 2 or any(p.name == "trial" for p in parameters)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [p for p in parameters if p.kind in kinds]
+    required = [p for p in positional if p.default is p.empty]
+    return len(required) >= 2 or any(p.name == "trial" for p in positional)
 
 
 def _cpu_seconds() -> float:

@@ -31,6 +31,13 @@ class Progress:
         self._began = time.monotonic()
         self._printed_at = self._began
         self._width = 0
+        self._line_is_open = False
+        self._n_before = 0
+
+    def begin(self, n_before: int) -> None:
+        """Take note that the run begins, and how many trials ended before it."""
+        self._began = self._printed_at = time.monotonic()
+        self._n_before = n_before
 
     def show(self, n_ended: int, n_failed: int, best: float | None, *, last: bool = False) -> None:
         """Print the state of the run, unless that was done a moment ago.
@@ -52,17 +59,24 @@ class Progress:
         if self._rewrites:
             padding = " " * (self._width - len(line))
             self._width = len(line)
-            line = f"\r{line}{padding}" + ("\n" if last else "")
-        else:
-            line += "\n"
-        self._stream.write(line)
+            line = f"\r{line}{padding}"
+        self._write(line, ends=last or not self._rewrites)
+
+    def end_line(self) -> None:
+        """End the line that would be rewritten, if there is one: something else is to follow."""
+        if self._line_is_open:
+            self._write("", ends=True)
+
+    def _write(self, text: str, *, ends: bool) -> None:
+        self._stream.write(text + "\n" * ends)
         self._stream.flush()
+        self._line_is_open = not ends
 
     def _line(self, n_ended: int, n_failed: int, best: float | None, seconds: float) -> str:
         of_trials = f"/{self._n_trials}" if self._n_trials else ""
         of_time = f"/{self._timeout_s:.0f}" if self._timeout_s else ""
         failed = f" ({n_failed} failed)" if n_failed else ""
-        rate = n_ended / seconds if seconds > 0 else 0.0
+        rate = (n_ended - self._n_before) / seconds if seconds > 0 else 0.0
         best_text = "none yet" if best is None else f"{best:.6g}"
         return (
             f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s, "

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rush_core import Task, TaskState, WorkerInfo
+from rush_core import Task, WorkerInfo, WorkerState
 
 if TYPE_CHECKING:
     # Loading pandas takes a third of a second: workers, who import this package, never need it.
     import pandas as pd
 
 PHASES = ("objective", "surrogate", "acquisition", "coordination")
+
+_UTILIZATION = [
+    *("worker", "n_trials", "wall", "startup", *PHASES, "idle", "cpu"),
+    *("objective_share", "busy_share"),
+]
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ class TuneResult:
     started_at, ended_at : float
         The run's wall clock, seconds since 1970 by the server's clock.
     workers : list of WorkerInfo
+        All that ever joined the network, in this order.
     """
 
     frozen_trials: list[FrozenTrial]
@@ -134,9 +141,9 @@ class TuneResult:
     workers: list[WorkerInfo]
 
     def __repr__(self) -> str:
-        n_failed = sum(trial.state == TaskState.FAILED for trial in self.frozen_trials)
+        n_finished = sum(trial.value is not None for trial in self.frozen_trials)
+        n_failed = len(self.frozen_trials) - n_finished
         failed = f", {n_failed} failed" if n_failed else ""
-        n_finished = len(self.frozen_trials) - n_failed
         best = f", best value {self.best_value:g}" if n_finished else ""
         return f"<TuneResult: {n_finished} trials finished{failed}{best}>"
 
@@ -151,9 +158,8 @@ class TuneResult:
         """
         finished = [trial for trial in self.frozen_trials if trial.value is not None]
         if not finished:
-            raise ValueError(
-                "no trial finished, so there is no best one; see the errors in result.trials"
-            )
+            advice = "see the errors in result.trials" if self.frozen_trials else "none was run"
+            raise ValueError(f"no trial finished, so there is no best one; {advice}")
         sign = -1.0 if self.direction == "maximize" else 1.0
         return min(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
@@ -189,7 +195,9 @@ class TuneResult:
 
     @cached_property
     def utilization(self) -> pd.DataFrame:
-        """A row per worker: where its time went, seconds of the run's wall clock.
+        """A row per worker of this run: where its time went, seconds of the run's wall clock.
+
+        A replaced worker and its replacement share the wall clock of one place.
 
         Columns ``objective``, ``surrogate``, ``acquisition`` and ``coordination`` are what the
         worker accounted for; ``startup`` is the time before it joined and ``idle`` the rest.
@@ -198,26 +206,55 @@ class TuneResult:
         """
         import pandas as pd
 
-        return pd.DataFrame([self._worker_row(worker) for worker in self.workers])
+        return pd.DataFrame(
+            [
+                self._worker_row(worker)
+                for worker in self.workers
+                if worker.ended_at is None or worker.ended_at > self.started_at
+            ],
+            columns=_UTILIZATION,
+        )
 
     @property
     def objective_share(self) -> float:
         """Time in the objective over wall clock times workers."""
-        return float(self.utilization["objective"].sum() / self.utilization["wall"].sum())
+        return self._share(["objective"])
 
     @property
     def busy_share(self) -> float:
         """Time in objective, surrogate and acquisition over wall clock times workers."""
-        busy = self.utilization[["objective", "surrogate", "acquisition"]].to_numpy().sum()
-        return float(busy / self.utilization["wall"].sum())
+        return self._share(["objective", "surrogate", "acquisition"])
+
+    def _share(self, phases: list[str]) -> float:
+        """Return the share of `phases` in the time of all workers; NaN if there was none."""
+        table = self.utilization
+        if not len(table):
+            return math.nan
+        return float(table[phases].to_numpy().sum() / table["wall"].sum())
+
+    def _span(self, worker: WorkerInfo) -> tuple[float, float]:
+        """Return from when to when the run had this worker's place filled by it.
+
+        A lost worker hands its place over to the one that joined next.
+        """
+        losses = [
+            other.ended_at
+            for other in self.workers
+            if other.state is WorkerState.LOST and (other.ended_at or 0.0) > self.started_at
+        ]
+        replaces = any(loss is not None and loss < worker.started_at for loss in losses)
+        since = worker.started_at if replaces else self.started_at
+        lost_at = worker.ended_at if worker.state is WorkerState.LOST else None
+        return since, self.ended_at if lost_at is None else lost_at
 
     def _worker_row(self, worker: WorkerInfo) -> dict[str, Any]:
         trials = [trial for trial in self.frozen_trials if trial.worker == worker.number]
         spent = {
             phase: sum(trial.notes.get(f"{phase}_s", 0.0) for trial in trials) for phase in PHASES
         }
-        wall = self.ended_at - self.started_at
-        startup = max(worker.started_at - self.started_at, 0.0)
+        since, until = self._span(worker)
+        wall = max(until - since, 1e-9)
+        startup = max(worker.started_at - since, 0.0)
         busy = spent["objective"] + spent["surrogate"] + spent["acquisition"]
         return {
             "worker": worker.number,

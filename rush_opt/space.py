@@ -15,10 +15,11 @@ levels     scalar         how many values a discrete parameter has; 0 for a cont
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from numbers import Integral, Real
-from operator import itemgetter
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -44,8 +45,35 @@ def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+class Parameter(ABC):
+    """What values a parameter may have, and where in [0, 1] they are."""
+
+    ordered: bool
+    """Whether some values are nearer to each other than to the rest."""
+
+    is_number = True
+    """Whether values are numbers or booleans, to be read as a column of floats."""
+
+    @property
+    @abstractmethod
+    def n_levels(self) -> int:
+        """How many values there are; 0 if they are not counted."""
+
+    @abstractmethod
+    def problem_with(self, value: object) -> str | None:
+        """Say what keeps a value from being one of this parameter's, or None."""
+
+    @abstractmethod
+    def to_unit(self, column: Any) -> FloatArray:
+        """Map values to coordinates: an array of floats or, of other values, a list."""
+
+    @abstractmethod
+    def from_unit(self, u: float) -> Any:
+        """Map a coordinate to a plain Python value."""
+
+
 @dataclass(frozen=True)
-class Float:
+class Float(Parameter):
     """A real number in ``[low, high]``.
 
     Parameters
@@ -93,9 +121,8 @@ class Float:
             return f"needs {self.low} <= value <= {self.high}"
         return None
 
-    def to_unit(self, values: Iterable[Any], n: int) -> FloatArray:
-        """Map ``n`` values to coordinates."""
-        column = np.fromiter(values, np.float64, n)
+    def to_unit(self, column: FloatArray) -> FloatArray:
+        """Map values to coordinates."""
         if self.log:
             low, high = math.log(self.low), math.log(self.high)
             return (np.log(column) - low) / (high - low)
@@ -115,7 +142,7 @@ class Float:
 
 
 @dataclass(frozen=True)
-class Integer:
+class Integer(Parameter):
     """A whole number in ``low .. high``.
 
     Its dimension covers ``low - 0.5 .. high + 0.5``, so that every value (with ``log``, every
@@ -173,10 +200,6 @@ class Integer:
             return f"needs {self.low} <= value <= {self.high}"
         return None
 
-    def to_unit(self, values: Iterable[Any], n: int) -> FloatArray:
-        """Map ``n`` values to coordinates."""
-        return self._place(np.fromiter(values, np.float64, n))
-
     def from_unit(self, u: float) -> int:
         """Map a coordinate to the value whose bin it is in."""
         if self.log:
@@ -195,18 +218,19 @@ class Integer:
             values = self.low + np.floor(column * self.n_levels)
         return np.clip(values, self.low, self.high)
 
-    def _place(self, values: FloatArray) -> FloatArray:
+    def to_unit(self, column: FloatArray) -> FloatArray:
+        """Map values to coordinates."""
         if self.log:
             low, high = self._log_edges()
-            return (np.log(values) - low) / (high - low)
-        return (values - self.low + 0.5) / self.n_levels
+            return (np.log(column) - low) / (high - low)
+        return (column - self.low + 0.5) / self.n_levels
 
     def _log_edges(self) -> tuple[float, float]:
         return math.log(self.low - 0.5), math.log(self.high + 0.5)
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(Parameter):
     """One of several values without an order.
 
     Parameters
@@ -226,14 +250,17 @@ class Categorical:
     choices: Sequence[Any]
     _index: dict[Any, int] = field(init=False, repr=False, compare=False)
     ordered = False
+    is_number = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.choices, str) or not isinstance(self.choices, Iterable):
+        # A set's order differs between processes: runs with one seed would not be the same.
+        unfit = isinstance(self.choices, str | set | frozenset)
+        if unfit or not isinstance(self.choices, Iterable):
             raise TypeError(
                 f"Categorical needs a sequence of choices, got {self.choices!r}; "
                 "pass e.g. ['gbdt', 'dart']"
             )
-        choices = tuple(self.choices)
+        choices = tuple(c.item() if isinstance(c, np.generic) else c for c in self.choices)
         if not choices:
             raise ValueError("Categorical needs at least one choice, got none; name the values")
         for choice in choices:
@@ -259,9 +286,9 @@ class Categorical:
                 return None
         return f"needs one of {list(self.choices)!r}"
 
-    def to_unit(self, values: Iterable[Any], n: int) -> FloatArray:
-        """Map ``n`` values to coordinates."""
-        levels = np.fromiter(map(self._index.__getitem__, values), np.float64, n)
+    def to_unit(self, column: Sequence[Any]) -> FloatArray:
+        """Map values to coordinates."""
+        levels = np.fromiter(map(self._index.__getitem__, column), np.float64, len(column))
         return (levels + 0.5) / self.n_levels
 
     def from_unit(self, u: float) -> Any:
@@ -270,7 +297,7 @@ class Categorical:
 
 
 @dataclass(frozen=True)
-class Boolean:
+class Boolean(Parameter):
     """False or True."""
 
     n_levels = 2
@@ -280,16 +307,13 @@ class Boolean:
         """Say what keeps a value from being one of this parameter's, or None."""
         return None if isinstance(value, bool | np.bool_) else "needs True or False"
 
-    def to_unit(self, values: Iterable[Any], n: int) -> FloatArray:
-        """Map ``n`` values to coordinates."""
-        return np.fromiter(values, np.float64, n) * 0.5 + 0.25
+    def to_unit(self, column: FloatArray) -> FloatArray:
+        """Map values to coordinates."""
+        return column * 0.5 + 0.25
 
     def from_unit(self, u: float) -> bool:
         """Map a coordinate to the value whose bin it is in."""
         return u >= 0.5
-
-
-Parameter = Float | Integer | Categorical | Boolean
 
 
 class Space:
@@ -304,6 +328,8 @@ class Space:
     ----------
     names : tuple of str
         Parameter names, in the order of the columns.
+    number_names, other_names : list of str
+        Those whose values are numbers or booleans, and the rest.
     parameters : tuple of Parameter
         In the same order.
     n_levels : ndarray of int, shape (n_dims,)
@@ -328,7 +354,11 @@ class Space:
         self.parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in pairs)
         self.n_levels = np.array([p.n_levels for p in self.parameters], dtype=np.int64)
         self.is_ordered = np.array([p.ordered for p in self.parameters], dtype=np.bool_)
-        self._getters = [itemgetter(name) for name in self.names]
+        numbers = [j for j, parameter in enumerate(self.parameters) if parameter.is_number]
+        self._numbers = [(j, self.parameters[j].to_unit) for j in numbers]
+        self._others = [j for j in range(self.n_dims) if j not in numbers]
+        self.number_names = [self.names[j] for j in numbers]
+        self.other_names = [self.names[j] for j in self._others]
         self._decoders: list[Callable[[float], Any]] = [p.from_unit for p in self.parameters]
         # Bins of equal width are handled all columns at once; a logarithmic integer's differ.
         self._log_integers = [
@@ -370,20 +400,50 @@ class Space:
         ValueError
             If a configuration lacks a parameter or has a value that is none of its parameter's.
         """
-        n = len(configs)
-        X = np.empty((n, self.n_dims))
+        n, names = len(configs), self.number_names
         try:
-            with np.errstate(all="ignore"):  # the logarithm of a value out of range: refused below
-                for j, (get, parameter) in enumerate(
-                    zip(self._getters, self.parameters, strict=True)
-                ):
-                    X[:, j] = parameter.to_unit(map(get, configs), n)
+            values = chain.from_iterable([config[name] for name in names] for config in configs)
+            numbers = np.fromiter(values, np.float64, n * len(names)).reshape(n, len(names))
+            others = [[config[name] for config in configs] for name in self.other_names]
+            return self.encode_columns(numbers, others)
         except (KeyError, TypeError, ValueError, OverflowError):
             self._explain(configs)
             raise
+
+    def encode_columns(self, numbers: FloatArray, others: Sequence[Sequence[Any]]) -> FloatArray:
+        """Turn columns of values into rows of the unit cube; `encode` for who has columns.
+
+        Parameters
+        ----------
+        numbers : ndarray of shape (n, len(number_names))
+            Values of the parameters in `number_names`; booleans as 0 and 1.
+        others : sequence of columns
+            Values of the parameters in `other_names`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_dims)
+
+        Raises
+        ------
+        ValueError
+            If a value is none of its parameter's; the message names it.
+        """
+        X = np.empty((len(numbers), self.n_dims))
+        with np.errstate(all="ignore"):  # the logarithm of a value out of range: refused below
+            for column, (j, to_unit) in zip(numbers.T, self._numbers, strict=True):
+                X[:, j] = to_unit(column)
+        for values, j in zip(others, self._others, strict=True):
+            try:
+                X[:, j] = self.parameters[j].to_unit(values)
+            except (KeyError, TypeError):
+                self._refuse(j, values)
+                raise
         # Written so that a NaN fails too.
-        if n and not (X.min() >= -_ROUNDING and X.max() <= 1.0 + _ROUNDING):
-            self._explain(configs)
+        if len(X) and not (X.min() >= -_ROUNDING and X.max() <= 1.0 + _ROUNDING):
+            for values, (j, _) in zip(numbers.T, self._numbers, strict=True):
+                inside = (X[:, j] >= -_ROUNDING) & (X[:, j] <= 1.0 + _ROUNDING)
+                self._refuse(j, values[~inside].tolist())
         return np.clip(X, 0.0, 1.0, out=X)
 
     def decode(self, X: npt.ArrayLike) -> list[dict[str, Any]]:
@@ -404,7 +464,7 @@ class Space:
             for row in np.asarray(X, dtype=np.float64).tolist()
         ]
 
-    def snap(self, X: FloatArray) -> FloatArray:
+    def snap(self, X: npt.NDArray[np.floating[Any]]) -> FloatArray:
         """Move points to the rows that their decoded configurations encode to.
 
         Parameters
@@ -417,12 +477,12 @@ class Space:
         ndarray of float64, shape (n, n_dims)
             A new array: discrete parameters in the middle of their bins, the others as they were.
         """
-        snapped = np.clip(X, 0.0, 1.0)
+        snapped = np.clip(np.asarray(X, dtype=np.float64), 0.0, 1.0)
         bins, counts = self._bins, self._bin_counts
         levels = np.minimum(np.floor(snapped[:, bins] * counts), counts - 1.0)
         snapped[:, bins] = (levels + 0.5) / counts
         for j, parameter in self._log_integers:
-            snapped[:, j] = parameter._place(parameter.nearest(snapped[:, j]))
+            snapped[:, j] = parameter.to_unit(parameter.nearest(snapped[:, j]))
         return snapped
 
     def shift(self, X: FloatArray, steps: FloatArray) -> FloatArray:
@@ -445,7 +505,7 @@ class Space:
         for j, parameter in self._log_integers:
             before, after = parameter.nearest(X[:, j]), parameter.nearest(moved[:, j])
             one_level = np.clip(before + np.sign(steps[:, j]), parameter.low, parameter.high)
-            moved[:, j] = parameter._place(np.where(after == before, one_level, after))
+            moved[:, j] = parameter.to_unit(np.where(after == before, one_level, after))
         return moved
 
     def validate(self, config: Config) -> None:
@@ -472,6 +532,14 @@ class Space:
             raise ValueError(
                 "; ".join(problems) + f"; the space has the parameters {list(self.names)!r}"
             )
+
+    def _refuse(self, j: int, values: Iterable[Any]) -> None:
+        """Raise for the first of these that is no value of the j-th parameter."""
+        name, parameter = self.names[j], self.parameters[j]
+        for value in values:
+            plain = int(value) if isinstance(value, float) and value.is_integer() else value
+            if problem := parameter.problem_with(plain):
+                raise ValueError(f"parameter {name!r} {problem}, got {plain!r}")
 
     def _explain(self, configs: Sequence[Config]) -> None:
         """Raise the reason why one of these could not be encoded."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from rush_core import Network, RushError, WorkerInfo, WorkersFailedError
+from rush_core import (
+    LoopError,
+    Network,
+    RushError,
+    WorkerInfo,
+    WorkersFailedError,
+    WorkerState,
+)
 from rush_opt.design import sobol_design
 from rush_opt.evaluation import Objective, Problem
 from rush_opt.loops import OPTIMIZERS, Optimizer
@@ -21,6 +29,8 @@ from rush_opt.result import FrozenTrial, TuneResult, freeze_trials
 from rush_opt.space import Parameter, Space
 
 __all__ = ["AllTrialsFailedError", "tune"]
+
+logger = logging.getLogger(__name__)
 
 _DEFAULT_N_TRIALS = 100
 
@@ -90,7 +100,7 @@ def tune(
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int or sequence of mappings, optional
         How many Sobol points, or which configurations, are evaluated first; by default the
-        optimizer's rule.
+        optimizer's rule. A network that has trials already goes on from those instead.
     callbacks : sequence of callable
         Each is called in this process as ``callback(trial)`` for every finished trial.
     progress : bool
@@ -104,7 +114,8 @@ def tune(
     Raises
     ------
     TypeError, ValueError
-        If an argument cannot be used; nothing was started.
+        If an argument cannot be used, or the network's earlier trials do not fit; nothing was
+        started.
     LoopError
         If the objective cannot be shipped to worker processes; nothing was started.
     AllTrialsFailedError
@@ -124,8 +135,9 @@ def tune(
     if n_trials is None and timeout is None:
         n_trials = _DEFAULT_N_TRIALS
     if n_trials is not None:
-        check_count("n_trials", n_trials)
-    _check_timeout(timeout)
+        n_trials = check_count("n_trials", n_trials)
+    timeout = _check_timeout(timeout)
+    _check_callbacks(callbacks)
     searched = space if isinstance(space, Space) else _make_space(space)
     chosen = _choose_optimizer(optimizer)
     problem = Problem(
@@ -147,6 +159,8 @@ def tune(
         try:
             stop_reason = run.until_the_end(points)
         finally:
+            if shown is not None:
+                shown.end_line()
             if network_id is None:
                 network.reset()
         return TuneResult(
@@ -207,12 +221,21 @@ class _Run:
         """
         network = self._network
         self._take_in()  # what an earlier run in this network left
-        if not any(network.count_tasks()):
+        self._check_earlier_trials()
+        if self._progress is not None:
+            self._progress.begin(len(self.trials))
+        is_new = not any(network.count_tasks())
+        if is_new:
             network.push_tasks(points)
         interrupted = False
         self.started_at = network.now()
         try:
-            self._start_workers(self._n_workers)
+            try:
+                self._start_workers(self._n_workers)
+            except LoopError:
+                if is_new:
+                    network.reset(workers=False)  # nothing was started: nothing is left waiting
+                raise
             while not self._all_over():
                 pass
         except KeyboardInterrupt:
@@ -221,10 +244,13 @@ class _Run:
             network.join_workers()  # a second interrupt ends this, too, and then everything
         self.ended_at = network.now()
         self._look()
+        self.workers = network.fetch_workers()
         if self._progress is not None:
             self._show(self._progress, last=True)
+        if interrupted:
+            return "interrupted"
         self._raise_if_hopeless(ended=True)
-        return "interrupted" if interrupted else self._stop_reason()
+        return self._stop_reason()
 
     def _all_over(self) -> bool:
         """Let the workers work for a moment, look on, and tell whether all have ended."""
@@ -279,6 +305,26 @@ class _Run:
             self._best = min(known, key=lambda value: sign * value)
         return new
 
+    def _check_earlier_trials(self) -> None:
+        """Refuse to go on in a network whose trials are of another space or metric."""
+        space, metric = self._problem.space, self._problem.metric
+        for trial in self.trials:
+            if trial.state != "finished":
+                continue
+            if not isinstance(trial.value, Real):
+                problem = f"its result has no number {metric!r}: {trial.result!r:.80}"
+            else:
+                try:
+                    space.validate(trial.params)
+                except ValueError as error:
+                    problem = str(error)
+                else:
+                    continue
+            raise ValueError(
+                f"network {self._network.network_id!r} has trial {trial.key!r}, which does not fit "
+                f"this run: {problem}. Use the same space and metric, or another network_id"
+            )
+
     def _show(self, progress: Progress, *, last: bool = False) -> None:
         ended = [trial for trial in self.trials if not trial.lost]
         n_failed = sum(trial.value is None for trial in ended)
@@ -288,26 +334,33 @@ class _Run:
         failed = [trial for trial in self.trials if trial.value is None and not trial.lost]
         enough = 1 if ended else max(_HOPELESS_FAILURES, self._n_workers)
         if self._best is None and len(failed) >= enough:
+            n = len(failed)
+            what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"
             raise AllTrialsFailedError(
-                f"all of the first {len(failed)} trials failed, so the run was stopped. The first "
-                f"one, with {failed[0].params}:\n{failed[0].error}",
+                f"{what}{'' if ended else ', so the run was stopped'}. The first one, with "
+                f"{failed[0].params}:\n{failed[0].error}",
                 key=failed[0].key,
             )
 
     def _stop_reason(self) -> str:
-        self.workers = self._network.fetch_workers()
         n_ended = sum(not trial.lost for trial in self.trials)
-        if self._problem.n_trials is not None and n_ended >= self._problem.n_trials:
-            return "n_trials"
-        if self._problem.deadline is not None and self.ended_at >= self._problem.deadline:
-            return "timeout"
-        for worker in self.workers:
-            if worker.reason:
-                raise WorkersFailedError(
-                    f"the run ended early, after {n_ended} trials: {worker.reason}",
-                    key=worker.worker_id,
-                )
-        return "stopped"
+        errors = [
+            worker.reason
+            for worker in self.workers
+            if worker.state is WorkerState.STOPPED
+            and worker.reason
+            and self._is_of_this_run(worker)
+        ]
+        enough_trials = self._problem.n_trials is not None and n_ended >= self._problem.n_trials
+        out_of_time = self._problem.deadline is not None and self.ended_at >= self._problem.deadline
+        if not (enough_trials or out_of_time) and errors:
+            raise WorkersFailedError(f"the run ended early, after {n_ended} trials: {errors[0]}")
+        if errors:
+            logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
+        return "n_trials" if enough_trials else "timeout" if out_of_time else "stopped"
+
+    def _is_of_this_run(self, worker: WorkerInfo) -> bool:
+        return worker.ended_at is None or worker.ended_at > self.started_at
 
     def _last_error(self) -> str:
         return next((t.error for t in reversed(self.trials) if t.error), "it had no trial")
@@ -322,20 +375,32 @@ def check_count(name: str, value: object) -> int:
     return int(value)
 
 
-def _check_timeout(timeout: object) -> None:
+def _check_timeout(timeout: object) -> float | None:
     if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, float | Integral):
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
         raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")
     if not 0 < float(timeout) < math.inf:
         raise ValueError(f"timeout must be a positive, finite number of seconds, got {timeout!r}")
+    return float(timeout)
 
 
-def _make_space(space: object) -> Space:
-    if not isinstance(space, Mapping | Sequence) or isinstance(space, str):
+def _check_callbacks(callbacks: object) -> None:
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise TypeError(
+            "callbacks must be a sequence of functions, each to be called as callback(trial); got "
+            f"{callbacks!r:.80}"
+        )
+
+
+def _make_space(space: Any) -> Space:
+    pairs = isinstance(space, Sequence) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 for pair in space
+    )
+    if not isinstance(space, Mapping) and not pairs:
         raise TypeError(
             "space must be a mapping of parameter names to Float, Integer, Categorical or Boolean, "
-            f"got {type(space).__name__}"
+            f"or a sequence of such pairs, got {space!r:.80} ({type(space).__name__})"
         )
     return Space(space)
 
@@ -396,8 +461,8 @@ def _initial_points(
     """Return the configurations to evaluate first, no more than there may be trials."""
     space = problem.space
     if isinstance(initial_design, Sequence) and not isinstance(initial_design, str):
-        for config in initial_design:
-            space.validate(config)
+        for i, config in enumerate(initial_design):
+            _check_config(f"initial_design[{i}]", config, space)
         return [dict(config) for config in initial_design][: problem.n_trials]
     if initial_design is None:
         n = optimizer.n_initial(space.n_dims, n_workers)
@@ -412,6 +477,17 @@ def _initial_points(
         n = int(initial_design)
     n = n if problem.n_trials is None else min(n, problem.n_trials)
     return space.decode(sobol_design(space, n, problem.design_rng()))
+
+
+def _check_config(name: str, config: object, space: Space) -> None:
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"{name} must be a mapping of parameter names to values, got {config!r:.80}"
+        )
+    try:
+        space.validate(config)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _usable_cpus() -> int:

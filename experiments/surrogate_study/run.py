@@ -24,9 +24,10 @@ from experiments.surrogate_study.problems import PROBLEMS, Problem
 from experiments.surrogate_study.simulate import Strategy, simulate
 from experiments.surrogate_study.tables import comparison_table, screening_table
 from rush_opt.proposal import Candidates
-from rush_opt.surrogate import ExtraTrees, Forest, _grow
+from rush_opt.surrogate import ExtraTrees, Forest, grow, rank_quantiles
 
 TRIALS = {1: 100, 8: 150, 64: 300}
+LONG_TRIALS = {64: 2_000, 448: 8_000}
 
 # Every run of the screening draws one level of each factor, so that all runs inform all factors.
 # The second round starts from what the first one found.
@@ -78,7 +79,7 @@ class PlainTrees:
     ) -> Forest:
         """Grow the trees."""
         return Forest(
-            _grow(
+            grow(
                 RandomSplitter,
                 ((X, y) for _ in range(self.n_trees)),
                 n_features=X.shape[1],
@@ -89,35 +90,76 @@ class PlainTrees:
         )
 
 
-CHOSEN = Strategy()
+@dataclass(frozen=True)
+class EliteTrees:
+    """The same trees, with the best rows in every tree's sample."""
+
+    trees: ExtraTrees
+    n_elite: int
+
+    def fit(
+        self, X: npt.NDArray[np.float32], y: npt.NDArray[np.float64], rng: np.random.Generator
+    ) -> Forest:
+        """Grow the trees."""
+        if len(y) <= self.trees.n_rows:
+            return self.trees.fit(X, y, rng)
+        elite = np.argpartition(y, self.n_elite)[: self.n_elite]
+        n_drawn = self.trees.n_rows - self.n_elite
+        samples = (
+            np.concatenate([elite, rng.choice(len(y), n_drawn, replace=False)])
+            for _ in range(self.trees.n_trees)
+        )
+        return Forest(
+            grow(
+                RandomSplitter,
+                ((X[rows], rank_quantiles(y[rows])) for rows in samples),
+                n_features=X.shape[1],
+                max_features=max(1, round(self.trees.max_features * X.shape[1])),
+                min_samples_split=self.trees.min_samples_split,
+                rng=rng,
+            )
+        )
+
+
+# Spelled out, and not left to defaults, for the rows to keep their meaning.
+TREES = ExtraTrees(n_trees=10, n_rows=500, max_features=1.0, min_samples_split=5)
+BASE = Strategy(
+    surrogate=TREES,
+    candidates=Candidates(500, 250, 250, n_parents=10, p_move=0.25, log10_step=(-2.0, -0.5)),
+    n_before_model=8,
+    sobol=True,
+    lambda_mean=1.96,
+    lambda_decays=True,
+)
 STRATEGIES = {
-    "chosen": CHOSEN,
+    "base": BASE,
     "random search": Strategy(surrogate=None),
-    "reference": Strategy(
+    "reference": replace(
+        BASE,
         surrogate=PlainTrees(n_trees=100, min_samples_split=5),
         candidates=Candidates(n_random=10_000, n_local=0, n_refine=0),
         n_before_model=20,
-        lambda_mean=1.96,
-        lambda_decays=True,
     ),
-    "without the rank transform": replace(
-        CHOSEN,
-        surrogate=PlainTrees(
-            n_trees=ExtraTrees().n_trees, min_samples_split=ExtraTrees().min_samples_split
-        ),
+    "without the rank transform": replace(BASE, surrogate=PlainTrees(10, 5)),
+    "half of the features": replace(BASE, surrogate=replace(TREES, max_features=0.5)),
+    "25 trees": replace(BASE, surrogate=replace(TREES, n_trees=25)),
+    "lambda constant": replace(BASE, lambda_decays=False),
+    "4 before model": replace(BASE, n_before_model=4),
+    "20 before model": replace(BASE, n_before_model=20),
+    "400 candidates": replace(
+        BASE, candidates=replace(BASE.candidates, n_random=200, n_local=100, n_refine=100)
     ),
-    "half of the features": replace(CHOSEN, surrogate=ExtraTrees(max_features=0.5)),
-    "25 trees": replace(CHOSEN, surrogate=ExtraTrees(n_trees=25)),
-    "lambda constant": replace(CHOSEN, lambda_decays=False),
-    "4 before model": replace(CHOSEN, n_before_model=4),
-    "20 before model": replace(CHOSEN, n_before_model=20),
-    "400 candidates": replace(CHOSEN, candidates=Candidates(200, 100, 100)),
+    "half of the features, 5 before model": replace(
+        BASE, surrogate=replace(TREES, max_features=0.5), n_before_model=5
+    ),
 }
+# How many rows a tree gets, and how many of them are the best there are.
 LONG = {
-    f"{n_rows} rows, {n_elite} of them the best": replace(
-        CHOSEN, surrogate=ExtraTrees(n_rows=n_rows, n_elite=n_elite)
+    f"{n_rows} rows, {n_elite} best": replace(
+        BASE,
+        surrogate=EliteTrees(replace(TREES, max_features=0.5, n_rows=n_rows), n_elite),
     )
-    for n_rows, n_elite in ((200, 0), (200, 100), (500, 0), (500, 250), (1000, 0), (1000, 500))
+    for n_rows, n_elite in ((500, 0), (200, 0), (200, 100), (500, 250), (1500, 0))
 }
 
 
@@ -125,12 +167,14 @@ def strategy_of(levels: dict[str, Any]) -> Strategy:
     """Turn one level of each factor into a strategy."""
     n, local = levels["n_candidates"], levels["local_share"]
     return Strategy(
-        ExtraTrees(
-            n_trees=levels["n_trees"],
-            n_rows=levels["n_rows"],
-            n_elite=round(levels["elite"] * levels["n_rows"]),
-            max_features=levels["max_features"],
-            min_samples_split=levels["min_samples_split"],
+        EliteTrees(
+            ExtraTrees(
+                n_trees=levels["n_trees"],
+                n_rows=levels["n_rows"],
+                max_features=levels["max_features"],
+                min_samples_split=levels["min_samples_split"],
+            ),
+            round(levels["elite"] * levels["n_rows"]),
         ),
         Candidates(
             n_random=round(n * (1 - local)),
@@ -206,8 +250,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=["screen", "compare", "long", "tables"])
     parser.add_argument("--round", type=int, choices=sorted(ROUNDS), default=2)
-    parser.add_argument("--workers", type=int, nargs="+", choices=sorted(TRIALS), default=[8, 64])
-    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
+    parser.add_argument("--workers", type=int, nargs="+", default=[64])
+    parser.add_argument("--strategies", nargs="+", choices=[*STRATEGIES, *LONG])
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
@@ -217,13 +261,16 @@ def main() -> None:
     if arguments.stage == "screen":
         rows = screen(ROUNDS[arguments.round], arguments.first_seed)
         keep(rows, paths["screen"], arguments.minutes)
-    elif arguments.stage == "compare":
-        chosen = {name: STRATEGIES[name] for name in arguments.strategies}
-        trials = {n_workers: TRIALS[n_workers] for n_workers in arguments.workers}
-        keep(compare(chosen, trials, arguments.first_seed), paths["compare"], arguments.minutes)
-    elif arguments.stage == "long":
-        rows = compare(LONG, {64: 2_000}, arguments.first_seed)
-        keep(rows, paths["long"], arguments.minutes)
+    elif arguments.stage in ("compare", "long"):
+        strategies, trials = (
+            (STRATEGIES, TRIALS) if arguments.stage == "compare" else (LONG, LONG_TRIALS)
+        )
+        rows = compare(
+            {name: strategies[name] for name in arguments.strategies or strategies},
+            {n_workers: trials[n_workers] for n_workers in arguments.workers},
+            arguments.first_seed,
+        )
+        keep(rows, paths[arguments.stage], arguments.minutes)
     found = {stage: pd.read_csv(path) for stage, path in paths.items() if path.exists()}
     makers = {"screen": screening_table, "compare": comparison_table, "long": comparison_table}
     for stage, frame in found.items():

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.surrogate_study.problems import Problem
+from rush_core import TaskTable
 from rush_opt.acquisition import decayed_lambda, draw_lambda
 from rush_opt.archive import Archive
 from rush_opt.design import random_design, sobol_design
@@ -84,7 +85,7 @@ def simulate(
         start(worker, 1e-9 * worker)
     for i in range(n_trials):
         now, worker, task = heapq.heappop(running)
-        archive.add([task])
+        archive.add(TaskTable.from_results([task.config], [task.result]))
         true_values[i] = problem.function(task.config)
         regrets[i] = true_values[archive.incumbent] - problem.optimum
         if i + len(running) + 1 < n_trials:

@@ -29,11 +29,11 @@ def screening_table(rows: pd.DataFrame) -> str:
     Returns
     -------
     str
-        Markdown. The rounds (told apart by their levels of `lambda_mean`) are fitted separately,
-        after subtracting each problem and worker number's mean and dividing by its standard
-        deviation: -0.1 is a tenth of a standard deviation better than the round's average.
+        Markdown. The rounds are fitted separately, after subtracting each problem and worker
+        number's mean and dividing by its standard deviation: -0.1 is a tenth of a standard
+        deviation better than the round's average.
     """
-    # The rounds share the smaller numbers of trees: what differs is the largest exploration.
+    # The second round's seeds are these; the first's are below, or far above in a short trial run.
     second = rows["seed"].between(5_000, 99_999)
     parts = []
     for name, part in (("first", rows[~second]), ("second", rows[second])):
@@ -84,22 +84,24 @@ def comparison_table(rows: pd.DataFrame) -> str:
     Parameters
     ----------
     rows : DataFrame
-        Outcomes and a column `strategy`, among its values one that starts the file's comparison.
+        Outcomes and a column `strategy`.
 
     Returns
     -------
     str
         Markdown: per number of workers and strategy the geometric mean over problems and seeds of
-        regret, divided by that of the first strategy in the same blocks (below 1 is better), the
-        share of blocks won against it, and the CPU time.
+        regret, divided by that of the base strategy in the same blocks (below 1 is better), the
+        interval of one standard error around it, the share of blocks won (a tie is half), and the
+        CPU time.
     """
-    base = rows["strategy"].iloc[0] if "chosen" not in set(rows["strategy"]) else "chosen"
+    names = set(rows["strategy"])
+    base = next(name for name in ("base", "500 rows, 0 best") if name in names)
     lines = [
         f"# Regret relative to: {base}",
         "",
-        "| workers | trials | strategy | a quarter | a half | the end | better at the end in "
-        "| blocks | CPU ms per trial |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| workers | trials | strategy | a quarter | a half | the end | its interval "
+        "| better at the end in | blocks | CPU ms per trial |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     keys = ["problem", "seed"]
     for (n_workers, n_trials), part in rows.groupby(["n_workers", "n_trials"]):
@@ -114,9 +116,11 @@ def comparison_table(rows: pd.DataFrame) -> str:
             means = " | ".join(f"{10 ** ratio.mean():.2f}" for ratio in ratios.values())
             end = ratios["regret"]
             won = (end < 0).mean() + 0.5 * (end == 0).mean()
+            error = end.std() / np.sqrt(len(end)) if len(end) > 1 else np.nan
+            low, high = (10 ** (end.mean() + side * error) for side in (-1, 1))
             cost = 1e3 * own["cpu_s"].mean() / n_trials
             lines.append(
-                f"| {n_workers} | {n_trials} | {name} | {means} | {won:.0%} | {len(common)} "
-                f"| {cost:.1f} |"
+                f"| {n_workers} | {n_trials} | {name} | {means} | {low:.2f} .. {high:.2f} "
+                f"| {won:.0%} | {len(common)} | {cost:.1f} |"
             )
     return "\n".join(lines) + "\n"

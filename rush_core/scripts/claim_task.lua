@@ -1,11 +1,18 @@
 -- Claim the longest waiting task: it leaves the queue and is running in the same step.
 -- KEYS: clients, started, queued, running, idle
--- ARGV: client, epoch, limit ('' for none), packed worker_id, packed started_at, '1' if the client slept in idle
+-- ARGV: client, epoch, limit ('' for none), packed worker_id, packed started_at,
+--       the wake prefix if the client slept in idle, else ''
 -- Returns: the running record; nil: nothing waits or the budget is used up; -1: out; -2: asked to stop
 -- Guard: the client's epoch.
-if ARGV[6] == '1' then redis.call('SREM', KEYS[5], ARGV[1]) end
+-- Uses: wake.lua
+local slept = ARGV[6] ~= ''
+if slept then redis.call('SREM', KEYS[5], ARGV[1]) end
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
-if epoch ~= ARGV[2] then return epoch == ARGV[2] .. 's' and -2 or -1 end
+if epoch ~= ARGV[2] then
+  -- It may have been woken for a task that it must not take now: another one takes its turn.
+  if slept and redis.call('LLEN', KEYS[3]) > 0 then wake(redis.call('SPOP', KEYS[5], 1), ARGV[6]) end
+  return epoch == ARGV[2] .. 's' and -2 or -1
+end
 if redis.call('LLEN', KEYS[3]) == 0 then return false end
 if redis.call('INCR', KEYS[2]) > (tonumber(ARGV[3]) or math.huge) then
   redis.call('DECR', KEYS[2])

@@ -1,25 +1,39 @@
--- Remove a worker that left, was killed or lost: it is out, and its running tasks are failed.
--- KEYS: clients, workers, running, failed, started, idle, waiting
--- ARGV: worker_id, packed end of the worker, packed worker_id, packed end of its tasks, wake prefix
--- Returns: how many tasks were failed; -1: no such worker takes part, nothing was written
+-- Remove a worker that left, was killed or lost: it is out, and its running tasks are queued again or failed.
+-- KEYS: clients, workers, running, queued, failed, started, idle, waiting, the worker's sign of life
+-- ARGV: worker_id, packed end of the worker, packed worker_id, packed end of its tasks, wake prefix,
+--       how often a task may be queued again, '1' to remove it only if its sign of life has expired
+-- Returns: how many tasks were queued again, how many failed; -1: it takes no part, or lives; nothing was written
 -- Guard: the worker takes part: of several that find it lost, one wins. The places of its tasks are given back.
 -- Uses: wake.lua
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return -1 end
+if ARGV[7] == '1' and redis.call('EXISTS', KEYS[9]) == 1 then return -1 end
 -- Writes that need memory come first: a server without any refuses them, and then nothing has changed.
 local worker = redis.call('HGET', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], '\153' .. string.sub(worker, 2) .. ARGV[2])
-local failed = 0
+local requeued, failed = 0, 0
 local running = redis.call('HGETALL', KEYS[3])
 for i = 1, #running, 2 do
   local record = running[i + 1]
   if string.sub(record, 2, 1 + #ARGV[3]) == ARGV[3] then
-    redis.call('RPUSH', KEYS[4], '\154' .. string.sub(record, 2) .. ARGV[4])
+    -- Behind the worker_id: attempt in one byte; at the end: started_at in nine.
+    local attempt = string.byte(record, 2 + #ARGV[3])
+    if attempt < tonumber(ARGV[6]) then
+      local rest = string.sub(record, 3 + #ARGV[3], -10)
+      redis.call('LPUSH', KEYS[4], '\149\160' .. string.char(attempt + 1) .. rest)
+      requeued = requeued + 1
+    else
+      redis.call('RPUSH', KEYS[5], '\154' .. string.sub(record, 2) .. ARGV[4])
+      failed = failed + 1
+    end
     redis.call('HDEL', KEYS[3], running[i])
-    failed = failed + 1
   end
 end
-redis.call('DECRBY', KEYS[5], failed)
+redis.call('DECRBY', KEYS[6], requeued + failed)
 redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('SREM', KEYS[6], ARGV[1])
-wake_all(KEYS[7], ARGV[5])
-return failed
+redis.call('SREM', KEYS[7], ARGV[1])
+redis.call('DEL', KEYS[9])
+-- The worker itself may have been woken for a waiting task: others look after those.
+local waiting_tasks = redis.call('LLEN', KEYS[4])
+if waiting_tasks > 0 then wake(redis.call('SPOP', KEYS[7], waiting_tasks), ARGV[5]) end
+wake_all(KEYS[8], ARGV[5])
+return {requeued, failed}

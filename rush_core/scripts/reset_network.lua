@@ -1,10 +1,10 @@
 -- Delete the tasks of a network, and its workers, clients and loops if asked to.
--- KEYS: clients, workers, started, stop, loops, queued, running, finished, failed, idle, waiting
--- ARGV: '1' to delete workers, clients and loops as well, wake prefix
+-- KEYS: clients, workers, started, stop, loops, queued, running, finished, failed, idle, waiting, log
+-- ARGV: '1' to delete workers, clients and loops as well, wake prefix, prefix of signs of life
 -- Returns: nothing. Clients that go on learn at their next command that they are out.
 redis.call('DEL', KEYS[3], KEYS[6], KEYS[7], KEYS[8], KEYS[9])
 if ARGV[1] ~= '1' then return end
 for _, client in ipairs(redis.call('HKEYS', KEYS[1])) do
-  redis.call('DEL', ARGV[2] .. client)
+  redis.call('DEL', ARGV[2] .. client, ARGV[3] .. client)
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[10], KEYS[11])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[10], KEYS[11], KEYS[12])

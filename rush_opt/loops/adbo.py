@@ -6,7 +6,6 @@ bound with its own exploration weight. Nobody waits for anybody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +13,11 @@ import numpy as np
 
 from rush_core import Worker
 from rush_opt.acquisition import decayed_lambda, draw_lambda
-from rush_opt.archive import Archive, FinishedTask
+from rush_opt.archive import Archive, FailedTasks, FinishedTasks
 from rush_opt.design import random_design
 from rush_opt.evaluation import Problem, TrialRunner
 from rush_opt.proposal import Candidates, propose
+from rush_opt.space import FloatArray
 from rush_opt.surrogate import ExtraTrees, Forest
 
 
@@ -48,15 +48,17 @@ class ADBO:
         """Return how many points are evaluated before any model."""
         if self.initial_points is not None:
             return self.initial_points
-        return max(2 * n_dims, n_workers)
+        # The first model then stands on n_dims results, while all workers have something to do:
+        # as good as any from 4 to 20 results (experiments/surrogate_study).
+        return n_dims + n_workers
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
         state = ADBOState(self, problem, problem.worker_rng(worker.number))
-        state.tell(worker.fetch_new_tasks())
+        state.tell(worker.fetch_new_tasks(), worker.fetch_new_failed_tasks())
         while trials.may_start() and (waiting := trials.claim()):
-            state.tell(trials.run(*waiting))
+            state.tell(trials.run(*waiting), worker.fetch_new_failed_tasks())
         while trials.may_start():
             with trials.timing("surrogate"):
                 forest = state.fit()
@@ -67,7 +69,7 @@ class ADBO:
                 return
             new = trials.run(key, config, **notes)
             with trials.timing("coordination"):
-                state.tell(new)
+                state.tell(new, worker.fetch_new_failed_tasks())
 
 
 class ADBOState:
@@ -89,13 +91,14 @@ class ADBOState:
         self._lambda_0 = draw_lambda(rng)
         self._n_proposed = 0
 
-    def tell(self, tasks: Iterable[FinishedTask]) -> None:
-        """Take in newly finished trials."""
-        self._archive.add(tasks)
+    def tell(self, finished: FinishedTasks, failed: FailedTasks) -> None:
+        """Take in trials that ended since the last time."""
+        self._archive.add(finished)
+        self._archive.add_failed(failed)
 
     def fit(self) -> Forest | None:
-        """Model what is known; None while nothing is."""
-        if not len(self._archive):
+        """Model what is known; None while that is less than one result per dimension."""
+        if len(self._archive) < self._space.n_dims:
             return None
         return self._settings.surrogate.fit(self._archive.X, self._archive.y, self._rng)
 
@@ -111,10 +114,18 @@ class ADBOState:
         lam = decayed_lambda(self._lambda_0, self._n_proposed)
         self._n_proposed += 1
         if forest is None:
-            row = random_design(self._space, 1, self._rng)[0]
+            row = self._draw_new()
         else:
             row = propose(
                 self._archive, forest, lam, self._rng, candidates=self._settings.candidates
             )
         notes = {"lambda": lam, "n_known": len(self._archive)}
         return self._space.decode(row[np.newaxis])[0], notes
+
+    def _draw_new(self, most_draws: int = 10) -> FloatArray:
+        """Draw a point that was not evaluated; a repeat if there seems to be no other."""
+        for _ in range(most_draws):
+            row: FloatArray = random_design(self._space, 1, self._rng)[0]
+            if row not in self._archive:
+                break
+        return row

@@ -1,9 +1,9 @@
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rush_core import TaskTable
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
 from rush_opt.proposal import Candidates, moves, propose
@@ -22,17 +22,12 @@ MIXED = Space(
 )
 
 
-@dataclass
-class Task:
-    config: dict[str, Any]
-    result: dict[str, float]
-
-
 def archive_of(space: Space, n: int, seed: int = 0) -> Archive:
     archive = Archive(space, "y")
     X = random_design(space, n, np.random.default_rng(seed))
     values = ((X - 0.3) ** 2).sum(axis=1)
-    archive.add(Task(config, {"y": y}) for config, y in zip(space.decode(X), values, strict=True))
+    results = [{"y": float(y)} for y in values]
+    archive.add(TaskTable.from_results(space.decode(X), results))
     return archive
 
 
@@ -42,10 +37,11 @@ def proposal(archive: Archive, lam: float = 1.0, seed: int = 0, **settings: Any)
     return propose(archive, forest, lam, rng, **settings)
 
 
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n", [1, 2, 30, 700])
-def test_a_proposal_is_a_snapped_row_that_has_not_been_evaluated(n: int) -> None:
+def test_a_proposal_is_a_snapped_row_that_has_not_been_evaluated(n: int, seed: int) -> None:
     archive = archive_of(MIXED, n)
-    row = proposal(archive)
+    row = proposal(archive, seed=seed)
     assert row.shape == (6,)
     assert row.dtype == np.float64
     np.testing.assert_array_equal(MIXED.snap(row[None])[0], row)
@@ -64,9 +60,8 @@ def test_the_last_point_of_a_small_space_is_found() -> None:
     configs = [{"a": a, "n": n} for a in (False, True) for n in (1, 2, 3)]
     for left_out in range(6):
         archive = Archive(space, "y")
-        archive.add(
-            Task(config, {"y": float(i)}) for i, config in enumerate(configs) if i != left_out
-        )
+        known = [config for i, config in enumerate(configs) if i != left_out]
+        archive.add(TaskTable.from_results(known, [{"y": float(i)} for i in range(len(known))]))
         assert space.decode(proposal(archive)[None]) == [configs[left_out]]
 
 
@@ -75,7 +70,8 @@ def test_a_space_that_is_used_up_gives_a_repeat_of_the_best() -> None:
     archive = Archive(space, "y")
     for a in (False, True):
         for b in (False, True):
-            archive.add([Task({"a": a, "b": b}, {"y": a + 2.0 * b})] * 5)
+            evaluated = TaskTable.from_results([{"a": a, "b": b}] * 5, [{"y": a + 2.0 * b}] * 5)
+            archive.add(evaluated)
     assert space.decode(proposal(archive, lam=0.0)[None]) == [{"a": False, "b": False}]
 
 
@@ -136,3 +132,17 @@ def test_parents_are_taken_in_turn() -> None:
     tiny = Candidates(log10_step=(-6.0, -5.0))
     found = moves(space, parents, 7, tiny, np.random.default_rng(0))
     np.testing.assert_allclose(found[:, 0], [0.1, 0.9, 0.1, 0.9, 0.1, 0.9, 0.1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"n_random": 0}, {"n_local": -1}, {"n_parents": 0}, {"p_move": 1.5}, {"log10_step": (0, -1)}],
+)
+def test_settings_out_of_range_are_refused(settings) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(settings))}.*change what is out of range"):
+        Candidates(**settings)
+
+
+def test_local_moves_can_be_left_out() -> None:
+    archive = archive_of(MIXED, 20)
+    assert proposal(archive, candidates=Candidates(50, 0, 0)) not in archive

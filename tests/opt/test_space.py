@@ -192,6 +192,7 @@ def test_numpy_scalars_are_accepted_as_values_and_bounds() -> None:
         space.encode([{"x": np.float32(1.5), "n": np.int32(4)}]), [[0.75, 0.875]]
     )
     assert type(space.decode([[0.0, 0.0]])[0]["n"]) is int
+    assert [type(choice) for choice in Categorical(np.array([1, 2])).choices] == [int, int]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +214,7 @@ def test_numpy_scalars_are_accepted_as_values_and_bounds() -> None:
         (lambda: Integer(2**53, 2**53 + 1), ValueError, "within"),
         (lambda: Categorical([]), ValueError, "at least one choice"),
         (lambda: Categorical("ab"), TypeError, "a sequence of choices, got 'ab'"),
+        (lambda: Categorical({"a", "b"}), TypeError, "a sequence of choices"),
         (lambda: Categorical(3), TypeError, "a sequence of choices, got 3"),
         (lambda: Categorical([1, True]), ValueError, "no two are equal"),
         (lambda: Categorical([[1], [2]]), TypeError, r"got \[1\]"),

@@ -103,34 +103,43 @@ def test_a_read_only_archive_view_can_be_fitted_and_stays_as_it_is() -> None:
     X, y = rows(700, 2), bowl(rows(700, 2))
     before = X.copy(), y.copy()
     X.flags.writeable = y.flags.writeable = False
-    ExtraTrees(n_rows=100, n_elite=20).fit(X, y, np.random.default_rng(0))
+    ExtraTrees(n_rows=100).fit(X, y, np.random.default_rng(0))
     ExtraTrees(n_rows=1000).fit(X, y, np.random.default_rng(0))
     np.testing.assert_array_equal(X, before[0])
     np.testing.assert_array_equal(y, before[1])
 
 
-def test_each_tree_gets_the_best_rows_and_a_sample_of_its_own() -> None:
+def test_each_tree_draws_rows_of_its_own() -> None:
     X = rows(2000, 3)
-    y = bowl(X)
-    surrogate = ExtraTrees(n_trees=6, n_rows=100, n_elite=30)
-    best = {row.tobytes() for row in X[np.argsort(y)[:30]]}
     seen = [
         {row.tobytes() for row in sample}
-        for sample, _ in surrogate._samples(X, y, np.random.default_rng(0))
+        for sample, _ in ExtraTrees(n_trees=6, n_rows=100)._samples(
+            X, bowl(X), np.random.default_rng(0)
+        )
     ]
-    assert len(seen) == 6
-    assert all(best <= sample for sample in seen)
-    assert all(len(sample) <= 100 for sample in seen)
-    assert len(set.union(*seen)) > 300
+    assert [len(sample) for sample in seen] == [100] * 6
+    assert len(set.union(*seen)) > 450
 
 
-def test_targets_of_sampled_rows_are_ranks_within_all_samples() -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_trees": 0},
+        {"n_rows": 0},
+        {"max_features": 0.0},
+        {"max_features": 1.5},
+        {"min_samples_split": 1},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} >?"):
+        ExtraTrees(**settings)
+
+
+def test_targets_are_ranks_within_a_trees_own_sample() -> None:
     X = rows(2000, 2)
-    y = bowl(X)
-    samples = list(ExtraTrees(n_trees=4, n_rows=50)._samples(X, y, np.random.default_rng(0)))
-    values = np.concatenate([bowl(sample) for sample, _ in samples])
-    targets = np.concatenate([z for _, z in samples])
-    np.testing.assert_array_equal(targets, rank_quantiles(values))
+    for sample, z in ExtraTrees(n_rows=50)._samples(X, bowl(X), np.random.default_rng(0)):
+        np.testing.assert_array_equal(z, rank_quantiles(bowl(sample)))
 
 
 @pytest.mark.parametrize("surrogate", [ExtraTrees(), RandomForest(n_trees=3)])

@@ -1,0 +1,206 @@
+"""The workers that one manager started: launched, watched, put out when they end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import secrets
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from rush_core.clock import ServerClock
+from rush_core.connection import Connection, pack, without_password
+from rush_core.errors import RushError, WorkersFailedError
+from rush_core.heartbeat import Heartbeat
+from rush_core.keys import NetworkKeys
+from rush_core.launch import LocalWorkers, SubmittedWorkers
+from rush_core.process import run_worker
+from rush_core.registry import Registry, WorkerState
+
+__all__ = ["Crew"]
+
+
+class Crew:
+    """Workers of one manager, and the removal of any worker that is lost.
+
+    Parameters
+    ----------
+    connection : Connection
+    keys : NetworkKeys
+    registry : Registry
+    clock : ServerClock
+    manager_id : str
+        Under which the manager is woken when a worker of its own ends.
+    max_retries : int
+        How often a lost task is queued again.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        keys: NetworkKeys,
+        registry: Registry,
+        clock: ServerClock,
+        manager_id: str,
+        max_retries: int,
+    ) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._registry = registry
+        self._clock = clock
+        self._manager_id = manager_id
+        self._max_retries = max_retries
+        self._processes = LocalWorkers(self._on_exit)
+        self._submitted = SubmittedWorkers(self._on_exit)
+        self._killing: set[str] = set()
+        self._lost: list[str] = []
+        self._lock = threading.Lock()
+
+    def start_processes(
+        self, n: int, loop_digest: str, log_folder: Path | None, log_level: str
+    ) -> list[str]:
+        """Start worker processes on this machine; return their ids."""
+        worker_ids = _new_ids(n)
+        for worker_id in worker_ids:
+            options = ["--loop", loop_digest, "--worker-id", worker_id, "--log-level", log_level]
+            url, network_id = self._connection.url, self._keys.network_id
+            self._processes.start(worker_id, network_id, url, options, log_folder)
+        return worker_ids
+
+    def submit(
+        self, executor: Executor, n: int, loop_digest: str, heartbeat: Heartbeat, log_level: str
+    ) -> list[str]:
+        """Start workers through an executor; return their ids."""
+        worker_ids = _new_ids(n)
+        for worker_id in worker_ids:
+            run = functools.partial(
+                run_worker,
+                self._keys.network_id,
+                url=self._connection.url,
+                loop_digest=loop_digest,
+                worker_id=worker_id,
+                heartbeat=heartbeat,
+                log_level=log_level,
+                owns_process=False,
+            )
+            self._submitted.start(executor, worker_id, run)
+        return worker_ids
+
+    def command(self, loop_digest: str, heartbeat: Heartbeat, log_level: str) -> str:
+        """Return a shell command that starts one worker anywhere, without any secret in it."""
+        words = [sys.executable, "-m", "rush_core", "worker", self._keys.network_id]
+        words += ["--loop", loop_digest, "--log-level", log_level]
+        words += ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s)]
+        words += ["--heartbeat-process"] if heartbeat.own_process else []
+        url = shlex.quote(without_password(self._connection.url))
+        return f"RUSH_REDIS_URL={url} {shlex.join(words)}"
+
+    def started(self) -> list[str]:
+        """Return all workers that were started."""
+        return [*self._processes.started(), *self._submitted.started()]
+
+    def ends(self) -> dict[str, str]:
+        """Return how those workers ended that have."""
+        return {**self._processes.ends, **self._submitted.ends}
+
+    def join(self, timeout_s: float | None) -> bool:
+        """Wait for all workers to end; tell whether they have."""
+        began = time.monotonic()
+        if not self._processes.wait(timeout_s):
+            return False
+        left = None if timeout_s is None else max(timeout_s + began - time.monotonic(), 0.0)
+        return self._submitted.wait(left)
+
+    def kill(self, worker_ids: Sequence[str] | None) -> None:
+        """End worker processes at once (None: all), and put the others out of the network."""
+        mine = [w for w in self._processes.running() if worker_ids is None or w in worker_ids]
+        self._killing.update(mine)
+        self._processes.kill(mine)
+        calls = self._submitted.running()
+        self._submitted.cancel(w for w in calls if worker_ids is None or w in worker_ids)
+        for worker in self._registry.fetch():
+            named = worker_ids is None or worker.worker_id in worker_ids
+            if named and worker.ended_at is None:
+                self._remove(worker.worker_id, WorkerState.KILLED, _KILLED)
+
+    def find_lost(self) -> list[str]:
+        """Put out the workers that fell silent; return those found lost since the last call."""
+        for worker_id in self._registry.find_silent():
+            reason = "it gave no sign of life in time"
+            if self._remove(worker_id, WorkerState.LOST, reason, only_if_expired=True):
+                with self._lock:
+                    self._lost.append(worker_id)
+        with self._lock:
+            lost, self._lost = self._lost, []
+        return lost
+
+    def raise_if_stillborn(self, ended: dict[str, str], joined: set[str]) -> None:
+        """Raise if a worker of `ended` is not among those that ever joined."""
+        for worker_id, how in ended.items():
+            if worker_id not in joined:
+                words = self._processes.last_words(worker_id)
+                raise WorkersFailedError(
+                    f"worker {worker_id} ended before it joined network "
+                    f"{self._keys.network_id!r}: {how}"
+                    + (f". Its last words:\n{words}" if words else ""),
+                    key=worker_id,
+                )
+
+    def forget(self) -> None:
+        """Kill all worker processes, and forget that there ever were workers."""
+        self._killing.update(self._processes.running())
+        self._processes.kill_all()
+        self._submitted.cancel(self._submitted.running())
+        self._submitted.forget()
+
+    def close(self) -> None:
+        """Kill what still runs: processes at once, calls of an executor as soon as they notice."""
+        for worker_id in self._submitted.running():
+            with contextlib.suppress(RushError):
+                self._remove(worker_id, WorkerState.KILLED, _KILLED)
+        self.forget()
+        self._processes.close()
+
+    def _on_exit(self, worker_id: str, how: str) -> None:
+        killed = worker_id in self._killing
+        state = WorkerState.KILLED if killed else WorkerState.LOST
+        # The server may be gone together with the worker: then there is nothing to clean up.
+        with contextlib.suppress(RushError):
+            if self._remove(worker_id, state, _KILLED if killed else how) and not killed:
+                with self._lock:
+                    self._lost.append(worker_id)
+            wake = self._keys.wake(self._manager_id)
+            self._connection.execute_many(
+                (
+                    pack((b"RPUSH", wake, b"")),
+                    pack((b"LTRIM", wake, 0, 0)),  # one wake-up says it all
+                    pack((b"PEXPIRE", wake, 60000)),
+                )
+            )
+
+    def _remove(
+        self, worker_id: str, state: WorkerState, reason: str, *, only_if_expired: bool = False
+    ) -> bool:
+        """Put a worker out; tell whether it took part until then."""
+        removed = self._registry.remove(
+            worker_id,
+            state,
+            reason=reason,
+            task_error=f"worker {worker_id} was lost: {reason}",
+            at=self._clock.now(),
+            max_retries=self._max_retries if state is WorkerState.LOST else 0,
+            only_if_expired=only_if_expired,
+        )
+        return removed is not None
+
+
+_KILLED = "killed by the manager"
+
+
+def _new_ids(n: int) -> list[str]:
+    return [secrets.token_hex(4) for _ in range(n)]

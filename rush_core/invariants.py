@@ -1,0 +1,183 @@
+"""Can this network be in this state? A judge that shares nothing with what it judges.
+
+It knows only key names and the shape of records (see `rush_core.task`), decodes them by itself,
+and looks at everything at once, so it may be asked at any moment of a running network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import hiredis
+import msgspec
+
+from rush_core.connection import Connection, pack, refusal
+from rush_core.errors import RushError
+from rush_core.keys import NetworkKeys
+
+__all__ = ["check_network", "find_violations"]
+
+# How many wake-ups may lie in a client's list unread: one as a claimer, one as a reader, one of
+# a process that ended.
+_MOST_WAKE_UPS = 3
+
+_N_FIELDS = {"queued": 5, "running": 6, "finished": 10, "failed": 10}
+_ENDED_WORKER_FIELDS = 9
+
+
+class _Look(NamedTuple):
+    """Everything a network holds, read in one transaction."""
+
+    places: dict[str, list[list[Any]]]
+    running_keys: list[str]
+    epochs: dict[str, str]
+    workers: dict[str, list[Any]]
+    started: int
+    idle: set[str]
+
+
+def check_network(network_id: str, url: str) -> None:
+    """Raise unless the network can be in the state it is in.
+
+    Parameters
+    ----------
+    network_id, url : str
+
+    Raises
+    ------
+    RushError
+        If a rule is broken; `found` lists every violation.
+
+    Notes
+    -----
+    Two round trips, transferring the whole network. A task that a worker failed by itself with an
+    extra named ``lost`` is mistaken for one of a lost worker.
+    """
+    connection = Connection(url)
+    try:
+        violations = find_violations(connection, NetworkKeys(network_id))
+    finally:
+        connection.close()
+    if violations:
+        text = "\n  ".join(violations)
+        raise RushError(
+            f"network {network_id!r} is in an impossible state:\n  {text}", found=violations
+        )
+
+
+def find_violations(connection: Connection, keys: NetworkKeys) -> list[str]:
+    """Return what is wrong with a network, one sentence each; empty if nothing is."""
+    look = _read(connection, keys)
+    return [
+        *_shapes(look),
+        *_one_place_each(look),
+        *_running_tasks_have_owners(look),
+        *_budget_adds_up(look),
+        *_registry_agrees(look),
+        *_wake_lists_are_short(look, connection, keys),
+    ]
+
+
+def _shapes(look: _Look) -> Iterator[str]:
+    for place, records in look.places.items():
+        for record in records:
+            named = f"{place} task {record[2]!r}" if len(record) > 2 else f"a {place} record"
+            if len(record) != _N_FIELDS[place]:
+                yield f"{named} has {len(record)} fields instead of {_N_FIELDS[place]}"
+                continue
+            if not isinstance(record[3], dict):
+                yield f"{named} has no configuration but {record[3]!r}"
+            if place == "queued" and record[0]:
+                yield f"{named} belongs to worker {record[0]!r}"
+            if place == "finished" and (not isinstance(record[7], dict) or record[8] is not None):
+                yield f"{named} has result {record[7]!r} and error {record[8]!r}"
+            if place == "failed" and (record[7] is not None or not isinstance(record[8], str)):
+                yield f"{named} has result {record[7]!r} and error {record[8]!r}"
+
+
+def _one_place_each(look: _Look) -> Iterator[str]:
+    places: dict[str, list[str]] = {}
+    for place, records in look.places.items():
+        for record in records:
+            places.setdefault(record[2], []).append(place)
+    for key, found in places.items():
+        if len(found) > 1:
+            yield f"task {key!r} is in {len(found)} places: {', '.join(found)}"
+    if look.running_keys != [record[2] for record in look.places["running"]]:
+        yield "the running tasks are filed under other keys than their own"
+
+
+def _running_tasks_have_owners(look: _Look) -> Iterator[str]:
+    for record in look.places["running"]:
+        worker_id, key = record[0], record[2]
+        if worker_id not in look.epochs or worker_id not in look.workers:
+            yield f"task {key!r} runs under {worker_id!r}, who takes no part"
+
+
+def _budget_adds_up(look: _Look) -> Iterator[str]:
+    taken = len(look.places["running"])
+    for record in look.places["finished"] + look.places["failed"]:
+        by_worker, lost = record[0] != "", "lost" in (record[9] or {})
+        taken += by_worker and not lost
+    if look.started != taken:
+        yield f"{look.started} places of the budget are taken, by {taken} tasks"
+
+
+def _registry_agrees(look: _Look) -> Iterator[str]:
+    for client, epoch in look.epochs.items():
+        if not re.fullmatch(r"\d+s?", epoch):
+            yield f"client {client!r} has the epoch {epoch!r}"
+    for worker_id, record in look.workers.items():
+        ended, takes_part = len(record) == _ENDED_WORKER_FIELDS, worker_id in look.epochs
+        if record[0] != worker_id or ended == takes_part:
+            yield f"worker {worker_id!r} {'takes' if takes_part else 'takes no'} part as {record!r}"
+    numbers = sorted(record[5] for record in look.workers.values())
+    if numbers != list(range(len(numbers))):
+        yield f"{len(numbers)} workers joined, and their numbers are {numbers}"
+    for client in look.idle:
+        if client not in look.workers or look.epochs.get(client, "s").endswith("s"):
+            yield f"{client!r} waits for a queued task, but is no worker that may claim one"
+
+
+def _wake_lists_are_short(look: _Look, connection: Connection, keys: NetworkKeys) -> Iterator[str]:
+    clients = sorted(look.epochs.keys() | look.workers.keys() | look.idle)
+    lengths = connection.execute_many([pack((b"LLEN", keys.wake(name))) for name in clients])
+    for client, length in zip(clients, lengths, strict=True):
+        if length > _MOST_WAKE_UPS:
+            yield f"{length} wake-ups of {client!r} lie unread"
+
+
+def _read(connection: Connection, keys: NetworkKeys) -> _Look:
+    requests: list[tuple[bytes, ...]] = [
+        (b"MULTI",),
+        (b"LRANGE", keys.queued, b"0", b"-1"),
+        (b"HGETALL", keys.running),
+        (b"LRANGE", keys.finished, b"0", b"-1"),
+        (b"LRANGE", keys.failed, b"0", b"-1"),
+        (b"HGETALL", keys.clients),
+        (b"HGETALL", keys.workers),
+        (b"GET", keys.started),
+        (b"SMEMBERS", keys.idle),
+        (b"EXEC",),
+    ]
+    replies = connection.execute_many([pack(request) for request in requests])[-1]
+    for reply in (replies, *(replies if isinstance(replies, list) else ())):
+        if isinstance(reply, hiredis.ReplyError):
+            raise refusal(reply)
+    queued, running, finished, failed, clients, workers, started, idle = replies
+    decode = msgspec.msgpack.Decoder(list[Any], ext_hook=lambda code, data: (code, bytes(data)))
+    places = {"queued": queued, "running": running[1::2], "finished": finished, "failed": failed}
+    return _Look(
+        places={place: [decode.decode(r) for r in records] for place, records in places.items()},
+        running_keys=[key.decode() for key in running[::2]],
+        epochs={name.decode(): epoch.decode() for name, epoch in _pairs(clients)},
+        workers={name.decode(): decode.decode(record) for name, record in _pairs(workers)},
+        started=int(started or 0),
+        idle={name.decode() for name in idle},
+    )
+
+
+def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)

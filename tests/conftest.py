@@ -1,0 +1,63 @@
+import os
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import settings
+
+import rush_core
+from rush_core import EmbeddedServer, Network, Worker
+from rush_core.invariants import check_network
+
+# Examples are the same in every run, and how long one takes is the machine's business.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_outside_server() -> None:
+    """No test may touch a server that the tests did not start."""
+    for name in ("RUSH_REDIS_URL", "REDIS_URL", "RUSH_SECRET"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """Our own server; that there is none to start is a failure."""
+    with rush_core.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def network_id() -> str:
+    """A name that no other test uses."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def network(server: EmbeddedServer, network_id: str) -> Iterator[Network]:
+    """A fresh network, which must still be in a possible state when the test is over."""
+    with Network(network_id, server.url) as network:
+        yield network
+        check_network(network_id, server.url)
+    check_network(network_id, server.url)
+
+
+@pytest.fixture
+def join(network: Network) -> Iterator[Callable[..., Worker]]:
+    """Make workers of `network` in this process; they leave when the test is over."""
+    workers: list[Worker] = []
+
+    def join(worker_id: str | None = None) -> Worker:
+        workers.append(Worker(network.network_id, url=network.url, worker_id=worker_id))
+        return workers[-1]
+
+    yield join
+    for worker in workers:
+        worker.close()
+
+
+@pytest.fixture
+def worker(join: Callable[..., Worker]) -> Worker:
+    """A worker of `network` in this process."""
+    return join()

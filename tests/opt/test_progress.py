@@ -1,0 +1,113 @@
+import io
+import os
+import pty
+import re
+from collections.abc import Iterator
+
+import pytest
+from waiting import wait_until
+
+from rush_opt.progress import Progress
+
+
+class Terminal:
+    """A real terminal of the operating system: what is written to `stream`, `read` returns."""
+
+    def __init__(self) -> None:
+        self._master, slave = pty.openpty()
+        os.set_blocking(self._master, False)
+        self.stream = os.fdopen(slave, "w")
+
+    def read(self) -> str:
+        try:
+            return os.read(self._master, 65536).decode()
+        except BlockingIOError:
+            return ""
+
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.close()
+
+
+def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None:
+    progress = Progress(100, None, terminal.stream)
+
+    def shown(n_ended: int, best: float | None) -> str:
+        progress.show(n_ended, 0, best)
+        return terminal.read()
+
+    first = wait_until(lambda: shown(5, 0.123456789))
+    second = wait_until(lambda: shown(70, 0.5))
+    progress.show(100, 0, 0.5, last=True)
+    last = terminal.read()
+    for text, n in ((first, 5), (second, 70), (last, 100)):
+        assert text.startswith(f"\r{n}/100 trials, ")
+    assert "\n" not in first + second
+    assert last.endswith("\n")
+    assert last.count("\n") == 1
+    # What was longer before is written over with blanks.
+    assert second.endswith("best value 0.5" + " " * (len(first) - len(second.rstrip())))
+
+
+def test_a_terminal_is_not_written_to_at_every_look(terminal: Terminal) -> None:
+    progress = Progress(100, None, terminal.stream)
+    wait_until(lambda: progress.show(1, 0, 1.0) or terminal.read())
+    for n in range(2, 50):
+        progress.show(n, 0, 1.0)
+    assert terminal.read() == ""
+
+
+def test_a_line_left_open_can_be_ended_before_something_else_is_written(
+    terminal: Terminal,
+) -> None:
+    progress = Progress(None, 60, terminal.stream)
+    progress.end_line()
+    assert terminal.read() == ""
+    wait_until(lambda: progress.show(1, 0, 1.0) or terminal.read())
+    progress.end_line()
+    assert terminal.read().strip("\r") == "\n"
+    progress.end_line()
+    assert terminal.read() == ""
+
+
+def test_a_plain_stream_gets_a_line_that_stays() -> None:
+    stream = io.StringIO()
+    progress = Progress(10, None, stream)
+    for n in range(10):
+        progress.show(n, 0, None)  # far too soon after each other
+    progress.show(10, 0, 0.25, last=True)
+    progress.end_line()
+    (line,) = stream.getvalue().splitlines(keepends=True)
+    assert re.fullmatch(r"10/10 trials, 0 s, \S+ trials/s, best value 0\.25\n", line)
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "timeout_s", "n_failed", "best", "line"),
+    [
+        (20, None, 0, 0.5, r"7/20 trials, 0 s, \S+ trials/s, best value 0\.5"),
+        (None, 90.0, 0, 0.5, r"7 trials, 0/90 s, \S+ trials/s, best value 0\.5"),
+        (20, 90.0, 3, -1e9, r"7/20 trials \(3 failed\), 0/90 s, \S+ trials/s, best value -1e\+09"),
+        (20, None, 7, None, r"7/20 trials \(7 failed\), 0 s, \S+ trials/s, best value none yet"),
+        (None, None, 0, 0.0, r"7 trials, 0 s, \S+ trials/s, best value 0"),
+    ],
+)
+def test_the_line_tells_what_is_done_what_is_left_and_what_was_found(
+    n_trials: int | None, timeout_s: float | None, n_failed: int, best: float | None, line: str
+) -> None:
+    stream = io.StringIO()
+    Progress(n_trials, timeout_s, stream).show(7, n_failed, best, last=True)
+    assert re.fullmatch(line, stream.getvalue().rstrip("\n"))
+
+
+def test_standard_error_is_where_it_goes_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    Progress(1, None).show(1, 0, 0.0, last=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("1/1 trials")

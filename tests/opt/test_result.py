@@ -1,0 +1,248 @@
+"""What a result tells, from trials made by hand."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rush_core import Network, Worker, WorkerInfo, WorkerState
+from rush_opt import FrozenTrial, TuneResult
+from rush_opt.result import freeze_trials
+
+NOTES = {
+    **{"objective_s": 1.0, "surrogate_s": 0.5, "acquisition_s": 0.25, "coordination_s": 0.125},
+    "cpu_s": 1.5,
+}
+
+
+def trial(number: int, value: float | None, **changes: Any) -> FrozenTrial:
+    fields: dict[str, Any] = {
+        "number": number,
+        "key": f"key-{number}",
+        "state": "failed" if value is None else "finished",
+        "params": {"x": number / 10, "n": number, "kind": "a", "on": True},
+        "value": value,
+        "result": {} if value is None else {"loss": value, "epochs": 10 + number},
+        "error": "it went wrong" if value is None else None,
+        "worker": number % 2,
+        "started_at": 1_000.0 + number,
+        "ended_at": 1_000.5 + number,
+        "notes": dict(NOTES),
+    }
+    return FrozenTrial(**fields | changes)
+
+
+def worker(number: int, **changes: Any) -> WorkerInfo:
+    fields: dict[str, Any] = {
+        **{"worker_id": f"w{number}", "number": number, "host": "here", "pid": 1},
+        **{"state": WorkerState.STOPPED, "started_at": 1_001.0 + number, "ended_at": 1_020.0},
+        **{"reason": None, "heartbeat_s": None, "task_keys": ()},
+    }
+    return WorkerInfo(**fields | changes)
+
+
+def result_of(*trials: FrozenTrial, **changes: Any) -> TuneResult:
+    result = TuneResult(
+        frozen_trials=list(trials),
+        metric="loss",
+        direction="minimize",
+        seed=1,
+        stop_reason="n_trials",
+        network_id="by-hand",
+        started_at=1_000.0,
+        ended_at=1_020.0,
+        workers=[worker(0), worker(1)],
+    )
+    return replace(result, **changes)
+
+
+# -- the best --------------------------------------------------------------------------------------
+
+
+def test_the_best_trial_has_the_best_value_and_is_the_earliest_of_equals() -> None:
+    result = result_of(*(trial(i, v) for i, v in enumerate([0.5, None, 0.25, 0.25, None, 0.75])))
+    assert result.best_trial.number == 2
+    assert result.best_value == 0.25
+    assert result.best_params == {"x": 0.2, "n": 2, "kind": "a", "on": True}
+
+
+def test_maximizing_turns_the_best_around() -> None:
+    trials = [trial(i, v) for i, v in enumerate([-0.5, None, 0.75, 0.75, 0.25])]
+    assert result_of(*trials, direction="maximize").best_trial.number == 2
+    assert result_of(*trials, direction="minimize").best_trial.number == 0
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_zero_is_a_value_like_any_other(direction: str) -> None:
+    sign = 1.0 if direction == "minimize" else -1.0
+    trials = [trial(0, 1.0 * sign), trial(1, 0.0), trial(2, None)]
+    assert result_of(*trials, direction=direction).best_trial.number == 1
+
+
+def test_changing_the_best_params_changes_no_record() -> None:
+    result = result_of(trial(0, 1.0))
+    result.best_params["x"] = 99.0
+    assert result.best_params["x"] == 0.0
+    assert result.best_trial.params["x"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [([], "none was run"), ([trial(0, None), trial(1, None)], "see the errors in result.trials")],
+)
+@pytest.mark.parametrize("name", ["best_trial", "best_params", "best_value"])
+def test_without_a_finished_trial_there_is_no_best_one(
+    trials: list[FrozenTrial], said: str, name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"no trial finished.*{said}"):
+        getattr(result_of(*trials), name)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0.25, 0.5], "<TuneResult: 2 trials finished, best value 0.25>"),
+        ([None, 0.125, None], "<TuneResult: 1 trials finished, 2 failed, best value 0.125>"),
+        ([None], "<TuneResult: 0 trials finished, 1 failed>"),
+        ([], "<TuneResult: 0 trials finished>"),
+    ],
+)
+def test_a_result_shows_itself_in_one_line(values: list[float | None], shown: str) -> None:
+    assert repr(result_of(*(trial(i, v) for i, v in enumerate(values)))) == shown
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+COLUMNS = ["number", "state", "value", "worker", "started_at", "ended_at", "duration_s"]
+
+
+def test_the_table_has_a_row_per_trial_and_columns_by_group() -> None:
+    table = result_of(trial(0, 0.5), trial(1, None), trial(2, 0.25)).trials
+    assert list(table.columns) == [
+        *COLUMNS,
+        *("params_x", "params_n", "params_kind", "params_on"),
+        "result_epochs",
+        *(f"notes_{name}" for name in NOTES),
+        "error",
+    ]
+    assert list(table["number"]) == [0, 1, 2]
+    assert list(table["state"]) == ["finished", "failed", "finished"]
+    assert table["value"].isna().tolist() == [False, True, False]
+    assert table["result_epochs"].isna().tolist() == [False, True, False]
+    assert table["error"][1] == "it went wrong"
+    assert table["duration_s"].tolist() == [0.5, 0.5, 0.5]
+    assert table["started_at"][1] == pd.Timestamp(1_001.0, unit="s", tz="UTC")
+
+
+def test_a_column_has_the_type_of_what_it_holds() -> None:
+    table = result_of(trial(0, 0.5), trial(1, None)).trials
+    for name in ("value", "duration_s", "params_x", "notes_cpu_s", "result_epochs"):
+        assert pd.api.types.is_float_dtype(table[name]), name
+    for name in ("number", "worker", "params_n"):
+        assert pd.api.types.is_integer_dtype(table[name]), name
+    for name in ("started_at", "ended_at"):
+        assert isinstance(table[name].dtype, pd.DatetimeTZDtype), name
+    assert pd.api.types.is_bool_dtype(table["params_on"])
+    assert table["params_kind"].tolist() == ["a", "a"]
+
+
+def test_a_trial_that_nobody_ran_has_no_worker_and_no_beginning() -> None:
+    table = result_of(trial(0, 0.5), trial(1, None, worker=None, started_at=None)).trials
+    assert table["worker"].isna().tolist() == [False, True]
+    assert table["started_at"].isna().tolist() == [False, True]
+    assert math.isnan(table["duration_s"][1])
+
+
+def test_the_metric_is_the_value_and_no_further_result() -> None:
+    table = result_of(trial(0, 0.5, result={"loss": 0.5, "value": 3.0})).trials
+    assert table["value"].tolist() == [0.5]
+    assert table["result_value"].tolist() == [3.0]
+    assert "result_loss" not in table
+
+
+def test_an_empty_table_has_its_columns_and_types() -> None:
+    table = result_of().trials
+    assert list(table.columns) == [*COLUMNS, "error"]
+    assert len(table) == 0
+    assert isinstance(table["started_at"].dtype, pd.DatetimeTZDtype)
+
+
+# -- where the time went ---------------------------------------------------------------------------
+
+
+def test_a_workers_time_adds_up_to_the_wall_clock() -> None:
+    result = result_of(*(trial(i, 1.0) for i in range(6)))
+    table = result.utilization
+    assert table["worker"].tolist() == [0, 1]
+    assert table["n_trials"].tolist() == [3, 3]
+    assert table["wall"].tolist() == [20.0, 20.0]
+    assert table["startup"].tolist() == [1.0, 2.0]
+    assert table["objective"].tolist() == [3.0, 3.0]
+    assert table["surrogate"].tolist() == [1.5, 1.5]
+    assert table["acquisition"].tolist() == [0.75, 0.75]
+    assert table["coordination"].tolist() == [0.375, 0.375]
+    assert table["cpu"].tolist() == [4.5, 4.5]
+    assert table["idle"].tolist() == [13.375, 12.375]
+    assert table["objective_share"].tolist() == [0.15, 0.15]
+    assert result.objective_share == pytest.approx(0.15)
+    assert result.busy_share == pytest.approx(5.25 / 20)
+
+
+def test_failed_trials_took_time_too_and_lost_ones_told_nothing() -> None:
+    trials = [trial(0, None), trial(2, None, notes={"lost": "lost"}), trial(4, 1.0)]
+    table = result_of(*trials).utilization
+    assert table["n_trials"].tolist() == [3, 0]
+    assert table["objective"].tolist() == [2.0, 0.0]
+    assert [t.lost for t in trials] == [False, True, False]
+
+
+def test_workers_of_an_earlier_run_have_no_part_in_this_ones_time() -> None:
+    workers = [worker(0, started_at=900.0, ended_at=950.0), worker(1), worker(2, ended_at=None)]
+    trials = [trial(0, 1.0, notes=NOTES | {"objective_s": 40.0}), trial(1, 1.0)]
+    result = result_of(*trials, workers=workers)
+    assert result.utilization["worker"].tolist() == [1, 2]
+    assert result.objective_share == pytest.approx(1 / 40)
+
+
+def test_without_workers_there_is_no_share() -> None:
+    result = result_of(workers=[])
+    assert len(result.utilization) == 0
+    assert "objective" in result.utilization
+    assert math.isnan(result.objective_share)
+    assert math.isnan(result.busy_share)
+
+
+# -- from tasks to trials --------------------------------------------------------------------------
+
+
+def test_trials_are_numbered_in_order_of_completion(network: Network, worker: Worker) -> None:
+    keys = worker.start_tasks([{"x": 1}, {"x": 2}, {"x": 3}])
+    worker.finish_task(keys[2], {"loss": 0.5, "epochs": 3}, extra={"cpu_s": 0.25})
+    worker.fail_task(keys[0], "it went wrong")
+    worker.finish_task(keys[1], {"loss": 0.25})
+    tasks = network.fetch_tasks("finished", "failed")
+    frozen = freeze_trials(tasks, "loss", network.fetch_workers(), first_number=10)
+    assert [t.number for t in frozen] == [10, 11, 12]
+    assert [t.key for t in frozen] == [keys[2], keys[0], keys[1]]
+    assert [t.state for t in frozen] == ["finished", "failed", "finished"]
+    assert [t.value for t in frozen] == [0.5, None, 0.25]
+    assert [t.error for t in frozen] == [None, "it went wrong", None]
+    assert [t.worker for t in frozen] == [0, 0, 0]
+    assert frozen[0].result == {"loss": 0.5, "epochs": 3}
+    assert frozen[0].notes == {"cpu_s": 0.25}
+    assert frozen[1].params == {"x": 1}
+    assert not any(t.lost for t in frozen)
+
+
+def test_a_trial_of_a_worker_that_was_put_out_is_lost(network: Network, worker: Worker) -> None:
+    worker.start_task({"x": 1})
+    network.stop_workers([worker.worker_id], kill=True)
+    network.push_tasks([{"x": 2}])
+    network.clear_queue()
+    lost, cleared = freeze_trials(network.fetch_tasks("failed"), "loss", network.fetch_workers())
+    assert lost.lost
+    assert lost.worker == 0
+    assert not cleared.lost
+    assert cleared.worker is None
