@@ -1,0 +1,73 @@
+"""Rows to tables: what the reports say follows from the rows."""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import adbo_vs_random, core_overhead, proposal_cost
+from experiments.provenance import append_rows, provenance
+from experiments.surrogate_study.tables import log_regret
+
+COMMON = {"commit": "abc", "machine": "a machine", "python": "3.11"}
+
+
+def cells(table: str, first: str) -> list[str]:
+    """Return the cells of the row that starts with `first`."""
+    rows = [line for line in table.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in rows[0].strip("|").split("|")]
+
+
+def test_regrets_are_compared_seed_by_seed() -> None:
+    regrets = {"adbo": [0.1, 0.01, 0.4], "random": [1.0, 1.0, 0.1]}
+    rows = [
+        {"problem": name, "optimizer": optimizer, "seed": seed, "regret": regret}
+        | {"n_trials": 100, "n_workers": 2}
+        for name in adbo_vs_random.CHOSEN
+        for optimizer, values in regrets.items()
+        for seed, regret in enumerate(values)
+    ]
+    row = cells(adbo_vs_random.as_markdown(rows, COMMON), "branin")
+    # Ratios 0.1, 0.01 and 4: their geometric mean is 0.159, and two of three are wins.
+    assert row == ["branin", "3", "0.1", "1", "0.159", "2", "1"]
+
+
+def test_timings_are_medians_in_multiples_of_the_floor() -> None:
+    row = core_overhead.timing_row("start", 10, [2e-5, 3e-5, 9e-5], 1.5e-5)
+    assert (row["median_us"], row["floors"], row["n"]) == (30.0, 2.0, 3)
+    assert core_overhead.timing_row("CPU", 10, [1.0, 2.0], None)["floors"] == ""
+    assert "| start | 10 | 30.0 |" in core_overhead.as_markdown([row], COMMON)
+
+
+def test_proposal_costs_are_summarized_by_cell() -> None:
+    rows = pd.DataFrame(
+        [
+            {"what": "fit", "n_dims": 8, "n_finished": 100, "value": value, "unit": "CPU ms"}
+            for value in (1.0, 2.0, 9.0)
+        ]
+    )
+    assert "| fit | 8 | 100 | 2.00 | 1.50 .. 5.50 | 3 |" in proposal_cost.table(rows)
+
+
+def test_a_regret_of_nothing_counts_as_found() -> None:
+    rows = pd.DataFrame({"regret": [0.0, 1e-9, 0.1]})
+    assert log_regret(rows, "regret").tolist() == pytest.approx([-6.0, -6.0, -1.0])
+
+
+def test_rows_are_appended_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    append_rows(path, [{"value": 1}])
+    append_rows(path, [{"value": 2}])
+    append_rows(path, [])
+    with path.open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"value": "1"}, {"value": "2"}]
+    with pytest.raises(ValueError, match="choose another file"):
+        append_rows(path, [{"other": 3}])
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_every_row_says_where_it_comes_from() -> None:
+    source = provenance()
+    assert {"commit", "machine", "python", "numpy", "started"} <= source.keys()
+    assert all(isinstance(value, str) and value for value in source.values())
