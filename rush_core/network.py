@@ -40,13 +40,16 @@ __all__ = ["Network"]
 class Network:
     """A network of tasks and workers, from the outside.
 
-    Any number of these may look at one network. The data stay in the server when one is closed;
-    an embedded server ends with the process that started it.
+    Any number of these may look at one network. The data stay in the server when one is closed.
+    Without a `url`, a named network has an embedded server of its own, which ends with the process
+    that started it and leaves the data in a folder (see `data_folder_of`): whoever opens the
+    network again finds its tasks and results.
 
     Parameters
     ----------
-    network_id : str
-        All that share it in one server share tasks, workers and logs.
+    network_id : str, optional
+        All that share it in one server share tasks, workers and logs; by default a random name,
+        and then an embedded server keeps nothing.
     url : str, optional
         ``redis://``, ``rediss://`` or ``unix://``; by default `RUSH_REDIS_URL`, `REDIS_URL` or an
         embedded server.
@@ -72,14 +75,16 @@ class Network:
     ...     network.start_workers(loop, 4)
     """
 
-    def __init__(self, network_id: str, url: str | None = None, *, max_retries: int = 0) -> None:
+    def __init__(
+        self, network_id: str | None = None, url: str | None = None, *, max_retries: int = 0
+    ) -> None:
         if isinstance(max_retries, bool) or not isinstance(max_retries, int):
             raise TypeError(f"max_retries must be a whole number, got {max_retries!r}")
         if not 0 <= max_retries <= 127:
             raise ValueError(f"max_retries must be between 0 and 127, got {max_retries}")
-        self._keys = NetworkKeys(network_id)
-        self.network_id = network_id
-        self.url = resolve_url(url)
+        self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
+        self._keys = NetworkKeys(self.network_id)
+        self.url = resolve_url(url, network_id)
         self._client_id = f"network-{secrets.token_hex(6)}"
         self._connection = Connection(self.url)
         try:

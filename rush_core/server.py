@@ -1,12 +1,15 @@
-"""The embedded server: a private one for this process, gone with it.
+"""The embedded server: a private one, gone with the process that started it.
 
 The server process is started through a shell that waits on a pipe from its owner. However the owner
-ends, the pipe closes; then the shell ends the server and removes its folder.
+ends, the pipe closes; then the shell ends the server and removes the folder of its socket. A server
+that belongs to a named network keeps its data in a folder of that network, where the next one finds
+them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import platform
@@ -15,15 +18,17 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
-from rush_core.connection import add_password
+from rush_core.connection import Connection, add_password, pack
 from rush_core.errors import RushError, ServerNotFoundError
 
 __all__ = [
     "EmbeddedServer",
+    "data_folder_of",
     "find_server_binary",
     "given_url",
     "resolve_url",
@@ -51,6 +56,14 @@ class EmbeddedServer:
 
     Use it as a context manager, or `close` it; it also ends with its owner's process.
 
+    Parameters
+    ----------
+    data_folder : Path, optional
+        Where it appends every change to a file, and finds what an earlier one left; by default
+        nothing is kept.
+    inherited : sequence of int
+        File descriptors that stay open as long as the server lives.
+
     Attributes
     ----------
     url : str
@@ -64,7 +77,7 @@ class EmbeddedServer:
         If the server does not start; the message has its last words.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, data_folder: Path | None = None, *, inherited: Sequence[int] = ()) -> None:
         binary = find_server_binary()
         self._folder = _private_folder()
         socket_path = self._folder / "server.sock"
@@ -73,9 +86,9 @@ class EmbeddedServer:
             "port": "0",
             "unixsocket": str(socket_path),
             "unixsocketperm": "700",
-            "dir": str(self._folder),
+            "dir": str(data_folder or self._folder),
             "save": "",
-            "appendonly": "no",
+            "appendonly": "yes" if data_folder else "no",
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = subprocess.Popen(
@@ -85,6 +98,7 @@ class EmbeddedServer:
             stderr=subprocess.STDOUT,
             env={**os.environ, "RUSH_SERVER_FOLDER": str(self._folder)},
             start_new_session=True,  # Ctrl-C in a terminal is for us, not for the server
+            pass_fds=tuple(inherited),
         )
         self._last_words: deque[str] = deque(maxlen=20)
         self._answered = threading.Event()
@@ -101,7 +115,7 @@ class EmbeddedServer:
         return f"<EmbeddedServer at {self.url}>"
 
     def close(self) -> None:
-        """End the server, its data included."""
+        """End the server; what it kept in a data folder stays."""
         if self._guard.stdin is not None:
             with contextlib.suppress(OSError):
                 self._guard.stdin.close()
@@ -216,23 +230,67 @@ def _quoted(value: str) -> str:
 
 _shared_lock = threading.Lock()
 _shared_server: EmbeddedServer | None = None
+_named_servers: dict[str, EmbeddedServer] = {}  # keeps them until this process ends
 
 
-def resolve_url(url: str | None) -> str:
-    """Return the server to use: `url`, else the environment's, else our own.
+def resolve_url(url: str | None, network_id: str | None = None) -> str:
+    """Return the server to use: `url`, else the environment's, else an embedded one.
 
     The environment's is `RUSH_REDIS_URL`, else `REDIS_URL`; `RUSH_REDIS_PASSWORD` is put into a URL
-    that has no password. Our own is an embedded server that this process starts at the first need
-    and shares between all its networks.
+    that has no password. An embedded server is started at the first need: one for each named
+    network, which keeps its data and which other processes find, and without a name one for all
+    that this process does, which keeps nothing.
     """
     found = _named_url(url)
     if found is not None:
         return found
+    if network_id is not None:
+        return _server_of(network_id)
     global _shared_server
     with _shared_lock:
         if _shared_server is None:
             _shared_server = serve()
         return _shared_server.url
+
+
+def data_folder_of(network_id: str) -> Path:
+    """Return where the embedded server of a named network keeps its data.
+
+    Below `RUSH_HOME`, by default ``rush`` in the user's data folder (`XDG_DATA_HOME`). To delete a
+    network for good, delete this folder.
+    """
+    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    home = os.environ.get("RUSH_HOME") or Path(data_home) / "rush"
+    return Path(home) / f"network-{network_id}"
+
+
+def _server_of(network_id: str) -> str:
+    """Find or start the one server of a named network; return its URL."""
+    folder = data_folder_of(network_id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note = folder / "url"
+    with (folder / "starting").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)  # of several that ask at once, one starts it
+        if note.exists() and _answers(note.read_text()):
+            return note.read_text()
+        with (folder / "serving").open("w") as serving:
+            # Held by the server itself, too: one that is just ending has written everything before
+            # another one reads it.
+            fcntl.flock(serving, fcntl.LOCK_EX)
+            server = EmbeddedServer(folder, inherited=[serving.fileno()])
+        note.write_text(server.url)
+        _named_servers[network_id] = server
+        return server.url
+
+
+def _answers(url: str) -> bool:
+    connection = Connection(url, timeout_s=5.0)
+    try:
+        return bool(connection.execute(pack((b"PING",))) == b"PONG")
+    except RushError:
+        return False
+    finally:
+        connection.close()
 
 
 def given_url(url: str | None) -> str:

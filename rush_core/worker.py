@@ -79,7 +79,7 @@ class Worker:
             worker_id = secrets.token_hex(4)
         self.network_id = network_id
         self.worker_id = check_identifier("worker_id", worker_id)
-        self._connection = Connection(resolve_url(url))
+        self._connection = Connection(resolve_url(url, network_id))
         self._registry = Registry(self._connection, self._keys)
         self._heartbeat = heartbeat
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -151,8 +150,7 @@ def tune(
     )
     points = _initial_points(initial_design, problem, chosen, n_workers)
     shown = Progress(n_trials, timeout) if progress else None
-    name = f"tune-{secrets.token_hex(4)}" if network_id is None else network_id
-    with Network(name, url=url) as network:
+    with Network(network_id, url) as network:
         if timeout is not None:
             problem = replace(problem, deadline=network.now() + timeout)
         run = _Run(network, problem, chosen, n_workers, callbacks, shown)
@@ -169,7 +167,7 @@ def tune(
             direction=direction,
             seed=problem.seed,
             stop_reason=stop_reason,
-            network_id=name,
+            network_id=network.network_id,
             started_at=run.started_at,
             ended_at=run.ended_at,
             workers=run.workers,

@@ -15,10 +15,11 @@ settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_outside_server() -> None:
-    """No test may touch a server that the tests did not start."""
-    for name in ("RUSH_REDIS_URL", "REDIS_URL", "RUSH_SECRET"):
+def _nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test may touch a server that the tests did not start, or the user's networks."""
+    for name in ("RUSH_REDIS_URL", "REDIS_URL", "RUSH_REDIS_PASSWORD", "RUSH_SECRET"):
         os.environ.pop(name, None)
+    os.environ["RUSH_HOME"] = str(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")

@@ -34,12 +34,19 @@ def test_a_name_that_cannot_stand_in_a_key_is_refused(server: EmbeddedServer, na
         Worker("fine", url=server.url, worker_id=name)
 
 
-@pytest.mark.parametrize("name", [None, 5, b"name"])
+@pytest.mark.parametrize("name", [1.5, 5, b"name"])
 def test_a_name_that_is_no_string_is_refused(server: EmbeddedServer, name: Any) -> None:
     with pytest.raises(TypeError, match="network_id must be a string"):
         Network(name, server.url)
     with pytest.raises(TypeError, match="network_id must be a string"):
         Worker(name, url=server.url)
+
+
+def test_networks_without_a_name_are_never_the_same(server: EmbeddedServer) -> None:
+    with Network(url=server.url) as one, Network(url=server.url) as two:
+        assert one.network_id != two.network_id
+        with pytest.raises(TypeError, match="network_id must be a string"):
+            Worker(None, url=server.url)  # it would be alone
 
 
 @pytest.mark.parametrize("limit", [-1, 1.5, True, "10", float("nan")])

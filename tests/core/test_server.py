@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from waiting import wait_until
 import rush_core
 from rush_core import Network, RushError, ServerNotFoundError
 from rush_core.connection import Connection, pack
-from rush_core.server import EmbeddedServer, find_server_binary, resolve_url
+from rush_core.server import EmbeddedServer, data_folder_of, find_server_binary, resolve_url
 
 
 def socket_of(server: EmbeddedServer) -> Path:
@@ -142,17 +143,89 @@ def test_the_given_url_comes_before_the_environment(monkeypatch: pytest.MonkeyPa
     assert resolve_url("redis://first") == "redis://first"
 
 
-def test_without_a_url_all_networks_of_a_process_share_one_server() -> None:
-    program = """
-from rush_core import Network, Worker
-with Network("one") as one, Network("two") as two, Worker("one") as worker:
-    assert one.url == two.url
-    one.push_tasks([{"x": 1}])
-    assert worker.claim_task().config == {"x": 1}
-    print(one.url)
-"""
+def run_program(program: str) -> str:
+    """Run a program in a fresh interpreter; return what it printed."""
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
-    folder = Path(run.stdout.strip().removeprefix("unix://")).parent
+    return run.stdout.strip()
+
+
+def test_without_a_name_a_process_has_one_server_for_everything() -> None:
+    program = """
+from rush_core.server import resolve_url
+assert resolve_url(None) == resolve_url(None)
+print(resolve_url(None))
+"""
+    folder = Path(run_program(program).removeprefix("unix://")).parent
     wait_until(lambda: not folder.exists())
+
+
+def test_a_named_network_is_found_again_by_who_opens_it_later(network_id: str) -> None:
+    program = f"""
+from rush_core import Network, Worker
+with Network("{network_id}") as network, Worker("{network_id}") as worker:
+    known = len(network.fetch_finished_tasks())
+    worker.finish_task(worker.start_task({{"x": known}}), {{"y": 1.0}})
+    print(known, network.url)
+"""
+    first, second = (run_program(program).split() for _ in range(2))
+    assert (first[0], second[0]) == ("0", "1")
+    assert first[1] != second[1]  # the first one's server ended with it
+    assert stat.S_IMODE(data_folder_of(network_id).stat().st_mode) == 0o700
+
+
+def test_what_was_acknowledged_survives_a_killed_manager(network_id: str) -> None:
+    program = f"""
+import os, signal
+from rush_core import Network
+Network("{network_id}").push_tasks([{{"x": i}} for i in range(100)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    found = f"from rush_core import Network; print(Network('{network_id}').count_tasks().queued)"
+    assert run_program(found) == "100"
+
+
+def test_of_many_processes_that_ask_at_once_one_starts_the_server(network_id: str) -> None:
+    program = f"""
+import sys
+from rush_core import Network
+sys.stdin.readline()
+with Network("{network_id}") as network:
+    network.push_tasks([{{"x": 1}}])
+    print(network.url, flush=True)
+    sys.stdin.readline()
+"""
+    asking = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(5)
+    ]
+    try:
+        for process in asking:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        urls = {process.stdout.readline() for process in asking if process.stdout is not None}
+        assert len(urls) == 1
+        with Network(network_id) as network:
+            assert network.url == urls.pop().strip()
+            assert network.count_tasks().queued == 5
+    finally:
+        for process in asking:
+            process.communicate("end\n")
+
+
+def test_networks_of_different_names_have_servers_of_their_own(network_id: str) -> None:
+    program = f"""
+from rush_core import Network
+with Network("{network_id}") as one, Network("{network_id}-2") as two:
+    assert one.url != two.url
+"""
+    run_program(program)
