@@ -99,9 +99,11 @@ def encode_record(
     """
     try:
         for mapping in mappings:
-            "".join(mapping.keys())  # the quickest way to see that all names are strings
+            if not isinstance(mapping, dict):
+                raise TypeError("not a dict")
+            "".join(mapping)  # the quickest way to see that all names are strings
         return _encoder.encode(values)
-    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         for label, mapping in zip(labels, mappings, strict=False):
             _refuse(label, mapping)
         raise

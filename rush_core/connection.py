@@ -44,6 +44,8 @@ CONNECT_TIMEOUT_S = 5.0
 
 _CHUNK = 65536
 
+ReplyError = hiredis.ReplyError
+
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 
@@ -103,7 +105,7 @@ class Connection:
             except BaseException:  # an interrupt
                 self.close()
                 raise
-        if isinstance(reply, hiredis.ReplyError):
+        if isinstance(reply, ReplyError):
             raise refusal(reply)
         return reply
 

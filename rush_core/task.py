@@ -151,13 +151,14 @@ def queued_record(key: str, config: Any, extra: Any) -> bytes:
 def running_record(key: str, config: Any, extra: Any, worker_id: str, started_at: float) -> bytes:
     """Pack a task that a worker starts."""
     values = (worker_id, 0, key, config, extra, started_at)
-    return encode_record(values, _GIVEN, _present(config, extra))
+    # Spelled out, for a call less on the way of every task.
+    return encode_record(values, _GIVEN, (config,) if extra is None else (config, extra))
 
 
 def finished_end(ended_at: float, result: Any, extra: Any) -> bytes:
     """Pack the fields that its result appends to a record."""
     values = (ended_at, result, None, extra)
-    return encode_record(values, _RETURNED, _present(result, extra))[1:]
+    return encode_record(values, _RETURNED, (result,) if extra is None else (result, extra))[1:]
 
 
 def failed_end(ended_at: float, error: str, extra: Any) -> bytes:

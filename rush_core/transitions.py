@@ -9,9 +9,9 @@ same check keeps out a worker that was removed, whose epoch is gone.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any
 
 import hiredis
@@ -28,6 +28,10 @@ __all__ = ["Transitions"]
 logger = logging.getLogger(__name__)
 
 _OUT, _STOP = -1, -2  # replies of guarded scripts
+
+# Looks, after the epoch was raised, whether a script with these arguments was executed before the
+# connection broke: returns the reply that was lost, or None to execute the script again.
+Settle = Callable[[tuple[bytes, ...]], Any | None]
 
 
 class Transitions:
@@ -70,8 +74,14 @@ class Transitions:
         self._blocking_pop = (b"BLPOP", k.wake(client_id))
         self._fix_epoch()
 
-    def start(self, keys: Sequence[bytes], records: Sequence[bytes], limit: int | None) -> int:
-        """Make records running, the first ones as far as the budget goes; one round trip.
+    def start(self, tasks: tuple[bytes, ...], limit: int | None) -> int:
+        """Make tasks running, the first ones as far as the budget goes; one round trip.
+
+        Parameters
+        ----------
+        tasks : tuple of bytes
+            Key and running record of each task in turn.
+        limit : int or None
 
         Returns
         -------
@@ -80,51 +90,53 @@ class Transitions:
         """
         if limit != self._limit:
             self._change_limit(limit)
-        reply = self._guarded(self._start, _pairs(keys, records), self._settle_start, keys)
+        reply = self._guarded(self._start, tasks, self._settle_start)
         return reply if reply > 0 else self._note_refusal(reply)
 
-    def _settle_start(self, keys: Sequence[bytes]) -> int | None:
-        return sum(self._running(keys)) or None
+    def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
+        return sum(self._running(tasks[::2])) or None
 
     def claim(self, limit: int | None, started_at: float, timeout_s: float) -> bytes | None:
         """Take the longest waiting task; one round trip, two if it has to be waited for."""
         if limit != self._limit:
             self._change_limit(limit)
         start = encode(started_at)
-        reply = self._guarded(self._claim, (start, b""), self._settle_claim, start)
+        reply = self._guarded(self._claim, (start, b""), self._settle_claim)
         if reply is None and timeout_s > 0:
             self._sleep_until_queued(timeout_s)
-            reply = self._guarded(
-                self._claim, (start, self._keys.wake("")), self._settle_claim, start
-            )
+            reply = self._guarded(self._claim, (start, self._keys.wake("")), self._settle_claim)
         if isinstance(reply, int):
             self._note_refusal(reply)
             return None
         record: bytes | None = reply
         return record
 
-    def _settle_claim(self, start: bytes) -> bytes | None:
+    def _settle_claim(self, arguments: tuple[bytes, ...]) -> bytes | None:
+        start = arguments[0]
         records: list[bytes] = self._connection.execute(pack((b"HVALS", self._keys.running)))
         mine = (record for record in records if record.endswith(start))
         return next((r for r in mine if r[1:].startswith(self._packed_worker)), None)
 
-    def finish(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bool]:
+    def finish(self, tasks: tuple[bytes, ...]) -> list[bool]:
         """Append running tasks, with their results, to the finished log; one round trip.
+
+        Parameters
+        ----------
+        tasks : tuple of bytes
+            Key and packed end of each task in turn.
 
         Returns
         -------
         list of bool
             False where the task is not running under this worker; then nothing was written.
         """
-        settled = (self._keys.finished, keys, ends)
-        reply = self._guarded(self._finish, _pairs(keys, ends), self._settle_end, *settled)
-        return self._won(reply, len(keys))
+        reply = self._guarded(self._finish, tasks, self._settle_finish)
+        return self._won(reply, len(tasks) // 2)
 
-    def fail(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bool]:
+    def fail(self, tasks: tuple[bytes, ...]) -> list[bool]:
         """Move running tasks to the failed ones; otherwise as `finish`."""
-        settled = (self._keys.failed, keys, ends)
-        reply = self._guarded(self._fail, _pairs(keys, ends), self._settle_end, *settled)
-        return self._won(reply, len(keys))
+        reply = self._guarded(self._fail, tasks, self._settle_fail)
+        return self._won(reply, len(tasks) // 2)
 
     def finish_and_read(self, key: bytes, end: bytes, read: bytes) -> tuple[bool, Any]:
         """Finish a task and, in the same send, execute the packed request `read`.
@@ -148,20 +160,20 @@ class Transitions:
                     return self._won(ended, 1)[0], reply
                 if not is_missing(ended):
                     raise refusal(ended)
-        won = self.finish((key,), (end,))[0]
+        won = self.finish((key, end))[0]
         return won, retry_unreachable(lambda: self._connection.execute(read))
 
     def push(self, records: Sequence[bytes]) -> None:
         """Append records to the queue; one round trip."""
-        self._append(self._push, self._keys.queued, records)
+        self._require_known(self._guarded(self._push, tuple(records), self._settle_append))
 
     def push_finished(self, records: Sequence[bytes]) -> None:
         """Append records to the finished log; one round trip."""
-        self._append(self._push_finished, self._keys.finished, records)
+        self._require_known(self._guarded(self._push_finished, tuple(records), self._settle_append))
 
     def push_failed(self, records: Sequence[bytes]) -> None:
         """Append records to the failed tasks; one round trip."""
-        self._append(self._push_failed, self._keys.failed, records)
+        self._require_known(self._guarded(self._push_failed, tuple(records), self._settle_append))
 
     def clear_queue(self, end: bytes) -> int:
         """Make all queued tasks failed; one round trip."""
@@ -169,40 +181,30 @@ class Transitions:
         self._require_known(n_cleared)
         return n_cleared
 
-    def _settle_clear(self) -> None:
+    def _settle_clear(self, arguments: tuple[bytes, ...]) -> None:
         """Clear again: what was cleared before is not there any more."""
 
-    def _settle_end(
-        self, destination: bytes, keys: Sequence[bytes], ends: Sequence[bytes]
-    ) -> list[int] | None:
+    def _settle_finish(self, tasks: tuple[bytes, ...]) -> list[int] | None:
+        return self._settle_end(self._keys.finished, tasks)
+
+    def _settle_fail(self, tasks: tuple[bytes, ...]) -> list[int] | None:
+        return self._settle_end(self._keys.failed, tasks)
+
+    def _settle_end(self, destination: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
         log = self._connection.execute(pack((b"LRANGE", destination, 0, -1)))
         # The end holds a time of this process's clock: no other call's record ends in the same
         # bytes. If none is there, none was this worker's to end, or the script was not executed.
-        pairs = [(encode(key.decode()), end) for key, end in zip(keys, ends, strict=True)]
+        keys = [encode(key.decode()) for key in tasks[::2]]
+        pairs = zip(keys, tasks[1::2], strict=True)
         ended = [any(r.endswith(end) and key in r for r in log) for key, end in pairs]
         return [*ended, 0] if any(ended) else None
 
-    def _append(self, script: Script, destination: bytes, records: Sequence[bytes]) -> None:
-        reply = self._guarded(script, tuple(records), self._settle_append, destination, records)
-        self._require_known(reply)
-
-    def _settle_append(self, destination: bytes, records: Sequence[bytes]) -> int | None:
-        key = decode_tasks(records[:1], destination)[0].key.encode()
+    def _settle_append(self, records: tuple[bytes, ...]) -> int | None:
+        key = decode_tasks(records[:1], self._keys.queued)[0].key.encode()
         return len(records) if any(key in record for record in self._everything()) else None
 
-    def _guarded(
-        self,
-        script: Script,
-        arguments: Sequence[bytes],
-        settle: Callable[..., Any | None],
-        *settled: Any,
-    ) -> Any:
-        """Run a script that checks the epoch.
-
-        ``settle(*settled)`` looks, after the epoch was raised, whether the script was executed
-        before the connection broke: it returns the reply that was lost, or None to execute the
-        script again.
-        """
+    def _guarded(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
+        """Run a script that checks the epoch, and find out what became of it if need be."""
         if self._generation == self._connection.generation:
             try:
                 reply = script.run(self._connection, *arguments)
@@ -212,14 +214,14 @@ class Transitions:
                 if reply != _OUT or self._is_worker:
                     return reply
                 # The network was reset: a manager goes on, under a new epoch.
+        return retry_unreachable(functools.partial(self._settled, script, arguments, settle))
 
-        def again() -> Any:
-            if not self._raise_epoch():
-                return _OUT
-            reply = settle(*settled)
-            return script.run(self._connection, *arguments) if reply is None else reply
-
-        return retry_unreachable(again)
+    def _settled(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
+        """Return the reply that was lost with the connection, or execute the script again."""
+        if not self._raise_epoch():
+            return _OUT
+        reply = settle(arguments)
+        return script.run(self._connection, *arguments) if reply is None else reply
 
     def _change_limit(self, limit: int | None) -> None:
         whole = isinstance(limit, int) and not isinstance(limit, bool)
@@ -313,9 +315,3 @@ class Transitions:
                 "tasks were failed or queued again. If it was lost, Worker.rejoin() lets it go on",
                 key=self._client.decode(),
             )
-
-
-def _pairs(first: Sequence[bytes], second: Sequence[bytes]) -> Sequence[bytes]:
-    if len(first) == len(second) == 1:
-        return first[0], second[0]
-    return tuple(chain.from_iterable(zip(first, second, strict=True)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -137,7 +138,7 @@ class Worker:
         key = self._new_key()
         record = running_record(key, config, extra, self.worker_id, self._clock.now())
         self._heard_from_server = True
-        return key if self._transitions.start((key.encode(),), (record,), limit) else None
+        return key if self._transitions.start((key.encode(), record), limit) else None
 
     def start_tasks(
         self,
@@ -163,7 +164,7 @@ class Worker:
         if not records:
             return []
         self._heard_from_server = True
-        n_started = self._transitions.start([key.encode() for key in keys], records, limit)
+        n_started = self._transitions.start(_pairs(keys, records), limit)
         return keys[:n_started]
 
     def claim_task(self, *, timeout_s: float = 0.0, limit: int | None = None) -> Task | None:
@@ -208,7 +209,7 @@ class Worker:
         """
         end = finished_end(self._clock.now(), result, extra)
         self._heard_from_server = True
-        return self._transitions.finish((key.encode(),), (end,))[0]
+        return self._transitions.finish((key.encode(), end))[0]
 
     def finish_tasks(
         self,
@@ -227,7 +228,7 @@ class Worker:
         if not ends:
             return []
         self._heard_from_server = True
-        return self._transitions.finish([key.encode() for key in keys], ends)
+        return self._transitions.finish(_pairs(keys, ends))
 
     def fail_task(
         self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
@@ -252,7 +253,7 @@ class Worker:
         if not ends:
             return []
         self._heard_from_server = True
-        return self._transitions.fail([key.encode() for key in keys], ends)
+        return self._transitions.fail(_pairs(keys, ends))
 
     def finish_and_fetch_new(
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
@@ -407,6 +408,11 @@ class Worker:
     def _new_key(self) -> str:
         self._n_keys += 1
         return f"{self._key_prefix}-{self._n_keys}"
+
+
+def _pairs(keys: Sequence[str], parts: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Line up the key and one more argument of each task, as the scripts take them."""
+    return tuple(chain.from_iterable(zip(map(str.encode, keys), parts, strict=True)))
 
 
 def error_text(error: str | BaseException) -> str:

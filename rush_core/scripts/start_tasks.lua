@@ -6,7 +6,8 @@
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] then return epoch == ARGV[2] .. 's' and -2 or -1 end
 local n = (#ARGV - 3) / 2
-local started = redis.call('INCRBY', KEYS[2], n)
+-- One is the usual number, and INCR saves turning it into text.
+local started = n == 1 and redis.call('INCR', KEYS[2]) or redis.call('INCRBY', KEYS[2], n)
 if ARGV[3] ~= '' and started > tonumber(ARGV[3]) then
   local refused = math.min(n, started - tonumber(ARGV[3]))
   redis.call('DECRBY', KEYS[2], refused)
