@@ -3,8 +3,9 @@
 from rush_opt.evaluation import Trial
 from rush_opt.loops import ADBO, RandomSearch
 from rush_opt.result import FrozenTrial, TuneResult
+from rush_opt.run import AllTrialsFailedError
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
-from rush_opt.tune import AllTrialsFailedError, tune
+from rush_opt.tune import tune
 
 __all__ = [
     "ADBO",

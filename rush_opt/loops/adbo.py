@@ -31,8 +31,6 @@ class ADBO:
         Anything whose ``fit(X, y, rng)`` returns something with ``predict(X) -> (mean, sd)``.
     candidates : Candidates
         Where the acquisition function is searched.
-    initial_points : int, optional
-        Size of the initial design; by default a rule of dimensions and workers.
 
     References
     ----------
@@ -42,12 +40,9 @@ class ADBO:
 
     surrogate: ExtraTrees = field(default_factory=ExtraTrees)
     candidates: Candidates = field(default_factory=Candidates)
-    initial_points: int | None = None
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
         """Return how many points are evaluated before any model."""
-        if self.initial_points is not None:
-            return self.initial_points
         # The first model then stands on n_dims results, while all workers have something to do:
         # as good as any from 4 to 20 results (experiments/surrogate_study).
         return n_dims + n_workers

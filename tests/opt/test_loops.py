@@ -149,8 +149,6 @@ def test_any_surrogate_with_a_mean_and_a_deviation_will_do() -> None:
     [
         (ADBO(), 3, 4, 7),
         (ADBO(), 3, 8, 11),
-        (ADBO(initial_points=5), 3, 8, 5),
-        (ADBO(initial_points=0), 3, 8, 0),
         (RandomSearch(), 3, 8, 0),
     ],
 )
