@@ -13,20 +13,9 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import StratifiedKFold
 
-from rush_opt import Boolean, Float, Integer, TuneResult, tune
-from rush_opt.space import Parameter
+from experiments.spaces import LIGHTGBM
+from rush_opt import TuneResult, tune
 
-# The search space of the LightGBM benchmark in Becker & Bischl (2026), arXiv 2606.21430.
-SPACE: dict[str, Parameter] = {
-    "learning_rate": Float(1e-3, 1.0, log=True),
-    "feature_fraction": Float(0.1, 1.0),
-    "min_data_in_leaf": Integer(1, 200),
-    "num_leaves": Integer(10, 255),
-    "extra_trees": Boolean(),
-    "lambda_l1": Float(1e-3, 1e3, log=True),
-    "lambda_l2": Float(1e-3, 1e3, log=True),
-    "min_gain_to_split": Float(1e-3, 0.1, log=True),
-}
 N_FOLDS = 5
 MAX_ITERATIONS = 2000
 PATIENCE = 50
@@ -66,7 +55,7 @@ def show(result: TuneResult) -> None:
 
     best = result.trials.nsmallest(10, "value")
     best.columns = best.columns.str.removeprefix("params_").str.removeprefix("result_")
-    columns = ["number", "worker", "duration_s", "value", "iterations", *SPACE]
+    columns = ["number", "worker", "duration_s", "value", "iterations", *LIGHTGBM]
     print("\nThe ten best trials:")
     print(best[columns].to_string(index=False, float_format="{:.4g}".format))
 
@@ -87,7 +76,7 @@ def main() -> None:
     """Tune for the time that a coffee takes."""
     timeout = float(os.environ.get("RUSH_DEMO_SECONDS", "45"))
     print(f"Tuning LightGBM on breast cancer data with ADBO: 4 workers, {timeout:.0f} s")
-    result = tune(cross_validate, SPACE, n_workers=4, timeout=timeout, metric="log_loss", seed=1)
+    result = tune(cross_validate, LIGHTGBM, n_workers=4, timeout=timeout, metric="log_loss", seed=1)
     show(result)
 
 

@@ -21,28 +21,18 @@ import pandas as pd
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
+from experiments.spaces import LIGHTGBM
 from rush_core import TaskTable
 from rush_core.task import decode_tasks
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
 from rush_opt.proposal import propose
-from rush_opt.space import Boolean, Float, Integer, Space
+from rush_opt.space import Float, Space
 from rush_opt.surrogate import ExtraTrees, RandomForest
 
 N_FINISHED = (100, 1_000, 16_000, 100_000)
 N_NEW = 448
 
-# The LightGBM space of the rush paper, arXiv 2606.21430.
-LIGHTGBM = {
-    "learning_rate": Float(1e-3, 1, log=True),
-    "feature_fraction": Float(0.1, 1),
-    "min_data_in_leaf": Integer(1, 200),
-    "num_leaves": Integer(10, 255),
-    "extra_trees": Boolean(),
-    "lambda_l1": Float(1e-3, 1e3, log=True),
-    "lambda_l2": Float(1e-3, 1e3, log=True),
-    "min_gain_to_split": Float(1e-3, 0.1, log=True),
-}
 SPACES = {
     8: Space(LIGHTGBM),
     30: Space(LIGHTGBM | {f"x{i}": Float(0, 1) for i in range(22)}),
