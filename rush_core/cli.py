@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; raises `SystemExit`."""
     given = _parser().parse_args(arguments)
     try:
-        sys.exit(given.run(given))
+        code = given.run(given)
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # who reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (RushError, ValueError, OSError) as error:
         sys.exit(f"rush: {error}")
     except KeyboardInterrupt:
@@ -112,15 +119,22 @@ def _serve(given: argparse.Namespace) -> int:
 def _worker(given: argparse.Namespace) -> int:
     period_s, expire_s = given.heartbeat
     heartbeat = Heartbeat(period_s, expire_s, own_process=given.heartbeat_process)
-    run_worker(
-        given.network_id,
-        url=given_url(given.url),
-        loop_digest=given.loop,
-        worker_id=given.worker_id,
-        orphan_check=given.orphan_check,
-        heartbeat=None if given.orphan_check else heartbeat,
-        log_level=given.log_level,
-    )
+    url = given_url(given.url)
+    try:
+        run_worker(
+            given.network_id,
+            url=url,
+            loop_digest=given.loop,
+            worker_id=given.worker_id,
+            orphan_check=given.orphan_check,
+            heartbeat=None if given.orphan_check else heartbeat,
+            log_level=given.log_level,
+        )
+    except (ValueError, OSError) as error:
+        if isinstance(error, RushError):
+            raise
+        traceback.print_exc()  # out of somebody's worker loop
+        return 1
     return 0
 
 
@@ -146,6 +160,7 @@ def _status(given: argparse.Namespace) -> int:
                     )
             if given.watch is None:
                 return 0
+            sys.stdout.flush()
             time.sleep(given.watch)
 
 
@@ -157,11 +172,12 @@ def _logs(given: argparse.Namespace) -> int:
             print(record, flush=True)
 
     with Network(given.network_id, given_url(given.url)) as network:
-        for record in network.read_log(given.n):
-            show(record)
         if given.follow:
-            for record in network.follow_log(timeout_s=_FOLLOW_S):
-                show(record)
+            records = network.follow_log(timeout_s=_FOLLOW_S, n=given.n)
+        else:
+            records = iter(network.read_log(given.n))
+        for record in records:
+            show(record)
     return 0
 
 

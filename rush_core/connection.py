@@ -8,6 +8,7 @@ over its socket directly, read by hiredis: that is a third of the cost of an ord
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import ssl
 import struct
@@ -163,7 +164,10 @@ class Connection:
         return ServerUnreachableError(f"lost the connection to {redact(self.url)}: {reason}")
 
     def _open(self) -> socket.socket:
-        connection = self._options["class"](**self._options["arguments"])
+        try:
+            connection = self._options["class"](**self._options["arguments"])
+        except TypeError as error:
+            raise ValueError(f"url {redact(self.url)!r} has an option too many: {error}") from None
         try:
             connection.connect()
         except redis.AuthenticationError as error:
@@ -231,6 +235,10 @@ def parse_info(info: str) -> dict[str, str]:
 
 def redact(url: str) -> str:
     """Return `url` with its password replaced by ``***``, fit for logs and messages."""
+    before, at, host = url.rpartition("@")
+    scheme, _, secret = before.partition("://")
+    if at and scheme != "unix" and re.search("[/?#]", secret):
+        return f"{scheme}://***@{host}"  # written without quoting, it ends in the wrong place
     return _replace_password(url, "***")
 
 
@@ -280,9 +288,10 @@ def _connection_options(url: str, timeout_s: float) -> dict[str, Any]:
         raise TypeError(f"url must be a string, got {type(url).__name__}")
     try:
         arguments: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
-    except ValueError as error:
+    except ValueError:  # its text may contain what should have been the password
         raise ValueError(
-            f"url must start with redis://, rediss:// or unix://, got {redact(url)!r} ({error})"
+            "url must start with redis://, rediss:// or unix:// and have a number as its port, got "
+            f"{redact(url)!r}; write special characters of a password as %2F and the like"
         ) from None
     connection_class = arguments.pop("connection_class", redis.Connection)
     arguments |= {

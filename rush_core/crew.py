@@ -18,7 +18,7 @@ from rush_core.connection import Connection, pack, without_password
 from rush_core.errors import RushError, WorkersFailedError
 from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
-from rush_core.launch import LocalWorkers, SubmittedWorkers
+from rush_core.launch import ONE_THREAD, LocalWorkers, SubmittedWorkers
 from rush_core.process import run_worker
 from rush_core.registry import Registry, WorkerState
 
@@ -97,8 +97,9 @@ class Crew:
         words += ["--loop", loop_digest, "--log-level", log_level]
         words += ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s)]
         words += ["--heartbeat-process"] if heartbeat.own_process else []
-        url = shlex.quote(without_password(self._connection.url))
-        return f"RUSH_REDIS_URL={url} {shlex.join(words)}"
+        environment = {"RUSH_REDIS_URL": without_password(self._connection.url), **ONE_THREAD}
+        settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+        return f"{' '.join(settings)} {shlex.join(words)}"
 
     def started(self) -> list[str]:
         """Return all workers that were started."""
@@ -121,8 +122,9 @@ class Crew:
         mine = [w for w in self._processes.running() if worker_ids is None or w in worker_ids]
         self._killing.update(mine)
         self._processes.kill(mine)
-        calls = self._submitted.running()
-        self._submitted.cancel(w for w in calls if worker_ids is None or w in worker_ids)
+        calls = [w for w in self._submitted.running() if worker_ids is None or w in worker_ids]
+        self._killing.update(calls)  # some executors end a call that runs when it is cancelled
+        self._submitted.cancel(calls)
         for worker in self._registry.fetch():
             named = worker_ids is None or worker.worker_id in worker_ids
             if named and worker.ended_at is None:

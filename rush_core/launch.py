@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-__all__ = ["LocalWorkers", "SubmittedWorkers"]
+__all__ = ["ONE_THREAD", "LocalWorkers", "SubmittedWorkers"]
 
 # One thread per numerical library: the workers are the parallelism.
-_ONE_THREAD = {
+ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -61,7 +61,7 @@ class LocalWorkers:
         log_folder = log_folder or self._temporary_log_folder()
         command = [sys.executable, "-m", "rush_core", "worker", network_id, *options]
         command += ["--orphan-check"]
-        environment = {**_ONE_THREAD, **os.environ, "RUSH_REDIS_URL": url}
+        environment = {**ONE_THREAD, **os.environ, "RUSH_REDIS_URL": url}
         self._logs[worker_id] = log_folder / f"{worker_id}.log"
         with self._logs[worker_id].open("ab") as log:
             process = subprocess.Popen(
@@ -184,6 +184,9 @@ class SubmittedWorkers:
         self.ends.clear()
 
     def _note_end(self, worker_id: str, done: Future[None]) -> None:
+        dealt_with = self._dealt_with.get(worker_id)
+        if dealt_with is None:
+            return  # forgotten meanwhile: its manager was closed, or the network was reset
         if done.cancelled():
             how = "its call was cancelled"
         elif error := done.exception():
@@ -191,11 +194,14 @@ class SubmittedWorkers:
         else:
             how = "its call returned"
         self.ends[worker_id] = how
-        self._on_exit(worker_id, how)
-        self._dealt_with[worker_id].set()
+        try:
+            self._on_exit(worker_id, how)
+        finally:
+            dealt_with.set()
 
 
-def _wait_for_all(events: list[threading.Event], timeout_s: float | None) -> bool:
+def _wait_for_all(events: Iterable[threading.Event], timeout_s: float | None) -> bool:
+    """Wait until all events are set; tell whether they are."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     return all(
         event.wait(None if deadline is None else max(deadline - time.monotonic(), 0.0))

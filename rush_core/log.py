@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from rush_core.codec import encode
-from rush_core.connection import Connection, pack
+from rush_core.connection import Connection, pack, refusal
 from rush_core.errors import CorruptRecordError, RushError
 from rush_core.keys import NetworkKeys
 from rush_core.script import retry_unreachable
@@ -108,31 +108,40 @@ class LogReader:
 
     def read(self, n: int | None) -> list[LogRecord]:
         """Return the last `n` records (None: all that are kept), oldest first; one round trip."""
-        count = () if n is None else (b"COUNT", n)
-        request = pack((b"XREVRANGE", self._keys.log, b"+", b"-", *count))
-        entries = retry_unreachable(lambda: self._connection.execute(request))
-        return [_decode(entry, self._keys.log)[1] for entry in reversed(entries)]
+        return [_decode(entry, self._keys.log)[1] for entry in self._last_entries(n)]
 
-    def follow(self, timeout_s: float) -> Iterator[LogRecord]:
-        """Yield records that come from now on, each when it comes.
+    def follow(self, timeout_s: float, n: int | None = 0) -> Iterator[LogRecord]:
+        """Yield the last `n` records, and then those that come, each when it comes; misses none.
 
         The server keeps its reply back until there is one; ends when none came for `timeout_s`
         seconds.
         """
-        position: bytes = b"$"
+        position: bytes = b"$" if n == 0 else b"0"
+        for entry in [] if n == 0 else self._last_entries(n):
+            position, record = _decode(entry, self._keys.log)
+            yield record
         while True:
             request = pack(
                 (
-                    *(b"XREAD", b"BLOCK", round(timeout_s * 1000)),
+                    *(b"XREAD", b"BLOCK", max(round(timeout_s * 1000), 1)),  # 0 would be for ever
                     *(b"STREAMS", self._keys.log, position),
                 )
             )
             reply = self._connection.execute_many((request,), block_s=timeout_s)[0]
             if not reply:
                 return
+            if isinstance(reply, Exception):
+                raise refusal(reply)
             for entry in reply[0][1]:
                 position, record = _decode(entry, self._keys.log)
                 yield record
+
+    def _last_entries(self, n: int | None) -> list[tuple[bytes, list[bytes]]]:
+        count = () if n is None else (b"COUNT", n)
+        request = pack((b"XREVRANGE", self._keys.log, b"+", b"-", *count))
+        entries: list[tuple[bytes, list[bytes]]]
+        entries = retry_unreachable(lambda: self._connection.execute(request))
+        return entries[::-1]
 
 
 def _decode(entry: tuple[bytes, list[bytes]], redis_key: bytes) -> tuple[bytes, LogRecord]:

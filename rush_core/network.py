@@ -393,10 +393,13 @@ class Network:
         """Return the last `n` log records of all workers (default: all kept); one round trip."""
         return LogReader(self._connection, self._keys).read(n)
 
-    def follow_log(self, *, timeout_s: float) -> Iterator[LogRecord]:
-        """Yield log records of all workers as they come; end after `timeout_s` seconds of none."""
+    def follow_log(self, *, timeout_s: float, n: int | None = 0) -> Iterator[LogRecord]:
+        """Yield the last `n` log records of all workers (None: all kept), then those that come.
+
+        Ends after `timeout_s` seconds without one.
+        """
         check_timeout(timeout_s)
-        return LogReader(self._waiting_connection, self._keys).follow(timeout_s)
+        return LogReader(self._waiting_connection, self._keys).follow(timeout_s, n)
 
     # -- the whole ------------------------------------------------------------------------------
 

@@ -81,18 +81,33 @@ def run_worker(
         loop(worker, *args, **kwargs)
 
 
+_root_lock = threading.Lock()
+_root_levels: list[int] = []  # the root logger's own, then those of the workers that log here
+
+
 @contextmanager
 def _logging_to(url: str, keys: NetworkKeys, worker_id: str, level: str) -> Iterator[None]:
     """Send log records to the network meanwhile."""
     root = logging.getLogger()
-    handler, level_before = NetworkLogHandler(url, keys, worker_id, level), root.level
-    root.addHandler(handler)
-    root.setLevel(min(level_before, handler.level))
+    handler = NetworkLogHandler(url, keys, worker_id, level)
+    here = threading.current_thread()
+    if here is not threading.main_thread():  # one of several workers in this process
+        handler.addFilter(lambda record: record.thread == here.ident)
+    with _root_lock:
+        if not _root_levels:
+            _root_levels.append(root.level)
+        _root_levels.append(handler.level)
+        root.setLevel(min(_root_levels))
+        root.addHandler(handler)
     try:
         yield
     finally:
-        root.removeHandler(handler)
-        root.setLevel(level_before)
+        with _root_lock:
+            root.removeHandler(handler)
+            del _root_levels[1 + _root_levels[1:].index(handler.level)]
+            root.setLevel(min(_root_levels))
+            if len(_root_levels) == 1:
+                _root_levels.clear()
         handler.close()
 
 

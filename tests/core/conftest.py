@@ -1,45 +1,12 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
-
-from rush_core.server import find_server_binary
-
-PASSWORD = "correct-horse/battery@staple"  # with what URLs have to quote
-
-
-class LoopbackServer:
-    """A server of ours on a loopback port, with a password, that can go away and come back."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self.bare_url = f"redis://127.0.0.1:{self.port}/0"
-        self.url = f"redis://:correct-horse%2Fbattery%40staple@127.0.0.1:{self.port}/0"
-        self._log = folder / "server.log"
-        self._configuration = folder / "server.conf"
-        self._configuration.write_text(
-            f'port {self.port}\nbind 127.0.0.1\nrequirepass "{PASSWORD}"\n'
-            f'dir "{folder}"\nsave ""\nappendonly yes\n'
-        )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("wb") as output:
-            command = [str(find_server_binary()), str(self._configuration)]
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        wait_until(lambda: b"eady to accept connections" in self._log.read_bytes())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
+from loopback import LoopbackServer
 
 
 @pytest.fixture

@@ -1,0 +1,313 @@
+"""Workers inside executors of `concurrent.futures`: run, watched, stopped, killed, closed."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+from waiting import wait_until
+
+from rush_core import (
+    EmbeddedServer,
+    Heartbeat,
+    LoopError,
+    Network,
+    Task,
+    Worker,
+    WorkersFailedError,
+    WorkerState,
+)
+
+PATIENCE_S = 30.0
+QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
+
+
+def sharing(worker: Worker, factor: int, *, limit: int) -> None:
+    """A loop that ends with the budget."""
+    while key := worker.start_task({"pid": os.getpid()}, limit=limit):
+        worker.finish_task(key, {"factor": factor})
+
+
+def evaluating(worker: Worker) -> None:
+    """A loop in the middle of a task until it is asked to stop."""
+    key = worker.start_task({"pid": os.getpid()})
+    assert key is not None
+    while not worker.should_stop():
+        time.sleep(0.002)
+    worker.finish_task(key, {"ended": "by itself"})
+
+
+def insisting(worker: Worker) -> None:
+    """A loop in the middle of a task that it goes on with until nobody wants it any more."""
+    worker.start_task({"pid": os.getpid()})
+    while not worker.is_lost:
+        worker.should_stop()
+        time.sleep(0.002)
+
+
+def raising(worker: Worker) -> None:
+    """A loop whose objective is broken."""
+    worker.start_task({})
+    raise ValueError("no such learner")
+
+
+def wait_for_running_tasks(network: Network, n: int) -> list[Task]:
+    wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
+    return list(network.fetch_tasks("running"))
+
+
+def states(network: Network) -> set[WorkerState]:
+    return {info.state for info in network.fetch_workers()}
+
+
+@pytest.fixture
+def threads(network: Network) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+        network.close()  # what still runs is put out, so that the pool can end
+
+
+@pytest.fixture
+def processes(network: Network) -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+        network.close()
+
+
+@pytest.fixture(params=["threads", "processes"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    pool: Executor = request.getfixturevalue(request.param)
+    return pool
+
+
+def test_workers_of_an_executor_share_the_budget_and_leave(
+    network: Network, executor: Executor
+) -> None:
+    worker_ids = network.start_workers(
+        sharing, 2, args=(3,), kwargs={"limit": 31}, executor=executor, heartbeat=QUICK
+    )
+    network.wait_for_workers(timeout_s=PATIENCE_S)
+    assert network.join_workers(PATIENCE_S)
+    assert network.count_tasks() == (0, 0, 31, 0)
+    assert {(r or {})["factor"] for r in network.fetch_finished_tasks().results} == {3}
+    workers = network.fetch_workers()
+    assert sorted(info.worker_id for info in workers) == sorted(worker_ids)
+    assert {info.heartbeat_s for info in workers} == {QUICK.expire_s}
+    assert states(network) == {WorkerState.STOPPED}
+    own = {info.pid == os.getpid() for info in workers}
+    assert own == {isinstance(executor, ThreadPoolExecutor)}
+    assert network.detect_lost_workers() == []
+
+
+def test_an_exception_in_the_loop_fails_its_task_and_is_told(
+    network: Network, executor: Executor
+) -> None:
+    network.start_workers(raising, 1, executor=executor, heartbeat=QUICK)
+    assert network.join_workers(PATIENCE_S)
+    network.wait_for_workers(timeout_s=PATIENCE_S)  # it did join
+    (task,) = network.fetch_tasks("failed")
+    assert "Traceback" in str(task.error)
+    assert str(task.error).endswith("ValueError: no such learner")
+    assert task.result_extra == {"lost": "stopped"}  # it takes no place of the budget
+    (info,) = network.fetch_workers()
+    assert info.state is WorkerState.STOPPED
+    assert "ValueError: no such learner" in str(info.reason)
+    assert network.detect_lost_workers() == []
+
+
+def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Executor) -> None:
+    worker_ids = network.start_workers(evaluating, 2, executor=executor, heartbeat=QUICK)
+    tasks = {task.worker_id: task for task in wait_for_running_tasks(network, 2)}
+    assert not network.join_workers(0.0)
+    network.stop_workers(worker_ids[:1])
+    wait_until(lambda: network.count_tasks().finished == 1, PATIENCE_S)
+    assert network.fetch_tasks("finished").keys == [tasks[worker_ids[0]].key]
+    network.stop_workers()
+    assert network.join_workers(PATIENCE_S)
+    assert network.count_tasks() == (0, 0, 2, 0)
+    assert states(network) == {WorkerState.STOPPED}
+
+
+def test_workers_that_are_killed_lose_their_tasks_at_once_and_end_when_they_notice(
+    network: Network, executor: Executor
+) -> None:
+    killed, spared = network.start_workers(insisting, 2, executor=executor, heartbeat=QUICK)
+    wait_for_running_tasks(network, 2)
+    network.stop_workers([killed], kill=True)
+    assert [task.worker_id for task in network.fetch_tasks("failed")] == [killed]
+    assert [task.worker_id for task in network.fetch_tasks("running")] == [spared]
+    network.stop_workers(kill=True)
+    assert network.join_workers(PATIENCE_S)
+    assert network.count_tasks() == (0, 0, 0, 2)
+    assert states(network) == {WorkerState.KILLED}
+    assert network.detect_lost_workers() == []
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_workers_that_outlive_their_manager_end_in_peace(
+    server: EmbeddedServer, network_id: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as pool, Network(network_id, server.url) as network:
+        network.start_workers(evaluating, 1, executor=pool, heartbeat=QUICK)
+        wait_for_running_tasks(network, 1)
+        pool.submit(ended.set)  # runs when the worker's place is free
+        if end == "close":
+            network.close()
+        else:
+            network.reset()
+            assert network.fetch_workers() == []
+        assert ended.wait(PATIENCE_S)
+        # What watched the call is done as well before the next begins.
+        assert [record for record in caplog.records if record.exc_info] == []
+    with Network(network_id, server.url) as later:
+        expected = (0, 0, 0, 1) if end == "close" else (0, 0, 0, 0)
+        assert later.count_tasks() == expected
+        assert states(later) == ({WorkerState.KILLED} if end == "close" else set())
+
+
+def test_a_call_that_never_began_is_taken_back(
+    network: Network, threads: ThreadPoolExecutor
+) -> None:
+    free = threading.Event()
+    for _ in range(2):
+        threads.submit(free.wait)
+    (worker_id,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
+    with pytest.raises(TimeoutError):
+        network.wait_for_workers(timeout_s=0.01)
+    network.stop_workers(kill=True)
+    free.set()
+    assert network.join_workers(PATIENCE_S)
+    assert network.fetch_workers() == []
+    with pytest.raises(WorkersFailedError, match="its call was cancelled") as error:
+        network.wait_for_workers(timeout_s=PATIENCE_S)
+    assert error.value.key == worker_id
+
+
+class ClusterLike(Executor):
+    """An executor whose futures can be cancelled while they run, as those of clusters can."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+        future: Future[None] = Future()
+
+        def run() -> None:
+            fn(*args, **kwargs)
+            if not future.cancelled():
+                future.set_result(None)
+
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+        return future
+
+
+def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_again(
+    server: EmbeddedServer, network_id: str
+) -> None:
+    cluster = ClusterLike()
+    with Network(network_id, server.url, max_retries=3) as network:
+        network.start_workers(insisting, 2, executor=cluster, heartbeat=QUICK)
+        wait_for_running_tasks(network, 2)
+        network.stop_workers(kill=True)
+        assert network.count_tasks() == (0, 0, 0, 2)
+        assert states(network) == {WorkerState.KILLED}
+        assert network.detect_lost_workers() == []
+        for thread in cluster.threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+def test_a_loop_that_no_worker_trusts_is_told(
+    network: Network, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    for _ in range(2):
+        threads.submit(free.wait)
+    (worker_id,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
+    monkeypatch.setenv("RUSH_SECRET", "set too late")
+    free.set()
+    assert network.join_workers(PATIENCE_S)
+    with pytest.raises(WorkersFailedError, match=r"LoopError.*RUSH_SECRET") as error:
+        network.wait_for_workers(timeout_s=PATIENCE_S)
+    assert error.value.key == worker_id
+
+
+def test_a_killed_process_of_a_pool_is_found_lost(
+    network: Network, processes: ProcessPoolExecutor
+) -> None:
+    network.start_workers(evaluating, 2, executor=processes, heartbeat=QUICK)
+    killed, _ = wait_for_running_tasks(network, 2)
+    os.kill(killed.config["pid"], signal.SIGKILL)
+    found: set[str] = set()
+
+    def is_found() -> bool:
+        # By its silence, or sooner: a pool that notices breaks as a whole, and says so.
+        found.update(network.detect_lost_workers())
+        return killed.worker_id in found
+
+    wait_until(is_found, PATIENCE_S)
+    failed = {task.key: task for task in network.fetch_tasks("failed")}[killed.key]
+    assert failed.result_extra == {"lost": "lost"}
+    assert "BrokenProcessPool" in str(failed.error) or "no sign of life" in str(failed.error)
+    (info,) = [info for info in network.fetch_workers() if info.worker_id == killed.worker_id]
+    assert (info.state, info.pid) == (WorkerState.LOST, killed.config["pid"])
+
+
+def test_a_process_of_a_pool_that_hangs_is_found_lost_by_its_silence(
+    network: Network, processes: ProcessPoolExecutor
+) -> None:
+    network.start_workers(evaluating, 1, executor=processes, heartbeat=QUICK)
+    (task,) = wait_for_running_tasks(network, 1)
+    os.kill(task.config["pid"], signal.SIGSTOP)
+    try:
+        found = wait_until(network.detect_lost_workers, PATIENCE_S)
+    finally:
+        os.kill(task.config["pid"], signal.SIGCONT)
+    assert found == [task.worker_id]
+    assert network.join_workers(PATIENCE_S)  # it noticed, and its result was discarded
+    assert network.count_tasks() == (0, 0, 0, 1)
+
+
+def talking(worker: Worker, n_workers: int) -> None:
+    """A loop that logs its own name while all the others are there to hear it."""
+    worker.start_task({})
+    while sum(worker.count_tasks()) < n_workers:
+        time.sleep(0.002)
+    logging.getLogger("study").info("I am %s", worker.worker_id)
+    worker.start_task({})
+    while sum(worker.count_tasks()) < 2 * n_workers:
+        time.sleep(0.002)
+
+
+def test_each_record_of_a_thread_is_of_its_own_worker(
+    network: Network, threads: ThreadPoolExecutor
+) -> None:
+    level, handlers = logging.getLogger().level, list(logging.getLogger().handlers)
+    worker_ids = network.start_workers(talking, 2, args=(2,), executor=threads, heartbeat=QUICK)
+    assert network.join_workers(PATIENCE_S)
+    records = network.read_log()
+    assert sorted(r.worker_id for r in records) == sorted(worker_ids)
+    assert all(record.message == f"I am {record.worker_id}" for record in records)
+    assert logging.getLogger().level == level
+    assert logging.getLogger().handlers == handlers
+
+
+def test_a_loop_that_cannot_be_shipped_is_not_submitted(
+    network: Network, threads: ThreadPoolExecutor
+) -> None:
+    lock = threading.Lock()
+
+    def loop(worker: Worker) -> None:
+        with lock:
+            pass
+
+    with pytest.raises(LoopError, match="lock"):
+        network.start_workers(loop, 1, executor=threads)
+    assert network.join_workers(0.0)

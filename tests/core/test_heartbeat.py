@@ -1,0 +1,350 @@
+"""Signs of life: who is silent is found once, who lives is left alone, who comes back may stay."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+from waiting import wait_until
+
+from rush_core import (
+    EmbeddedServer,
+    Heartbeat,
+    Network,
+    RushError,
+    Task,
+    TaskState,
+    Worker,
+    WorkerInfo,
+    WorkerLostError,
+    WorkerState,
+)
+from rush_core.connection import Connection, pack
+from rush_core.keys import NetworkKeys
+
+PATIENCE_S = 30.0
+
+# A busy machine may keep a living worker from its signs for some tenths of a second.
+QUICK = Heartbeat(period_s=0.02, expire_s=0.8)
+# The other process must have come up before the worker's registration expires.
+BESIDE = Heartbeat(period_s=0.05, expire_s=3.0, own_process=True)
+
+Launch = Callable[..., "subprocess.Popen[str]"]
+
+
+def evaluating(worker: Worker) -> None:
+    """A loop in the middle of a task; its first running task announces that."""
+    key = worker.start_task({"pid": os.getpid()})
+    assert key is not None
+    while not worker.should_stop():
+        time.sleep(0.002)
+    worker.finish_task(key, {"late": True})
+
+
+def holding_the_interpreter(worker: Worker) -> None:
+    """A loop whose task is a call of foreign code that never lets another thread run."""
+    worker.start_task({"pid": os.getpid()})
+    ctypes.PyDLL(None).sleep(600)
+
+
+def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
+    wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
+    return list(network.fetch_tasks("running"))
+
+
+def info_of(network: Network, worker_id: str) -> WorkerInfo:
+    (info,) = [info for info in network.fetch_workers() if info.worker_id == worker_id]
+    return info
+
+
+def find_lost(network: Network) -> list[str]:
+    return wait_until(network.detect_lost_workers, PATIENCE_S)
+
+
+def fall_silent(worker: Worker) -> None:
+    """Stop the signs of life of a worker in this process."""
+    assert worker._heart is not None
+    worker._heart.close()
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+# -- who lives is left alone --------------------------------------------------------------------
+
+
+def test_a_living_worker_is_not_lost_however_long_its_task(
+    network: Network, server: EmbeddedServer
+) -> None:
+    beat = Heartbeat(period_s=0.05, expire_s=0.5)
+    with Worker(network.network_id, url=server.url, heartbeat=beat) as worker:
+        key = worker.start_task({"x": 1})
+        end = time.monotonic() + 3 * beat.expire_s
+        while time.monotonic() < end:
+            assert network.detect_lost_workers() == []
+            time.sleep(0.005)
+        assert not worker.should_stop()
+        assert key is not None
+        assert worker.finish_task(key, {})
+
+
+def test_a_worker_that_gives_no_signs_is_never_found_silent(
+    network: Network, server: EmbeddedServer
+) -> None:
+    connection = Connection(server.url)
+    with Worker(network.network_id, url=server.url, heartbeat=None) as worker:
+        alive = NetworkKeys(network.network_id).alive(worker.worker_id)
+        assert connection.execute(pack(("EXISTS", alive))) == 0
+        assert network.detect_lost_workers() == []
+        assert info_of(network, worker.worker_id).heartbeat_s is None
+        assert info_of(network, worker.worker_id).state is WorkerState.RUNNING
+    connection.close()
+
+
+# -- who is silent is found once ----------------------------------------------------------------
+
+
+def test_of_several_that_look_at_once_one_finds_the_killed_worker(
+    network: Network, launch: Launch, server: EmbeddedServer
+) -> None:
+    launch(network.worker_command(evaluating, heartbeat=QUICK))
+    (task,) = wait_for_running_tasks(network)
+    assert network.detect_lost_workers() == []
+    os.kill(task.config["pid"], signal.SIGKILL)
+    found: list[str] = []
+
+    def look() -> None:
+        with Network(network.network_id, server.url) as survivor:
+            while network.count_tasks().running:
+                found.extend(survivor.detect_lost_workers())
+            found.extend(survivor.detect_lost_workers())
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    for looker in lookers:
+        looker.join(PATIENCE_S)
+    assert found == [task.worker_id]
+    (failed,) = network.fetch_tasks()
+    assert (failed.key, failed.state) == (task.key, TaskState.FAILED)
+    assert failed.error is not None
+    assert "no sign of life" in failed.error
+    assert failed.result_extra == {"lost": "lost"}
+    info = info_of(network, task.worker_id)
+    assert (info.state, info.heartbeat_s) == (WorkerState.LOST, QUICK.expire_s)
+    assert info.task_keys == ()
+
+
+def test_a_worker_that_was_stopped_too_long_loses_its_task_and_goes_on(
+    network: Network, launch: Launch
+) -> None:
+    def loop(worker: Worker) -> None:
+        key = worker.start_task({"pid": os.getpid()})
+        assert key is not None
+        while not worker.count_tasks().failed:  # stopped here, and lost meanwhile
+            time.sleep(0.002)
+        won = worker.finish_task(key, {"y": "late"})
+        seen = {"won": won, "lost": worker.is_lost, "back": worker.rejoin()}
+        seen |= {"lost again": worker.is_lost, "won again": worker.finish_task(key, {})}
+        key = worker.start_task({})
+        assert key is not None
+        worker.finish_task(key, {**seen, "number": worker.number})
+
+    process = launch(network.worker_command(loop, heartbeat=QUICK))
+    (task,) = wait_for_running_tasks(network)
+    os.kill(task.config["pid"], signal.SIGSTOP)
+    assert find_lost(network) == [task.worker_id]
+    assert info_of(network, task.worker_id).state is WorkerState.LOST
+    os.kill(task.config["pid"], signal.SIGCONT)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, errors
+    (failed,), (finished,) = network.fetch_tasks("failed"), network.fetch_tasks("finished")
+    assert (failed.key, failed.result) == (task.key, None)
+    assert finished.worker_id == task.worker_id
+    assert finished.result == {
+        **{"won": False, "lost": True, "back": True, "lost again": False, "won again": False},
+        "number": 0,
+    }
+    info = info_of(network, task.worker_id)
+    assert (info.number, info.state) == (0, WorkerState.STOPPED)
+    warnings = [record for record in network.read_log() if record.level == "WARNING"]
+    assert [record.worker_id for record in warnings] == [task.worker_id]
+    assert "its result is discarded" in warnings[0].message
+
+
+def test_commands_that_a_worker_sent_before_it_came_back_are_refused(
+    network: Network, server: EmbeddedServer
+) -> None:
+    with Worker(network.network_id, url=server.url, heartbeat=QUICK) as worker:
+        network.push_tasks([{"x": 0}])
+        key = worker.start_task({"x": 1})
+        assert key is not None
+        before = worker._transitions
+        fall_silent(worker)
+        assert find_lost(network) == [worker.worker_id]
+        assert worker.finish_task(key, {"y": 1}) is False
+        assert worker.rejoin()
+        new = worker.start_task({"x": 2})
+        assert new is not None
+        tasks = list(network.fetch_tasks())
+        now, worker._transitions = worker._transitions, before  # as it was when it was lost
+        assert worker.finish_task(new, {"y": 1}) is False
+        assert worker.fail_task(new, "late") is False
+        for command in (lambda: worker.start_task({"x": 3}), worker.claim_task):
+            with pytest.raises(WorkerLostError):
+                command()
+        worker._transitions = now
+        assert list(network.fetch_tasks()) == tasks
+        assert worker.finish_task(new, {"y": 2})
+    assert network.count_tasks() == (1, 0, 1, 1)
+
+
+@pytest.mark.parametrize("end", ["kill", "reset"])
+def test_a_worker_that_was_put_out_on_purpose_cannot_come_back(
+    network: Network, worker: Worker, end: str
+) -> None:
+    if end == "kill":
+        network.stop_workers([worker.worker_id], kill=True)
+    else:
+        network.reset()
+    with pytest.raises(WorkerLostError, match="rejoin"):
+        worker.start_task({"x": 1})
+    assert worker.is_lost
+    assert worker.rejoin() is False
+    with pytest.raises(WorkerLostError):
+        worker.start_task({"x": 1})
+
+
+def test_a_worker_that_takes_part_has_nothing_to_come_back_to(
+    network: Network, worker: Worker
+) -> None:
+    with pytest.raises(RushError, match="takes part"):
+        worker.rejoin()
+    assert worker.start_task({"x": 1})
+
+
+def test_a_worker_that_comes_back_after_all_were_asked_to_stop_stops(
+    network: Network, server: EmbeddedServer
+) -> None:
+    with Worker(network.network_id, url=server.url, heartbeat=QUICK) as worker:
+        fall_silent(worker)
+        find_lost(network)
+        network.stop_workers()
+        assert worker.rejoin()
+        assert worker.start_task({"x": 1}) is None
+        assert worker.should_stop()
+
+
+# -- a process of its own gives the signs ---------------------------------------------------------
+
+
+def test_a_worker_that_holds_its_interpreter_needs_a_process_to_give_its_signs(
+    network: Network, launch: Launch
+) -> None:
+    plain = Heartbeat(BESIDE.period_s, BESIDE.expire_s)
+    launch(network.worker_command(holding_the_interpreter, heartbeat=BESIDE))
+    (lives,) = wait_for_running_tasks(network)
+    (heart,) = psutil.Process(lives.config["pid"]).children()
+    launch(network.worker_command(holding_the_interpreter, heartbeat=plain))
+    # The one that began later is lost: the other has lived past its time then.
+    (lost,) = [t for t in wait_for_running_tasks(network, 2) if t.key != lives.key]
+    assert find_lost(network) == [lost.worker_id]
+    assert info_of(network, lives.worker_id).state is WorkerState.RUNNING
+    # Only another process can end one that sees no signal.
+    process = psutil.Process(lives.config["pid"])
+    network.stop_workers([lives.worker_id], kill=True)
+    assert sorted(network.fetch_tasks("failed").keys) == sorted([lost.key, lives.key])
+    wait_until(lambda: is_gone(process), PATIENCE_S)
+    wait_until(lambda: is_gone(heart), PATIENCE_S)
+
+
+def test_the_process_that_gives_the_signs_ends_when_the_worker_dies(
+    network: Network, launch: Launch
+) -> None:
+    def loop(worker: Worker) -> None:
+        child = os.fork()  # a child of the objective has copies of what the worker holds open
+        if child == 0:
+            time.sleep(600.0)
+            os._exit(0)
+        worker.start_task({"pid": os.getpid(), "child": child})
+        time.sleep(600.0)
+
+    launch(network.worker_command(loop, heartbeat=BESIDE))
+    (task,) = wait_for_running_tasks(network)
+    worker = psutil.Process(task.config["pid"])
+    child = psutil.Process(task.config["child"])
+    (heart,) = [process for process in worker.children() if process.pid != child.pid]
+    try:
+        worker.kill()
+        wait_until(lambda: is_gone(heart), PATIENCE_S)
+    finally:
+        child.kill()
+    assert find_lost(network) == [task.worker_id]
+
+
+def test_the_process_that_gives_the_signs_ends_when_the_worker_leaves(
+    network: Network, server: EmbeddedServer
+) -> None:
+    before = set(psutil.Process().children())
+    with Worker(network.network_id, url=server.url, heartbeat=BESIDE) as worker:
+        (heart,) = set(psutil.Process().children()) - before
+        assert server.url not in " ".join(heart.cmdline())
+        assert worker.worker_id in heart.cmdline()
+    assert not heart.is_running()
+    assert info_of(network, worker.worker_id).state is WorkerState.STOPPED
+
+
+# -- being killed -------------------------------------------------------------------------------
+
+
+def test_a_worker_killed_from_elsewhere_ends_its_process(network: Network, launch: Launch) -> None:
+    def loop(worker: Worker) -> None:
+        worker.start_task({})
+        time.sleep(600.0)
+
+    process = launch(network.worker_command(loop, heartbeat=QUICK))
+    (task,) = wait_for_running_tasks(network)
+    network.stop_workers([task.worker_id], kill=True)
+    assert network.fetch_tasks("failed").keys == [task.key]
+    assert process.wait(PATIENCE_S) != 0
+    assert info_of(network, task.worker_id).state is WorkerState.KILLED
+
+
+@pytest.mark.parametrize("end", ["leave", "kill", "lose", "reset"])
+def test_no_sign_of_life_stays_behind(network: Network, server: EmbeddedServer, end: str) -> None:
+    connection, keys = Connection(server.url), NetworkKeys(network.network_id)
+    # It would outlive the test by far.
+    beat = QUICK if end == "lose" else Heartbeat(period_s=0.02, expire_s=1000.0)
+    killed = threading.Event()
+    worker = Worker(network.network_id, url=server.url, heartbeat=beat, on_killed=killed.set)
+    asked = pack(("EXISTS", keys.alive(worker.worker_id)))
+    assert connection.execute(asked) == 1
+    if end == "leave":
+        worker.close()
+    elif end == "kill":
+        network.stop_workers(kill=True)
+        assert killed.wait(PATIENCE_S)  # signs that come late leave nothing either
+    elif end == "lose":
+        fall_silent(worker)
+        find_lost(network)
+    else:
+        network.reset()
+        assert killed.wait(PATIENCE_S)
+    assert connection.execute(asked) == 0
+    worker.close()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("period_s", "expire_s"),
+    [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0), (1.0, float("inf")), (float("nan"), 1.0)],
+)
+def test_times_out_of_order_are_refused(period_s: float, expire_s: float) -> None:
+    with pytest.raises(ValueError, match="period_s"):
+        Heartbeat(period_s=period_s, expire_s=expire_s)
