@@ -73,7 +73,7 @@ decode = _decoder.decode
 
 
 def encode_record(
-    values: tuple[Any, ...], labels: tuple[str, ...], mappings: tuple[Any, ...]
+    values: tuple[Any, ...], labels: tuple[str, ...], mapping: Any, extra: Any, *more: Any
 ) -> bytes:
     """Encode the fields of a record, of which some are mappings that a user gave.
 
@@ -82,9 +82,9 @@ def encode_record(
     values : tuple
         All fields, in order.
     labels : tuple of str
-        What to call each of `mappings` in an error.
-    mappings : tuple of dict
-        The user's mappings among the fields.
+        What to call each of the mappings in an error.
+    mapping, extra, *more : dict
+        The user's mappings among the fields; `extra` may be None.
 
     Returns
     -------
@@ -98,15 +98,26 @@ def encode_record(
         stored; the message names it.
     """
     try:
-        for mapping in mappings:
-            if not isinstance(mapping, dict):
-                raise TypeError("not a dict")
-            "".join(mapping)  # the quickest way to see that all names are strings
+        if not isinstance(mapping, dict):
+            raise TypeError("not a dict")
+        "".join(mapping)  # the quickest way to see that all names are strings
+        if extra is not None:
+            _check_names(extra)
+        for other in more:
+            _check_names(other)
         return _encoder.encode(values)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        for label, mapping in zip(labels, mappings, strict=False):
-            _refuse(label, mapping)
+        for label, given in zip(
+            labels, (mapping, {} if extra is None else extra, *more), strict=False
+        ):
+            _refuse(label, given)
         raise
+
+
+def _check_names(mapping: Any) -> None:
+    if not isinstance(mapping, dict):
+        raise TypeError("not a dict")
+    "".join(mapping)
 
 
 def _refuse(what: str, mapping: Any) -> None:

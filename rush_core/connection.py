@@ -73,7 +73,7 @@ class Connection:
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader()
         self._redis_connection: Any = None
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # a reentrant one takes three times as long
 
     def __repr__(self) -> str:
         return f"Connection({redact(self.url)!r})"
@@ -104,7 +104,7 @@ class Connection:
             except (OSError, hiredis.ProtocolError) as error:
                 raise self._lost(error) from error
             except BaseException:  # an interrupt
-                self.close()
+                self._drop()
                 raise
         if isinstance(reply, ReplyError):
             raise refusal(reply)
@@ -141,22 +141,26 @@ class Connection:
             except (OSError, hiredis.ProtocolError) as error:
                 raise self._lost(error) from error
             except BaseException:  # an interrupt
-                self.close()
+                self._drop()
                 raise
         return replies
 
     def close(self) -> None:
         """Close the connection; a later request opens a new one."""
         with self._lock:
-            if self._redis_connection is not None:
-                self._redis_connection.disconnect()
-                self._redis_connection = None
-                self._socket = None
-                self.generation += 1
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close the connection, for who holds the lock."""
+        if self._redis_connection is not None:
+            self._redis_connection.disconnect()
+            self._redis_connection = None
+            self._socket = None
+            self.generation += 1
 
     def _lost(self, error: Exception) -> ServerUnreachableError:
         """Close after a failed request, whose reply may still come; return the error to raise."""
-        self.close()
+        self._drop()
         if isinstance(error, ServerUnreachableError):
             return error
         timed_out = isinstance(error, BlockingIOError | TimeoutError | ssl.SSLWantReadError)

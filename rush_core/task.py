@@ -145,25 +145,22 @@ _RETURNED = ("result", "extra")
 
 def queued_record(key: str, config: Any, extra: Any) -> bytes:
     """Pack a task that waits for a worker."""
-    return encode_record(("", 0, key, config, extra), _GIVEN, _present(config, extra))
+    return encode_record(("", 0, key, config, extra), _GIVEN, config, extra)
 
 
 def running_record(key: str, config: Any, extra: Any, worker_id: str, started_at: float) -> bytes:
     """Pack a task that a worker starts."""
-    values = (worker_id, 0, key, config, extra, started_at)
-    # Spelled out, for a call less on the way of every task.
-    return encode_record(values, _GIVEN, (config,) if extra is None else (config, extra))
+    return encode_record((worker_id, 0, key, config, extra, started_at), _GIVEN, config, extra)
 
 
 def finished_end(ended_at: float, result: Any, extra: Any) -> bytes:
     """Pack the fields that its result appends to a record."""
-    values = (ended_at, result, None, extra)
-    return encode_record(values, _RETURNED, (result,) if extra is None else (result, extra))[1:]
+    return encode_record((ended_at, result, None, extra), _RETURNED, result, extra)[1:]
 
 
 def failed_end(ended_at: float, error: str, extra: Any) -> bytes:
     """Pack the fields that an error appends to a record."""
-    return encode_record((ended_at, None, error, extra), _RETURNED, _present({}, extra))[1:]
+    return encode_record((ended_at, None, error, extra), _RETURNED, {}, extra)[1:]
 
 
 def ended_record(
@@ -171,10 +168,5 @@ def ended_record(
 ) -> bytes:
     """Pack a task that was evaluated elsewhere, without a worker."""
     values = ("", 0, key, config, extra, at, at, result, error, None)
-    given = (*_present(config, extra), result if error is None else {})
-    labels = _GIVEN if extra is not None else _GIVEN[:1]
-    return encode_record(values, (*labels, "result"), given)
-
-
-def _present(mapping: Any, extra: Any) -> tuple[Any, ...]:
-    return (mapping,) if extra is None else (mapping, extra)
+    returned = result if error is None else {}
+    return encode_record(values, (*_GIVEN, "result"), config, extra, returned)
