@@ -14,6 +14,7 @@ Run from the project's root: ``python -m experiments.core_overhead``
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import socket
@@ -70,28 +71,26 @@ def time_operations(url: str, n_cached: int, repeats: int, seed: int) -> Rows:
     # What another worker's finish looks like from here, sent without running our own code.
     log = NetworkKeys(worker.network_id).finished
     append = pack((b"RPUSH", log, raw(pack((b"LINDEX", log, -1)))))
-    keys: list[str] = []
 
-    def start() -> None:
-        key = worker.start_task(config, limit=10**9)
+    def start() -> tuple[str, dict[str, float]]:
+        key = worker.start_task(config)
         assert key is not None
-        keys.append(key)
+        return key, result
 
-    def finish() -> None:
-        worker.finish_task(keys.pop(), result)
-
-    # What has to happen before each timed call, untimed, and the call.
-    operations: dict[str, tuple[Callable[[], object] | None, Callable[[], object]]] = {
-        "floor: PING, raw socket": (None, lambda: raw(PING)),
-        "PING, redis-py": (None, client.ping),
-        "start one task": (None, start),
-        "finish one task": (start, finish),
-        "count all states": (None, worker.count_tasks),
-        "fetch one new": (lambda: raw(append), worker.fetch_finished_tasks),
-        "finish and fetch new": (
-            start,
-            lambda: worker.finish_and_fetch_new(keys.pop(), result),
+    # What has to happen before each timed call, untimed, to make its arguments; and the call.
+    nothing: Callable[[], tuple[Any, ...]] = tuple
+    operations: dict[str, tuple[Callable[[], tuple[Any, ...]], Callable[..., Any]]] = {
+        "floor: PING, raw socket": (lambda: (PING,), raw),
+        "PING, redis-py": (nothing, client.ping),
+        "start one task": (lambda: (config,), worker.start_task),
+        "start one task, with a limit": (
+            lambda: (config,),
+            functools.partial(worker.start_task, limit=10**9),
         ),
+        "finish one task": (start, worker.finish_task),
+        "count all states": (nothing, worker.count_tasks),
+        "fetch one new": (lambda: (raw(append), ())[1], worker.fetch_finished_tasks),
+        "finish and fetch new": (start, worker.finish_and_fetch_new),
     }
     seconds: dict[str, list[float]] = {name: [] for name in operations}
     order = list(operations)
@@ -100,8 +99,8 @@ def time_operations(url: str, n_cached: int, repeats: int, seed: int) -> Rows:
         shuffler.shuffle(order)
         for name in order:
             seconds[name] += time_block(*operations[name])
-            worker.finish_tasks(keys, [result] * len(keys))
-            keys.clear()
+            running = worker.fetch_tasks("running").keys
+            worker.finish_tasks(running, [result] * len(running))
             worker.fetch_finished_tasks()
             worker.fetch_new_tasks()
     client.close()
@@ -110,14 +109,13 @@ def time_operations(url: str, n_cached: int, repeats: int, seed: int) -> Rows:
     return [timing_row(name, n_cached, values, base) for name, values in seconds.items()]
 
 
-def time_block(before: Callable[[], object] | None, call: Callable[[], object]) -> list[float]:
+def time_block(prepare: Callable[[], tuple[Any, ...]], call: Callable[..., object]) -> list[float]:
     """Time calls in a row; what has to happen before is done for each of them, untimed."""
     seconds = []
     for _ in range(BLOCK):
-        if before is not None:
-            before()
+        arguments = prepare()
         began = time.perf_counter()
-        call()
+        call(*arguments)
         seconds.append(time.perf_counter() - began)
     return seconds
 
