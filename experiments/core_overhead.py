@@ -33,6 +33,8 @@ from rush_core.keys import NetworkKeys
 
 N_CACHED = (10_000, 100_000)
 N_PARAMS = 10
+CONFIG = {f"x{i}": i * 0.137 for i in range(N_PARAMS)}
+RESULT = {"y": 0.3}
 BLOCK = 100
 PING = b"*1\r\n$4\r\nPING\r\n"
 
@@ -49,8 +51,9 @@ def main() -> None:
     rows: Rows = []
     with serve() as server:
         for n_cached in N_CACHED:
+            # In this order: the operations add tasks of their own.
+            rows += time_decoding(server.url, n_cached)
             rows += time_operations(server.url, n_cached, arguments.repeats, arguments.seed)
-            rows += time_decoding(server.url, f"size-{n_cached}", n_cached)
     common = {"seed": arguments.seed, **provenance()}
     append_rows(RAW / "core_overhead.csv", [{**row, **common} for row in rows])
     table = as_markdown(rows, common)
@@ -61,9 +64,7 @@ def main() -> None:
 def time_operations(url: str, n_cached: int, repeats: int, seed: int) -> Rows:
     """Time single operations in a network with `n_cached` finished tasks."""
     worker = Worker(f"size-{n_cached}", url=url)
-    config = {f"x{i}": i * 0.137 for i in range(N_PARAMS)}
-    result = {"y": 0.3}
-    fill(worker, n_cached, config, result)
+    config, result = CONFIG, RESULT
     worker.fetch_finished_tasks()
     worker.fetch_new_tasks()
     raw, client = raw_client(url), redis.Redis.from_url(url)
@@ -120,14 +121,17 @@ def time_block(prepare: Callable[[], tuple[Any, ...]], call: Callable[..., objec
     return seconds
 
 
-def time_decoding(url: str, network_id: str, n_cached: int) -> Rows:
-    """Measure the CPU time of fetching all finished tasks with nothing cached."""
+def time_decoding(url: str, n_cached: int) -> Rows:
+    """Fill a network, and measure the CPU time of fetching all of it with nothing cached."""
     records, values = [], []
+    with Worker(f"size-{n_cached}", url=url) as worker:
+        fill(worker, n_cached)
     for _ in range(7):
-        worker = Worker(network_id, url=url)
+        worker = Worker(f"size-{n_cached}", url=url)
         began = time.process_time()
-        tasks = worker.fetch_finished_tasks()[:n_cached]
+        tasks = worker.fetch_finished_tasks()
         records.append(time.process_time() - began)
+        assert len(tasks) == n_cached
         for task in tasks:
             task.config, task.result  # noqa: B018  # decoded at each access
         values.append(time.process_time() - began)
@@ -156,12 +160,12 @@ def timing_row(
     }
 
 
-def fill(worker: Worker, n: int, config: dict[str, Any], result: dict[str, Any]) -> None:
+def fill(worker: Worker, n: int) -> None:
     """Finish `n` tasks, many at once."""
     for first in range(0, n, 1000):
         size = min(1000, n - first)
-        keys = worker.start_tasks([config] * size)
-        worker.finish_tasks(keys, [result] * size)
+        keys = worker.start_tasks([CONFIG] * size)
+        worker.finish_tasks(keys, [RESULT] * size)
 
 
 def raw_client(url: str) -> Callable[[bytes], Any]:
