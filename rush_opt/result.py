@@ -13,6 +13,7 @@ from rush_core import Task, WorkerInfo, WorkerState
 if TYPE_CHECKING:
     # Loading pandas takes a third of a second: workers, who import this package, never need it.
     import pandas as pd
+    from matplotlib.axes import Axes
 
 PHASES = ("objective", "surrogate", "acquisition", "coordination")
 
@@ -192,6 +193,12 @@ class TuneResult:
         groups = ("params_", "result_", "notes_")
         grouped = [name for prefix in groups for name in table if name.startswith(prefix)]
         return table[[*columns, *grouped, "error"]]
+
+    def plot_history(self, ax: Axes | None = None) -> Axes:
+        """Draw values and the best so far over wall clock; see `rush_opt.plots.plot_history`."""
+        from rush_opt.plots import plot_history
+
+        return plot_history(self, ax)
 
     @cached_property
     def utilization(self) -> pd.DataFrame:
