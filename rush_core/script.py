@@ -38,8 +38,7 @@ class Script:
     def fix(self, *arguments: bytes) -> None:
         """Set the leading arguments of all calls from now on.
 
-        What is the same in every call is packed once: packing all of it each time would cost a
-        tenth of a round trip.
+        What is the same in every call is packed once.
         """
         digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
         n_keys = str(len(self._keys)).encode()

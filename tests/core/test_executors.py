@@ -37,8 +37,7 @@ def evaluating(worker: Worker) -> None:
     """A loop in the middle of a task until it is asked to stop."""
     key = worker.start_task({"pid": os.getpid()})
     assert key is not None
-    while not worker.should_stop():
-        time.sleep(0.002)
+    wait_until(worker.should_stop, 60.0)
     worker.finish_task(key, {"ended": "by itself"})
 
 
@@ -278,12 +277,10 @@ def test_a_process_of_a_pool_that_hangs_is_found_lost_by_its_silence(
 def talking(worker: Worker, n_workers: int) -> None:
     """A loop that logs its own name while all the others are there to hear it."""
     worker.start_task({})
-    while sum(worker.count_tasks()) < n_workers:
-        time.sleep(0.002)
+    wait_until(lambda: sum(worker.count_tasks()) >= n_workers, 60.0)
     logging.getLogger("study").info("I am %s", worker.worker_id)
     worker.start_task({})
-    while sum(worker.count_tasks()) < 2 * n_workers:
-        time.sleep(0.002)
+    wait_until(lambda: sum(worker.count_tasks()) >= 2 * n_workers, 60.0)
 
 
 def test_each_record_of_a_thread_is_of_its_own_worker(

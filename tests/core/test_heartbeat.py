@@ -41,8 +41,7 @@ def evaluating(worker: Worker) -> None:
     """A loop in the middle of a task; its first running task announces that."""
     key = worker.start_task({"pid": os.getpid()})
     assert key is not None
-    while not worker.should_stop():
-        time.sleep(0.002)
+    wait_until(worker.should_stop, 60.0)
     worker.finish_task(key, {"late": True})
 
 
@@ -147,8 +146,7 @@ def test_a_worker_that_was_stopped_too_long_loses_its_task_and_goes_on(
     def loop(worker: Worker) -> None:
         key = worker.start_task({"pid": os.getpid()})
         assert key is not None
-        while not worker.count_tasks().failed:  # stopped here, and lost meanwhile
-            time.sleep(0.002)
+        wait_until(lambda: worker.count_tasks().failed, 60.0)  # stopped here, and lost meanwhile
         won = worker.finish_task(key, {"y": "late"})
         seen = {"won": won, "lost": worker.is_lost, "back": worker.rejoin()}
         seen |= {"lost again": worker.is_lost, "won again": worker.finish_task(key, {})}

@@ -33,8 +33,7 @@ def evaluating(worker: Worker) -> None:
     """A loop in the middle of a task until it is asked to stop."""
     key = worker.start_task({"pid": os.getpid()})
     assert key is not None
-    while not worker.should_stop():
-        time.sleep(0.002)
+    wait_until(worker.should_stop, 60.0)
     worker.finish_task(key, {})
 
 

@@ -44,16 +44,14 @@ def polite(worker: Worker) -> None:
     """A loop that ends its task when it is asked to stop."""
     key = worker.start_task({"pid": os.getpid()})
     assert key is not None
-    while not worker.should_stop():
-        time.sleep(0.002)
+    wait_until(worker.should_stop, 60.0)
     worker.finish_task(key, {"ended": "by itself"})
 
 
 def stubborn(worker: Worker) -> None:
     """A loop whose task begins to end at the first signal and takes for ever."""
     key = worker.start_task({"pid": os.getpid()})
-    while not worker.should_stop():
-        time.sleep(0.002)
+    wait_until(worker.should_stop, 60.0)
     worker.start_task({"pid": os.getpid(), "noticed": True})
     while key:
         time.sleep(0.002)
