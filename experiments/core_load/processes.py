@@ -28,19 +28,20 @@ def measure_processes(n_workers: int) -> dict[str, Any]:
         network.start_workers(loop, n_workers)
         network.wait_for_workers(n_workers, timeout_s=JOIN_TIMEOUT_S)
         time.sleep(WARM_UP_S)
-        cpu_s, began = server.cpu_s(), time.monotonic()
+        used_s, waited_s, began = server.cpu_s(), server.waited_s(), time.monotonic()
         n_finished = network.count_tasks().finished
         time.sleep(WINDOW_S)
         n_finished = network.count_tasks().finished - n_finished
         window_s = time.monotonic() - began
-        cpu_s = server.cpu_s() - cpu_s
+        used_s, waited_s = server.cpu_s() - used_s, server.waited_s() - waited_s
         network.stop_workers()
         network.join_workers(timeout_s=JOIN_TIMEOUT_S)
         return {
             "n": n_finished,
             "achieved_per_s": n_finished / window_s,
             "records_per_s": n_workers * n_finished / window_s,
-            "server_cpu": cpu_s / window_s,
+            "server_cpu": used_s / window_s,
+            "server_wait": waited_s / window_s,
             "server_peak_mb": server.peak_mb(),
             "window_s": window_s,
             "server": server.version,

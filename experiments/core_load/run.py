@@ -87,9 +87,11 @@ def measure_all(path: Any, repeats: int, seed: int) -> None:
             began = time.monotonic()
             rows = measure(configurations[i], requests, rng)
             append_rows(path, [{**row, "repeat": repeat, **common} for row in rows])
+            last, took_s = rows[-1], time.monotonic() - began
             print(
-                f"{configurations[i]}: {rows[-1]['achieved_per_s']:.0f} per s, server "
-                f"{rows[-1]['server_cpu']:.2f} cores, {time.monotonic() - began:.1f} s",
+                f"{last['clients']}, reading {last['reading']}, {last['n_workers']} workers: "
+                f"{last['achieved_per_s']:.0f} tasks per s, server {last['server_cpu']:.2f} cores, "
+                f"waited {last['server_wait']:.2f}; {took_s:.1f} s",
                 flush=True,
             )
 
@@ -129,7 +131,12 @@ def measure_network(
             requests,
             primary.path,
             reader.path,
-            lambda: (primary.cpu_s(), reader.cpu_s(), time.process_time()),
+            lambda: (
+                primary.cpu_s(),
+                primary.waited_s(),
+                reader.cpu_s(),
+                time.process_time(),
+            ),
             rng,
         )
         began, ended = np.array(measurement.marks)
@@ -140,8 +147,9 @@ def measure_network(
             "records_per_s": measurement.n_records / measurement.window_s,
             "mb_per_s": measurement.n_bytes / 1e6 / measurement.window_s,
             "server_cpu": shares[0],
-            "replica_cpu": shares[1] if reader is not primary else None,
-            "generator_cpu": shares[2],
+            "server_wait": shares[1],
+            "replica_cpu": shares[2] if reader is not primary else None,
+            "generator_cpu": shares[3],
             "lag_p99_ms": percentile_ms(measurement.lags_s, 99),
             "server_peak_mb": primary.peak_mb(),
             "window_s": measurement.window_s,
@@ -171,7 +179,7 @@ def percentile_ms(seconds: Sequence[float], percent: float) -> float | None:
 COLUMNS = (
     *("n", "wanted_per_s", "achieved_per_s", "p50_ms", "p99_ms"),
     *("reads_per_s", "records_per_s", "mb_per_s"),
-    *("server_cpu", "replica_cpu", "generator_cpu", "lag_p99_ms"),
+    *("server_cpu", "server_wait", "replica_cpu", "generator_cpu", "lag_p99_ms"),
     *("server_peak_mb", "window_s", "server"),
 )
 

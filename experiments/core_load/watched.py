@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -50,6 +51,11 @@ class WatchedServer:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
+    def waited_s(self) -> float:
+        """Return how long it was ready to run and did not get its core, seconds."""
+        schedule = Path(f"/proc/{self._process.pid}/schedstat").read_text()
+        return int(schedule.split()[1]) / 1e9
+
     def peak_mb(self) -> float:
         """Return the most memory that the server has held, data and replies, MB."""
         return int(self._info("memory")["used_memory_peak"]) / 1e6
@@ -82,6 +88,9 @@ def replicate(primary: WatchedServer, replica: WatchedServer) -> None:
     primary.execute("CONFIG", "SET", "repl-diskless-sync-delay", 0)
     primary.execute("CONFIG", "SET", "port", port)
     replica.execute("REPLICAOF", "127.0.0.1", port)
+    # A replica counts from when its copy is on its way. What is written after that it acknowledges
+    # only when it has the copy and follows.
+    primary.execute("WAIT", 1, _COPY_MS)
     primary.execute("SET", "copied", "yes")
     if primary.execute("WAIT", 1, _COPY_MS) != 1:
         raise RuntimeError(f"need a copy within {_COPY_MS} ms, found none")
