@@ -56,7 +56,7 @@ class ReplyStream:
         n_passed = min(self._missing, len(data) - at)
         self._missing -= n_passed
         if not self._missing:
-            if n_passed and data[at + n_passed - 1] != ord("\n"):
+            if data[at + n_passed - 1] != ord("\n"):
                 raise RuntimeError("need records of one length, found others: no reply ends here")
             ended.append(self._n_records)
         return at + n_passed

@@ -42,7 +42,7 @@ class Costs(NamedTuple):
     task_us, record_us : float
         Per task started and finished, and per record read, microseconds.
     worst : float
-        The largest error of a fitted share, relative.
+        The largest error of a fitted share, cores.
     n : int
         Cells that were fitted.
     """
@@ -95,8 +95,8 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
 def fit_costs(summary: pd.DataFrame) -> Costs:
     """Fit the server's cost per task and per record read to the cells that keep up.
 
-    Least squares of relative errors, so that small networks count as much as large ones. Reads at a
-    replica cost the primary nothing and are left out.
+    Least squares, so that the larger cells count most: how small networks wake an idle server has
+    no part in where it saturates. Reads at a replica cost the primary nothing and are left out.
     """
     cells = _simulated(summary)
     cells = cells[
@@ -106,9 +106,8 @@ def fit_costs(summary: pd.DataFrame) -> Costs:
     ]
     products = cells[["achieved_per_s", "records_per_s"]].to_numpy(float)
     cores = cells["server_cpu"].to_numpy(float)
-    relative = products / cores[:, None]
-    (a, b), *_ = np.linalg.lstsq(relative, np.ones(len(cores)), rcond=None)
-    worst = float(np.abs(relative @ (a, b) - 1).max())
+    (a, b), *_ = np.linalg.lstsq(products, cores, rcond=None)
+    worst = float(np.abs(products @ (a, b) - cores).max())
     return Costs(a * 1e6, b * 1e6, worst, len(cores))
 
 
@@ -171,6 +170,7 @@ def _networks_part(summary: pd.DataFrame) -> list[str]:
     ]
     for cell in _simulated(summary).itertuples():
         replica = "" if np.isnan(cell.replica_cpu) else f"{cell.replica_cpu:.2f}"
+        lag = "" if np.isnan(cell.lag_p99_ms) else f"{cell.lag_p99_ms:.1f}"  # nobody was free
         latencies = " | ".join(
             f"{getattr(cell, f'{operation}_p50_ms'):,.2f} / "
             f"{getattr(cell, f'{operation}_p99_ms'):,.1f}"
@@ -181,7 +181,7 @@ def _networks_part(summary: pd.DataFrame) -> list[str]:
             f"{'yes' if cell.keeps_up else 'no'} | {cell.server_cpu:.2f} | "
             f"{cell.server_wait:.2f} | {replica} | "
             f"{cell.generator_cpu:.2f} | {cell.records_per_s:,.0f} | {cell.mb_per_s:,.0f} | "
-            f"{latencies} | {cell.lag_p99_ms:.1f} | {cell.server_peak_mb:,.0f} |"
+            f"{latencies} | {lag} | {cell.server_peak_mb:,.0f} |"
         )
     return lines
 
@@ -197,9 +197,9 @@ def _costs_part(summary: pd.DataFrame) -> list[str]:
         "",
         f"Cores = {costs.task_us:.1f} µs per task + {costs.record_us:.3f} µs per record read, each "
         f"times how many there are per second; fitted to the {costs.n} cells with at least "
-        f"{SMALLEST_FITTED} workers that keep up (off by {costs.worst:.0%} at most). The estimate "
-        f"beforehand was {ESTIMATED_TASK_US:.0f} µs and {low} to {high} µs. With a task per worker "
-        "and second and everybody reading everything, a core is full at "
+        f"{SMALLEST_FITTED} workers that keep up (off by {costs.worst:.3f} cores at most). "
+        f"The estimate beforehand was {ESTIMATED_TASK_US:.0f} µs and {low} to {high} µs. With a "
+        "task per worker and second and everybody reading everything, a core is full at "
         f"{costs.largest_network:,.0f} workers.",
         "",
         "A task alone costs less where more come at once, because a busy server is woken less "
@@ -230,23 +230,26 @@ def _what_then_part(summary: pd.DataFrame) -> list[str]:
         there, here = cells.loc[("every step, at a replica", n)], full.loc[n]
         lines.append(
             f"- A replica that serves the reads of {n:,} workers takes the primary from "
-            f"{here['server_cpu']:.2f} to {there['server_cpu']:.2f} cores and needs "
-            f"{there['replica_cpu']:.2f} itself."
+            f"{_load(here)} to {_load(there)}, and needs {there['replica_cpu']:.2f} cores itself."
         )
     for n in cells.loc["every 5th step"].index:
         rare, here = cells.loc[("every 5th step", n)], full.loc[n]
         lines.append(
-            f"- {n:,} workers that read in every 5th step: {rare['server_cpu']:.2f} cores in place "
-            f"of {here['server_cpu']:.2f}, step p99 {rare['step_p99_ms']:,.1f} ms in place of "
-            f"{here['step_p99_ms']:,.1f} ms, {'keeps' if rare['keeps_up'] else 'does not keep'} up."
+            f"- {n:,} workers that read in every 5th step in place of every one: {_load(rare)} in "
+            f"place of {_load(here)}; step p99 {rare['step_p99_ms']:,.0f} ms in place of "
+            f"{here['step_p99_ms']:,.0f} ms."
         )
     quarter, whole = full.loc[1024], 4096
     lines.append(
-        f"- Four networks of 1,024 workers on four servers need {quarter['server_cpu']:.2f} cores "
-        f"each and {quarter['records_per_s']:,.0f} records per second, where one of {whole:,} "
-        "would need sixteen times as many."
+        f"- Four networks of 1,024 workers on four servers: {_load(quarter)} each, with "
+        f"{quarter['records_per_s']:,.0f} records read per second; one of {whole:,} reads sixteen "
+        "times as many."
     )
     return lines
+
+
+def _load(cell: Any) -> str:
+    return f"{cell['server_cpu']:.2f} cores at {cell['achieved_per_s']:,.0f} tasks per second"
 
 
 def draw(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
@@ -285,7 +288,9 @@ def draw(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
         f"Medians of {summary['repeats'].max()} repeats, {counts.min():,} to {counts.max():,} "
         "steps per point; hollow: the server does not keep up. Dotted: "
         f"{costs.task_us:.0f} µs per task + {costs.record_us:.2f} µs per record read.\n"
-        f"{rows.iloc[-1]['machine']}, server and generator on a core each (left: shared).",
+        f"{rows.iloc[-1]['machine']}, server and generator on a core each (left: shared). "
+        f"Other programs kept the server off its core for up to {cells['server_wait'].max():.0%} "
+        "of the time.",
         fontsize=8,
     )
     return figure

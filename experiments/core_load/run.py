@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
 
 FIGURES = ROOT / "results" / "figures"
 
-SERVER_CORE, GENERATOR_CORE = 0, 1
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, GENERATOR_CORE = CORES[0], CORES[-1]
 
 PROCESSES = (1, 2, 4, 8, 16, 32)
 
@@ -73,7 +75,7 @@ def main() -> None:
     draw(summary, rows).savefig(FIGURES / "core_load.png", dpi=150)
 
 
-def measure_all(path: Any, repeats: int, seed: int) -> None:
+def measure_all(path: Path, repeats: int, seed: int) -> None:
     """Measure all configurations, in shuffled order, and append their rows as they come."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -101,7 +103,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Measure one configuration once: a row per operation."""
     if configuration.reading is None:
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+        os.sched_setaffinity(0, CORES)
         found = measure_processes(configuration.n_workers)
         return [as_row(configuration, "task", found)]
     os.sched_setaffinity(0, {GENERATOR_CORE})

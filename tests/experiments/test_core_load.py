@@ -175,7 +175,7 @@ def test_the_table_says_what_follows_from_the_rows(rows: pd.DataFrame) -> None:
     assert "Cores = 50.0 µs per task + 0.200 µs per record" in table
     assert "has 1,024 workers" in table
     assert "4,096 workers get 1,000 tasks per second instead of 4,096" in table
-    assert "takes the primary from 0.26 to 0.06 cores and needs 0.20 itself" in table
+    assert "from 0.26 cores at 1,024 tasks per second to 0.06 cores at 1,024" in table
 
 
 def test_the_figure_shows_the_table(rows: pd.DataFrame) -> None:
