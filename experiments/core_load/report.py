@@ -63,6 +63,15 @@ class Costs(NamedTuple):
         return float((np.sqrt(a**2 + 4 * b * 1e6) - a) / (2 * b))
 
 
+def last_whole_run(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take the rows of the last run that measured as many configurations as any.
+
+    Runs of other code or on another day are results of their own, and not averaged.
+    """
+    n_cells = rows[["started", *_CELL]].drop_duplicates().groupby("started").size()
+    return rows[rows["started"] == n_cells.index[n_cells == n_cells.max()].max()]
+
+
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     """Take medians over the repeats of each cell.
 
@@ -117,8 +126,8 @@ def as_markdown(summary: pd.DataFrame, rows: pd.DataFrame) -> str:
     parts = [
         "# At what size the server saturates",
         "",
-        f"Medians of {summary['repeats'].max()} repeats; {source['server']} on a unix socket, "
-        f"{source['machine']}, Python {source['python']}, commit {source['commit']}, begun "
+        f"Medians over repeats (n = {summary['repeats'].max()}); {source['server']} on a unix "
+        f"socket, {source['machine']}, Python {source['python']}, commit {source['commit']}, begun "
         f"{source['started']}. Rows: `results/raw/core_load.csv`, made by "
         "`python -m experiments.core_load.run`.",
         "",
@@ -285,8 +294,8 @@ def draw(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     share.legend(fontsize=8)
     counts = cells["n_steps"]
     figure.supxlabel(
-        f"Medians of {summary['repeats'].max()} repeats, {counts.min():,} to {counts.max():,} "
-        "steps per point; hollow: the server does not keep up. Dotted: "
+        f"Medians over repeats (n = {summary['repeats'].max()}), {counts.min():,} to "
+        f"{counts.max():,} steps per point; hollow: the server does not keep up. Dotted: "
         f"{costs.task_us:.0f} µs per task + {costs.record_us:.2f} µs per record read.\n"
         f"{rows.iloc[-1]['machine']}, server and generator on a core each (left: shared). "
         f"Other programs kept the server off its core for up to {cells['server_wait'].max():.0%} "

@@ -22,7 +22,7 @@ import pandas as pd
 
 from experiments.core_load.generator import LoadPlan, generate_load
 from experiments.core_load.processes import measure_processes
-from experiments.core_load.report import as_markdown, draw, summarize
+from experiments.core_load.report import as_markdown, draw, last_whole_run, summarize
 from experiments.core_load.requests import StepRequests, load_scripts
 from experiments.core_load.watched import replicate, watched_server
 from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
@@ -63,9 +63,7 @@ def main() -> None:
     path = RAW / "core_load.csv"
     if not arguments.tables_only:
         measure_all(path, arguments.repeats, arguments.seed)
-    rows = pd.read_csv(path)
-    # A rerun elsewhere, or of other code, is a result of its own: the last run is shown.
-    rows = rows[rows["started"] == rows["started"].iloc[-1]]
+    rows = last_whole_run(pd.read_csv(path))
     summary = summarize(rows)
     table = as_markdown(summary, rows)
     print(table)

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.core_load.generator import LoadPlan, generate_load
 from experiments.core_load.replies import ReplyStream
-from experiments.core_load.report import as_markdown, draw, fit_costs, summarize
+from experiments.core_load.report import as_markdown, draw, fit_costs, last_whole_run, summarize
 from experiments.core_load.requests import NETWORK_ID, StepRequests, load_scripts
 from experiments.core_load.watched import WatchedServer, replicate, watched_server
 from rush_core import Network
@@ -166,6 +166,12 @@ def test_cells_are_medians_over_repeats(rows: pd.DataFrame) -> None:
     assert (cell["step_p99_ms"], cell["n_steps"], cell["repeats"]) == (3.0, 200, 2)
     assert not cell["keeps_up"]
     assert summary["keeps_up"].sum() == len(summary) - 1
+
+
+def test_the_last_whole_run_is_shown(rows: pd.DataFrame) -> None:
+    first, second = rows.assign(started="monday"), rows.assign(started="tuesday")
+    ended_early = rows.head(6).assign(started="wednesday")
+    assert set(last_whole_run(pd.concat([first, second, ended_early]))["started"]) == {"tuesday"}
 
 
 def test_the_table_says_what_follows_from_the_rows(rows: pd.DataFrame) -> None:
