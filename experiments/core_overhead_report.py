@@ -191,7 +191,8 @@ def left_out(rows: Sequence[dict[str, Any]]) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["reason"]:
-            cell = f"{row['n_params']} of {row['n_numbers']:,}, {row['n_finished']:,} tasks"
+            n_numbers, n_finished = int(row["n_numbers"]), int(row["n_finished"])
+            cell = f"{row['n_params']} of {n_numbers:,}, {n_finished:,} tasks"
             reasons.setdefault((row["operation"], row["reason"]), []).append(cell)
     return [
         f"- {operation} ({reason}): parameters of numbers {'; '.join(cells)}."

@@ -73,6 +73,8 @@ def test_a_cell_without_a_value_is_listed_with_its_reason() -> None:
     assert (missing["median"], missing["n"]) == ("", 0)
     table = core_overhead_report.as_markdown([measured, missing])
     assert "- all (too much): parameters of numbers 10 of 1, 100,000 tasks." in table
+    as_read = [{name: str(value) for name, value in row.items()} for row in (measured, missing)]
+    assert core_overhead_report.as_markdown(as_read) == table
     assert len(core_overhead_report.frame([measured, missing])) == 1
 
 
