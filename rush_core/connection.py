@@ -132,10 +132,10 @@ class Connection:
                 sock.sendall(b"".join(requests))
                 reader = self._reader
                 replies: list[Any] = []
-                while len(replies) < len(requests):
-                    reader.feed(sock.recv(_CHUNK) or _closed())
-                    while (reply := reader.gets()) is not False:
-                        replies.append(reply)
+                for _ in requests:
+                    while (reply := reader.gets()) is False:
+                        reader.feed(sock.recv(_CHUNK) or _closed())
+                    replies.append(reply)
                 if block_s:
                     _set_timeout(sock, self.timeout_s)
             except (OSError, hiredis.ProtocolError) as error:

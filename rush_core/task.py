@@ -130,7 +130,7 @@ def decode_tasks(records: Iterable[bytes], redis_key: bytes) -> list[Task]:
         If one is no record of a task; the message names `redis_key`, where it was found.
     """
     try:
-        return [_decode_task(record) for record in records]
+        return list(map(_decode_task, records))
     except msgspec.MsgspecError as error:
         raise CorruptRecordError(
             f"{redis_key.decode()} holds bytes that are no task record ({error}); another program "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import traceback
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, count
 from types import TracebackType
 from typing import Any, Self
 
@@ -92,8 +92,7 @@ class Worker:
         self._transitions = Transitions(self._connection, self._keys, worker_id, epoch=1)
         self._reader = TaskReader(self._connection, self._keys, worker_id, waiting=self._connection)
         # Unique without asking anybody: the prefix is drawn anew by each worker object.
-        self._key_prefix = secrets.token_hex(6)
-        self._n_keys = 0
+        self._new_key = map(f"{secrets.token_hex(6)}-%d".__mod__, count(1)).__next__
         self._asked_to_stop = False
         self._heard_from_server = True
         self._epoch_request = pack((b"HGET", self._keys.clients, worker_id))
@@ -234,7 +233,9 @@ class Worker:
         self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
     ) -> bool:
         """End a task with an error, of an exception its traceback; otherwise as `finish_task`."""
-        return self.fail_tasks([key], [error], extras=None if extra is None else [extra])[0]
+        end = failed_end(self._clock.now(), error_text(error), extra)
+        self._heard_from_server = True
+        return self._transitions.fail((key.encode(), end))[0]
 
     def fail_tasks(
         self,
@@ -404,10 +405,6 @@ class Worker:
         if self._heartbeat.own_process:
             return HeartProcess(url, self.network_id, self.worker_id, self._heartbeat)
         return Heart(url, self._keys, self.worker_id, self._heartbeat, on_killed)
-
-    def _new_key(self) -> str:
-        self._n_keys += 1
-        return f"{self._key_prefix}-{self._n_keys}"
 
 
 def _pairs(keys: Sequence[str], parts: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -5,22 +5,25 @@
 -- Returns: the running record; nil: nothing waits or the budget is used up; -1: out; -2: asked to stop
 -- Guard: the client's epoch.
 -- Uses: wake.lua
+local call = redis.call
 local slept = ARGV[6] ~= ''
-if slept then redis.call('SREM', KEYS[5], ARGV[1]) end
-local epoch = redis.call('HGET', KEYS[1], ARGV[1])
+if slept then call('SREM', KEYS[5], ARGV[1]) end
+local epoch = call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] then
   -- It may have been woken for a task that it must not take now: another one takes its turn.
-  if slept and redis.call('LLEN', KEYS[3]) > 0 then wake(redis.call('SPOP', KEYS[5], 1), ARGV[6]) end
+  if slept and call('LLEN', KEYS[3]) > 0 then wake(call('SPOP', KEYS[5], 1), ARGV[6]) end
   return epoch == ARGV[2] .. 's' and -2 or -1
 end
-if redis.call('LLEN', KEYS[3]) == 0 then return false end
-if redis.call('INCR', KEYS[2]) > (tonumber(ARGV[3]) or math.huge) then
-  redis.call('DECR', KEYS[2])
+-- Taking it out comes first: then a server out of memory refuses none of the writes that follow.
+local queued = call('LPOP', KEYS[3])
+if not queued then return false end
+if call('INCR', KEYS[2]) > (tonumber(ARGV[3]) or math.huge) then
+  call('DECR', KEYS[2])
+  call('LPUSH', KEYS[3], queued)
   return false
 end
 -- A queued record: array header, '' as worker_id, attempt, then the key (its length in the low bits of one byte).
-local queued = redis.call('LPOP', KEYS[3])
 local key = string.sub(queued, 5, 4 + string.byte(queued, 4) - 160)
 local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
-redis.call('HSET', KEYS[4], key, record)
+call('HSET', KEYS[4], key, record)
 return record

@@ -5,23 +5,24 @@
 --          else a list: 1 or 0 for each task (0: not this worker's to end, nothing was written), then 1 if asked to stop
 -- Guard: the client's epoch, and that the record is running under this worker: first writer wins.
 -- Uses: wake.lua
-local epoch = redis.call('HGET', KEYS[1], ARGV[1])
+local call = redis.call
+local epoch = call('HGET', KEYS[1], ARGV[1])
 local stop = epoch ~= ARGV[2]
 if stop and epoch ~= ARGV[2] .. 's' then return -1 end
-local lost = {}
+local reply, n_ended = {}, 0
 for i = 5, #ARGV, 2 do
-  local record = redis.call('HGET', KEYS[2], ARGV[i])
+  local record = call('HGET', KEYS[2], ARGV[i])
   if record and string.sub(record, 2, 1 + #ARGV[3]) == ARGV[3] then
     -- The append comes first: a server out of memory refuses it, and then nothing has changed.
-    redis.call('RPUSH', KEYS[3], '\154' .. string.sub(record, 2) .. ARGV[i + 1])
-    redis.call('HDEL', KEYS[2], ARGV[i])
+    call('RPUSH', KEYS[3], '\154' .. string.sub(record, 2) .. ARGV[i + 1])
+    call('HDEL', KEYS[2], ARGV[i])
+    reply[#reply + 1] = 1
+    n_ended = n_ended + 1
   else
-    lost[i] = true
+    reply[#reply + 1] = 0
   end
 end
 wake_all(KEYS[4], ARGV[4])
-if not stop and not next(lost) then return (#ARGV - 4) / 2 end
-local reply = {}
-for i = 5, #ARGV, 2 do reply[#reply + 1] = lost[i] and 0 or 1 end
+if n_ended == #reply and not stop then return n_ended end
 reply[#reply + 1] = stop and 1 or 0
 return reply

@@ -3,17 +3,18 @@
 -- ARGV: client, epoch, limit ('' for none), then key and running record of each task
 -- Returns: how many were started; -1: the client is out; -2: it was asked to stop
 -- Guard: the client's epoch. The places are taken in one step, so concurrent starts share the limit exactly.
-local epoch = redis.call('HGET', KEYS[1], ARGV[1])
+local call = redis.call
+local epoch = call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] then return epoch == ARGV[2] .. 's' and -2 or -1 end
 local n = (#ARGV - 3) / 2
 -- One is the usual number, and INCR saves turning it into text.
-local started = n == 1 and redis.call('INCR', KEYS[2]) or redis.call('INCRBY', KEYS[2], n)
+local started = n == 1 and call('INCR', KEYS[2]) or call('INCRBY', KEYS[2], n)
 if ARGV[3] ~= '' and started > tonumber(ARGV[3]) then
   local refused = math.min(n, started - tonumber(ARGV[3]))
-  redis.call('DECRBY', KEYS[2], refused)
+  call('DECRBY', KEYS[2], refused)
   n = n - refused
 end
 for i = 4, 2 + 2 * n, 2 do
-  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+  call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
 end
 return n

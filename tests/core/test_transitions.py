@@ -15,6 +15,7 @@ from rush_core import (
     WorkerLostError,
     WorkerState,
 )
+from rush_core.connection import Connection, pack
 from rush_core.invariants import check_network
 
 Join = Callable[..., Worker]
@@ -545,3 +546,20 @@ def in_threads(jobs: list[Callable[[], None]]) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def test_a_claim_without_memory_loses_no_task(
+    network: Network, worker: Worker, server: EmbeddedServer
+) -> None:
+    keys = network.push_tasks([{"x": 1}, {"x": 2}])
+    connection = Connection(server.url)
+    connection.execute(pack(("CONFIG", "SET", "maxmemory", "1")))
+    try:
+        task = worker.claim_task()
+        assert worker.claim_task(limit=1) is None
+    finally:
+        connection.execute(pack(("CONFIG", "SET", "maxmemory", "0")))
+        connection.close()
+    assert task is not None
+    assert (task.key, place_of(network, keys[0])) == (keys[0], "running")
+    assert network.count_tasks() == (1, 1, 0, 0)

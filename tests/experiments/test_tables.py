@@ -2,11 +2,18 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from experiments import adbo_vs_random, core_overhead, proposal_cost
+from experiments import (
+    adbo_vs_random,
+    core_overhead,
+    core_overhead_report,
+    proposal_cost,
+    script_floor,
+)
 from experiments.provenance import append_rows, provenance
 from experiments.surrogate_study.tables import log_regret
 
@@ -33,11 +40,49 @@ def test_regrets_are_compared_seed_by_seed() -> None:
     assert row == ["branin", "3", "0.1", "1", "0.159", "2", "1"]
 
 
+def core_row(operation: str, values: list[float], **options: Any) -> dict[str, Any]:
+    row = core_overhead.row(operation, core_overhead_report.BOUND_CELL, values, "us", **options)
+    return {**row, **COMMON, "server": "valkey 9"}
+
+
 def test_timings_are_medians_in_multiples_of_the_floor() -> None:
-    row = core_overhead.timing_row("start", 10, [2e-5, 3e-5, 9e-5], 1.5e-5)
-    assert (row["median_us"], row["floors"], row["n"]) == (30.0, 2.0, 3)
-    assert core_overhead.timing_row("CPU", 10, [1.0, 2.0], None)["floors"] == ""
-    assert "| start | 10 | 30.0 |" in core_overhead.as_markdown([row], COMMON)
+    row = core_row("finish", [20.0, 30.0, 90.0], floor=15.0)
+    assert (row["median"], row["floors"], row["n"]) == (30.0, 2.0, 3)
+    table = core_overhead_report.as_markdown([row])
+    assert "| finish | 2 floors | 2.00 |" in table
+    # R rush's median of the same operation stands beside it, in microseconds.
+    assert cells(table.split("## Grid")[1], "finish")[1:] == ["10", "1", "30.0"]
+    assert cells(table.split("## Beside R")[1], "finish")[3:] == ["30.0", "260", "280"]
+
+
+def test_a_bound_that_is_exceeded_is_said_to_be() -> None:
+    rows = [
+        core_row("fail", [31.0] * 3, floor=15.0),
+        core_row(core_overhead_report.TO_MATRIX, [299e3] * 3),
+        core_row("server memory per task, MEMORY USAGE of the log", [187.0], floor=180.0),
+    ]
+    table = core_overhead_report.as_markdown(rows)
+    assert cells(table, "fail")[1:] == ["2 floors", "2.07", "2.07 to 2.07", "no"]
+    assert cells(table, core_overhead_report.TO_MATRIX)[1:3] == ["300 CPU ms", "299.00"]
+    memory = cells(table, "server memory per task, MEMORY USAGE of the log")
+    assert memory[1:3] + memory[-1:] == ["1.1 record bytes", "1.04", "yes"]
+
+
+def test_a_cell_without_a_value_is_listed_with_its_reason() -> None:
+    measured, missing = core_row("finish", [20.0]), core_row("all", [], reason="too much")
+    assert (missing["median"], missing["n"]) == ("", 0)
+    table = core_overhead_report.as_markdown([measured, missing])
+    assert "- all (too much): parameters of numbers 10 of 1, 100,000 tasks." in table
+    as_read = [{name: str(value) for name, value in row.items()} for row in (measured, missing)]
+    assert core_overhead_report.as_markdown(as_read) == table
+    assert len(core_overhead_report.frame([measured, missing])) == 1
+
+
+def test_the_steps_of_a_transition_are_told_in_floors() -> None:
+    rows = script_floor.as_rows({"PING": [1e-5] * 3, "empty script": [1e-5, 2e-5, 2e-5]})
+    assert [row["floors"] for row in rows] == [1.0, 2.0]
+    told = cells(script_floor.as_markdown(rows, COMMON), "empty script")
+    assert (told[1], told[-1]) == ("20.0", "2.00")
 
 
 def test_proposal_costs_are_summarized_by_cell() -> None:

@@ -1,0 +1,3 @@
+"""What all figures share: one colour per meaning."""
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
