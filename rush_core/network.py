@@ -14,12 +14,7 @@ from typing import Any, Self
 
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
-from rush_core.connection import (
-    Connection,
-    check_server,
-    pack,
-    redact,
-)
+from rush_core.connection import Connection, check_server, pack
 from rush_core.crew import Crew
 from rush_core.errors import RushError
 from rush_core.heartbeat import Heartbeat
@@ -32,6 +27,7 @@ from rush_core.shipping import pack_loop, store_loop
 from rush_core.table import TaskTable
 from rush_core.task import TaskCounts, ended_record, failed_end, queued_record
 from rush_core.transitions import Transitions
+from rush_core.url import redact
 from rush_core.worker import check_lengths, check_timeout, error_text
 
 __all__ = ["Network"]

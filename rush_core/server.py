@@ -23,8 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
-from rush_core.connection import Connection, add_password, pack
+from rush_core.connection import Connection, pack
 from rush_core.errors import RushError, ServerNotFoundError
+from rush_core.url import add_password
 
 __all__ = [
     "EmbeddedServer",

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module of rush_core may import from the layers before its own, and from no other.
 CORE_LAYERS = [
     {"errors"},
-    {"keys", "codec"},
+    {"keys", "codec", "url"},
+    {"endpoint"},
     {"connection"},
     {"clock", "task", "script"},
     {"transitions", "invariants", "doctor", "table"},
@@ -34,7 +35,10 @@ OPT_AND_CORE = {"rush_opt.tune", "rush_opt.run", "rush_opt.result", "rush_opt"}
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}
 KNOW_REDIS = {
-    f"rush_core.{name}" for name in ("connection", "transitions", "cache", "registry", "invariants")
+    f"rush_core.{name}"
+    for name in (
+        *("url", "endpoint", "connection", "transitions", "cache", "registry", "invariants"),
+    )
 }
 
 
