@@ -191,6 +191,7 @@ def refusal(reply: Exception) -> ServerRefusedError:
     """Return the error to raise for an error reply, with advice for those a user can mend."""
     text = str(reply)
     advices = {
+        "EXECABORT": "it may be at its maxmemory, or this user not permitted: see `rush doctor`",
         "OOM": "the server is at its maxmemory: raise it or free memory; nothing was written",
         "NOAUTH": "give the user name and password in the URL: redis://user:password@host:port/db",
         "NOPERM": "grant this user the command and the keys 'rush:*'; `rush doctor` says how",

@@ -36,8 +36,8 @@ _NOT_NOW = {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN
 _ADVICE = {
     "CERTIFICATE_VERIFY_FAILED": "if it has a certificate of your own authority, name that one's "
     "file in the URL: rediss://host:port/db?ssl_ca_certs=/path/ca.pem",
-    "max number of clients": "the server is at its maxclients: raise it (each worker holds up to "
-    "four connections) or end some clients",
+    "max number of clients": "the server is at its maxclients: raise it (each worker holds two "
+    "or three connections) or end some clients",
 }
 
 

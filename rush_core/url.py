@@ -24,6 +24,7 @@ from redis.connection import parse_url
 __all__ = [
     "add_password",
     "connection_arguments",
+    "is_private",
     "redact",
     "split_sentinel_url",
     "without_password",
@@ -95,6 +96,14 @@ def split_sentinel_url(url: str) -> tuple[list[tuple[str, int]], str, str] | Non
     scheme = parts.scheme.removesuffix("+sentinel")
     query = f"?{parts.query}" if parts.query else ""
     return found, service, f"{scheme}://{credentials}{at}primary/{db or 0}{query}"
+
+
+def is_private(url: str) -> bool:
+    """Tell whether nobody on the way to the server can read along: TLS, or this machine only."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    within = all(re.fullmatch(r"(localhost|127[.0-9]+|\[::1\])(:\d+)?", host) for host in hosts)
+    return within or parts.scheme == "unix" or parts.scheme.startswith("rediss")
 
 
 def redact(url: str) -> str:

@@ -17,8 +17,8 @@ CORE_LAYERS = [
     {"endpoint"},
     {"connection"},
     {"clock", "task", "script"},
-    {"transitions", "invariants", "doctor", "table"},
-    {"cache", "registry", "heartbeat", "log"},
+    {"transitions", "invariants", "permissions", "table"},
+    {"cache", "registry", "heartbeat", "log", "doctor"},
     {"server", "shipping"},
     {"worker"},
     {"process", "launch"},
@@ -38,6 +38,7 @@ KNOW_REDIS = {
     f"rush_core.{name}"
     for name in (
         *("url", "endpoint", "connection", "transitions", "cache", "registry", "invariants"),
+        "permissions",
     )
 }
 

@@ -225,7 +225,7 @@ def test_doctor_finds_a_server_without_persistence_to_mend(rush: Rush, url: str)
     assert (run.returncode, run.stderr) == (1, "")
     lines = run.stdout.splitlines()
     assert [line[5:].split(":")[0] for line in lines] == [
-        *("version", "persistence", "memory", "clients", "latency")
+        *("version", "permissions", "persistence", "memory", "clients", "transport", "latency")
     ]
     assert [line for line in lines if line.startswith("mend persistence")]
     assert "appendonly yes" in run.stdout
@@ -239,7 +239,7 @@ def test_doctor_is_content_with_a_server_that_keeps_its_data(
     findings = {f["subject"]: f for f in map(json.loads, run.stdout.splitlines())}
     # How fast the machine is at the moment is not the tests' business.
     judged = [finding["good"] for name, finding in findings.items() if name != "latency"]
-    assert judged == [True] * 4
+    assert judged == [True] * 6
     assert run.returncode == (0 if findings["latency"]["good"] else 1)
     # What is wrong is said with what to do about it.
     connection.execute(pack(("CONFIG", "SET", "maxmemory", "1gb")))
