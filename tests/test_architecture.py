@@ -186,3 +186,16 @@ def test_the_check_notices(module: str, source: str, complaint: str) -> None:
 )
 def test_the_check_lets_pass_what_is_right(module: str, source: str) -> None:
     assert violations(module, source) == []
+
+
+def test_only_shipping_unpickles() -> None:
+    """Task data are no code: no other module of the core makes objects of any kind of bytes."""
+    for module, source in sources("rush_core"):
+        tops = {imported.split(".")[0] for imported in imports(module, source)}
+        if module != "rush_core.shipping":
+            assert tops.isdisjoint({"pickle", "cloudpickle", "dill", "marshal", "shelve"}), module
+            assert not {"eval", "exec"} & {
+                node.func.id
+                for node in ast.walk(ast.parse(source))
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            }, module
