@@ -8,40 +8,25 @@ over its socket directly, read by hiredis: a bare round trip takes less than hal
 from __future__ import annotations
 
 import logging
-import re
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, quote, urlsplit
 
 import hiredis
-import redis
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.retry import Retry
 
+from rush_core.endpoint import Endpoint, MovedError, NotNowError, check_reply
 from rush_core.errors import ServerRefusedError, ServerUnreachableError
+from rush_core.url import redact
 
-__all__ = [
-    "OLDEST_SERVER",
-    "Connection",
-    "add_password",
-    "check_server",
-    "parse_info",
-    "redact",
-    "without_password",
-]
+__all__ = ["OLDEST_SERVER", "Connection", "check_server", "parse_info"]
 
 logger = logging.getLogger(__name__)
 
 # The oldest that the tests run against.
 OLDEST_SERVER = (6, 2)
-
-# A host that drops packets answers nothing at all: nobody wants to wait longer for a typing error.
-CONNECT_TIMEOUT_S = 5.0
 
 _CHUNK = 65536
 
@@ -60,7 +45,7 @@ class Connection:
     Parameters
     ----------
     url : str
-        ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads it.
+        In one of the forms that `rush_core.url` names.
     timeout_s : float
         Longest wait for the server to accept a connection or to answer, seconds.
     """
@@ -69,9 +54,9 @@ class Connection:
         self.url = url
         self.timeout_s = timeout_s
         self.generation = 0
-        self._options = _connection_options(url, timeout_s)
+        self._endpoint = Endpoint(url, timeout_s)
         self._socket: socket.socket | None = None
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(replyError=_error_reply)
         self._redis_connection: Any = None
         self._lock = threading.Lock()
 
@@ -101,13 +86,16 @@ class Connection:
                 while reply is False:
                     reader.feed(sock.recv(_CHUNK) or _closed())
                     reply = reader.gets()
+            except MovedError as error:  # it was not executed, and can be repeated elsewhere
+                self._lost(error)
+                reply = error
             except (OSError, hiredis.ProtocolError) as error:
                 raise self._lost(error) from error
             except BaseException:  # an interrupt
                 self._drop()
                 raise
-        if isinstance(reply, ReplyError):
-            raise refusal(reply)
+        if isinstance(reply, Exception):
+            return self._after_error(request, reply)
         return reply
 
     def execute_many(self, requests: Sequence[bytes], *, block_s: float = 0.0) -> list[Any]:
@@ -150,6 +138,13 @@ class Connection:
         with self._lock:
             self._drop()
 
+    def _after_error(self, request: bytes, error: Exception) -> Any:
+        """Repeat a request at the node that a reply named, or raise for any other error reply."""
+        reply: Any = self.execute_many((request,))[0] if isinstance(error, MovedError) else error
+        if isinstance(reply, ReplyError):
+            raise refusal(reply)
+        return reply
+
     def _drop(self) -> None:
         """Close the connection, for who holds the lock."""
         if self._redis_connection is not None:
@@ -163,34 +158,29 @@ class Connection:
         self._drop()
         if isinstance(error, ServerUnreachableError):
             return error
+        if isinstance(error, MovedError):
+            self._endpoint.follow(error)
+        if isinstance(error, MovedError | NotNowError):
+            return ServerUnreachableError(f"{redact(self.url)}: {refusal(error)}")
         timed_out = isinstance(error, BlockingIOError | TimeoutError | ssl.SSLWantReadError)
         reason = f"no answer within {self.timeout_s:g} s" if timed_out else str(error)
         return ServerUnreachableError(f"lost the connection to {redact(self.url)}: {reason}")
 
     def _open(self) -> socket.socket:
-        try:
-            connection = self._options["class"](**self._options["arguments"])
-        except TypeError as error:
-            raise ValueError(f"url {redact(self.url)!r} has an option too many: {error}") from None
-        try:
-            connection.connect()
-        except redis.AuthenticationError as error:
-            raise ServerUnreachableError(
-                f"the server at {redact(self.url)} refuses the user name or password: {error}; "
-                "check the credentials in the URL"
-            ) from None
-        except (redis.RedisError, OSError) as error:
-            raise ServerUnreachableError(
-                f"no server answers at {redact(self.url)}: {error}; start one, correct the URL, "
-                "or give none to use an embedded server"
-            ) from None
         # hiredis and the bare socket save redis-py's per-command work; its connection stays the
         # owner of the socket. There is no public name for the socket.
-        self._redis_connection = connection
-        self._socket = connection._sock
-        self._reader = hiredis.Reader()
-        _set_timeout(self._socket, self.timeout_s)
-        return self._socket
+        self._redis_connection = self._endpoint.connect()
+        sock: socket.socket = self._redis_connection._sock
+        self._socket = sock
+        self._reader = hiredis.Reader(replyError=_error_reply)
+        _set_timeout(sock, self.timeout_s)
+        return sock
+
+
+def _error_reply(text: str) -> Exception:
+    """Make what stands for an error reply; those that lead elsewhere end the request instead."""
+    check_reply(text)
+    return ReplyError(text)
 
 
 def _closed() -> NoReturn:
@@ -200,14 +190,19 @@ def _closed() -> NoReturn:
 def refusal(reply: Exception) -> ServerRefusedError:
     """Return the error to raise for an error reply, with advice for those a user can mend."""
     text = str(reply)
-    advice = {
+    advices = {
+        "EXECABORT": "it may be at its maxmemory, or this user not permitted: see `rush doctor`",
         "OOM": "the server is at its maxmemory: raise it or free memory; nothing was written",
         "NOAUTH": "give the user name and password in the URL: redis://user:password@host:port/db",
-        "NOPERM": "grant this user the command and the keys 'rush:*'",
+        "NOPERM": "grant this user the command and the keys 'rush:*'; `rush doctor` says how",
+        "can't run this command": "grant this user the command; `rush doctor` says how",
         "WRONGTYPE": "another program writes to this network's keys; use a network_id of your own",
         "READONLY": "this server is a replica: connect to its primary",
+        "MOVED": "connect to a cluster by redis://host:port of any of its nodes",
         "LOADING": "the server is still reading its data: try again shortly",
-    }.get(text.split(" ", 1)[0], "")
+    }
+    # Servers before 7.0 wrap what a script met into a text of their own.
+    advice = next((told for word, told in advices.items() if word in text), "")
     message = f"the server refused a request: {text}"
     return ServerRefusedError(f"{message}; {advice}" if advice else message, found=text)
 
@@ -235,78 +230,6 @@ def check_version(info: str, url: str) -> None:
 def parse_info(info: str) -> dict[str, str]:
     """Parse a server's answer to INFO."""
     return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-
-
-def redact(url: str) -> str:
-    """Return `url` with its password replaced by ``***``, fit for logs and messages."""
-    before, at, host = url.rpartition("@")
-    scheme, _, secret = before.partition("://")
-    if at and scheme != "unix" and re.search("[/?#]", secret):
-        return f"{scheme}://***@{host}"  # written without quoting, it ends in the wrong place
-    return _replace_password(url, "***")
-
-
-def without_password(url: str) -> str:
-    """Return `url` without its password, fit for a printed command."""
-    return _replace_password(url, None)
-
-
-def add_password(url: str, password: str) -> str:
-    """Return `url` with a password put in, unless it has one."""
-    parts = urlsplit(url)
-    if parts.password is not None or "password=" in parts.query:
-        return url
-    secret = quote(password, safe="")
-    if parts.scheme == "unix":
-        return f"{url}{'&' if parts.query else '?'}password={secret}"
-    user, _, host = parts.netloc.rpartition("@")
-    return _join(parts, f"{user}:{secret}@{host}", parts.query)
-
-
-def _replace_password(url: str, password: str | None) -> str:
-    """Replace the password of a URL that has one; None leaves it out."""
-    parts = urlsplit(url)
-    netloc, query = parts.netloc, parts.query
-    if parts.password is not None:
-        user, host = netloc.rsplit("@", 1)
-        user = user.split(":", 1)[0]
-        secret = "" if password is None else f":{password}"
-        netloc = f"{user}{secret}@{host}" if user or secret else host
-    if "password=" in query:
-        pairs = [
-            f"password={password}" if pair.startswith("password=") else pair
-            for pair in query.split("&")
-            if password is not None or not pair.startswith("password=")
-        ]
-        query = "&".join(pairs)
-    return _join(parts, netloc, query)
-
-
-def _join(parts: SplitResult, netloc: str, query: str) -> str:
-    # urlunsplit would drop the empty host of a unix socket's URL.
-    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
-
-
-def _connection_options(url: str, timeout_s: float) -> dict[str, Any]:
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a string, got {type(url).__name__}")
-    try:
-        arguments: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
-    except ValueError:  # its text may contain what should have been the password
-        raise ValueError(
-            "url must start with redis://, rediss:// or unix:// and have a number as its port, got "
-            f"{redact(url)!r}; write special characters of a password as %2F and the like"
-        ) from None
-    connection_class = arguments.pop("connection_class", redis.Connection)
-    arguments |= {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": min(timeout_s, CONNECT_TIMEOUT_S),
-        "retry": Retry(NoBackoff(), 0),  # a blind retry could double an append
-        "protocol": 2,
-    }
-    if connection_class is redis.UnixDomainSocketConnection:
-        arguments.pop("host", None)
-    return {"class": connection_class, "arguments": arguments}
 
 
 def _set_timeout(sock: socket.socket, timeout_s: float) -> None:

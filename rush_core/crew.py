@@ -14,13 +14,14 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from rush_core.clock import ServerClock
-from rush_core.connection import Connection, pack, without_password
+from rush_core.connection import Connection, pack
 from rush_core.errors import RushError, WorkersFailedError
 from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.launch import ONE_THREAD, LocalWorkers, SubmittedWorkers
 from rush_core.process import run_worker
 from rush_core.registry import Registry, WorkerState
+from rush_core.url import without_password
 
 __all__ = ["Crew"]
 

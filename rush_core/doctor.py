@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 
 from rush_core.connection import OLDEST_SERVER, Connection, pack, parse_info
+from rush_core.permissions import ACL_RULE, find_denied
+from rush_core.url import is_private
 
 __all__ = ["Finding", "examine"]
 
@@ -32,7 +34,7 @@ class Finding:
 
 
 def examine(url: str) -> list[Finding]:
-    """Look at version, persistence, memory, clients and latency of the server at `url`.
+    """Look at version, permissions, persistence, memory, clients and the way to the server.
 
     Raises
     ------
@@ -42,6 +44,7 @@ def examine(url: str) -> list[Finding]:
     connection = Connection(url)
     try:
         info = parse_info(connection.execute(pack(("INFO",))).decode())
+        denied, keys_denied = find_denied(connection)
         latencies_ms = []
         for _ in range(100):
             began = time.perf_counter()
@@ -51,9 +54,11 @@ def examine(url: str) -> list[Finding]:
         connection.close()
     return [
         _version(info),
+        _permissions(denied, keys_denied),
         _persistence(info),
         _memory(info),
         _clients(info),
+        _transport(url),
         _latency(statistics.median(latencies_ms)),
     ]
 
@@ -65,6 +70,18 @@ def _version(info: dict[str, str]) -> Finding:
     needed = ".".join(map(str, OLDEST_SERVER))
     advice = "" if good else f"; upgrade to Redis >= {needed} or Valkey"
     return Finding("version", good, f"{name}, compatible with Redis {version}{advice}")
+
+
+def _permissions(denied: list[str], keys_denied: bool) -> Finding:
+    if not denied and not keys_denied:
+        return Finding("permissions", True, "this user may do all that a network needs")
+    found = [f"run {', '.join(denied)}"] if denied else []
+    found += ["use the keys rush:*"] if keys_denied else []
+    return Finding(
+        "permissions",
+        False,
+        f"this user must not {' nor '.join(found)}; ACL SETUSER name {ACL_RULE}",
+    )
 
 
 def _persistence(info: dict[str, str]) -> Finding:
@@ -96,8 +113,19 @@ def _memory(info: dict[str, str]) -> Finding:
 def _clients(info: dict[str, str]) -> Finding:
     connected, most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 10_000))
     good = connected < 0.8 * most
-    advice = "" if good else "; raise maxclients: each worker holds two connections"
+    advice = "" if good else "; raise maxclients: each worker holds two or three connections"
     return Finding("clients", good, f"{connected} of at most {most}{advice}")
+
+
+def _transport(url: str) -> Finding:
+    if is_private(url):
+        return Finding("transport", True, "over TLS, or within this machine")
+    return Finding(
+        "transport",
+        False,
+        "whoever sees the network's packets reads password and data, and can change them; use "
+        "rediss:// with a server that has TLS, or a tunnel",
+    )
 
 
 def _latency(median_ms: float) -> Finding:

@@ -16,6 +16,7 @@ import msgspec
 from rush_core.connection import Connection, pack, refusal
 from rush_core.errors import RushError
 from rush_core.keys import NetworkKeys
+from rush_core.script import retry_unreachable
 
 __all__ = ["check_network", "find_violations"]
 
@@ -69,7 +70,7 @@ def check_network(network_id: str, url: str) -> None:
 
 def find_violations(connection: Connection, keys: NetworkKeys) -> list[str]:
     """Return what is wrong with a network, one sentence each; empty if nothing is."""
-    look = _read(connection, keys)
+    look = retry_unreachable(lambda: _read(connection, keys))
     return [
         *_shapes(look),
         *_one_place_each(look),

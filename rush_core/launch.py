@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +46,7 @@ class LocalWorkers:
         self._dealt_with: dict[str, threading.Event] = {}
         self._logs: dict[str, Path] = {}
         self._own_log_folder: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self.ends: dict[str, str] = {}
 
     def start(
@@ -112,13 +112,21 @@ class LocalWorkers:
     def close(self) -> None:
         """Kill what still runs and remove the temporary logs."""
         self.kill_all()
-        if self._own_log_folder is not None:
-            shutil.rmtree(self._own_log_folder, ignore_errors=True)
-            self._own_log_folder = None
+        if self._guard is not None:
+            self._guard.communicate()
+            self._guard = self._own_log_folder = None
 
     def _temporary_log_folder(self) -> Path:
         if self._own_log_folder is None:
             self._own_log_folder = Path(tempfile.mkdtemp(prefix="rush-logs-"))
+            # The pipe closes when this process ends, however it ends.
+            command = ["/bin/sh", "-c", 'read -r _; rm -rf "$1"', "sh", str(self._own_log_folder)]
+            self._guard = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         return self._own_log_folder
 
     def _watch(self, worker_id: str, process: subprocess.Popen[bytes]) -> None:

@@ -14,12 +14,7 @@ from typing import Any, Self
 
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
-from rush_core.connection import (
-    Connection,
-    check_server,
-    pack,
-    redact,
-)
+from rush_core.connection import Connection, check_server, pack
 from rush_core.crew import Crew
 from rush_core.errors import RushError
 from rush_core.heartbeat import Heartbeat
@@ -28,10 +23,11 @@ from rush_core.log import LogReader, LogRecord
 from rush_core.registry import Registry, WorkerInfo
 from rush_core.script import Script
 from rush_core.server import resolve_url
-from rush_core.shipping import pack_loop, store_loop
+from rush_core.shipping import MOST_BYTES, pack_loop, store_loop
 from rush_core.table import TaskTable
 from rush_core.task import TaskCounts, ended_record, failed_end, queued_record
 from rush_core.transitions import Transitions
+from rush_core.url import redact
 from rush_core.worker import check_lengths, check_timeout, error_text
 
 __all__ = ["Network"]
@@ -224,6 +220,7 @@ class Network:
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
         log_folder: str | Path | None = None,
         log_level: str = "INFO",
+        shared_folder: str | Path | None = None,
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
 
@@ -248,6 +245,9 @@ class Network:
             Where a file for each process's output is kept; by default it is removed on `close`.
         log_level : str
             The least severe records of `logging` that workers send to the network (`read_log`).
+        shared_folder : path, optional
+            A folder, at the same path on all machines, through which the loop and its arguments go
+            instead of through the server, which takes up to 64 MiB. The file stays there.
 
         Returns
         -------
@@ -257,15 +257,16 @@ class Network:
         Raises
         ------
         LoopError
-            If the loop or its arguments cannot be pickled; nothing was started.
+            If the loop or its arguments cannot be pickled, or are too large for the server; nothing
+            was started.
         """
         if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
             raise ValueError(f"n_workers must be a count >= 1, got {n_workers!r}")
-        packed = pack_loop(loop, args, kwargs or {})
-        folder = None if log_folder is None else Path(log_folder)
+        packed = _pack(loop, args, kwargs, shared_folder)
+        folder = _path(log_folder)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        digest = store_loop(self._connection, self._keys, packed)
+        digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
         self._registry.allow_start()
         if executor is not None:
             return self._crew.submit(executor, n_workers, digest, heartbeat, log_level)
@@ -363,6 +364,7 @@ class Network:
         kwargs: Mapping[str, Any] | None = None,
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
         log_level: str = "INFO",
+        shared_folder: str | Path | None = None,
     ) -> str:
         """Return a shell command that starts a worker, on any machine that reaches the server.
 
@@ -379,13 +381,16 @@ class Network:
             How the workers prove that they live; nobody watches their processes.
         log_level : str
             The least severe log records that workers send to the network.
+        shared_folder : path, optional
+            As for `start_workers`.
 
         Raises
         ------
         LoopError
-            If the loop or its arguments cannot be pickled.
+            If the loop or its arguments cannot be pickled, or are too large for the server.
         """
-        digest = store_loop(self._connection, self._keys, pack_loop(loop, args, kwargs or {}))
+        packed = _pack(loop, args, kwargs, shared_folder)
+        digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
         self._registry.allow_start()
         return self._crew.command(digest, heartbeat, log_level)
 
@@ -469,3 +474,17 @@ class Network:
             first = self._n_keys
             self._n_keys += n
         return [f"{self._key_prefix}-{i}" for i in range(first, first + n)]
+
+
+def _pack(
+    loop: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    shared_folder: str | Path | None,
+) -> bytes:
+    most_bytes = MOST_BYTES if shared_folder is None else None
+    return pack_loop(loop, args, kwargs or {}, most_bytes=most_bytes)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

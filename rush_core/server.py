@@ -17,14 +17,16 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
-from rush_core.connection import Connection, add_password, pack
+from rush_core.connection import Connection, pack
 from rush_core.errors import RushError, ServerNotFoundError
+from rush_core.url import add_password
 
 __all__ = [
     "EmbeddedServer",
@@ -180,7 +182,9 @@ def find_server_binary() -> Path:
 
 
 def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
-    """Become a server that keeps its data in `folder`, after printing its URL.
+    """Become a server that keeps its data in `folder`; its URL is printed when it answers.
+
+    Standard output has the URL and nothing else; the server's own words go to standard error.
 
     Parameters
     ----------
@@ -195,14 +199,19 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     ------
     ValueError
         If there is a host and no password: everybody on the network could run code on workers.
+    RushError
+        If a server already keeps its data there.
     """
     binary = find_server_binary()
     path = Path(folder).resolve()
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o700)
+    socket_path = path / "server.sock"
     options = [("dir", str(path)), ("appendonly", "yes"), ("save", "")]
     if host is None:
-        socket_path = path / "server.sock"
+        if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
+            raise ValueError(
+                f"a socket's path has at most {_LONGEST_SOCKET_PATH} bytes, and {socket_path} is "
+                "longer; choose a shorter folder"
+            )
         options += [("port", "0"), ("unixsocket", str(socket_path)), ("unixsocketperm", "700")]
         url = f"unix://{socket_path}"
     else:
@@ -214,12 +223,48 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
             )
         options += [("bind", host), ("port", str(port)), ("requirepass", password)]
         url = f"redis://{host}:{port}/0"
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    lock = path / "serving"
+    serving = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    if not _try_lock(serving):
+        raise RushError(
+            f"a server already keeps its data in {path}: use that one, end it, or choose another "
+            "folder"
+        )
+    os.set_inheritable(serving, True)  # the server itself holds the lock until it has ended
     configuration = path / "server.conf"
     # In a file, because everybody can read command lines; made unreadable before it is written.
     configuration.touch(mode=0o600)
     configuration.write_text("".join(f"{name} {_quoted(value)}\n" for name, value in options))
-    print(url, flush=True)
+    _print_when_it_answers(url, lock, serving)
+    os.dup2(2, 1)
     os.execv(binary, [str(binary), str(configuration)])
+
+
+def _print_when_it_answers(url: str, lock: Path, serving: int) -> None:
+    """Print `url`, from a process that nobody has to wait for, when this one serves there."""
+    if os.fork():
+        os.wait()
+        return
+    if os.fork():
+        os._exit(0)
+    os.close(serving)
+    with lock.open("r+") as found:
+        while not _answers(_named_url(url) or url, timeout_s=0.5):
+            if _try_lock(found.fileno()):  # the server has ended
+                os._exit(1)
+            time.sleep(0.01)
+    print(url, flush=True)
+    os._exit(0)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _quoted(value: str) -> str:
@@ -283,8 +328,8 @@ def _server_of(network_id: str) -> str:
         return server.url
 
 
-def _answers(url: str) -> bool:
-    connection = Connection(url, timeout_s=5.0)
+def _answers(url: str, timeout_s: float = 5.0) -> bool:
+    connection = Connection(url, timeout_s=timeout_s)
     try:
         return bool(connection.execute(pack((b"PING",))) == b"PONG")
     except RushError:

@@ -2,7 +2,8 @@
 
 What is shipped is a cloudpickle under its own digest, signed where the environment variable
 `RUSH_SECRET` is set. Unpickling runs code: a worker unpickles only what carries the digest it was
-started with and, where there is a secret, a signature that fits it.
+started with and, where there is a secret, a signature that fits it. What is too large for the
+server goes through a folder that all machines share: the network then holds signature and path.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import hashlib
 import hmac
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -19,15 +22,27 @@ import cloudpickle
 from rush_core.connection import Connection, pack
 from rush_core.errors import LoopError
 from rush_core.keys import NetworkKeys
+from rush_core.script import retry_unreachable
 
-__all__ = ["ShippedLoop", "load_loop", "pack_loop", "store_loop"]
+__all__ = ["MOST_BYTES", "ShippedLoop", "load_loop", "pack_loop", "store_loop"]
 
 ShippedLoop = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
+# The server hands out a loop once for each worker: at this size a hundred of them pull more than
+# six gigabytes through it, while the others wait. Redis itself takes no value beyond 512 MiB.
+MOST_BYTES = 64 * 2**20
+
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
+_FILE = b"file:"  # no cloudpickle begins like this
 
 
-def pack_loop(loop: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+def pack_loop(
+    loop: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    most_bytes: int | None = MOST_BYTES,
+) -> bytes:
     """Pickle a worker loop with its arguments and this process's import path.
 
     Functions of ``__main__`` and of notebooks, and closures, go by value; functions of modules by
@@ -36,7 +51,8 @@ def pack_loop(loop: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     Raises
     ------
     LoopError
-        If something of it cannot be pickled; the message names it.
+        If something of it cannot be pickled, or it has more than `most_bytes` bytes; the message
+        names what, or the largest argument.
     """
     if not callable(loop):
         raise TypeError(f"loop must be callable as loop(worker, ...), got {type(loop).__name__}")
@@ -51,11 +67,32 @@ def pack_loop(loop: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
             "connections, generators) must be made inside the function instead"
         ) from error
     packed: bytes = cloudpickle.dumps((_import_path(), content))
+    if most_bytes is not None and len(packed) > most_bytes:
+        size, largest = _largest(loop, args, kwargs)
+        raise LoopError(
+            f"the worker loop has {len(packed):,} bytes with its arguments, {size:,} of them in "
+            f"{largest}; at most {most_bytes:,} go through the server. Give shared_folder= (a "
+            "folder that all workers can read), or load the data in the loop",
+            expected=most_bytes,
+            found=len(packed),
+        )
     return packed
 
 
-def store_loop(connection: Connection, keys: NetworkKeys, packed: bytes) -> str:
-    """Put a packed loop into the network; one round trip.
+def _largest(
+    loop: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[int, str]:
+    """Return size and name of the largest part of what is shipped."""
+    parts: dict[str, Any] = {"the loop itself, with what it closes over": loop}
+    parts |= {f"args[{i}]": value for i, value in enumerate(args)}
+    parts |= {f"kwargs[{name!r}]": value for name, value in kwargs.items()}
+    return max((len(cloudpickle.dumps(value)), name) for name, value in parts.items())
+
+
+def store_loop(
+    connection: Connection, keys: NetworkKeys, packed: bytes, shared_folder: Path | None = None
+) -> str:
+    """Put a packed loop into the network, or its path if there is a folder; one round trip.
 
     Returns
     -------
@@ -63,8 +100,22 @@ def store_loop(connection: Connection, keys: NetworkKeys, packed: bytes) -> str:
         The digest by which workers ask for it.
     """
     digest = hashlib.sha256(packed).hexdigest()
-    connection.execute(pack((b"HSET", keys.loops, digest, _signature(packed) + packed)))
+    content = packed if shared_folder is None else _FILE + _write(shared_folder / digest, packed)
+    stored = pack((b"HSET", keys.loops, digest, _signature(packed) + content))
+    retry_unreachable(lambda: connection.execute(stored))
     return digest
+
+
+def _write(path: Path, packed: bytes) -> bytes:
+    """Write a file that only its owner can read, at once as a whole; return its full path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(packed)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(unfinished, path)
+    return os.fsencode(path.resolve())
 
 
 def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> ShippedLoop:
@@ -84,8 +135,10 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
             key=digest,
         )
     signature, packed = stored[:_SIGNATURE_BYTES], stored[_SIGNATURE_BYTES:]
+    if packed.startswith(_FILE):
+        packed = _read(Path(os.fsdecode(packed.removeprefix(_FILE))), digest)
     if hashlib.sha256(packed).hexdigest() != digest:
-        raise LoopError(f"worker loop {digest[:12]} was altered in the network", key=digest)
+        raise LoopError(f"worker loop {digest[:12]} was altered on its way", key=digest)
     if not hmac.compare_digest(signature, _signature(packed)):
         raise LoopError(
             f"worker loop {digest[:12]} is not signed with this machine's RUSH_SECRET; set the "
@@ -104,6 +157,17 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
             key=digest,
         ) from error
     return loop, args, kwargs
+
+
+def _read(path: Path, digest: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LoopError(
+            f"cannot read worker loop {digest[:12]} from the shared folder: {error}; the folder "
+            "must be at the same path wherever workers run",
+            key=digest,
+        ) from error
 
 
 def _signature(packed: bytes) -> bytes:

@@ -19,6 +19,10 @@ def _nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test may touch a server that the tests did not start, or the user's networks."""
     for name in ("RUSH_REDIS_URL", "REDIS_URL", "RUSH_REDIS_PASSWORD", "RUSH_SECRET"):
         os.environ.pop(name, None)
+    if server := os.environ.get("RUSH_TEST_SERVER"):  # the binary to test with, instead of ours
+        folder = tmp_path_factory.mktemp("server")
+        (folder / "valkey-server").symlink_to(server)
+        os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
     os.environ["RUSH_HOME"] = str(tmp_path_factory.mktemp("home"))
 
 

@@ -1,50 +1,67 @@
-"""A server of ours with a password on a loopback port, which can go away and come back."""
+"""Servers of ours with a password on a loopback port, which can go away and come back."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from waiting import wait_until
 
+from rush_core.connection import Connection, pack
+from rush_core.script import retry_unreachable
 from rush_core.server import find_server_binary
 
 PASSWORD = "correct-horse/battery@staple"  # with what URLs have to quote
+QUOTED_PASSWORD = "correct-horse%2Fbattery%40staple"
 
 
 class LoopbackServer:
-    """A server with an append-only file, started by `start` and ended by `stop`.
+    """A server with an append-only file, started by `start` and ended by `stop` or `kill`.
 
     Parameters
     ----------
     folder : Path
         Where its data are kept.
+    settings : sequence of str
+        Further lines of its configuration, in which ``{port}`` stands for its port.
+    program_arguments : sequence of str
+        Further words of the command line, as ``--sentinel``.
 
     Attributes
     ----------
+    port : int
     bare_url, url : str
         Where it listens, without and with its password.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, settings: Sequence[str] = (), program_arguments: Sequence[str] = ()
+    ) -> None:
         self.port = free_port()
         self.bare_url = f"redis://127.0.0.1:{self.port}/0"
-        self.url = f"redis://:correct-horse%2Fbattery%40staple@127.0.0.1:{self.port}/0"
+        self.url = f"redis://:{QUOTED_PASSWORD}@127.0.0.1:{self.port}/0"
         self._log = folder / "server.log"
         self._configuration = folder / "server.conf"
-        self._configuration.write_text(
-            f'port {self.port}\nbind 127.0.0.1\nrequirepass "{PASSWORD}"\n'
-            f'dir "{folder}"\nsave ""\nappendonly yes\n'
-        )
+        lines = (f"port {self.port}", "bind 127.0.0.1", f'dir "{folder}"')
+        if not program_arguments:
+            # With the default, a reply may come before the file is written: up to two seconds
+            # where an fsync takes long.
+            lines += ("appendonly yes", "appendfsync always")
+            lines += (f'requirepass "{PASSWORD}"', 'save ""')
+        lines += tuple(line.format(port=self.port) for line in settings)
+        self._configuration.write_text("".join(f"{line}\n" for line in lines))
+        self._command = [str(find_server_binary()), str(self._configuration), *program_arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start and wait until it can be used."""
+        """Start and wait until it can be used; AssertionError with its last words if it ends."""
         with self._log.open("wb") as output:
-            command = [str(find_server_binary()), str(self._configuration)]
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        wait_until(lambda: b"eady to accept connections" in self._log.read_bytes())
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
+        wait_until(lambda: self._is_ready() or self._process_ended())
+        assert self._is_ready(), self._log.read_text()
 
     def stop(self) -> None:
         """End it; the data stay."""
@@ -52,9 +69,37 @@ class LoopbackServer:
             self._process.terminate()
             self._process.wait()
 
+    def kill(self) -> None:
+        """End it as a power failure does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def ask(self, *command: str | bytes | int) -> Any:
+        """Send one command, which may be repeated, as the server's administrator."""
+        connection = Connection(self.url)
+        try:
+            return retry_unreachable(lambda: connection.execute(pack(command)))
+        finally:
+            connection.close()
+
+    def _is_ready(self) -> bool:
+        said = self._log.read_bytes()
+        return b"eady to accept connections" in said or b"Sentinel ID is" in said
+
+    def _process_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port of the loopback interface on which, and 10000 above, nobody listens."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
+            if port > 55_535:  # a cluster's nodes talk to each other 10000 above
+                continue
+            try:
+                socket.create_server(("127.0.0.1", port + 10_000)).close()
+            except OSError:
+                continue
+            return port

@@ -21,8 +21,9 @@ from rush_core import (
     Worker,
     WorkerLostError,
 )
-from rush_core.connection import Connection, pack, redact
+from rush_core.connection import Connection, pack
 from rush_core.server import find_server_binary
+from rush_core.url import redact
 
 PASSWORD = "open-sesame-4711"
 

@@ -229,3 +229,24 @@ with Network("{network_id}") as one, Network("{network_id}-2") as two:
     assert one.url != two.url
 """
     run_program(program)
+
+
+def test_a_killed_manager_leaves_nothing_in_the_temporary_folder(tmp_path: Path) -> None:
+    program = """
+import time
+from rush_core import Network
+network = Network()
+network.start_workers(lambda worker: time.sleep(600), 2)
+network.wait_for_workers()
+print(network.url, flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as manager:
+        assert manager.stdout is not None
+        assert manager.stdout.readline().startswith("unix://")
+        assert {path.name.split("-")[1] for path in tmp_path.iterdir()} >= {"logs"}
+        manager.kill()
+    wait_until(lambda: list(tmp_path.iterdir()) == [])

@@ -1,7 +1,10 @@
 """Worker loops on their way: digests, signatures, and what cannot be shipped."""
 
+import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from rush_core import EmbeddedServer, LoopError, Network, Worker, WorkersFailedError
 from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
-from rush_core.shipping import load_loop, pack_loop, store_loop
+from rush_core.shipping import MOST_BYTES, load_loop, pack_loop, store_loop
 
 
 @pytest.fixture
@@ -164,3 +167,98 @@ def test_a_worker_with_another_secret_never_runs_the_loop(
     with pytest.raises(WorkersFailedError, match="RUSH_SECRET"):
         network.wait_for_workers(timeout_s=30.0)
     assert network.count_tasks() == (0, 0, 0, 0)
+
+
+# -- through a shared folder ----------------------------------------------------------------------
+
+
+def measuring(worker: Worker, data: bytes, *, other: bytes = b"") -> None:
+    key = worker.start_task({})
+    assert key is not None
+    worker.finish_task(key, {"n_bytes": len(data) + len(other)})
+
+
+def test_what_is_too_large_for_the_server_is_refused_with_its_largest_argument(
+    network: Network, connection: Connection, keys: NetworkKeys
+) -> None:
+    large = bytes(MOST_BYTES)
+    for call in (
+        lambda: network.start_workers(measuring, 1, args=(b"small",), kwargs={"other": large}),
+        lambda: network.worker_command(measuring, args=(b"small",), kwargs={"other": large}),
+    ):
+        with pytest.raises(LoopError, match=r"kwargs\['other'\].*shared_folder") as error:
+            call()
+        assert error.value.expected == MOST_BYTES
+        assert error.value.found > MOST_BYTES
+    with pytest.raises(LoopError, match=r"in args\[0\]"):
+        network.start_workers(measuring, 1, args=(large,))
+    with pytest.raises(LoopError, match="the loop itself"):
+        network.start_workers(lambda worker: len(large), 1)
+    assert connection.execute(pack(("EXISTS", keys.loops))) == 0
+    assert network.fetch_workers() == []
+
+
+def test_a_loop_of_any_size_goes_through_a_shared_folder(
+    network: Network,
+    connection: Connection,
+    keys: NetworkKeys,
+    launch: Callable[..., "subprocess.Popen[str]"],
+    tmp_path: Path,
+) -> None:
+    folder, n_bytes = tmp_path / "shared", MOST_BYTES + 1
+    arguments: Any = {"args": (bytes(n_bytes),), "shared_folder": folder}
+    network.start_workers(measuring, 1, **arguments)
+    assert network.join_workers(60.0)
+    process = launch(network.worker_command(measuring, **arguments))
+    assert process.communicate(timeout=60.0)[1] == ""
+    assert network.fetch_finished_tasks().results == [{"n_bytes": n_bytes}] * 2
+    assert connection.execute(pack(("MEMORY", "USAGE", keys.loops))) < 4096
+    (file,) = folder.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.fixture
+def in_folder(
+    connection: Connection, keys: NetworkKeys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> str:
+    """A signed loop in a shared folder; its digest."""
+    monkeypatch.setenv("RUSH_SECRET", "sesame")
+    return store_loop(connection, keys, pack_loop(add, (1,), {}), tmp_path)
+
+
+def test_a_signed_loop_in_a_folder_is_opened_by_the_same_secret_only(
+    connection: Connection, keys: NetworkKeys, in_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_loop(connection, keys, in_folder)[1] == (1,)
+    unpickled: list[bool] = []
+    monkeypatch.setattr("cloudpickle.loads", lambda content: unpickled.append(True))
+    for secret in ("another", ""):
+        monkeypatch.setenv("RUSH_SECRET", secret)
+        with pytest.raises(LoopError, match="RUSH_SECRET"):
+            load_loop(connection, keys, in_folder)
+    assert unpickled == []
+
+
+def test_an_altered_or_exchanged_file_is_refused_before_anything_is_unpickled(
+    connection: Connection,
+    keys: NetworkKeys,
+    in_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    unpickled: list[bool] = []
+    monkeypatch.setattr("cloudpickle.loads", lambda content: unpickled.append(True))
+    file = tmp_path / in_folder
+    for content in (file.read_bytes()[:-1] + b"!", file.read_bytes()[:-1], b"", b"file:" * 9):
+        file.write_bytes(content)
+        with pytest.raises(LoopError, match="altered"):
+            load_loop(connection, keys, in_folder)
+    assert unpickled == []
+
+
+def test_a_file_that_a_worker_does_not_have_is_explained(
+    network: Network, connection: Connection, keys: NetworkKeys, in_folder: str, tmp_path: Path
+) -> None:
+    (tmp_path / in_folder).unlink()
+    with pytest.raises(LoopError, match=r"shared folder.*same path wherever workers run"):
+        load_loop(connection, keys, in_folder)

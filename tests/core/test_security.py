@@ -1,0 +1,170 @@
+"""What is claimed about who can run code, and who can see a password: one test for each claim."""
+
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
+from waiting import wait_until
+
+from rush_core import EmbeddedServer, Heartbeat, Network, RushError, Worker
+from rush_core.connection import Connection, pack
+from rush_core.keys import NetworkKeys
+
+PATIENCE_S = 30.0
+SECRETS = (PASSWORD, QUOTED_PASSWORD, "battery", "staple")
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def evaluating(worker: Worker) -> None:
+    """A loop in the middle of a task until it is asked to stop."""
+    key = worker.start_task({"pid": os.getpid()})
+    assert key is not None
+    wait_until(worker.should_stop, 60.0)
+    worker.finish_task(key, {})
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> bytes:
+    content = pickle.dumps(Bomb(tmp_path / "exploded"))
+    pickle.loads(content)  # it does go off
+    (tmp_path / "exploded").unlink()
+    return content
+
+
+def test_a_pickle_among_the_values_of_a_task_stays_bytes(
+    network: Network, worker: Worker, bomb: bytes, tmp_path: Path
+) -> None:
+    network.push_tasks([{"x": bomb}], extras=[{"note": bomb}])
+    task = worker.claim_task()
+    assert task is not None
+    assert task.config == {"x": bomb}
+    assert worker.finish_task(task.key, {"y": bomb})
+    (finished,) = network.fetch_finished_tasks()
+    assert (finished.result, finished.extra) == ({"y": bomb}, {"note": bomb})
+    network.fetch_finished_tasks().to_pandas()
+    assert not (tmp_path / "exploded").exists()
+
+
+HASHES, LISTS = ("running", "workers", "clients", "loops"), ("queued", "finished", "failed")
+
+
+@pytest.mark.parametrize("place", [*HASHES, *LISTS, "log"])
+def test_a_pickle_in_the_place_of_a_record_is_never_unpickled(
+    server: EmbeddedServer, network_id: str, bomb: bytes, tmp_path: Path, place: str
+) -> None:
+    connection, redis_key = Connection(server.url), getattr(NetworkKeys(network_id), place)
+    command: tuple[Any, ...] = ("RPUSH", redis_key, bomb)
+    if place in HASHES:
+        command = ("HSET", redis_key, "0" * 64, bomb)
+    if place == "log":
+        command = ("XADD", redis_key, "*", "r", bomb)
+    connection.execute(pack(command))
+    with Network(network_id, server.url) as network:
+        looks: list[Callable[[], object]] = [
+            network.fetch_tasks,
+            network.fetch_finished_tasks,
+            lambda: network.fetch_new_tasks(timeout_s=0.01),
+            network.fetch_workers,
+            network.detect_lost_workers,
+            network.read_log,
+        ]
+        n_refused = 0
+        for look in looks:
+            try:
+                look()
+            except RushError:
+                n_refused += 1
+        # A client's epoch and a loop are read by nobody who was not told of them.
+        assert (n_refused > 0) is (place not in ("clients", "loops"))
+        network.reset()
+    connection.close()
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_loop_put_in_by_somebody_else_is_never_unpickled(
+    network: Network, launch: Callable[..., "subprocess.Popen[str]"], bomb: bytes, tmp_path: Path
+) -> None:
+    """Neither in the place of the one that was announced, nor under a digest of its own."""
+    command = network.worker_command(evaluating)
+    digest = command.split("--loop ")[1].split()[0]
+    connection = Connection(network.url)
+    loops = NetworkKeys(network.network_id).loops
+    connection.execute(pack(("HSET", loops, digest, bytes(32) + bomb)))
+    connection.close()
+    for secret in ("", "sesame"):
+        process = launch(command, RUSH_SECRET=secret)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode != 0
+        assert "altered" in errors
+    assert not (tmp_path / "exploded").exists()
+    assert network.fetch_workers() == []
+
+
+def test_the_embedded_server_of_a_named_network_is_its_owners_only(network_id: str) -> None:
+    program = f"""
+import os, stat
+from pathlib import Path
+import psutil
+from rush_core import Network
+from rush_core.server import data_folder_of
+os.umask(0)  # the most permissive there is
+with Network("{network_id}") as network:
+    network.push_tasks([{{"x": 1}}])
+    socket = Path(network.url.removeprefix("unix://"))
+    for path in (socket, socket.parent, data_folder_of("{network_id}")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
+    family = psutil.Process().children(recursive=True)
+    kinds = {{c.family.name for process in family for c in process.net_connections("all")}}
+    assert kinds == {{"AF_UNIX"}}, kinds
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_no_password_is_seen_by_others_or_written_anywhere(
+    loopback_server: LoopbackServer, network_id: str, tmp_path: Path
+) -> None:
+    """Not in process lists, output, logs or printed commands; environments are their owner's."""
+    url = loopback_server.url
+    with Network(network_id, url) as network:
+        shown = [repr(network), network.worker_command(evaluating), repr(Connection(url))]
+        heart = Heartbeat(period_s=0.05, expire_s=30.0, own_process=True)
+        network.start_workers(evaluating, 2, log_folder=tmp_path, log_level="DEBUG")
+        with Worker(network_id, url=url, heartbeat=heart) as worker:
+            shown.append(repr(worker))
+            wait_until(lambda: network.count_tasks().running == 2, PATIENCE_S)
+            family = psutil.Process().children(recursive=True)
+            lines = [" ".join(process.cmdline()) for process in family]
+            assert len([line for line in lines if "rush_core worker" in line]) == 2
+            assert len([line for line in lines if "rush_core beat" in line]) == 1
+            assert len([line for line in lines if f":{loopback_server.port}" in line]) == 1
+            shown += lines
+            for process in family:
+                mode = Path(f"/proc/{process.pid}/environ")
+                assert not mode.exists() or stat.S_IMODE(mode.stat().st_mode) == 0o400
+        loopback_server.stop()
+        with pytest.raises(RushError) as error:
+            Network(network_id, url)
+        shown += traceback.format_exception(error.value)
+        loopback_server.start()
+    shown += [path.read_text() for path in tmp_path.rglob("*.log")]
+    for secret in SECRETS:
+        assert not [text for text in shown if secret in text]
