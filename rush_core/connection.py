@@ -23,7 +23,12 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-from rush_core.errors import ServerRefusedError, ServerUnreachableError
+from rush_core.errors import (
+    CorruptRecordError,
+    RushError,
+    ServerRefusedError,
+    ServerUnreachableError,
+)
 
 __all__ = [
     "OLDEST_SERVER",
@@ -197,16 +202,24 @@ def _closed() -> NoReturn:
     raise ConnectionResetError("the server closed the connection")
 
 
-def refusal(reply: Exception) -> ServerRefusedError:
+def refusal(reply: Exception) -> RushError:
     """Return the error to raise for an error reply, with advice for those a user can mend."""
     text = str(reply)
+    if text.startswith("CORRUPT "):  # said by our own scripts, which name the key
+        key, what = text.split(" ", 2)[1:]
+        return CorruptRecordError(
+            f"{key} {what}; another program wrote to it: use a network_id of your own, or reset "
+            "this network",
+            key=key,
+        )
+    if text.startswith("LOADING"):  # it was restarted: as good as away for some time
+        return ServerUnreachableError("the server is still reading its data: try again shortly")
     advice = {
         "OOM": "the server is at its maxmemory: raise it or free memory; nothing was written",
         "NOAUTH": "give the user name and password in the URL: redis://user:password@host:port/db",
         "NOPERM": "grant this user the command and the keys 'rush:*'",
         "WRONGTYPE": "another program writes to this network's keys; use a network_id of your own",
         "READONLY": "this server is a replica: connect to its primary",
-        "LOADING": "the server is still reading its data: try again shortly",
     }.get(text.split(" ", 1)[0], "")
     message = f"the server refused a request: {text}"
     return ServerRefusedError(f"{message}; {advice}" if advice else message, found=text)

@@ -19,6 +19,7 @@ import cloudpickle
 from rush_core.connection import Connection, pack
 from rush_core.errors import LoopError
 from rush_core.keys import NetworkKeys
+from rush_core.script import retry_unreachable
 
 __all__ = ["ShippedLoop", "load_loop", "pack_loop", "store_loop"]
 
@@ -63,7 +64,8 @@ def store_loop(connection: Connection, keys: NetworkKeys, packed: bytes) -> str:
         The digest by which workers ask for it.
     """
     digest = hashlib.sha256(packed).hexdigest()
-    connection.execute(pack((b"HSET", keys.loops, digest, _signature(packed) + packed)))
+    store = pack((b"HSET", keys.loops, digest, _signature(packed) + packed))
+    retry_unreachable(lambda: connection.execute(store))
     return digest
 
 

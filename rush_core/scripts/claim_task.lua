@@ -20,7 +20,17 @@ if redis.call('INCR', KEYS[2]) > (tonumber(ARGV[3]) or math.huge) then
 end
 -- A queued record: array header, '' as worker_id, attempt, then the key (its length in the low bits of one byte).
 local queued = redis.call('LPOP', KEYS[3])
-local key = string.sub(queued, 5, 4 + string.byte(queued, 4) - 160)
+local header, worker, _, length = string.byte(queued, 1, 4)
+local function put_back(reason)
+  redis.call('LPUSH', KEYS[3], queued)
+  redis.call('DECR', KEYS[2])
+  return reason
+end
+if header ~= 149 or worker ~= 160 or not length or length < 161 or length > 191 or #queued < length - 154 then
+  return put_back(redis.error_reply('CORRUPT ' .. KEYS[3] .. ' holds bytes that are no task record'))
+end
+local key = string.sub(queued, 5, 4 + length - 160)
 local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
-redis.call('HSET', KEYS[4], key, record)
+local written = redis.pcall('HSET', KEYS[4], key, record)
+if type(written) == 'table' then return put_back(written) end
 return record
