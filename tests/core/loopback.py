@@ -46,6 +46,12 @@ class LoopbackServer:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         wait_until(lambda: b"eady to accept connections" in self._log.read_bytes())
 
+    def kill(self) -> None:
+        """End it by SIGKILL; what it wrote stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def stop(self) -> None:
         """End it; the data stay."""
         if self._process is not None:
