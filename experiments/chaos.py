@@ -43,9 +43,11 @@ from rush_core import (
     Network,
     RushError,
     ServerRefusedError,
+    ServerUnreachableError,
     Worker,
     WorkerInfo,
     WorkerLostError,
+    WorkerState,
 )
 from rush_core.connection import Connection, pack
 from rush_core.invariants import find_violations
@@ -80,7 +82,7 @@ WEIGHTS = {
     "kill who pushes": 1,
     "stop who pushes": 1,
 }
-VERDICTS = ("lost", "doubled", "refused_but_there", "stuck", "budget", "impossible")
+VERDICTS = ("lost", "doubled", "refused_but_there", "stuck", "budget", "crashed", "impossible")
 
 
 # -- what the clients do ----------------------------------------------------------------------
@@ -104,12 +106,12 @@ def evaluating(worker: Worker, limit: int, folder: Path, seed: int) -> None:
     """Start or claim tasks and end them, until asked to stop: a worker loop."""
     notes, rng = Notes(folder, worker.worker_id), random.Random(f"{seed} {worker.worker_id}")
     while True:
-        if worker.is_lost:
-            if not worker.rejoin():
-                return
-        elif worker.should_stop():
-            return
         try:
+            if worker.is_lost:
+                if not worker.rejoin():
+                    return
+            elif worker.should_stop():
+                return
             for key in take(worker, limit, notes, rng):
                 time.sleep(rng.expovariate(200.0))  # the objective
                 end(worker, key, notes, rng)
@@ -164,7 +166,11 @@ def pushing(network_id: str, url: str, folder: Path, seed: int) -> None:
     """Push tasks of all kinds as long as the network has not too many of them."""
     rng = random.Random(f"{seed} pushing")
     notes = Notes(folder, "pushing")
-    with Network(network_id, url) as network:
+    try:
+        network = Network(network_id, url)
+    except ServerUnreachableError:
+        return  # already its first connection was cut: another one takes its place
+    with network:
         while True:
             names = [secrets.token_hex(6) for _ in range(rng.choice([1, 2, 5]))]
             configs = [{"name": name} for name in names]
@@ -487,7 +493,14 @@ class Round:
     def judge(self) -> tuple[Counter[str], list[str]]:
         """Compare what the clients were told with what is there; return counts and sentences."""
         found = judge(self.near, self.folder, self.limit)
+        crashes = [
+            worker.reason
+            for worker in self.near.fetch_workers()
+            if worker.state is WorkerState.STOPPED and worker.reason
+        ]
+        found["crashed"] += len(crashes)
         violations = [f"a look found: {text}" for text in sorted(set(self.impossible))]
+        violations += [f"a worker loop ended with {reason}" for reason in crashes]
         with contextlib.closing(Connection(self.server.url)) as connection:
             violations += find_violations(connection, NetworkKeys(self.network_id))
         return found, violations
@@ -565,7 +578,7 @@ def run_chaos(
             counts, impossible = round_.judge()
             found += counts
             found["stuck"] += n_left
-            found["impossible"] += len(impossible)
+            found["impossible"] += len(impossible) - counts["crashed"]
             found["rounds"] += 1
             found["looks"] += round_.n_looks
             found["reaped"] += round_.n_reaped
@@ -654,6 +667,7 @@ def as_markdown(rows: list[dict[str, Any]], sentences: list[str]) -> str:
         f"| refused, but there | {row['refused_but_there']} |",
         f"| tasks or processes left over | {row['stuck']} |",
         f"| places of the budget overshot or fallen short | {row['budget']} |",
+        f"| workers ended by an error | {row['crashed']} |",
         f"| impossible states | {row['impossible']} |",
         "",
         "| fault | injected |",

@@ -207,7 +207,7 @@ class Crew:
         self, worker_id: str, state: WorkerState, reason: str, *, only_if_expired: bool = False
     ) -> bool:
         """Put a worker out; tell whether it took part until then."""
-        removed = self._registry.remove(
+        return self._registry.remove(
             worker_id,
             state,
             reason=reason,
@@ -217,7 +217,6 @@ class Crew:
             only_if_expired=only_if_expired,
             or_refuse=worker_id in self._own,
         )
-        return removed is not None
 
 
 _KILLED = "killed by the manager"

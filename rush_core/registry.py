@@ -185,7 +185,7 @@ class Registry:
         only_if_expired: bool = False,
         or_refuse: bool = False,
         patience_s: float = PATIENCE_S,
-    ) -> tuple[int, int] | None:
+    ) -> bool:
         """Put a worker out; one round trip, atomic, and of several that try one wins.
 
         Its running tasks are queued again if they were lost no more than `max_retries` times, else
@@ -195,9 +195,8 @@ class Registry:
 
         Returns
         -------
-        tuple of two int, or None
-            How many tasks were queued again and how many failed; None if it takes no part (any
-            more), or gave a sign of life although `only_if_expired`.
+        bool
+            False if it takes no part (any more), or gave a sign of life although `only_if_expired`.
         """
         k = self._keys
         remove = Script(
@@ -219,7 +218,7 @@ class Registry:
             ),
             patience_s,
         )
-        return None if reply == -1 else (reply[0], reply[1])
+        return bool(reply != -1)
 
     def find_silent(self) -> list[str]:
         """Find workers that take part but whose last sign of life has expired; two round trips."""

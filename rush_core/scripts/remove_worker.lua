@@ -3,12 +3,14 @@
 -- ARGV: worker_id, packed end of the worker, packed worker_id, packed end of its tasks, wake prefix,
 --       how often a task may be queued again, '1' to remove it only if its sign of life has expired,
 --       '1' if it is not to join any more, should it not have joined yet
--- Returns: how many tasks were queued again, how many failed; -1: it takes no part, or lives; no task was moved
+-- Returns: 1; -1: it takes no part, or lives; no task was moved
 -- Guard: the worker takes part: of several that find it lost, one wins. The places of its tasks are given back.
 -- Uses: wake.lua
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
-  if ARGV[8] == '1' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then redis.call('SADD', KEYS[9], ARGV[1]) end
-  return -1
+  local ended = redis.call('HGET', KEYS[2], ARGV[1])
+  if not ended and ARGV[8] == '1' then redis.call('SADD', KEYS[9], ARGV[1]) end
+  -- The end holds a time of the caller's own clock: it was this call, and its reply was lost.
+  return ended and string.sub(ended, -#ARGV[2]) == ARGV[2] and 1 or -1
 end
 if ARGV[7] == '1' and redis.call('EXISTS', KEYS[10]) == 1 then return -1 end
 local function corrupt(key, what)
@@ -55,4 +57,4 @@ redis.call('DEL', KEYS[10])
 local waiting_tasks = redis.call('LLEN', KEYS[4])
 if waiting_tasks > 0 then wake(redis.pcall('SPOP', KEYS[7], waiting_tasks), ARGV[5]) end
 wake_all(KEYS[8], ARGV[5])
-return {requeued, failed}
+return 1

@@ -121,6 +121,6 @@ class BreakingProxy:
             while reply := server.recv(1 << 20):
                 self.n_reply_bytes += len(reply)
                 if not wanted.is_set():
-                    client.shutdown(socket.SHUT_RDWR)
-                    return
+                    break
                 client.sendall(reply)
+            client.shutdown(socket.SHUT_RDWR)  # also when the server has gone

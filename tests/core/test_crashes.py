@@ -289,6 +289,11 @@ def claiming(worker: Worker) -> None:
             worker.finish_task(task.key, {"y": task.config["x"]})
 
 
+def has_ended(network: Network, worker_id: str) -> bool:
+    (info,) = [info for info in network.fetch_workers() if info.worker_id == worker_id]
+    return info.ended_at is not None
+
+
 def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once(
     network: Network, server: EmbeddedServer
 ) -> None:
@@ -306,13 +311,7 @@ def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once
             )[i % 2 - 1]
             manager.start_workers(claiming, 1)
             os.kill(victim.pid, signal.SIGKILL)
-            wait_until(
-                lambda pid=victim.pid: (
-                    not psutil.pid_exists(pid)
-                    or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-                ),
-                PATIENCE_S,
-            )
+            wait_until(lambda name=victim.worker_id: has_ended(manager, name), PATIENCE_S)
         wait_until(lambda: manager.count_tasks() == (0, 0, n_tasks, 0), PATIENCE_S)
         manager.stop_workers()
         assert manager.join_workers(PATIENCE_S)
