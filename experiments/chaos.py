@@ -613,7 +613,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round-s", type=float, default=75.0, help="seconds of faults per network")
-    parser.add_argument("--limit", type=int, default=1500, help="budget of each network")
+    parser.add_argument("--limit", type=int, default=10_000, help="budget of each network")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: exit(1))  # so that everything is cleaned up
     origin = provenance()
