@@ -31,7 +31,7 @@ import redis
 
 from experiments import core_overhead_report as report
 from experiments.provenance import RAW, append_rows, provenance
-from experiments.raw_socket import PING, raw_client
+from experiments.raw_socket import PING, RESULT, raw_client
 from rush_core import Network, Worker, serve
 from rush_core.connection import pack, parse_info
 from rush_core.keys import NetworkKeys
@@ -40,7 +40,6 @@ N_PARAMS = (1, 10, 100)
 N_NUMBERS = (1, 10, 100, 1_000, 10_000)
 N_TASKS = (1, 10, 100, 1_000, 10_000, 100_000)
 MOST_BYTES = 100e6  # of one network's numbers, 8 bytes each
-RESULT = {"y": 0.3}
 BLOCK = 20
 
 Cell = tuple[int, int, int]  # parameters, numbers per parameter, finished tasks

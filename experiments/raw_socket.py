@@ -1,4 +1,4 @@
-"""The floor of all timings: requests on a bare socket."""
+"""The floor of all timings, requests on a bare socket; and the task that is timed beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 import hiredis
 
 PING = b"*1\r\n$4\r\nPING\r\n"
+
+# A task of ten parameters.
+CONFIG = {f"x{i}": i * 0.137 for i in range(10)}
+RESULT = {"y": 0.3}
 
 
 def raw_client(url: str) -> Callable[..., Any]:

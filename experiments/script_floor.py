@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
-from experiments.raw_socket import PING, raw_client
+from experiments.raw_socket import CONFIG, PING, RESULT, raw_client
 from rush_core import Worker, serve
 from rush_core.codec import encode
 from rush_core.connection import pack
@@ -31,8 +31,6 @@ from rush_core.keys import NetworkKeys
 from rush_core.script import Script
 from rush_core.task import finished_end, running_record
 
-CONFIG = {f"x{i}": i * 0.137 for i in range(10)}
-RESULT = {"y": 0.3}
 BLOCK = 50
 
 GUARD = "if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return -1 end "

@@ -7,13 +7,15 @@ the network was reset in between and reading begins anew.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import hiredis
 
 from rush_core.connection import Connection, pack, refusal
+from rush_core.errors import ServerRefusedError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
-from rush_core.script import Script, retry_unreachable
+from rush_core.script import Script, look, name_culprit, retry_unreachable
 from rush_core.table import TaskTable
 from rush_core.task import Task, TaskCounts, TaskState, decode_tasks
 
@@ -61,7 +63,7 @@ class FinishedLog:
                 records = records[1:]
             else:
                 self.n_read, self._last = 0, None
-                records = self._connection.execute(self.request())
+                records = self._execute()
         new = decode_tasks(records, self._redis_key)
         if records:
             self._last = records[-1]
@@ -70,7 +72,14 @@ class FinishedLog:
 
     def read(self) -> tuple[list[Task], bool]:
         """Read what is new; one round trip. Returns what `accept` returns."""
-        return self.accept(self._connection.execute(self.request()))
+        return self.accept(self._execute())
+
+    def _execute(self) -> list[bytes]:
+        try:
+            records: list[bytes] = self._connection.execute(self.request())
+        except ServerRefusedError as error:
+            raise name_culprit(error, self._connection, (self._redis_key,)) from None
+        return records
 
 
 class TaskReader:
@@ -118,18 +127,10 @@ class TaskReader:
             for state in TaskState
             if state in wanted
         ]
-        reads = [
-            pack((b"HVALS", key)) if is_hash else pack((b"LRANGE", key, 0, -1))
-            for key, is_hash in places
-        ]
-        request = [pack((b"MULTI",)), *reads, pack((b"EXEC",))]
-        replies = retry_unreachable(lambda: self._connection.execute_many(request))[-1]
-        if isinstance(replies, hiredis.ReplyError):
-            raise refusal(replies)
+        reads = [(b"HVALS", key) if is_hash else (b"LRANGE", key, 0, -1) for key, is_hash in places]
+        found = retry_unreachable(lambda: look(self._connection, reads))
         tasks: list[Task] = []
-        for (key, _), records in zip(places, replies, strict=True):
-            if isinstance(records, hiredis.ReplyError):
-                raise refusal(records)
+        for (key, _), records in zip(places, found, strict=True):
             tasks += decode_tasks(records, key)
         return TaskTable(tasks)
 
@@ -148,7 +149,8 @@ class TaskReader:
         leaves, or the time is over.
         """
         if timeout_s > 0:
-            return TaskTable(retry_unreachable(lambda: self._wait_and_read(timeout_s))[0])
+            records = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
+            return TaskTable(retry_unreachable(lambda: self.new_log.accept(records))[0])
         return TaskTable(retry_unreachable(self.new_log.read)[0])
 
     def fetch_new_failed(self) -> TaskTable:
@@ -158,13 +160,19 @@ class TaskReader:
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until something changes that `fetch_new` or `wait` has not seen."""
-        retry_unreachable(lambda: self._wait(timeout_s, self.new_log.n_read))
-
-    def _wait_and_read(self, timeout_s: float) -> tuple[list[Task], bool]:
-        records = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
-        return self.new_log.accept(records)
+        self._wait(timeout_s, self.new_log.n_read)
 
     def _wait(self, timeout_s: float, n_finished: int, read: bytes = pack((b"PING",))) -> Any:
+        """Wait as long as is left of the time, however often the server goes away meanwhile."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = max(deadline - time.monotonic(), 0.001)  # 0 would be for ever
+            try:
+                return self._wait_once(left_s, n_finished, read)
+            except ServerUnreachableError:
+                retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
+
+    def _wait_once(self, timeout_s: float, n_finished: int, read: bytes) -> Any:
         known = (n_finished, self._n_failed, self._n_joined)
         replies = self._waiting.execute_many(
             (
@@ -178,6 +186,8 @@ class TaskReader:
         )
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
-                raise refusal(reply)
+                k = self._keys
+                sources = (k.finished, k.failed, k.workers, k.waiting, self._wake)
+                raise name_culprit(refusal(reply), self._waiting, sources)
         self._n_failed, self._n_joined = replies[3:]
         return replies[2]

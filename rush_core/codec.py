@@ -10,7 +10,7 @@ unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -70,6 +70,11 @@ _decoder = msgspec.msgpack.Decoder(ext_hook=_decode_other)
 
 encode = _encoder.encode
 decode = _decoder.decode
+
+
+def mapping_decoder(kind: Any) -> Callable[[bytes | msgspec.Raw], Any]:
+    """Return a function that decodes a value and refuses one that is not of this type."""
+    return msgspec.msgpack.Decoder(kind, ext_hook=_decode_other).decode
 
 
 def encode_record(

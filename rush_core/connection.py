@@ -18,7 +18,12 @@ from typing import Any, NoReturn
 import hiredis
 
 from rush_core.endpoint import Endpoint, MovedError, NotNowError, check_reply
-from rush_core.errors import ServerRefusedError, ServerUnreachableError
+from rush_core.errors import (
+    CorruptRecordError,
+    RushError,
+    ServerRefusedError,
+    ServerUnreachableError,
+)
 from rush_core.url import redact
 
 __all__ = ["OLDEST_SERVER", "Connection", "check_server", "parse_info"]
@@ -187,9 +192,16 @@ def _closed() -> NoReturn:
     raise ConnectionResetError("the server closed the connection")
 
 
-def refusal(reply: Exception) -> ServerRefusedError:
+def refusal(reply: Exception) -> RushError:
     """Return the error to raise for an error reply, with advice for those a user can mend."""
     text = str(reply)
+    if text.startswith("CORRUPT "):  # said by our own scripts, which name the key
+        key, what = text.split(" ", 2)[1:]
+        return CorruptRecordError(
+            f"{key} {what}; another program wrote to it: use a network_id of your own, or reset "
+            "this network",
+            key=key,
+        )
     advices = {
         "EXECABORT": "it may be at its maxmemory, or this user not permitted: see `rush doctor`",
         "OOM": "the server is at its maxmemory: raise it or free memory; nothing was written",
@@ -199,7 +211,6 @@ def refusal(reply: Exception) -> ServerRefusedError:
         "WRONGTYPE": "another program writes to this network's keys; use a network_id of your own",
         "READONLY": "this server is a replica: connect to its primary",
         "MOVED": "connect to a cluster by redis://host:port of any of its nodes",
-        "LOADING": "the server is still reading its data: try again shortly",
     }
     # Servers before 7.0 wrap what a script met into a text of their own.
     advice = next((told for word, told in advices.items() if word in text), "")

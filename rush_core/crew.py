@@ -58,7 +58,9 @@ class Crew:
         self._max_retries = max_retries
         self._processes = LocalWorkers(self._on_exit)
         self._submitted = SubmittedWorkers(self._on_exit)
+        self._own: set[str] = set()
         self._killing: set[str] = set()
+        self._not_removed: dict[str, str] = {}
         self._lost: list[str] = []
         self._lock = threading.Lock()
 
@@ -66,7 +68,7 @@ class Crew:
         self, n: int, loop_digest: str, log_folder: Path | None, log_level: str
     ) -> list[str]:
         """Start worker processes on this machine; return their ids."""
-        worker_ids = _new_ids(n)
+        worker_ids = self._new_ids(n)
         for worker_id in worker_ids:
             options = ["--loop", loop_digest, "--worker-id", worker_id, "--log-level", log_level]
             url, network_id = self._connection.url, self._keys.network_id
@@ -77,7 +79,7 @@ class Crew:
         self, executor: Executor, n: int, loop_digest: str, heartbeat: Heartbeat, log_level: str
     ) -> list[str]:
         """Start workers through an executor; return their ids."""
-        worker_ids = _new_ids(n)
+        worker_ids = self._new_ids(n)
         for worker_id in worker_ids:
             run = functools.partial(
                 run_worker,
@@ -126,13 +128,16 @@ class Crew:
         calls = [w for w in self._submitted.running() if worker_ids is None or w in worker_ids]
         self._killing.update(calls)  # some executors end a call that runs when it is cancelled
         self._submitted.cancel(calls)
-        for worker in self._registry.fetch():
-            named = worker_ids is None or worker.worker_id in worker_ids
-            if named and worker.ended_at is None:
-                self._remove(worker.worker_id, WorkerState.KILLED, _KILLED)
+        joined = [w.worker_id for w in self._registry.fetch() if w.ended_at is None]
+        named = [w for w in joined if worker_ids is None or w in worker_ids]
+        # A call that began and has not joined is refused when it does.
+        for worker_id in dict.fromkeys((*calls, *named)):
+            self._remove(worker_id, WorkerState.KILLED, _KILLED)
 
     def find_lost(self) -> list[str]:
         """Put out the workers that fell silent; return those found lost since the last call."""
+        for worker_id, how in list(self._not_removed.items()):
+            self._put_out(worker_id, how)
         for worker_id in self._registry.find_silent():
             reason = "it gave no sign of life in time"
             if self._remove(worker_id, WorkerState.LOST, reason, only_if_expired=True):
@@ -158,25 +163,24 @@ class Crew:
         """Kill all worker processes, and forget that there ever were workers."""
         self._killing.update(self._processes.running())
         self._processes.kill_all()
-        self._submitted.cancel(self._submitted.running())
+        calls = self._submitted.running()
+        self._killing.update(calls)
+        self._submitted.cancel(calls)
+        for worker_id in calls:
+            with contextlib.suppress(RushError):
+                self._remove(worker_id, WorkerState.KILLED, _KILLED)
         self._submitted.forget()
 
     def close(self) -> None:
         """Kill what still runs: processes at once, calls of an executor as soon as they notice."""
-        for worker_id in self._submitted.running():
-            with contextlib.suppress(RushError):
-                self._remove(worker_id, WorkerState.KILLED, _KILLED)
         self.forget()
         self._processes.close()
 
     def _on_exit(self, worker_id: str, how: str) -> None:
-        killed = worker_id in self._killing
-        state = WorkerState.KILLED if killed else WorkerState.LOST
-        # The server may be gone together with the worker: then there is nothing to clean up.
+        # A server that is gone or out of memory cannot be told: `find_lost` tries again.
         with contextlib.suppress(RushError):
-            if self._remove(worker_id, state, _KILLED if killed else how) and not killed:
-                with self._lock:
-                    self._lost.append(worker_id)
+            self._not_removed[worker_id] = how
+            self._put_out(worker_id, how)
             wake = self._keys.wake(self._manager_id)
             self._connection.execute_many(
                 (
@@ -186,11 +190,25 @@ class Crew:
                 )
             )
 
+    def _put_out(self, worker_id: str, how: str) -> None:
+        """Put out a worker that has ended."""
+        killed = worker_id in self._killing
+        state = WorkerState.KILLED if killed else WorkerState.LOST
+        if self._remove(worker_id, state, _KILLED if killed else how) and not killed:
+            with self._lock:
+                self._lost.append(worker_id)
+        self._not_removed.pop(worker_id, None)
+
+    def _new_ids(self, n: int) -> list[str]:
+        worker_ids = [secrets.token_hex(4) for _ in range(n)]
+        self._own.update(worker_ids)
+        return worker_ids
+
     def _remove(
         self, worker_id: str, state: WorkerState, reason: str, *, only_if_expired: bool = False
     ) -> bool:
         """Put a worker out; tell whether it took part until then."""
-        removed = self._registry.remove(
+        return self._registry.remove(
             worker_id,
             state,
             reason=reason,
@@ -198,12 +216,8 @@ class Crew:
             at=self._clock.now(),
             max_retries=self._max_retries if state is WorkerState.LOST else 0,
             only_if_expired=only_if_expired,
+            or_refuse=worker_id in self._own,
         )
-        return removed is not None
 
 
 _KILLED = "killed by the manager"
-
-
-def _new_ids(n: int) -> list[str]:
-    return [secrets.token_hex(4) for _ in range(n)]

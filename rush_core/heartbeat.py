@@ -8,7 +8,9 @@ the interpreter's lock; for one that does not, the same runs in a process of its
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,6 +24,9 @@ from rush_core.keys import NetworkKeys
 from rush_core.script import Script
 
 __all__ = ["Heart", "HeartProcess", "Heartbeat", "beat_for", "beat_until"]
+
+
+_BEGUN = b"begun"  # what the process that gives the signs writes just before the first
 
 
 @dataclass(frozen=True)
@@ -136,10 +141,17 @@ class Heart:
 class HeartProcess:
     """Gives a worker's signs of life from a process of its own, and kills the worker if told to.
 
+    The process takes some tenths of a second to come up; until then the caller gives the signs.
+
     Parameters
     ----------
     url, network_id, worker_id : str
     heartbeat : Heartbeat
+
+    Raises
+    ------
+    RushError
+        If the process ends before it has begun.
     """
 
     def __init__(self, url: str, network_id: str, worker_id: str, heartbeat: Heartbeat) -> None:
@@ -149,9 +161,26 @@ class HeartProcess:
                 *(str(os.getpid()), str(heartbeat.period_s), str(heartbeat.expire_s)),
             ],
             stdin=subprocess.PIPE,  # closes when the worker ends, however it ends
+            stdout=subprocess.PIPE,
             env={**os.environ, "RUSH_REDIS_URL": url},
             start_new_session=True,
         )
+        assert self._process.stdout is not None
+        with self._process.stdout as begins:
+            connection = Connection(url)
+            beat_until(
+                lambda period_s: bool(select.select([begins], [], [], period_s)[0]),
+                *(connection, NetworkKeys(network_id), worker_id, heartbeat),
+            )
+            connection.close()
+            if begins.read(len(_BEGUN)) != _BEGUN:
+                self.close()
+                raise RushError(
+                    f"the process that gives the signs of life of worker {worker_id!r} ended with "
+                    f"exit code {self._process.returncode} before it had begun; see its standard "
+                    "error",
+                    key=worker_id,
+                )
 
     def close(self) -> None:
         """Give no more signs."""
@@ -178,6 +207,12 @@ def beat_for(pid: int, url: str, network_id: str, worker_id: str, heartbeat: Hea
         return worker_gone.wait(after_s) or os.getppid() != pid
 
     threading.Thread(target=watch, daemon=True).start()
-    ended = beat_until(is_gone, Connection(url), NetworkKeys(network_id), worker_id, heartbeat)
+    os.write(1, _BEGUN)
+    waits = itertools.chain([0.0], itertools.repeat(heartbeat.period_s))  # the first sign at once
+
+    def stopped(period_s: float) -> bool:
+        return is_gone(next(waits))
+
+    ended = beat_until(stopped, Connection(url), NetworkKeys(network_id), worker_id, heartbeat)
     if ended is not None and not is_gone(0.0):
         os.kill(pid, signal.SIGKILL)

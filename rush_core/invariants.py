@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import hiredis
 import msgspec
 
-from rush_core.connection import Connection, pack, refusal
-from rush_core.errors import RushError
+from rush_core.connection import Connection, pack
+from rush_core.errors import CorruptRecordError, RushError
 from rush_core.keys import NetworkKeys
-from rush_core.script import retry_unreachable
+from rush_core.script import look, retry_unreachable
 
 __all__ = ["check_network", "find_violations"]
 
@@ -70,14 +69,14 @@ def check_network(network_id: str, url: str) -> None:
 
 def find_violations(connection: Connection, keys: NetworkKeys) -> list[str]:
     """Return what is wrong with a network, one sentence each; empty if nothing is."""
-    look = retry_unreachable(lambda: _read(connection, keys))
+    held = retry_unreachable(lambda: _read(connection, keys))
     return [
-        *_shapes(look),
-        *_one_place_each(look),
-        *_running_tasks_have_owners(look),
-        *_budget_adds_up(look),
-        *_registry_agrees(look),
-        *_wake_lists_are_short(look, connection, keys),
+        *_shapes(held),
+        *_one_place_each(held),
+        *_running_tasks_have_owners(held),
+        *_budget_adds_up(held),
+        *_registry_agrees(held),
+        *_wake_lists_are_short(held, connection, keys),
     ]
 
 
@@ -120,7 +119,8 @@ def _running_tasks_have_owners(look: _Look) -> Iterator[str]:
 def _budget_adds_up(look: _Look) -> Iterator[str]:
     taken = len(look.places["running"])
     for record in look.places["finished"] + look.places["failed"]:
-        by_worker, lost = record[0] != "", "lost" in (record[9] or {})
+        extra = record[9] if len(record) > 9 else None  # one too short is told above
+        by_worker, lost = record[0] != "", isinstance(extra, dict) and "lost" in extra
         taken += by_worker and not lost
     if look.started != taken:
         yield f"{look.started} places of the budget are taken, by {taken} tasks"
@@ -134,8 +134,9 @@ def _registry_agrees(look: _Look) -> Iterator[str]:
         ended, takes_part = len(record) == _ENDED_WORKER_FIELDS, worker_id in look.epochs
         if record[0] != worker_id or ended == takes_part:
             yield f"worker {worker_id!r} {'takes' if takes_part else 'takes no'} part as {record!r}"
-    numbers = sorted(record[5] for record in look.workers.values())
-    if numbers != list(range(len(numbers))):
+    numbers = [record[5] for record in look.workers.values()]
+    if sorted(map(repr, numbers)) != sorted(map(repr, range(len(numbers)))):
+        numbers.sort(key=repr)
         yield f"{len(numbers)} workers joined, and their numbers are {numbers}"
     for client in look.idle:
         if client not in look.workers or look.epochs.get(client, "s").endswith("s"):
@@ -151,8 +152,7 @@ def _wake_lists_are_short(look: _Look, connection: Connection, keys: NetworkKeys
 
 
 def _read(connection: Connection, keys: NetworkKeys) -> _Look:
-    requests: list[tuple[bytes, ...]] = [
-        (b"MULTI",),
+    reads: list[tuple[bytes, ...]] = [
         (b"LRANGE", keys.queued, b"0", b"-1"),
         (b"HGETALL", keys.running),
         (b"LRANGE", keys.finished, b"0", b"-1"),
@@ -161,23 +161,52 @@ def _read(connection: Connection, keys: NetworkKeys) -> _Look:
         (b"HGETALL", keys.workers),
         (b"GET", keys.started),
         (b"SMEMBERS", keys.idle),
-        (b"EXEC",),
     ]
-    replies = connection.execute_many([pack(request) for request in requests])[-1]
-    for reply in (replies, *(replies if isinstance(replies, list) else ())):
-        if isinstance(reply, hiredis.ReplyError):
-            raise refusal(reply)
-    queued, running, finished, failed, clients, workers, started, idle = replies
-    decode = msgspec.msgpack.Decoder(list[Any], ext_hook=lambda code, data: (code, bytes(data)))
+    found = look(connection, reads)
+    queued, running, finished, failed, clients, workers, started, idle = found
     places = {"queued": queued, "running": running[1::2], "finished": finished, "failed": failed}
     return _Look(
-        places={place: [decode.decode(r) for r in records] for place, records in places.items()},
-        running_keys=[key.decode() for key in running[::2]],
-        epochs={name.decode(): epoch.decode() for name, epoch in _pairs(clients)},
-        workers={name.decode(): decode.decode(record) for name, record in _pairs(workers)},
-        started=int(started or 0),
-        idle={name.decode() for name in idle},
+        places={
+            place: [_decoded(record, 5, getattr(keys, place)) for record in records]
+            for place, records in places.items()
+        },
+        running_keys=[_text(key) for key in running[::2]],
+        epochs={_text(name): _text(epoch) for name, epoch in _pairs(clients)},
+        workers={_text(name): _decoded(r, 6, keys.workers) for name, r in _pairs(workers)},
+        started=_number(started or b"0", keys.started),
+        idle={_text(name) for name in idle},
     )
+
+
+_decode = msgspec.msgpack.Decoder(list[Any], ext_hook=lambda code, data: (code, bytes(data))).decode
+
+
+def _decoded(record: bytes, n_fields: int, redis_key: bytes) -> list[Any]:
+    try:
+        fields = _decode(record)
+        named = all(isinstance(field, str | int | float | None) for field in (fields[0], fields[2]))
+        if len(fields) < n_fields or not named:
+            raise ValueError(f"found {fields!r:.80}")
+    except (ValueError, IndexError) as error:
+        raise _corrupt(redis_key, error) from None
+    return fields
+
+
+def _number(text: bytes, redis_key: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise _corrupt(redis_key, error) from None
+
+
+def _corrupt(redis_key: bytes, error: Exception) -> CorruptRecordError:
+    return CorruptRecordError(
+        f"{redis_key.decode()} holds bytes that cannot be read ({error})", key=redis_key.decode()
+    )
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["NetworkKeys", "check_identifier"]
+__all__ = ["NetworkKeys", "check_identifier", "expected_type"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
@@ -28,6 +28,20 @@ def check_identifier(what: str, value: str) -> str:
     return value
 
 
+_TYPES = {
+    **dict.fromkeys(("queued", "finished", "failed", "wake"), "list"),
+    **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
+    **dict.fromkeys(("started", "stop", "alive"), "string"),
+    **dict.fromkeys(("idle", "waiting", "unwanted"), "set"),
+    "log": "stream",
+}
+
+
+def expected_type(redis_key: bytes) -> str:
+    """Return the type, in the server's words, that one of a network's keys must have."""
+    return _TYPES[redis_key.rpartition(b"}:")[2].split(b":")[0].decode()]
+
+
 @dataclass(frozen=True)
 class NetworkKeys:
     """The keys of one network.
@@ -46,6 +60,7 @@ class NetworkKeys:
     workers: bytes = field(init=False)  # hash: worker_id -> record
     started: bytes = field(init=False)  # number: places taken in the budget
     stop: bytes = field(init=False)  # string: workers that join later stop, too
+    unwanted: bytes = field(init=False)  # set of workers that were given up before they joined
     # Who sleeps until something happens.
     idle: bytes = field(init=False)  # set of clients that wait for a queued task
     waiting: bytes = field(init=False)  # set of clients that wait for an ended task

@@ -15,9 +15,14 @@ import msgspec
 
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
-from rush_core.errors import CorruptRecordError, RushError
+from rush_core.errors import (
+    CorruptRecordError,
+    RushError,
+    ServerRefusedError,
+    ServerUnreachableError,
+)
 from rush_core.keys import NetworkKeys
-from rush_core.script import retry_unreachable
+from rush_core.script import name_culprit, retry_unreachable
 
 __all__ = ["LogReader", "LogRecord", "NetworkLogHandler"]
 
@@ -116,10 +121,11 @@ class LogReader:
         The server keeps its reply back until there is one; ends when none came for `timeout_s`
         seconds.
         """
-        position: bytes = b"$" if n == 0 else b"0"
-        for entry in [] if n == 0 else self._last_entries(n):
+        position = b"0"
+        for entry in self._last_entries(1 if n == 0 else n):
             position, record = _decode(entry, self._keys.log)
-            yield record
+            if n != 0:
+                yield record
         while True:
             request = pack(
                 (
@@ -127,11 +133,15 @@ class LogReader:
                     *(b"STREAMS", self._keys.log, position),
                 )
             )
-            reply = self._connection.execute_many((request,), block_s=timeout_s)[0]
+            try:
+                reply = self._connection.execute_many((request,), block_s=timeout_s)[0]
+            except ServerUnreachableError:
+                retry_unreachable(lambda: self._connection.execute(pack((b"PING",))))
+                continue
             if not reply:
                 return
             if isinstance(reply, Exception):
-                raise refusal(reply)
+                raise name_culprit(refusal(reply), self._connection, (self._keys.log,))
             for entry in reply[0][1]:
                 position, record = _decode(entry, self._keys.log)
                 yield record
@@ -140,7 +150,10 @@ class LogReader:
         count = () if n is None else (b"COUNT", n)
         request = pack((b"XREVRANGE", self._keys.log, b"+", b"-", *count))
         entries: list[tuple[bytes, list[bytes]]]
-        entries = retry_unreachable(lambda: self._connection.execute(request))
+        try:
+            entries = retry_unreachable(lambda: self._connection.execute(request))
+        except ServerRefusedError as error:
+            raise name_culprit(error, self._connection, (self._keys.log,)) from None
         return entries[::-1]
 
 

@@ -21,7 +21,7 @@ from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.log import LogReader, LogRecord
 from rush_core.registry import Registry, WorkerInfo
-from rush_core.script import Script
+from rush_core.script import Script, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.shipping import MOST_BYTES, pack_loop, store_loop
 from rush_core.table import TaskTable
@@ -421,7 +421,8 @@ class Network:
             *(k.clients, k.workers, k.started, k.stop, k.loops),
             *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
         )
-        reset.run(self._connection, b"1" if workers else b"", k.wake(""), k.alive(""))
+        everything = b"1" if workers else b""
+        retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))
 
     def close(self) -> None:
         """Kill the workers that this object started and disconnect; the data stay."""

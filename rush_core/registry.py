@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import socket
 from collections.abc import Iterable
 
-import hiredis
 import msgspec
 
 from rush_core.codec import encode
-from rush_core.connection import Connection, pack, refusal
+from rush_core.connection import Connection, pack
 from rush_core.errors import CorruptRecordError, RushError, WorkerLostError
 from rush_core.keys import NetworkKeys
-from rush_core.script import PATIENCE_S, Script, retry_unreachable
+from rush_core.script import PATIENCE_S, Script, look, retry_unreachable
 from rush_core.task import decode_tasks, failed_end
 
 __all__ = ["Registry", "WorkerInfo", "WorkerState"]
@@ -69,11 +69,13 @@ class _Record(msgspec.Struct, array_like=True, frozen=True):
     heartbeat_s: float | None
     number: int
     ended_at: float | None = None
-    state: str | None = None
+    state: WorkerState | None = None
     reason: str | None = None
 
 
-_NOT_LOST = -2  # reply of the registration script
+_NOT_LOST, _UNWANTED = -2, -3  # replies of the registration script
+
+_EPOCH = re.compile(rb"\d+s?")
 
 _decode_record = msgspec.msgpack.Decoder(_Record).decode
 
@@ -103,6 +105,9 @@ class Registry:
     ) -> int:
         """Enter this process as a worker; one round trip.
 
+        If the reply is lost with the connection, the same registration is sent again, and the
+        server recognises it.
+
         Parameters
         ----------
         worker_id : str
@@ -125,25 +130,35 @@ class Registry:
         RushError
             If a worker of this name takes part already.
         WorkerLostError
-            If it wants to come back but was not declared lost: it was killed or forgotten.
+            If it wants to come back but was not declared lost: it was killed or forgotten. Or its
+            manager gave it up before it joined.
         """
         k = self._keys
         register = Script(
-            "register_worker", k.clients, k.workers, k.stop, k.waiting, k.alive(worker_id)
+            "register_worker",
+            *(k.clients, k.workers, k.stop, k.waiting, k.unwanted, k.alive(worker_id)),
         )
         record = (worker_id, socket.gethostname(), os.getpid(), started_at, expire_s)
         # One field short of what the array header says: the script appends the number.
         packed = b"\x96" + encode(record)[1:]
         expire_ms = b"" if expire_s is None else b"%d" % round(expire_s * 1000)
-        number: int = register.run(
-            self._connection,
-            worker_id.encode(),
-            b"%d" % epoch,
-            packed,
-            k.wake(""),
-            expire_ms,
-            b"1" if after_loss else b"",
+        number: int = retry_unreachable(
+            lambda: register.run(
+                self._connection,
+                worker_id.encode(),
+                b"%d" % epoch,
+                packed,
+                k.wake(""),
+                expire_ms,
+                b"1" if after_loss else b"",
+            )
         )
+        if number == _UNWANTED:
+            raise WorkerLostError(
+                f"worker {worker_id!r} is not to join network {k.network_id!r} any more: its "
+                "manager was closed, or gave it up",
+                key=worker_id,
+            )
         if number == _NOT_LOST:
             raise WorkerLostError(
                 f"worker {worker_id!r} cannot come back to network {k.network_id!r}: it was "
@@ -168,25 +183,26 @@ class Registry:
         at: float,
         max_retries: int = 0,
         only_if_expired: bool = False,
+        or_refuse: bool = False,
         patience_s: float = PATIENCE_S,
-    ) -> tuple[int, int] | None:
+    ) -> bool:
         """Put a worker out; one round trip, atomic, and of several that try one wins.
 
         Its running tasks are queued again if they were lost no more than `max_retries` times, else
         failed with `task_error`. The `result_extra` of these says ``lost``, to tell them from tasks
-        that failed by themselves.
+        that failed by themselves. With `or_refuse`, a worker that has not joined yet is refused
+        when it does: its call may have begun, or its registration be under way.
 
         Returns
         -------
-        tuple of two int, or None
-            How many tasks were queued again and how many failed; None if it takes no part (any
-            more), or gave a sign of life although `only_if_expired`.
+        bool
+            False if it takes no part (any more), or gave a sign of life although `only_if_expired`.
         """
         k = self._keys
         remove = Script(
             "remove_worker",
             *(k.clients, k.workers, k.running, k.queued, k.failed, k.started, k.idle, k.waiting),
-            k.alive(worker_id),
+            *(k.unwanted, k.alive(worker_id)),
         )
         reply = retry_unreachable(
             lambda: remove.run(
@@ -198,10 +214,11 @@ class Registry:
                 k.wake(""),
                 b"%d" % max_retries,
                 b"1" if only_if_expired else b"",
+                b"1" if or_refuse else b"",
             ),
             patience_s,
         )
-        return None if reply == -1 else (reply[0], reply[1])
+        return bool(reply != -1)
 
     def find_silent(self) -> list[str]:
         """Find workers that take part but whose last sign of life has expired; two round trips."""
@@ -239,18 +256,17 @@ class Registry:
     def fetch(self) -> list[WorkerInfo]:
         """Fetch all workers that ever took part, in order of joining; one round trip."""
         k = self._keys
-        request = [
-            pack((b"MULTI",)),
-            pack((b"HVALS", k.workers)),
-            pack((b"HGETALL", k.clients)),
-            pack((b"HVALS", k.running)),
-            pack((b"EXEC",)),
-        ]
-        replies = retry_unreachable(lambda: self._connection.execute_many(request))[-1]
-        if isinstance(replies, hiredis.ReplyError):
-            raise refusal(replies)
-        records, clients, running = replies
+        reads = ((b"HVALS", k.workers), (b"HGETALL", k.clients), (b"HVALS", k.running))
+        found = retry_unreachable(lambda: look(self._connection, reads))
+        records, clients, running = found
         epochs = dict(zip(clients[::2], clients[1::2], strict=True))
+        for client, epoch in epochs.items():
+            if not _EPOCH.fullmatch(epoch):
+                raise CorruptRecordError(
+                    f"{k.clients.decode()} holds {epoch!r:.80} of client {client!r:.80}, which is "
+                    "no epoch",
+                    key=k.clients.decode(),
+                )
         tasks: dict[str, list[str]] = {}
         for task in decode_tasks(running, k.running):
             tasks.setdefault(task.worker_id, []).append(task.key)
@@ -270,7 +286,7 @@ class Registry:
 
 def _info(record: _Record, epoch: bytes | None, task_keys: list[str]) -> WorkerInfo:
     if epoch is None:
-        state = WorkerState(record.state or WorkerState.LOST)
+        state = record.state or WorkerState.LOST
     else:
         state = WorkerState.STOPPING if epoch.endswith(b"s") else WorkerState.RUNNING
     return WorkerInfo(

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, TypeVar
 
-from rush_core.connection import Connection, pack
-from rush_core.errors import ServerRefusedError, ServerUnreachableError
+from rush_core.connection import Connection, ReplyError, pack, refusal
+from rush_core.errors import RushError, ServerRefusedError, ServerUnreachableError
+from rush_core.keys import expected_type
 
-__all__ = ["PATIENCE_S", "Script", "is_missing", "retry_unreachable"]
+__all__ = ["PATIENCE_S", "Script", "is_missing", "look", "name_culprit", "retry_unreachable"]
 
 T = TypeVar("T")
 
@@ -64,6 +65,10 @@ class Script:
         """Pack a call that brings the script along, where a missing one could not be mended."""
         return pack((b"EVAL", self._source, len(self._keys), *self._keys, *arguments))
 
+    def refused(self, connection: Connection, reply: Exception) -> RushError:
+        """Return the error to raise for an error reply to a call."""
+        return name_culprit(refusal(reply), connection, self._keys)
+
     def run(self, connection: Connection, *arguments: bytes) -> Any:
         """Call the script; one round trip, three when the server does not have it yet."""
         if len(arguments) == 2:  # spelled out, for a call less on the way of every task
@@ -76,9 +81,54 @@ class Script:
             return connection.execute(request)
         except ServerRefusedError as error:
             if not is_missing(error.found):
-                raise
-            connection.execute(pack((b"SCRIPT", b"LOAD", self._source)))
-            return connection.execute(request)
+                raise name_culprit(error, connection, self._keys) from None
+        connection.execute(pack((b"SCRIPT", b"LOAD", self._source)))
+        return self.run(connection, *arguments)
+
+
+def name_culprit(
+    error: RushError, connection: Connection, redis_keys: Sequence[bytes]
+) -> RushError:
+    """Return the error that names which of some keys has a type or content that none of ours has.
+
+    One more round trip if `error` is about a type; else `error` itself.
+    """
+    text = str(error.found)
+    wrong_type, no_number = "WRONGTYPE" in text, "not an integer" in text
+    if not (wrong_type or no_number):
+        return error
+    types = connection.execute_many([pack((b"TYPE", key)) for key in redis_keys])
+    for key, found in zip(redis_keys, types, strict=True):
+        expected, name = expected_type(key), key.decode()
+        holds_text = no_number and key.endswith(b":started")
+        if found.decode() not in (expected, "none") or holds_text:
+            what = "a number" if holds_text else f"a {expected}"
+            return ServerRefusedError(
+                f"{error}; the key {name} has to hold {what}", key=name, found=error.found
+            )
+    return error
+
+
+def look(connection: Connection, reads: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Execute reading commands at one moment and return their replies; one round trip.
+
+    Raises
+    ------
+    ServerUnreachableError
+        If the connection breaks, or the server is still reading its data.
+    ServerRefusedError
+        If one of them is refused; the message names its key.
+    """
+    requests = [(b"MULTI",), *reads, (b"EXEC",)]
+    replies = connection.execute_many([pack(request) for request in requests])
+    for reply in replies:
+        if isinstance(reply, ReplyError):  # the first says why: EXEC only that there is one
+            raise refusal(reply)
+    results: list[Any] = replies[-1]
+    for read, result in zip(reads, results, strict=True):
+        if isinstance(result, ReplyError):
+            raise name_culprit(refusal(result), connection, (read[1],))
+    return results
 
 
 def _bulk(parts: Sequence[bytes]) -> bytes:

@@ -50,7 +50,7 @@ class TaskTable(Sequence[Task]):
             ended_record(str(i), config, None, 0.0, result, None)
             for i, (config, result) in enumerate(zip(configs, results, strict=True))
         ]
-        return cls(decode_tasks(records, b"memory"))
+        return cls(decode_tasks(records, b"memory:finished"))
 
     def __len__(self) -> int:
         return self._length

@@ -19,17 +19,22 @@ it, ``attempt`` in one byte, and a key of at most 31 bytes, whose length therefo
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import msgspec
 
-from rush_core.codec import decode, encode, encode_record
+from rush_core.codec import encode, encode_record, mapping_decoder
 from rush_core.errors import CorruptRecordError
 
 __all__ = ["Task", "TaskCounts", "TaskState", "decode_tasks"]
 
 _NIL = msgspec.Raw(encode(None))
+
+_decode_mapping: Callable[[Any], dict[str, Any]] = mapping_decoder(dict[str, Any])
+_decode_optional_mapping: Callable[[Any], dict[str, Any] | None]
+_decode_optional_mapping = mapping_decoder(dict[str, Any] | None)
 
 
 class TaskState(enum.StrEnum):
@@ -91,24 +96,44 @@ class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def config(self) -> dict[str, Any]:
         """The configuration to evaluate."""
-        config: dict[str, Any] = decode(self._config)
-        return config
+        try:
+            return _decode_mapping(self._config)
+        except Exception as error:  # whatever NumPy makes of foreign bytes
+            raise self._corrupt("config", error) from None
 
     @property
     def extra(self) -> dict[str, Any]:
         """What was given along with the configuration."""
-        return decode(self._extra) or {}
+        try:
+            return _decode_optional_mapping(self._extra) or {}
+        except Exception as error:
+            raise self._corrupt("extra", error) from None
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What the evaluation returned; None unless finished."""
-        result: dict[str, Any] | None = decode(self._result)
+        try:
+            result = _decode_optional_mapping(self._result)
+            if result is None and self.state is TaskState.FINISHED:
+                raise ValueError("found nil")
+        except Exception as error:
+            raise self._corrupt("result", error) from None
         return result
 
     @property
     def result_extra(self) -> dict[str, Any]:
         """What was given along with the result or the error."""
-        return decode(self._result_extra) or {}
+        try:
+            return _decode_optional_mapping(self._result_extra) or {}
+        except Exception as error:
+            raise self._corrupt("result_extra", error) from None
+
+    def _corrupt(self, name: str, error: Exception) -> CorruptRecordError:
+        return CorruptRecordError(
+            f"the {name} of the {self.state.value} task {self.key!r} is no mapping of names and "
+            f"values ({error}); another program wrote to this network: reset it",
+            key=self.key,
+        )
 
     def __repr__(self) -> str:
         outcome = f", result={self.result}" if self.error is None else f", error={self.error!r}"
@@ -120,23 +145,32 @@ class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _decode_task = msgspec.msgpack.Decoder(Task).decode
 
+# What the array header of a record says in each place: how many fields it has.
+_HEADERS = {b"queued": {0x95}, b"running": {0x96}, b"finished": {0x9A}, b"failed": {0x9A}}
 
-def decode_tasks(records: Iterable[bytes], redis_key: bytes) -> list[Task]:
+_first_byte = operator.itemgetter(0)
+
+
+def decode_tasks(records: Collection[bytes], redis_key: bytes) -> list[Task]:
     """Decode records.
 
     Raises
     ------
     CorruptRecordError
-        If one is no record of a task; the message names `redis_key`, where it was found.
+        If one is no record of a task in this place; the message names `redis_key`.
     """
+    place = redis_key.rpartition(b":")[2]
     try:
-        return list(map(_decode_task, records))
-    except msgspec.MsgspecError as error:
+        tasks = list(map(_decode_task, records))
+        if not _HEADERS[place].issuperset(map(_first_byte, records)):
+            raise ValueError(f"not the fields of a {place.decode()} task")
+    except ValueError as error:
         raise CorruptRecordError(
             f"{redis_key.decode()} holds bytes that are no task record ({error}); another program "
             "wrote to it: use a network_id of your own, or reset this network",
             key=redis_key.decode(),
         ) from None
+    return tasks
 
 
 _GIVEN = ("configuration parameter", "extra")

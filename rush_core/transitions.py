@@ -11,23 +11,26 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
+import msgspec
 
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
-from rush_core.errors import ServerUnreachableError, WorkerLostError
+from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerLostError
 from rush_core.keys import NetworkKeys
-from rush_core.script import Script, is_missing, retry_unreachable
-from rush_core.task import decode_tasks
+from rush_core.script import Script, is_missing, look, name_culprit, retry_unreachable
 
 __all__ = ["Transitions"]
 
 logger = logging.getLogger(__name__)
 
 _OUT, _STOP = -1, -2  # replies of guarded scripts
+
+_decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 # Looks, after the epoch was raised, whether a script with these arguments was executed before the
 # connection broke: returns the reply that was lost, or None to execute the script again.
@@ -100,11 +103,15 @@ class Transitions:
         """Take the longest waiting task; one round trip, two if it has to be waited for."""
         if limit != self._limit:
             self._change_limit(limit)
+        deadline = time.monotonic() + timeout_s
         start = encode(started_at)
         reply = self._guarded(self._claim, (start, b""), self._settle_claim)
         if reply is None and timeout_s > 0:
-            self._sleep_until_queued(timeout_s)
+            slept = self._sleep_until_queued(timeout_s)
             reply = self._guarded(self._claim, (start, self._keys.wake("")), self._settle_claim)
+            left_s = deadline - time.monotonic()
+            if reply is None and not slept and left_s > 0:
+                return self.claim(limit, started_at, left_s)
         if isinstance(reply, int):
             self._note_refusal(reply)
             return None
@@ -155,11 +162,11 @@ class Transitions:
                 pass  # settled below, as any finish whose reply was lost
             else:
                 if isinstance(reply, hiredis.ReplyError):
-                    raise refusal(reply)
+                    raise name_culprit(refusal(reply), self._connection, (self._keys.finished,))
                 if not isinstance(ended, hiredis.ReplyError):
                     return self._won(ended, 1)[0], reply
                 if not is_missing(ended):
-                    raise refusal(ended)
+                    raise self._finish.refused(self._connection, ended)
         won = self.finish((key, end))[0]
         return won, retry_unreachable(lambda: self._connection.execute(read))
 
@@ -200,7 +207,8 @@ class Transitions:
         return [*ended, 0] if any(ended) else None
 
     def _settle_append(self, records: tuple[bytes, ...]) -> int | None:
-        key = decode_tasks(records[:1], self._keys.queued)[0].key.encode()
+        # With its length in front: no other key begins like this one.
+        key = bytes(_decode_fields(records[0])[2])
         return len(records) if any(key in record for record in self._everything()) else None
 
     def _guarded(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
@@ -219,7 +227,9 @@ class Transitions:
     def _settled(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
         """Return the reply that was lost with the connection, or execute the script again."""
         if not self._raise_epoch():
-            return _OUT
+            # What the server did before it put the worker out stays done: an end is in its log.
+            ended = settle(arguments) if script in (self._finish, self._fail) else None
+            return _OUT if ended is None else ended
         reply = settle(arguments)
         return script.run(self._connection, *arguments) if reply is None else reply
 
@@ -235,7 +245,13 @@ class Transitions:
         self.epoch += 1
         may_join = b"" if self._is_worker else b"1"
         epoch = str(self.epoch).encode()
-        reply = self._renew.run(self._connection, self._client, epoch, may_join)
+        try:
+            reply = self._renew.run(self._connection, self._client, epoch, may_join)
+        except ServerRefusedError as error:
+            if "OOM" not in str(error.found):
+                raise
+            # Until the epoch is raised nobody knows what became of the last command.
+            raise ServerUnreachableError(f"cannot find out what became of it: {error}") from None
         self._fix_epoch()
         self._generation = self._connection.generation
         return bool(reply != _OUT)
@@ -252,7 +268,8 @@ class Transitions:
         self._push_failed.fix(client, epoch, wake)
         self._clear.fix(client, epoch, wake)
 
-    def _sleep_until_queued(self, timeout_s: float) -> None:
+    def _sleep_until_queued(self, timeout_s: float) -> bool:
+        """Sleep; tell whether to the end, or until the connection broke."""
         sleep = (
             self._sleep.pack_source(self._client, self.epoch),
             pack((*self._blocking_pop, timeout_s)),
@@ -260,9 +277,12 @@ class Transitions:
         try:
             first = self._connection.execute_many(sleep, block_s=timeout_s)[0]
         except ServerUnreachableError:
-            return  # the claim that follows reconnects
+            return False  # the claim that follows reconnects
         if isinstance(first, hiredis.ReplyError):
-            raise refusal(first)
+            k = self._keys
+            sources = (k.clients, k.queued, k.idle, self._blocking_pop[1])
+            raise name_culprit(refusal(first), self._connection, sources)
+        return True
 
     def _running(self, keys: Sequence[bytes]) -> list[int]:
         asked = [pack((b"HEXISTS", self._keys.running, key)) for key in keys]
@@ -271,14 +291,9 @@ class Transitions:
 
     def _everything(self) -> list[bytes]:
         k = self._keys
-        lists = [pack((b"LRANGE", key, 0, -1)) for key in (k.queued, k.finished, k.failed)]
-        replies = self._connection.execute_many(
-            [pack((b"MULTI",)), *lists, pack((b"HVALS", k.running)), pack((b"EXEC",))]
-        )
-        for reply in (replies[-1], *replies[-1]):
-            if isinstance(reply, hiredis.ReplyError):
-                raise refusal(reply)
-        return [record for records in replies[-1] for record in records]
+        lists = [(b"LRANGE", key, 0, -1) for key in (k.queued, k.finished, k.failed)]
+        found = look(self._connection, [*lists, (b"HVALS", k.running)])
+        return [record for records in found for record in records]
 
     def _note_refusal(self, reply: int) -> int:
         if reply == _STOP:

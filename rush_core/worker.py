@@ -12,11 +12,11 @@ from typing import Any, Self
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.connection import Connection, pack
-from rush_core.errors import ServerUnreachableError, WorkerLostError
+from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerLostError
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerState
-from rush_core.script import retry_unreachable
+from rush_core.script import name_culprit, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.table import TaskTable
 from rush_core.task import Task, TaskCounts, decode_tasks, failed_end, finished_end, running_record
@@ -96,7 +96,12 @@ class Worker:
         self._asked_to_stop = False
         self._heard_from_server = True
         self._epoch_request = pack((b"HGET", self._keys.clients, worker_id))
-        self._heart = self._start_heart(on_killed or self.stop_after_task)
+        self._heart: Heart | HeartProcess | None = None
+        try:
+            self._heart = self._start_heart(on_killed or self.stop_after_task)
+        except BaseException as error:
+            self.close(f"it could not give signs of life: {error_text(error)}")
+            raise
 
     def __repr__(self) -> str:
         return f"<Worker {self.worker_id!r} (number {self.number}) of network {self.network_id!r}>"
@@ -313,7 +318,10 @@ class Worker:
         (one round trip) only if none of them was called since it was last asked.
         """
         if not self._heard_from_server:
-            epoch = retry_unreachable(lambda: self._connection.execute(self._epoch_request))
+            try:
+                epoch = retry_unreachable(lambda: self._connection.execute(self._epoch_request))
+            except ServerRefusedError as error:
+                raise name_culprit(error, self._connection, (self._keys.clients,)) from None
             if epoch is None:
                 self._transitions.note_out()
             elif epoch.endswith(b"s"):
@@ -336,6 +344,8 @@ class Worker:
 
     def rejoin(self) -> bool:
         """Take part again after this worker was declared lost; one round trip.
+
+        A reply that is lost with the connection is asked for again.
 
         It keeps its name and its number.
 

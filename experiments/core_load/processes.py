@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from experiments.core_load.watched import watched_server
-from experiments.core_overhead import CONFIG, RESULT
+from experiments.raw_socket import CONFIG, RESULT
 from rush_core import Network, Worker
 
 WARM_UP_S, WINDOW_S = 1.0, 4.0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from experiments.core_overhead import CONFIG, RESULT
+from experiments.raw_socket import CONFIG, RESULT
 from rush_core import Worker
 from rush_core.cache import FinishedLog
 from rush_core.connection import Connection

@@ -6,7 +6,8 @@
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if not epoch then
   local worker = redis.call('HGET', KEYS[2], ARGV[1])
-  return worker and cmsgpack.unpack(worker)[8] or ''
+  local readable, fields = pcall(cmsgpack.unpack, worker)
+  return readable and type(fields) == 'table' and fields[8] or ''
 end
 redis.call('SET', KEYS[3], '', 'PX', ARGV[2])
 return string.sub(epoch, -1) == 's' and 'stopping' or 'running'

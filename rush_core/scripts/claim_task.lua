@@ -17,13 +17,27 @@ end
 -- Taking it out comes first: then a server out of memory refuses none of the writes that follow.
 local queued = call('LPOP', KEYS[3])
 if not queued then return false end
-if call('INCR', KEYS[2]) > (tonumber(ARGV[3]) or math.huge) then
-  call('DECR', KEYS[2])
+local function put_back(reply)
   call('LPUSH', KEYS[3], queued)
-  return false
+  return reply
 end
 -- A queued record: array header, '' as worker_id, attempt, then the key (its length in the low bits of one byte).
-local key = string.sub(queued, 5, 4 + string.byte(queued, 4) - 160)
+local header, worker, _, length = string.byte(queued, 1, 4)
+if header ~= 149 or worker ~= 160 or not length or length < 161 or length > 191 or #queued < length - 154 then
+  return put_back(redis.error_reply('CORRUPT ' .. KEYS[3] .. ' holds bytes that are no task record'))
+end
+-- Another program may have spoiled one of the keys: then the task goes back, and the reply says so.
+local started = redis.pcall('INCR', KEYS[2])
+if type(started) == 'table' then return put_back(started) end
+if started > (tonumber(ARGV[3]) or math.huge) then
+  call('DECR', KEYS[2])
+  return put_back(false)
+end
+local key = string.sub(queued, 5, 4 + length - 160)
 local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
-call('HSET', KEYS[4], key, record)
+local written = redis.pcall('HSET', KEYS[4], key, record)
+if type(written) == 'table' then
+  call('DECR', KEYS[2])
+  return put_back(written)
+end
 return record

@@ -7,5 +7,5 @@
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] and epoch ~= ARGV[2] .. 's' then return -1 end
 for i = 4, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-wake(redis.call('SPOP', KEYS[3], #ARGV - 3), ARGV[3])
+wake(redis.pcall('SPOP', KEYS[3], #ARGV - 3), ARGV[3])
 return #ARGV - 3

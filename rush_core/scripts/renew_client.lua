@@ -6,6 +6,9 @@
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if not epoch and ARGV[3] ~= '1' then return -1 end
 local number, stop = string.match(epoch or '0', '^(%d+)(s?)$')
+if not number then
+  return redis.error_reply('CORRUPT ' .. KEYS[1] .. ' holds bytes that are no epoch of client ' .. ARGV[1])
+end
 if tonumber(number) < tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. stop)
 end

@@ -15,6 +15,10 @@ if ARGV[3] ~= '' and started > tonumber(ARGV[3]) then
   n = n - refused
 end
 for i = 4, 2 + 2 * n, 2 do
-  call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+  local written = redis.pcall('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+  if type(written) == 'table' then -- another program spoiled the key: at the first task, or not at all
+    call('DECRBY', KEYS[2], n)
+    return written
+  end
 end
 return n

@@ -1,14 +1,14 @@
 -- Wake clients that sleep in a blocking pop of their wake lists. Put in front of the scripts that use it.
+-- By then the script has written: a wake list that another program spoiled must not end it (its owner is told).
 local function wake(clients, prefix)
   for _, client in ipairs(clients) do
-    redis.call('RPUSH', prefix .. client, '')
-    redis.call('PEXPIRE', prefix .. client, 60000) -- a client that died never reads it
+    redis.pcall('RPUSH', prefix .. client, '')
+    redis.pcall('PEXPIRE', prefix .. client, 60000) -- a client that died never reads it
   end
 end
 
 local function wake_all(sleepers, prefix)
   if redis.call('EXISTS', sleepers) == 0 then return end
-  wake(redis.call('SMEMBERS', sleepers), prefix)
+  wake(redis.pcall('SMEMBERS', sleepers), prefix)
   redis.call('DEL', sleepers)
 end
-

@@ -63,17 +63,17 @@ class LoopbackServer:
         wait_until(lambda: self._is_ready() or self._process_ended())
         assert self._is_ready(), self._log.read_text()
 
+    def kill(self) -> None:
+        """End it by SIGKILL; what it wrote stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def stop(self) -> None:
         """End it; the data stay."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
-
-    def kill(self) -> None:
-        """End it as a power failure does."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
 
     def ask(self, *command: str | bytes | int) -> Any:
         """Send one command, which may be repeated, as the server's administrator."""

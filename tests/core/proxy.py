@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -33,21 +34,28 @@ class BreakingProxy:
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
         self.n_breaks = self.n_reply_bytes = 0
         self._plan: str | None = None
+        self._containing = b""
+        self._then: Callable[[], object] = lambda: None
         self._held = b""
         self._open: list[socket.socket] = [self._listener]
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def cut_before_request(self) -> None:
+    def cut_before_request(self, containing: bytes = b"") -> None:
         """Cut the connection at the next request, which never reaches the server."""
-        self._plan = "before"
+        self._containing, self._plan = containing, "before"
 
-    def cut_before_reply(self) -> None:
+    def cut_before_reply(self, containing: bytes = b"") -> None:
         """Let the server do the work of the next request, and cut before its reply arrives."""
-        self._plan = "after"
+        self._containing, self._plan = containing, "after"
 
-    def hold_request(self) -> None:
-        """Cut at the next request and keep it back until `deliver_held_request`."""
-        self._plan = "hold"
+    def hold_request(
+        self, containing: bytes = b"", then: Callable[[], object] = lambda: None
+    ) -> None:
+        """Cut at the next request and keep it back until `deliver_held_request`.
+
+        `then` is called before the client can notice.
+        """
+        self._containing, self._then, self._plan = containing, then, "hold"
 
     def deliver_held_request(self) -> bytes:
         """Hand the server the request that was kept back; return the reply nobody reads."""
@@ -93,10 +101,13 @@ class BreakingProxy:
             )
             replies.start()
             while request := client.recv(1 << 20):
-                plan, self._plan = self._plan, None
-                self.n_breaks += plan is not None
+                plan = None
+                if self._plan is not None and self._containing in request:
+                    plan, self._plan = self._plan, None
                 if plan == "hold":
                     self._held = request
+                    self._then()
+                self.n_breaks += plan is not None
                 if plan in ("before", "hold"):
                     return
                 if plan == "after":
@@ -110,6 +121,6 @@ class BreakingProxy:
             while reply := server.recv(1 << 20):
                 self.n_reply_bytes += len(reply)
                 if not wanted.is_set():
-                    client.shutdown(socket.SHUT_RDWR)
-                    return
+                    break
                 client.sendall(reply)
+            client.shutdown(socket.SHUT_RDWR)  # also when the server has gone

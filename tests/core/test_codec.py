@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
@@ -232,6 +232,67 @@ def test_what_cannot_be_stored_is_refused_by_its_name(
             call()
     assert network.fetch_tasks() == before
     assert worker.finish_tasks(keys, [good, good]) == [True, True]
+
+
+arrays = st_np.arrays(plain_dtypes, st_np.array_shapes(min_dims=0, max_dims=2, max_side=3))
+mappings = st.dictionaries(surrogate_free, values | arrays, max_size=4)
+
+
+@given(mappings, st.none() | mappings, mappings, st.none() | mappings)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_can_be_stored_goes_through_the_server_unchanged(
+    network: Network, worker: Worker, config: Any, extra: Any, result: Any, result_extra: Any
+) -> None:
+    (key,) = network.push_tasks([config], extras=[extra])
+    claimed = worker.claim_task()
+    assert claimed is not None
+    assert claimed.key == key
+    won, (new,) = worker.finish_and_fetch_new(key, result, extra=result_extra)
+    assert won
+    (fetched,) = network.fetch_new_tasks()
+    for task in (new, fetched):
+        found = (task.config, task.extra, task.result, task.result_extra)
+        # Same bytes: NaN, -0.0 and the dtype of arrays included.
+        assert list(map(encode, found)) == list(
+            map(encode, (config, extra or {}, result, result_extra or {}))
+        )
+    assert encode(claimed.config) == encode(config)
+
+
+outside = st.one_of(
+    st.integers(2**64, 2**100),
+    st.integers(-(2**100), -(2**63) - 1),
+    st.characters(categories=["Cs"]).map("x{}".format),
+    st.just(object()),
+    st.just(1j),
+)
+
+
+@given(
+    st.recursive(
+        outside, lambda bad: st.tuples(values, bad) | bad.map(lambda v: {"in": v}), max_leaves=3
+    ),
+    values,
+    st.sampled_from(["config", "extra", "result", "result_extra"]),
+)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_cannot_be_stored_is_refused_by_name_however_deep(
+    network: Network, worker: Worker, bad: Any, good: Any, where: str
+) -> None:
+    key = worker.start_task({})
+    assert key is not None
+    given_values = {"good": good, "bad one": bad}
+    before = network.fetch_tasks()
+    calls: dict[str, Callable[[], object]] = {
+        "config": lambda: network.push_tasks([given_values]),
+        "extra": lambda: network.push_tasks([{}], extras=[given_values]),
+        "result": lambda: worker.finish_task(key, given_values),
+        "result_extra": lambda: worker.fail_task(key, "no", extra=given_values),
+    }
+    with pytest.raises((TypeError, ValueError), match="'bad one'"):
+        calls[where]()
+    assert network.fetch_tasks() == before
+    network.reset(workers=False)
 
 
 @pytest.mark.parametrize(

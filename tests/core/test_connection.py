@@ -5,6 +5,7 @@ import pickle
 import secrets
 import socket
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from proxy import BreakingProxy
+from waiting import wait_until
 
 from rush_core import (
     EmbeddedServer,
+    Heartbeat,
     Network,
+    RushError,
     ServerRefusedError,
     ServerUnreachableError,
     Worker,
@@ -373,6 +377,86 @@ def test_the_cache_survives_a_reset_and_a_connection_lost_at_once(
         proxy.cut_before_reply()
         assert far.fetch_finished_tasks().keys == keys
         assert far.fetch_finished_tasks().keys == keys
+
+
+def test_a_registration_whose_reply_is_lost_is_recognised(
+    network: Network, worker: Worker, proxy: BreakingProxy, cut: Callable[..., None]
+) -> None:
+    cut(containing=b":unwanted")
+    with Worker(network.network_id, url=proxy.url, worker_id="far") as far:
+        assert proxy.n_breaks == 1
+        assert far.number == 1
+        assert far.start_task({"x": 1}) is not None
+        with pytest.raises(RushError, match="takes part"):
+            Worker(network.network_id, url=proxy.url, worker_id="far")
+    assert [info.worker_id for info in network.fetch_workers()] == [worker.worker_id, "far"]
+
+
+def test_a_worker_whose_return_is_not_answered_is_back_once(
+    network: Network, proxy: BreakingProxy, cut: Callable[..., None]
+) -> None:
+    beat = Heartbeat(period_s=0.02, expire_s=0.3)
+    with Worker(network.network_id, url=proxy.url, worker_id="far", heartbeat=beat) as far:
+        assert far._heart is not None
+        far._heart.close()
+        wait_until(network.detect_lost_workers)
+        assert not far.finish_task("nobody-1", {})
+        assert far.is_lost
+        cut(containing=b":unwanted")
+        assert far.rejoin()
+        assert proxy.n_breaks == 1
+        assert far.start_task({"x": 1}) is not None
+        assert [info.number for info in network.fetch_workers()] == [0]
+
+
+@pytest.mark.parametrize("ending", ["finish", "fail"])
+def test_an_end_that_was_done_before_its_worker_was_put_out_is_recognised(
+    network: Network, far_worker: Worker, proxy: BreakingProxy, ending: str
+) -> None:
+    """The reply is lost, and before the worker can ask again it is put out."""
+    key = far_worker.start_task({"x": 1})
+    assert key is not None
+    transitions = far_worker._transitions
+    raise_epoch = transitions._raise_epoch
+
+    def put_out_first() -> bool:
+        network.stop_workers([far_worker.worker_id], kill=True)
+        return raise_epoch()
+
+    transitions._raise_epoch = put_out_first  # type: ignore[method-assign]
+    proxy.cut_before_reply()
+    won = far_worker.finish_task(key, {"y": 1}) if ending == "finish" else None
+    assert won or far_worker.fail_task(key, "no")
+    assert proxy.n_breaks == 1
+    assert network.count_tasks() == ((0, 0, 1, 0) if ending == "finish" else (0, 0, 0, 1))
+    assert not any("lost" in task.result_extra for task in network.fetch_tasks())
+
+
+def test_what_became_of_a_command_is_found_out_when_there_is_memory_again(
+    network: Network, worker: Worker
+) -> None:
+    key = worker.start_task({"x": 1})
+    assert key is not None
+    connection = Connection(network.url)
+    with BreakingProxy(network.url) as proxy, Worker(network.network_id, url=proxy.url) as far:
+        mine = far.start_task({"x": 2})
+        assert mine is not None
+
+        def run_out() -> None:
+            connection.execute(pack(("CONFIG", "SET", "maxmemory", "1")))
+            proxy.deliver_held_request()
+            threading.Timer(0.1, have_enough).start()
+
+        def have_enough() -> None:
+            connection.execute(pack(("CONFIG", "SET", "maxmemory", "0")))
+
+        proxy.hold_request(b":finished", then=run_out)
+        try:
+            assert far.finish_task(mine, {"y": 2})
+        finally:
+            have_enough()
+    assert network.fetch_tasks("finished").keys == [mine]
+    connection.close()
 
 
 @pytest.mark.parametrize("command", ["start", "claim", "finish", "fail", "push", "clear"])

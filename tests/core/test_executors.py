@@ -19,6 +19,7 @@ from rush_core import (
     Network,
     Task,
     Worker,
+    WorkerLostError,
     WorkersFailedError,
     WorkerState,
 )
@@ -221,6 +222,58 @@ def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_agai
         for thread in cluster.threads:
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
+
+
+class SlowToBegin(Executor):
+    """An executor whose calls have begun, as far as it knows, and do nothing until they may."""
+
+    def __init__(self) -> None:
+        self.may_begin = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.errors: list[BaseException] = []
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            assert self.may_begin.wait(PATIENCE_S)
+            try:
+                fn(*args, **kwargs)
+            except BaseException as error:
+                self.errors.append(error)
+            future.set_result(None)
+
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+        return future
+
+
+@pytest.mark.parametrize("end", ["close", "kill", "reset"])
+def test_a_call_that_joins_after_it_was_given_up_is_refused(
+    server: EmbeddedServer, network_id: str, end: str
+) -> None:
+    cluster = SlowToBegin()
+    with Network(network_id, server.url) as network:
+        (worker_id,) = network.start_workers(insisting, 1, executor=cluster, heartbeat=QUICK)
+        if end == "close":
+            network.close()
+        elif end == "kill":
+            network.stop_workers(kill=True)
+        else:
+            network.reset()
+        cluster.may_begin.set()
+        cluster.threads[0].join(PATIENCE_S)
+        assert not cluster.threads[0].is_alive()
+    (error,) = cluster.errors
+    if end == "reset":
+        assert isinstance(error, LoopError)  # its loop went with the rest
+    else:
+        assert isinstance(error, WorkerLostError)
+        assert (error.key, "not to join" in str(error)) == (worker_id, True)
+    with Network(network_id, server.url) as later:
+        assert later.fetch_workers() == []
+        assert later.count_tasks() == (0, 0, 0, 0)
 
 
 def test_a_loop_that_no_worker_trusts_is_told(

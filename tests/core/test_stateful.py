@@ -16,10 +16,26 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from proxy import BreakingProxy
 
-from rush_core import EmbeddedServer, Network, Task, Worker, WorkerLostError, WorkerState
+from rush_core import (
+    EmbeddedServer,
+    Heartbeat,
+    Network,
+    RushError,
+    Task,
+    TaskState,
+    Worker,
+    WorkerLostError,
+    WorkerState,
+)
 from rush_core.connection import Connection, pack
 from rush_core.invariants import check_network
+from rush_core.keys import NetworkKeys
+from rush_core.script import retry_unreachable
+
+# No sign of life comes by itself: the machine decides who falls silent.
+SELDOM = Heartbeat(period_s=1000.0, expire_s=1000.0)
 
 
 @dataclass
@@ -29,8 +45,10 @@ class ModelTask:
     state: str
     config: dict[str, int]
     worker_id: str = ""
+    extra: dict[str, int] = field(default_factory=dict)
     result: dict[str, int] | None = None
     lost: bool = False
+    attempt: int = 0
 
 
 @dataclass
@@ -40,7 +58,9 @@ class ModelWorker:
     worker: Worker
     asked_to_stop: bool = False
     out: bool = False
+    may_rejoin: bool = False
     unseen: list[str] = field(default_factory=list)
+    unseen_failed: list[str] = field(default_factory=list)
 
 
 class NetworkMachine(RuleBasedStateMachine):
@@ -51,7 +71,12 @@ class NetworkMachine(RuleBasedStateMachine):
         self.url = server.url
         self.network_id = f"test-{secrets.token_hex(6)}"
         self.cutter = Connection(self.url)
-        self.networks = [Network(self.network_id, self.url) for _ in range(2)]
+        # The second manager's and every second worker's connection can be cut at any request.
+        self.proxy = BreakingProxy(self.url)
+        self.networks = [
+            Network(self.network_id, self.url),
+            Network(self.network_id, self.proxy.url, max_retries=1),
+        ]
         self.workers: list[ModelWorker] = []
         self.tasks: dict[str, ModelTask] = {}
         # Keys in the order in which the lists must have them.
@@ -69,6 +94,7 @@ class NetworkMachine(RuleBasedStateMachine):
         for network in self.networks:
             network.close()
         self.cutter.close()
+        self.proxy.close()
 
     # -- helpers ---------------------------------------------------------------------------------
 
@@ -84,14 +110,26 @@ class NetworkMachine(RuleBasedStateMachine):
         for unseen in (*self.unseen, *(model.unseen for model in self.workers)):
             unseen.append(key)
 
-    def fail_running_of(self, worker_id: str) -> None:
-        lost = [
-            k for k, t in self.tasks.items() if (t.state, t.worker_id) == ("running", worker_id)
-        ]
-        for key in lost:
-            self.tasks[key].state, self.tasks[key].lost = "failed", True
+    def lose_running_of(self, worker_id: str, max_retries: int = 0) -> None:
+        lost = {
+            k: t for k, t in self.tasks.items() if (t.state, t.worker_id) == ("running", worker_id)
+        }
+        again = [key for key, task in lost.items() if task.attempt < max_retries]
+        for key, task in lost.items():
+            if key in again:
+                task.state, task.worker_id, task.attempt = "queued", "", task.attempt + 1
+            else:
+                task.state, task.lost = "failed", True
         # The order among them is the server's choice.
-        self.failed += lost
+        first = self.networks[0].fetch_tasks("queued").keys[: len(again)]
+        assert sorted(first) == sorted(again)
+        self.queue[:0] = first
+        self.failed += [key for key in lost if key not in again]
+
+    def note_failed(self, keys: list[str]) -> None:
+        self.failed += keys
+        for model in self.workers:
+            model.unseen_failed += keys
 
     def some_worker(self, data: st.DataObject) -> ModelWorker:
         return data.draw(st.sampled_from(self.workers), label="worker")
@@ -113,8 +151,15 @@ class NetworkMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.workers) < 4)
     @rule()
     def join(self) -> None:
-        worker = Worker(self.network_id, url=self.url)
-        model = ModelWorker(worker, asked_to_stop=self.stop_all, unseen=list(self.finished))
+        url = self.proxy.url if len(self.workers) % 2 else self.url
+        worker = Worker(self.network_id, url=url, heartbeat=SELDOM)
+        own_failures = [key for key in self.failed if not self.tasks[key].lost]
+        model = ModelWorker(
+            worker,
+            asked_to_stop=self.stop_all,
+            unseen=list(self.finished),
+            unseen_failed=own_failures,
+        )
         self.workers.append(model)
 
     # What ends something happens at one of several turns: else there would be nothing to end.
@@ -126,7 +171,7 @@ class NetworkMachine(RuleBasedStateMachine):
         model = self.some_worker(data)
         model.worker.close()
         if not model.out:
-            self.fail_running_of(model.worker.worker_id)
+            self.lose_running_of(model.worker.worker_id)
         self.workers.remove(model)
         if not self.workers:
             self.join()
@@ -138,8 +183,49 @@ class NetworkMachine(RuleBasedStateMachine):
         model = self.some_worker(data)
         self.some_network(data).stop_workers([model.worker.worker_id], kill=True)
         if not model.out:
-            self.fail_running_of(model.worker.worker_id)
-        model.out = True
+            self.lose_running_of(model.worker.worker_id)
+        model.out, model.may_rejoin = True, model.out and model.may_rejoin
+
+    @rule(data=st.data(), sure=st.integers(0, 2))
+    def fall_silent_and_be_found_by_one_of_two(self, data: st.DataObject, sure: int) -> None:
+        model = self.some_worker(data)
+        if sure != 2 or model.out:
+            return
+        worker_id = model.worker.worker_id
+        alive = NetworkKeys(self.network_id).alive(worker_id)
+        retry_unreachable(lambda: self.cutter.execute(pack(("DEL", alive))))  # as if expired
+        first = data.draw(st.sampled_from([0, 1]), label="who looks first")
+        assert self.networks[first].detect_lost_workers() == [worker_id]
+        assert self.networks[1 - first].detect_lost_workers() == []
+        self.lose_running_of(worker_id, max_retries=first)
+        model.out = model.may_rejoin = True
+
+    @rule(data=st.data())
+    def rejoin(self, data: st.DataObject) -> None:
+        model = self.some_worker(data)
+        if not model.out:
+            with pytest.raises(RushError, match="takes part"):
+                model.worker.rejoin()
+            return
+        if model.asked_to_stop:
+            return
+        assert model.worker.rejoin() == model.may_rejoin
+        if model.may_rejoin:
+            model.out = model.may_rejoin = False
+            model.asked_to_stop = self.stop_all
+
+    @rule(before=st.booleans())
+    def cut_at_the_next_request(self, before: bool) -> None:
+        if before:
+            self.proxy.cut_before_request()
+        else:
+            self.proxy.cut_before_reply()
+
+    @rule()
+    def a_manager_leaves_and_another_one_comes(self) -> None:
+        self.networks[0].close()
+        self.networks[0] = Network(self.network_id, self.url)
+        self.unseen[0] = list(self.finished)
 
     @rule(data=st.data(), sure=st.integers(0, 19))
     def ask_to_stop(self, data: st.DataObject, sure: int) -> None:
@@ -163,7 +249,7 @@ class NetworkMachine(RuleBasedStateMachine):
     def lose_all_connections(self, sure: int) -> None:
         if sure != 2:
             return
-        self.cutter.execute(pack(("CLIENT", "KILL", "TYPE", "normal")))
+        retry_unreachable(lambda: self.cutter.execute(pack(("CLIENT", "KILL", "TYPE", "normal"))))
 
     @rule(data=st.data(), workers=st.booleans(), sure=st.integers(0, 9))
     def reset(self, data: st.DataObject, workers: bool, sure: int) -> None:
@@ -176,7 +262,9 @@ class NetworkMachine(RuleBasedStateMachine):
         self.former_finished = []
         for model in self.workers:
             model.unseen.clear()
+            model.unseen_failed.clear()
             model.out = model.out or workers
+            model.may_rejoin = model.may_rejoin and not workers
         if workers:
             self.stop_all = False
 
@@ -185,8 +273,10 @@ class NetworkMachine(RuleBasedStateMachine):
     @rule(data=st.data(), n=st.integers(0, 3))
     def push(self, data: st.DataObject, n: int) -> None:
         configs = [self.new_config() for _ in range(n)]
-        keys = self.some_network(data).push_tasks(configs)
-        self.tasks |= {k: ModelTask("queued", c) for k, c in zip(keys, configs, strict=True)}
+        extras = [{"z": i} if i else None for i in range(n)]
+        keys = self.some_network(data).push_tasks(configs, extras=extras)
+        for key, config, extra in zip(keys, configs, extras, strict=True):
+            self.tasks[key] = ModelTask("queued", config, extra=extra or {})
         self.queue += keys
 
     @rule(data=st.data(), n=st.integers(0, 3))
@@ -203,14 +293,14 @@ class NetworkMachine(RuleBasedStateMachine):
         config = self.new_config()
         (key,) = self.some_network(data).push_failed_tasks([config], ["no"])
         self.tasks[key] = ModelTask("failed", config)
-        self.failed.append(key)
+        self.note_failed([key])
 
     @rule(data=st.data())
     def clear_queue(self, data: st.DataObject) -> None:
         assert self.some_network(data).clear_queue() == len(self.queue)
         for key in self.queue:
             self.tasks[key].state = "failed"
-        self.failed += self.queue
+        self.note_failed(self.queue)
         self.queue.clear()
 
     # -- what workers do -------------------------------------------------------------------------
@@ -270,7 +360,26 @@ class NetworkMachine(RuleBasedStateMachine):
             assert one_won == self.may_end(model, key)
             if one_won:
                 self.tasks[key].state = "failed"
-                self.failed.append(key)
+                self.note_failed([key])
+
+    @rule(data=st.data(), how=st.sampled_from(["finish", "fail"]))
+    def start_and_end_one(self, data: st.DataObject, how: str) -> None:
+        model = self.some_worker(data)
+        if model.out or model.asked_to_stop:
+            return
+        config = self.new_config()
+        key = model.worker.start_task(config, extra={"z": 1})
+        assert key is not None
+        task = self.tasks[key] = ModelTask("running", config, model.worker.worker_id, {"z": 1})
+        if how == "finish":
+            assert model.worker.finish_task(key, {"y": 3}, extra={"cost": 1})
+            task.state, task.result = "finished", {"y": 3}
+            self.note_finished(key)
+        else:
+            assert model.worker.fail_task(key, ValueError("no"))
+            task.state = "failed"
+            self.note_failed([key])
+        assert not model.worker.finish_task(key, {"y": 4})
 
     @rule(data=st.data())
     def finish_and_fetch_new(self, data: st.DataObject) -> None:
@@ -302,6 +411,20 @@ class NetworkMachine(RuleBasedStateMachine):
             unseen.clear()
 
     @rule(data=st.data())
+    def fetch_new_failed(self, data: st.DataObject) -> None:
+        model = self.some_worker(data)
+        assert sorted(model.worker.fetch_new_failed_tasks().keys) == sorted(model.unseen_failed)
+        model.unseen_failed.clear()
+
+    @rule(data=st.data(), states=st.sets(st.sampled_from(list(TaskState))))
+    def fetch_some_states(self, data: st.DataObject, states: set[TaskState]) -> None:
+        found = self.some_worker(data).worker.fetch_tasks(*states)
+        expected = [k for k, t in self.tasks.items() if not states or t.state in states]
+        assert sorted(found.keys) == sorted(expected)
+        order = [list(TaskState).index(task.state) for task in found]
+        assert order == sorted(order)
+
+    @rule(data=st.data())
     def cache_of_a_worker_equals_a_full_read(self, data: st.DataObject) -> None:
         worker = self.some_worker(data).worker
         assert worker.fetch_finished_tasks() == worker.fetch_tasks("finished")
@@ -319,6 +442,7 @@ class NetworkMachine(RuleBasedStateMachine):
             task = by_key[key]
             found = (task.state.value, task.config, task.worker_id, task.result)
             assert found == (model.state, model.config, model.worker_id, model.result)
+            assert (task.extra, task.attempt) == (model.extra, model.attempt)
             assert ("lost" in task.result_extra) == model.lost
         assert self.networks[0].fetch_tasks("queued").keys == self.queue
         assert sorted(self.networks[0].fetch_tasks("failed").keys) == sorted(self.failed)
@@ -343,7 +467,7 @@ class NetworkMachine(RuleBasedStateMachine):
         for model in self.workers:
             info = infos.get(model.worker.worker_id)
             if model.out:
-                assert info is None or info.state is WorkerState.KILLED
+                assert info is None or info.state in (WorkerState.KILLED, WorkerState.LOST)
                 continue
             assert info is not None
             expected = WorkerState.STOPPING if model.asked_to_stop else WorkerState.RUNNING
