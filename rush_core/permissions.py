@@ -25,7 +25,7 @@ _TRIALS = [
     *("HVALS $hash", "HLEN $hash", "HDEL $hash a"),
     *("RPUSH $list a", "LPUSH $list a", "LRANGE $list 0 -1", "LLEN $list", "LPOP $list"),
     *("LTRIM $list 0 0", "BLPOP $list 0.01"),
-    *("SADD $set a", "SMEMBERS $set", "SREM $set a", "SPOP $set 1"),
+    *("SADD $set a", "SMEMBERS $set", "SISMEMBER $set a", "SREM $set a", "SPOP $set 1"),
     *("XADD $stream * a b", "XREAD STREAMS $stream 0", "XREVRANGE $stream + - COUNT 1"),
     "DEL $string $number $hash $list $set $stream",
 ]
