@@ -21,16 +21,15 @@ end
 -- A queued record: array header, '' as worker_id, attempt, then the key (its length in the low bits of one byte).
 local queued = redis.call('LPOP', KEYS[3])
 local header, worker, _, length = string.byte(queued, 1, 4)
-local function put_back(reason)
-  redis.call('LPUSH', KEYS[3], queued)
-  redis.call('DECR', KEYS[2])
-  return reason
-end
+local fault
 if header ~= 149 or worker ~= 160 or not length or length < 161 or length > 191 or #queued < length - 154 then
-  return put_back(redis.error_reply('CORRUPT ' .. KEYS[3] .. ' holds bytes that are no task record'))
+  fault = redis.error_reply('CORRUPT ' .. KEYS[3] .. ' holds bytes that are no task record')
+else
+  local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
+  fault = redis.pcall('HSET', KEYS[4], string.sub(queued, 5, length - 156), record)
+  if type(fault) == 'number' then return record end
 end
-local key = string.sub(queued, 5, 4 + length - 160)
-local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
-local written = redis.pcall('HSET', KEYS[4], key, record)
-if type(written) == 'table' then return put_back(written) end
-return record
+-- Another program spoiled one of the keys: everything goes back to where it was.
+redis.call('LPUSH', KEYS[3], queued)
+redis.call('DECR', KEYS[2])
+return fault
