@@ -17,27 +17,24 @@ end
 -- Taking it out comes first: then a server out of memory refuses none of the writes that follow.
 local queued = call('LPOP', KEYS[3])
 if not queued then return false end
-local function put_back(reply)
-  call('LPUSH', KEYS[3], queued)
-  return reply
-end
 -- A queued record: array header, '' as worker_id, attempt, then the key (its length in the low bits of one byte).
 local header, worker, _, length = string.byte(queued, 1, 4)
+local reply
 if header ~= 149 or worker ~= 160 or not length or length < 161 or length > 191 or #queued < length - 154 then
-  return put_back(redis.error_reply('CORRUPT ' .. KEYS[3] .. ' holds bytes that are no task record'))
+  reply = redis.error_reply('CORRUPT ' .. KEYS[3] .. ' holds bytes that are no task record')
+else
+  reply = redis.pcall('INCR', KEYS[2])
+  if type(reply) == 'number' then
+    if reply <= (tonumber(ARGV[3]) or math.huge) then
+      local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
+      reply = redis.pcall('HSET', KEYS[4], string.sub(queued, 5, length - 156), record)
+      if type(reply) == 'number' then return record end
+    else
+      reply = false
+    end
+    call('DECR', KEYS[2])
+  end
 end
--- Another program may have spoiled one of the keys: then the task goes back, and the reply says so.
-local started = redis.pcall('INCR', KEYS[2])
-if type(started) == 'table' then return put_back(started) end
-if started > (tonumber(ARGV[3]) or math.huge) then
-  call('DECR', KEYS[2])
-  return put_back(false)
-end
-local key = string.sub(queued, 5, 4 + length - 160)
-local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
-local written = redis.pcall('HSET', KEYS[4], key, record)
-if type(written) == 'table' then
-  call('DECR', KEYS[2])
-  return put_back(written)
-end
-return record
+-- The budget is used up, or another program spoiled one of the keys: the task goes back to where it was.
+call('LPUSH', KEYS[3], queued)
+return reply

@@ -239,7 +239,7 @@ mappings = st.dictionaries(surrogate_free, values | arrays, max_size=4)
 
 
 @given(mappings, st.none() | mappings, mappings, st.none() | mappings)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_can_be_stored_goes_through_the_server_unchanged(
     network: Network, worker: Worker, config: Any, extra: Any, result: Any, result_extra: Any
 ) -> None:
@@ -275,7 +275,7 @@ outside = st.one_of(
     values,
     st.sampled_from(["config", "extra", "result", "result_extra"]),
 )
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_cannot_be_stored_is_refused_by_name_however_deep(
     network: Network, worker: Worker, bad: Any, good: Any, where: str
 ) -> None:

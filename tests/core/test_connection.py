@@ -485,18 +485,30 @@ def test_a_command_of_an_older_epoch_that_arrives_late_is_refused(
         assert (list(network.fetch_tasks()), network.count_tasks()) == (before, counts)
 
 
+@pytest.mark.parametrize("command", ["start", "claim", "finish", "fail"])
 def test_a_late_command_of_a_worker_that_was_removed_is_refused(
-    network: Network, far_worker: Worker, proxy: BreakingProxy
+    network: Network, far_worker: Worker, proxy: BreakingProxy, command: str
 ) -> None:
     key = far_worker.start_task({"x": 1})
     assert key is not None
     assert far_worker.finish_task("nobody-1", {}) is False
-    proxy.hold_request()
+    network.push_tasks([{"x": 3}])
+    commands: dict[str, Callable[[], object]] = {
+        "start": lambda: far_worker.start_task({"x": 6}),
+        "claim": far_worker.claim_task,
+        "finish": lambda: far_worker.finish_task(key, {"y": 2}),
+        "fail": lambda: far_worker.fail_task(key, "no"),
+    }
     network.stop_workers([far_worker.worker_id], kill=True)
-    assert far_worker.finish_task(key, {"y": 1}) is False
+    proxy.hold_request()
+    if command in ("finish", "fail"):
+        assert commands[command]() is False
+    else:
+        with pytest.raises(WorkerLostError):
+            commands[command]()
     assert proxy.n_breaks == 1
     assert proxy.deliver_held_request() == b":-1\r\n"
-    assert network.count_tasks() == (0, 0, 0, 1)
+    assert network.count_tasks() == (1, 0, 0, 1)
     with pytest.raises(WorkerLostError):
         far_worker.start_task({"x": 2})
 

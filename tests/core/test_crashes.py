@@ -22,7 +22,15 @@ from loopback import LoopbackServer
 from proxy import BreakingProxy
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Heartbeat, Network, Task, Worker, WorkerState
+from rush_core import (
+    EmbeddedServer,
+    Heartbeat,
+    Network,
+    ServerRefusedError,
+    Task,
+    Worker,
+    WorkerState,
+)
 from rush_core.connection import Connection, pack
 from rush_core.invariants import check_network
 from rush_core.keys import NetworkKeys
@@ -318,6 +326,26 @@ def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once
         lost += manager.detect_lost_workers()
     assert len(set(lost)) == n_kills
     assert sorted(network.fetch_finished_tasks().keys) == sorted(keys)
+
+
+def test_a_worker_that_ended_while_the_server_had_no_memory_is_put_out_by_the_next_look(
+    network: Network, points: Points
+) -> None:
+    (worker_id,) = network.start_workers(stopping_at, 1, args=("started",))
+    pid = points.wait_for("started")
+    connection = Connection(network.url)
+    connection.execute(pack(("CONFIG", "SET", "maxmemory", "1")))
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert network.join_workers(PATIENCE_S)
+        with pytest.raises(ServerRefusedError, match="maxmemory"):
+            network.detect_lost_workers()
+        assert network.count_tasks().running == 1
+    finally:
+        connection.execute(pack(("CONFIG", "SET", "maxmemory", "0")))
+        connection.close()
+    assert network.detect_lost_workers() == [worker_id]
+    assert network.count_tasks() == (0, 0, 0, 1)
 
 
 # -- the server dies ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,7 +32,6 @@ PATIENCE_S = 30.0
 
 # A busy machine may keep a living worker from its signs for some tenths of a second.
 QUICK = Heartbeat(period_s=0.02, expire_s=0.8)
-# The other process must have come up before the worker's registration expires.
 BESIDE = Heartbeat(period_s=0.05, expire_s=3.0, own_process=True)
 
 Launch = Callable[..., "subprocess.Popen[str]"]
@@ -260,6 +260,45 @@ def test_a_worker_that_holds_its_interpreter_needs_a_process_to_give_its_signs(
     assert sorted(network.fetch_tasks("failed").keys) == sorted([lost.key, lives.key])
     wait_until(lambda: is_gone(process), PATIENCE_S)
     wait_until(lambda: is_gone(heart), PATIENCE_S)
+
+
+def test_a_worker_is_not_lost_while_the_process_for_its_signs_comes_up(
+    network: Network, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"  # whoever opens it to read waits until somebody opens it to write
+    os.mkfifo(gate)
+    (tmp_path / "sitecustomize.py").write_text(f"open({str(gate)!r}).close()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    beat = Heartbeat(QUICK.period_s, QUICK.expire_s, own_process=True)
+    workers: list[Worker] = []
+
+    def join() -> None:
+        workers.append(Worker(network.network_id, url=server.url, heartbeat=beat))
+
+    joining = threading.Thread(target=join)
+    joining.start()
+    network.wait_for_workers(1, timeout_s=PATIENCE_S)
+    end = time.monotonic() + 2 * beat.expire_s
+    while time.monotonic() < end:
+        assert network.detect_lost_workers() == []
+        time.sleep(0.005)
+    assert joining.is_alive()
+    gate.open("w").close()
+    joining.join(PATIENCE_S)
+    workers[0].close()
+    assert network.fetch_workers()[0].state is WorkerState.STOPPED
+
+
+def test_a_worker_whose_process_for_its_signs_does_not_come_up_says_so_and_leaves(
+    network: Network, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RushError, match="exit code 7"):
+        Worker(network.network_id, url=server.url, heartbeat=BESIDE)
+    (info,) = network.fetch_workers()
+    assert info.state is WorkerState.STOPPED
+    assert "could not give signs of life" in str(info.reason)
 
 
 def test_the_process_that_gives_the_signs_ends_when_the_worker_dies(

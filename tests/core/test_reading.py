@@ -345,8 +345,8 @@ def test_workers_are_listed_with_what_they_run(network: Network, join: Join) -> 
     one, two = network.fetch_workers()
     assert (one.worker_id, one.number, one.task_keys) == ("first", 0, ())
     assert (two.worker_id, two.number, sorted(two.task_keys)) == ("second", 1, sorted(keys))
-    # Each read the server's time by an offset of its own, off by up to half a round trip.
-    assert [one.started_at, two.started_at] == pytest.approx([network.now()] * 2, abs=10.0)
+    for info in (one, two):  # by three clocks that agree to half a round trip, on a busy machine
+        assert abs(info.started_at - network.now()) < 5.0
     assert (one.ended_at, one.reason) == (None, None)
     first.close()
     one, _ = network.fetch_workers()
