@@ -19,6 +19,7 @@ __all__ = ["ACL_RULE", "find_denied"]
 # Every command besides INFO and EVALSHA, with arguments of which $ stands before keys.
 _TRIALS = [
     *("PING", "TIME", "MULTI", "EXEC", "SCRIPT LOAD return", "EVAL return 0"),
+    "TYPE $string",
     *("SET $string 1", "GET $string", "EXISTS $string", "PEXPIRE $string 60000"),
     *("INCR $number", "INCRBY $number 1", "DECR $number", "DECRBY $number 1"),
     *("HSET $hash a b", "HGET $hash a", "HEXISTS $hash a", "HGETALL $hash", "HKEYS $hash"),
