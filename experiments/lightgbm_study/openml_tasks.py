@@ -7,6 +7,9 @@ no internet. Target, features and folds are the task's own.
 from __future__ import annotations
 
 import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,21 +49,34 @@ class OpenMLSource:
     def read(self) -> Data:
         """Read the task; raises `DataError` if it is not what the benchmark needs."""
         openml = _openml(Path(self.cache))
-        task_id, _ = TASKS[self.name]
-        return task_data(self.name, openml.tasks.get_task(task_id, download_splits=True))
+        with _files_left_open():
+            task = openml.tasks.get_task(TASKS[self.name][0], download_splits=True)
+            return task_data(self.name, task)
 
 
 def download(name: str, cache: Path) -> OpenMLSource:
-    """Fetch a task, its data and its splits into the cache, as far as they are not there."""
+    """Fetch a task, its data and its splits into the cache, as far as they are not there.
+
+    Raises
+    ------
+    DataError
+        If there is no such task, or the server does not give it.
+    """
     openml = _openml(cache)
     _check_name(name)
-    # Nothing but the files: building the data set here would read it all to no end.
-    openml.tasks.get_task(
-        TASKS[name][0],
-        download_splits=True,
-        download_data=True,
-        download_features_meta_data=True,
-    )
+    try:
+        with _files_left_open():
+            openml.tasks.get_task(
+                TASKS[name][0],
+                download_splits=True,
+                download_data=True,
+                download_features_meta_data=True,
+            )
+    except (OSError, openml.exceptions.PyOpenMLError) as error:
+        raise DataError(
+            f"cannot fetch {name} from OpenML: {error}; try again where there is internet, or give "
+            "a local folder as --data-dir"
+        ) from error
     return find(name, cache)
 
 
@@ -152,6 +168,14 @@ def _check_name(name: str) -> None:
             f"{name!r} is none of the benchmark's OpenML data sets {sorted(TASKS)}; name one of "
             "these, or give the folder that has it as --data-dir"
         )
+
+
+@contextmanager
+def _files_left_open() -> Iterator[None]:
+    """Keep the package's reader of splits from warning that it does not close its file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
 
 
 def _openml(cache: Path) -> Any:
