@@ -70,7 +70,9 @@ class Transitions:
         self._push_failed = Script("push_ended_tasks", k.clients, k.failed, k.waiting)
         self._clear = Script("clear_queue", k.clients, k.queued, k.failed, k.waiting)
         self._renew = Script("renew_client", k.clients)
-        self._sleep = Script("wait_for_queued", k.clients, k.queued, k.idle, k.wake(client_id))
+        self._sleep = Script(
+            "wait_for_queued", k.clients, k.queued, k.idle, k.started, k.wake(client_id)
+        )
         self._blocking_pop = (b"BLPOP", k.wake(client_id))
         self._fix_epoch()
 
@@ -253,8 +255,9 @@ class Transitions:
         self._clear.fix(client, epoch, wake)
 
     def _sleep_until_queued(self, timeout_s: float) -> None:
+        limit = self._limit
         sleep = (
-            self._sleep.pack_source(self._client, self.epoch),
+            self._sleep.pack_source(self._client, self.epoch, "" if limit is None else limit),
             pack((*self._blocking_pop, timeout_s)),
         )
         try:
