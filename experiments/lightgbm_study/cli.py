@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from experiments.lightgbm_study import folder, openml_tasks
 from experiments.lightgbm_study.data import DataError, Source, load
-from experiments.lightgbm_study.design import ConfigurationError, Design, evaluate_design
+from experiments.lightgbm_study.design import (
+    ConfigurationError,
+    Design,
+    evaluate_design,
+    read_design,
+)
 from experiments.lightgbm_study.launchers import LAUNCHERS, launching
+from experiments.lightgbm_study.runs import (
+    STRATEGIES,
+    SURROGATES,
+    Configuration,
+    check_folder,
+    perform,
+)
 from rush_core import RushError
 
 _CACHE = Path.home() / ".cache" / "openml"
@@ -43,6 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(design)
     _add_workers(design)
     design.set_defaults(run=_design)
+
+    run = commands.add_parser("run", help="run strategies that start from the designs")
+    _add_data(run)
+    _add_workers(run)
+    run.add_argument("--strategy", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
+    run.add_argument("--seconds", type=_seconds, default=600.0, help="wall clock of each run")
+    run.add_argument("--surrogate", choices=SURROGATES, default="ours")
+    run.set_defaults(run=_run)
     return parser
 
 
@@ -59,6 +82,13 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--design-size", type=_count, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--launcher", choices=LAUNCHERS, default="local")
+    parser.add_argument(
+        "--launch-command",
+        metavar="LINE",
+        help="for --launcher command: a shell line with {n} and {command}; without it, what to run "
+        "is printed",
+    )
+    parser.add_argument("--dask-scheduler", metavar="ADDRESS", help="for --launcher dask")
     parser.add_argument("--url", help="the server; by default RUSH_REDIS_URL or an embedded one")
 
 
@@ -66,6 +96,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {text!r}")
+    return seconds
 
 
 def _download(given: argparse.Namespace) -> None:
@@ -88,6 +128,15 @@ def _sources(given: argparse.Namespace) -> list[Source]:
     return sources
 
 
+def _launching(given: argparse.Namespace) -> AbstractContextManager[dict[str, Any]]:
+    return launching(
+        given.launcher,
+        template=given.launch_command,
+        scheduler=given.dask_scheduler,
+        url=given.url,
+    )
+
+
 def _designs(given: argparse.Namespace) -> list[Design]:
     sources = _sources(given)
     return [
@@ -99,9 +148,49 @@ def _designs(given: argparse.Namespace) -> list[Design]:
 
 def _design(given: argparse.Namespace) -> None:
     designs = _designs(given)
-    with launching(given.launcher) as launcher:
+    with _launching(given) as launcher:
         for design in designs:
             n = evaluate_design(
                 design, given.out, n_workers=given.workers, launcher=launcher, url=given.url
             )
             print(f"{design.source.name} r{design.replication}: {n} points evaluated")
+
+
+def _run(given: argparse.Namespace) -> None:
+    designs = _designs(given)
+    wanted = [
+        (_configuration(given, design, strategy), design)
+        for design in designs
+        # In another order in each replication: what the machine does else meets all of them.
+        for strategy in _rotated(given.strategy, design.replication)
+    ]
+    check_folder(given.out, [configuration for configuration, _ in wanted])
+    for design in designs:
+        read_design(design, given.out)  # all are there before the first run takes its time
+    with _launching(given) as launcher:
+        for i, (configuration, design) in enumerate(wanted, start=1):
+            path = configuration.path(given.out)
+            done = path.exists()
+            if not done:
+                perform(configuration, design, given.out, launcher=launcher, url=given.url)
+            print(f"{i}/{len(wanted)} {path.name}: {'is there' if done else 'done'}", flush=True)
+
+
+def _configuration(given: argparse.Namespace, design: Design, strategy: str) -> Configuration:
+    return Configuration(
+        dataset=design.source.name,
+        data=design.source.digest[:16],
+        strategy=strategy,
+        replication=design.replication,
+        workers=given.workers,
+        seconds=given.seconds,
+        surrogate=given.surrogate,
+        design_size=given.design_size,
+        seed=given.seed,
+        launcher=given.launcher,
+    )
+
+
+def _rotated(names: Sequence[str], by: int) -> list[str]:
+    start = by % len(names)
+    return [*names[start:], *names[:start]]
