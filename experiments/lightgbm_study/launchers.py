@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import subprocess
@@ -49,9 +50,9 @@ def launching(
     elif launcher == "dask":
         if scheduler is None:
             raise ValueError("--launcher dask needs --dask-scheduler ADDRESS")
-        from distributed import Client
-
-        with Client(scheduler) as client:
+        # Untyped, and not installed where it is not used.
+        distributed: Any = importlib.import_module("distributed")
+        with distributed.Client(scheduler) as client:
             yield {"executor": client.get_executor(pure=False)}
     else:
         if not (url or os.environ.get("RUSH_REDIS_URL") or os.environ.get("REDIS_URL")):
