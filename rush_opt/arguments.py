@@ -16,6 +16,8 @@ from rush_opt.evaluation import Objective, Problem
 from rush_opt.loops import OPTIMIZERS, Optimizer
 from rush_opt.space import Space
 
+_DEFAULT_N_TRIALS = 100
+
 
 def check_count(name: str, value: object) -> int:
     """Return `value` if it is a whole number of at least 1, else raise."""
@@ -128,6 +130,31 @@ def draw_entropy(seed: object) -> int:
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed!r}")
     return int(seed)
+
+
+def make_problem(
+    objective: Objective,
+    space: Any,
+    *,
+    n_trials: object,
+    timeout: object,
+    metric: object,
+    direction: object,
+    seed: object,
+) -> Problem:
+    """Return what is to be optimized; its deadline is the timeout, on a clock that starts at 0."""
+    timeout_s = check_timeout(timeout)
+    if n_trials is None and timeout_s is None:
+        n_trials = _DEFAULT_N_TRIALS
+    return Problem(
+        objective=check_objective(objective),
+        space=space if isinstance(space, Space) else make_space(space),
+        metric=check_metric(metric),
+        sign=sign_of(direction),
+        n_trials=None if n_trials is None else check_count("n_trials", n_trials),
+        deadline=timeout_s,
+        seed=draw_entropy(seed),
+    )
 
 
 def initial_points(

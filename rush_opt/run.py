@@ -78,6 +78,8 @@ class Run:
         self._executor = executor
         self._launch = launch
         self._proposer_ids: list[str] = []
+        # Those of earlier runs in this network are known by the trials that they proposed.
+        self._proposer_numbers: set[int | None] = set()
         self._joined: list[WorkerInfo] = []
         self._n_failed_seen = 0
         self._n_ended = self._n_failed = 0
@@ -89,7 +91,12 @@ class Run:
     @property
     def workers(self) -> list[WorkerInfo]:
         """All that ever joined to evaluate, in this order; proposers do not."""
-        return [worker for worker in self._joined if worker.worker_id not in self._proposer_ids]
+        return [
+            worker
+            for worker in self._joined
+            if worker.worker_id not in self._proposer_ids
+            and worker.number not in self._proposer_numbers
+        ]
 
     def until_the_end(
         self, points: list[dict[str, Any]], known: Sequence[tuple[dict[str, Any], dict[str, Any]]]
@@ -248,6 +255,7 @@ class Run:
         self.trials += new
         ended = [trial for trial in new if not (trial.lost or trial.warm)]
         self._n_ended += len(ended)
+        self._proposer_numbers.update(trial.notes.get("proposer") for trial in new)
         self._n_failed += sum(trial.value is None for trial in ended)
         values = [trial.value for trial in new if trial.value is not None]
         sign = self._problem.sign

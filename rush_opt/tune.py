@@ -11,18 +11,13 @@ from rush_core import Network
 from rush_opt.arguments import (
     check_callbacks,
     check_count,
-    check_metric,
-    check_objective,
     check_places,
-    check_timeout,
     choose_optimizer,
-    draw_entropy,
     initial_points,
-    make_space,
-    sign_of,
+    make_problem,
     usable_cpus,
 )
-from rush_opt.evaluation import Objective, Problem
+from rush_opt.evaluation import Objective
 from rush_opt.loops import Optimizer
 from rush_opt.progress import Progress
 from rush_opt.result import FrozenTrial, TuneResult
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["tune"]
-
-_DEFAULT_N_TRIALS = 100
 
 
 def tune(
@@ -142,30 +135,23 @@ def tune(
     >>> result.best_params
     """
     n_workers = usable_cpus() if n_workers is None else check_count("n_workers", n_workers)
-    if n_trials is None and timeout is None:
-        n_trials = _DEFAULT_N_TRIALS
-    if n_trials is not None:
-        n_trials = check_count("n_trials", n_trials)
-    timeout = check_timeout(timeout)
     check_callbacks(callbacks)
     executor, launch = check_places(executor, launch)
-    searched = space if isinstance(space, Space) else make_space(space)
-    chosen = choose_optimizer(optimizer)
-    problem = Problem(
-        objective=check_objective(objective),
-        space=searched,
-        metric=check_metric(metric),
-        sign=sign_of(direction),
+    problem = make_problem(
+        *(objective, space),
         n_trials=n_trials,
-        deadline=None,
-        seed=draw_entropy(seed),
+        timeout=timeout,
+        metric=metric,
+        direction=direction,
+        seed=seed,
     )
+    chosen = choose_optimizer(optimizer)
     known = known_trials(warm_start, problem)
     points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
-    shown = Progress(n_trials, timeout) if progress else None
+    shown = Progress(problem.n_trials, problem.deadline) if progress else None
     with Network(network_id, url) as network:
-        if timeout is not None:
-            problem = replace(problem, deadline=network.now() + timeout)
+        if problem.deadline is not None:
+            problem = replace(problem, deadline=network.now() + problem.deadline)
         run = Run(
             *(network, problem, chosen, n_workers, callbacks, shown),
             executor=executor,
