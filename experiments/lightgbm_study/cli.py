@@ -26,6 +26,7 @@ from experiments.lightgbm_study.runs import (
     check_folder,
     perform,
 )
+from experiments.lightgbm_study.simulation import COSTS, simulate_all
 from rush_core import RushError
 
 _CACHE = Path.home() / ".cache" / "openml"
@@ -66,6 +67,25 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seconds", type=_seconds, default=600.0, help="wall clock of each run")
     run.add_argument("--surrogate", choices=SURROGATES, default="ours")
     run.set_defaults(run=_run)
+
+    simulated = commands.add_parser("simulate", help="many workers in virtual time")
+    simulated.add_argument(
+        "--table",
+        nargs="+",
+        required=True,
+        type=_named_table,
+        metavar="NAME=PATH",
+        help="evaluations of a data set: a CSV or a run's file, see regression.py",
+    )
+    simulated.add_argument("--out", type=Path, required=True, help="the results folder")
+    simulated.add_argument("--workers", type=_counts, default=[448], metavar="N,N,...")
+    simulated.add_argument("--strategy", nargs="+", choices=STRATEGIES, default=STRATEGIES[:3])
+    simulated.add_argument("--seconds", type=_seconds, default=600.0, help="virtual wall clock")
+    simulated.add_argument("--replications", type=_count, default=5)
+    simulated.add_argument("--design-size", type=_count, default=100)
+    simulated.add_argument("--cost", choices=COSTS, default="measured")
+    simulated.add_argument("--seed", type=int, default=1)
+    simulated.set_defaults(run=_simulate)
     return parser
 
 
@@ -96,6 +116,17 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
     return int(text)
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+def _named_table(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise argparse.ArgumentTypeError(f"must be NAME=PATH, got {text!r}")
+    return name, Path(path)
 
 
 def _seconds(text: str) -> float:
@@ -174,6 +205,20 @@ def _run(given: argparse.Namespace) -> None:
             if not done:
                 perform(configuration, design, given.out, launcher=launcher, url=given.url)
             print(f"{i}/{len(wanted)} {path.name}: {'is there' if done else 'done'}", flush=True)
+
+
+def _simulate(given: argparse.Namespace) -> None:
+    simulate_all(
+        dict(given.table),
+        given.out / "simulated.csv",
+        strategies=given.strategy,
+        workers=given.workers,
+        replications=given.replications,
+        seconds=given.seconds,
+        design_size=given.design_size,
+        cost=given.cost,
+        seed=given.seed,
+    )
 
 
 def _configuration(given: argparse.Namespace, design: Design, strategy: str) -> Configuration:
