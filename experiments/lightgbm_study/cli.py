@@ -27,6 +27,7 @@ from experiments.lightgbm_study.runs import (
     perform,
 )
 from experiments.lightgbm_study.simulation import COSTS, simulate_all
+from experiments.provenance import TABLES
 from rush_core import RushError
 
 _CACHE = Path.home() / ".cache" / "openml"
@@ -86,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     simulated.add_argument("--cost", choices=COSTS, default="measured")
     simulated.add_argument("--seed", type=int, default=1)
     simulated.set_defaults(run=_simulate)
+
+    report = commands.add_parser("report", help="make tables and figures of a results folder")
+    report.add_argument("--out", type=Path, required=True, help="the results folder")
+    report.add_argument("--tables", type=Path, default=TABLES)
+    report.add_argument("--figures", type=Path, default=TABLES.parent / "figures")
+    report.set_defaults(run=_report)
     return parser
 
 
@@ -205,6 +212,13 @@ def _run(given: argparse.Namespace) -> None:
             if not done:
                 perform(configuration, design, given.out, launcher=launcher, url=given.url)
             print(f"{i}/{len(wanted)} {path.name}: {'is there' if done else 'done'}", flush=True)
+
+
+def _report(given: argparse.Namespace) -> None:
+    from experiments.lightgbm_study.report import write_report  # needs matplotlib
+
+    for path in write_report(given.out, given.tables, given.figures):
+        print(path)
 
 
 def _simulate(given: argparse.Namespace) -> None:
