@@ -115,8 +115,9 @@ def _cost_of_taking_in(problem: Problem) -> tuple[float, float]:
             before = time.thread_time()
             archive.add(table)
             into.append(time.thread_time() - before)
-    row_s = max(np.median(many) - np.median(few), 0.0) / (_ROWS_MEASURED - 1)
-    return max(float(np.median(few)) - row_s, 0.0), float(row_s)
+    one_s, all_s = float(np.median(few)), float(np.median(many))
+    row_s = max(all_s - one_s, 0.0) / (_ROWS_MEASURED - 1)
+    return max(one_s - row_s, 0.0), row_s
 
 
 def _random_rows(problem: Problem) -> TaskTable:
