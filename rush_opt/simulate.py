@@ -83,7 +83,7 @@ def simulate(
     A proposal delays its worker, or the proposer of a centralized optimizer, by the CPU seconds it
     took this process: those of a core of this machine that does nothing else. So does taking in
     what others finished, by what a row and a call were measured to cost at the beginning.
-    Communication is free, and so is the server.
+    Communication is free, and so are the server and starting a worker.
 
     Examples
     --------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from rush_core import Task, Worker
+from rush_core import Task, TaskTable, Worker
 from rush_opt.archive import Archive, RowArray
 from rush_opt.evaluation import Problem, Timing, TrialRunner
 from rush_opt.space import Space
@@ -95,16 +95,22 @@ def fill_queue(settings: CentralSettings, worker: Worker, problem: Problem, n_wo
     pending = Pending(problem.space)
     n_trials = float("inf") if problem.n_trials is None else problem.n_trials
     n_ended = 0
-    finished = worker.fetch_new_tasks()
+
+    def take_in(finished: TaskTable, failed: TaskTable) -> set[str]:
+        nonlocal n_ended
+        archive.add(finished)
+        archive.add_failed(failed)
+        ended = [*finished, *failed]
+        # Those that no worker ran were known beforehand, or taken out of the queue.
+        n_ended += sum(bool(task.worker_id) for task in ended)
+        return {task.key for task in ended}
+
     while trials.may_start():
         with trials.timing("coordination"):
-            failed = worker.fetch_new_failed_tasks()
-            archive.add(finished)
-            archive.add_failed(failed)
-            # Those that no worker ran were known beforehand or taken out of the queue.
-            n_ended += sum(bool(task.worker_id) for task in (*finished, *failed))
-            # Looked at after what has ended: a task that ends in between is counted in neither.
-            open_tasks = worker.fetch_tasks("queued", "running")
+            open_tasks: Sequence[Task] = worker.fetch_tasks("queued", "running")
+            # Looked at after what is open: what ended in between is in both, and is not open.
+            ended = take_in(worker.fetch_new_tasks(), worker.fetch_new_failed_tasks())
+            open_tasks = [task for task in open_tasks if task.key not in ended]
             pending.replace(open_tasks)
         n_running = sum(bool(task.worker_id) for task in open_tasks)
         if n_ended + n_running >= n_trials:
@@ -113,9 +119,9 @@ def fill_queue(settings: CentralSettings, worker: Worker, problem: Problem, n_wo
         n = int(min(settings.n_next(len(open_tasks), n_workers), left))
         if n > 0:
             _push_proposals(n, state, pending, trials, worker)
-            finished = worker.fetch_new_tasks()
         else:
             finished = worker.fetch_new_tasks(timeout_s=trials.time_left())
+            take_in(finished, worker.fetch_new_failed_tasks())
 
 
 def _push_proposals(

@@ -570,6 +570,15 @@ def test_each_pushed_task_wakes_one_of_several_waiting_claims(network: Network, 
     connection.close()
 
 
+def test_a_worker_that_was_asked_to_stop_waits_for_nothing(
+    network: Network, worker: Worker
+) -> None:
+    worker.fetch_new_tasks(timeout_s=0.01)  # nothing is new any more
+    network.stop_workers()
+    assert in_background(lambda: len(worker.fetch_new_tasks(timeout_s=600.0)))() == 0
+    assert worker.should_stop()
+
+
 def test_a_claim_sleeps_while_what_waits_is_beyond_the_budget(network: Network, join: Join) -> None:
     holder, waiting = join(), join()
     network.push_tasks([{"x": 1}, {"x": 2}])
