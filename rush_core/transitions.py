@@ -98,15 +98,18 @@ class Transitions:
     def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
         return sum(self._running(tasks[::2])) or None
 
-    def claim(self, limit: int | None, started_at: float, timeout_s: float) -> bytes | None:
-        """Take the longest waiting task; one round trip, two if it has to be waited for."""
+    def claim(self, limit: int | None, now: Callable[[], float], timeout_s: float) -> bytes | None:
+        """Take the longest waiting task; one round trip, two if it has to be waited for.
+
+        It starts when it is claimed: of the time spent asleep it knows nothing.
+        """
         if limit != self._limit:
             self._change_limit(limit)
-        start = encode(started_at)
-        reply = self._guarded(self._claim, (start, b""), self._settle_claim)
+        reply = self._guarded(self._claim, (encode(now()), b""), self._settle_claim)
         if reply is None and timeout_s > 0:
             self._sleep_until_queued(timeout_s)
-            reply = self._guarded(self._claim, (start, self._keys.wake("")), self._settle_claim)
+            slept = self._keys.wake("")
+            reply = self._guarded(self._claim, (encode(now()), slept), self._settle_claim)
         if isinstance(reply, int):
             self._note_refusal(reply)
             return None

@@ -219,7 +219,7 @@ class Worker:
         """
         check_timeout(timeout_s)
         self._heard_from_server = True
-        record = self._transitions.claim(limit, self._clock.now(), timeout_s)
+        record = self._transitions.claim(limit, self._clock.now, timeout_s)
         return None if record is None else decode_tasks((record,), self._keys.running)[0]
 
     def finish_task(

@@ -591,6 +591,20 @@ def test_a_claim_sleeps_while_what_waits_is_beyond_the_budget(network: Network, 
     assert task.config == {"x": 2}
 
 
+def test_a_claimed_task_starts_when_its_worker_wakes_and_not_when_it_went_to_sleep(
+    network: Network, worker: Worker
+) -> None:
+    claimed = in_background(lambda: worker.claim_task(timeout_s=600.0))
+    wait_for_sleeper(network, "idle")
+    before = network.now()
+    wait_until(lambda: network.now() > before + 0.1)
+    network.push_tasks([{"x": 1}])
+    task = claimed()
+    assert isinstance(task, Task)
+    assert task.started_at is not None
+    assert task.started_at > before + 0.05  # the clocks agree to about a round trip
+
+
 def test_a_worker_that_pushes_wakes_a_waiting_claim(network: Network, join: Join) -> None:
     proposer, waiting = join(), join()
     claimed = in_background(lambda: waiting.claim_task(timeout_s=600.0))
