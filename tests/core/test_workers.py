@@ -574,6 +574,7 @@ def test_a_worker_that_was_asked_to_stop_waits_for_nothing(
     network: Network, worker: Worker
 ) -> None:
     worker.fetch_new_tasks(timeout_s=0.01)  # nothing is new any more
+    assert not worker.should_stop()
     network.stop_workers()
     assert in_background(lambda: len(worker.fetch_new_tasks(timeout_s=600.0)))() == 0
     assert worker.should_stop()
