@@ -99,14 +99,17 @@ class Transitions:
         return sum(self._running(tasks[::2])) or None
 
     def claim(self, limit: int | None, now: Callable[[], float], timeout_s: float) -> bytes | None:
-        """Take the longest waiting task; one round trip, two if it has to be waited for."""
+        """Take the longest waiting task; one round trip, two if it has to be waited for.
+
+        It starts when it is claimed: of the time spent asleep it knows nothing.
+        """
         if limit != self._limit:
             self._change_limit(limit)
         reply = self._guarded(self._claim, (encode(now()), b""), self._settle_claim)
         if reply is None and timeout_s > 0:
             self._sleep_until_queued(timeout_s)
-            start = encode(now())  # a task starts when it is taken, not when the wait for it began
-            reply = self._guarded(self._claim, (start, self._keys.wake("")), self._settle_claim)
+            slept = self._keys.wake("")
+            reply = self._guarded(self._claim, (encode(now()), slept), self._settle_claim)
         if isinstance(reply, int):
             self._note_refusal(reply)
             return None
