@@ -106,7 +106,7 @@ class TaskReader:
         self._wake = keys.wake(client_id)
         self._sleep = Script(
             "wait_for_change",
-            *(keys.finished, keys.failed, keys.workers, keys.waiting, self._wake),
+            *(keys.finished, keys.failed, keys.workers, keys.waiting, self._wake, keys.clients),
         )
         self._cached: list[Task] = []
         self._cached_log = FinishedLog(connection, keys.finished)

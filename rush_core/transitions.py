@@ -73,7 +73,9 @@ class Transitions:
         self._push_failed = Script("push_ended_tasks", k.clients, k.failed, k.waiting)
         self._clear = Script("clear_queue", k.clients, k.queued, k.failed, k.waiting)
         self._renew = Script("renew_client", k.clients)
-        self._sleep = Script("wait_for_queued", k.clients, k.queued, k.idle, k.wake(client_id))
+        self._sleep = Script(
+            "wait_for_queued", k.clients, k.queued, k.idle, k.started, k.wake(client_id)
+        )
         self._blocking_pop = (b"BLPOP", k.wake(client_id))
         self._fix_epoch()
 
@@ -99,19 +101,22 @@ class Transitions:
     def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
         return sum(self._running(tasks[::2])) or None
 
-    def claim(self, limit: int | None, started_at: float, timeout_s: float) -> bytes | None:
-        """Take the longest waiting task; one round trip, two if it has to be waited for."""
+    def claim(self, limit: int | None, now: Callable[[], float], timeout_s: float) -> bytes | None:
+        """Take the longest waiting task; one round trip, two if it has to be waited for.
+
+        It starts when it is claimed: of the time spent asleep it knows nothing.
+        """
         if limit != self._limit:
             self._change_limit(limit)
         deadline = time.monotonic() + timeout_s
-        start = encode(started_at)
-        reply = self._guarded(self._claim, (start, b""), self._settle_claim)
+        reply = self._guarded(self._claim, (encode(now()), b""), self._settle_claim)
         if reply is None and timeout_s > 0:
             slept = self._sleep_until_queued(timeout_s)
-            reply = self._guarded(self._claim, (start, self._keys.wake("")), self._settle_claim)
+            woken = (encode(now()), self._keys.wake(""))
+            reply = self._guarded(self._claim, woken, self._settle_claim)
             left_s = deadline - time.monotonic()
             if reply is None and not slept and left_s > 0:
-                return self.claim(limit, started_at, left_s)
+                return self.claim(limit, now, left_s)
         if isinstance(reply, int):
             self._note_refusal(reply)
             return None
@@ -270,8 +275,9 @@ class Transitions:
 
     def _sleep_until_queued(self, timeout_s: float) -> bool:
         """Sleep; tell whether to the end, or until the connection broke."""
+        limit = self._limit
         sleep = (
-            self._sleep.pack_source(self._client, self.epoch),
+            self._sleep.pack_source(self._client, self.epoch, "" if limit is None else limit),
             pack((*self._blocking_pop, timeout_s)),
         )
         try:

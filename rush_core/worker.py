@@ -19,7 +19,15 @@ from rush_core.registry import Registry, WorkerState
 from rush_core.script import name_culprit, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.table import TaskTable
-from rush_core.task import Task, TaskCounts, decode_tasks, failed_end, finished_end, running_record
+from rush_core.task import (
+    Task,
+    TaskCounts,
+    decode_tasks,
+    failed_end,
+    finished_end,
+    queued_record,
+    running_record,
+)
 from rush_core.transitions import Transitions
 
 __all__ = ["Worker"]
@@ -171,11 +179,42 @@ class Worker:
         n_started = self._transitions.start(_pairs(keys, records), limit)
         return keys[:n_started]
 
+    def push_tasks(
+        self,
+        configs: Sequence[dict[str, Any]],
+        *,
+        extras: Sequence[dict[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Append tasks to the queue for any worker to claim; one round trip, all or none.
+
+        Returns
+        -------
+        list of str
+            The tasks' keys.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        WorkerLostError
+            If this worker was declared lost.
+        """
+        check_lengths(configs=configs, extras=extras)
+        keys = [self._new_key() for _ in configs]
+        records = [
+            queued_record(key, config, extra)
+            for key, config, extra in zip(keys, configs, extras or [None] * len(keys), strict=True)
+        ]
+        if records:
+            self._transitions.push(records)
+        return keys
+
     def claim_task(self, *, timeout_s: float = 0.0, limit: int | None = None) -> Task | None:
         """Take the longest waiting task and run it; atomic.
 
         One round trip if a task waits; otherwise one more, in which the server keeps its reply
-        back until a task is pushed, the worker is asked to stop, or `timeout_s` seconds are over.
+        back until a task can be claimed, the worker is asked to stop, or `timeout_s` seconds are
+        over.
 
         Returns
         -------
@@ -184,7 +223,7 @@ class Worker:
         """
         check_timeout(timeout_s)
         self._heard_from_server = True
-        record = self._transitions.claim(limit, self._clock.now(), timeout_s)
+        record = self._transitions.claim(limit, self._clock.now, timeout_s)
         return None if record is None else decode_tasks((record,), self._keys.running)[0]
 
     def finish_task(

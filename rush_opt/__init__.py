@@ -1,14 +1,17 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
 from rush_opt.evaluation import Trial
-from rush_opt.loops import ADBO, RandomSearch
+from rush_opt.loops import ACBO, ADBO, CLBO, RandomSearch
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import AllTrialsFailedError
+from rush_opt.simulate import simulate
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
 from rush_opt.tune import tune
 
 __all__ = [
+    "ACBO",
     "ADBO",
+    "CLBO",
     "AllTrialsFailedError",
     "Boolean",
     "Categorical",
@@ -19,5 +22,6 @@ __all__ = [
     "Space",
     "Trial",
     "TuneResult",
+    "simulate",
     "tune",
 ]

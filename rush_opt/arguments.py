@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,6 +15,8 @@ from rush_opt.design import sobol_design
 from rush_opt.evaluation import Objective, Problem
 from rush_opt.loops import OPTIMIZERS, Optimizer
 from rush_opt.space import Space
+
+_DEFAULT_N_TRIALS = 100
 
 
 def check_count(name: str, value: object) -> int:
@@ -43,6 +46,25 @@ def check_callbacks(callbacks: object) -> None:
             "callbacks must be a sequence of functions, each to be called as callback(trial); got "
             f"{callbacks!r:.80}"
         )
+
+
+def check_places(
+    executor: object, launch: object
+) -> tuple[Executor | None, Callable[[str, int], object] | None]:
+    """Return where workers are to run, of which there can be only one."""
+    if executor is not None and launch is not None:
+        raise ValueError("give either executor or launch, not both: one of them starts the workers")
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(
+            "executor must be a concurrent.futures.Executor, such as Dask's client.get_executor(), "
+            f"got {executor!r:.80} ({type(executor).__name__})"
+        )
+    if launch is not None and not callable(launch):
+        raise TypeError(
+            "launch must be callable as launch(command, n_workers), and run the shell line "
+            f"`command` n_workers times, got {launch!r:.80}"
+        )
+    return executor, launch
 
 
 def make_space(space: Any) -> Space:
@@ -110,20 +132,50 @@ def draw_entropy(seed: object) -> int:
     return int(seed)
 
 
+def make_problem(
+    objective: Objective,
+    space: Any,
+    *,
+    n_trials: object,
+    timeout: object,
+    metric: object,
+    direction: object,
+    seed: object,
+) -> Problem:
+    """Return what is to be optimized; its deadline is the timeout, on a clock that starts at 0."""
+    timeout_s = check_timeout(timeout)
+    if n_trials is None and timeout_s is None:
+        n_trials = _DEFAULT_N_TRIALS
+    return Problem(
+        objective=check_objective(objective),
+        space=space if isinstance(space, Space) else make_space(space),
+        metric=check_metric(metric),
+        sign=sign_of(direction),
+        n_trials=None if n_trials is None else check_count("n_trials", n_trials),
+        deadline=timeout_s,
+        seed=draw_entropy(seed),
+    )
+
+
 def initial_points(
     initial_design: int | Sequence[Mapping[str, Any]] | None,
     problem: Problem,
     optimizer: Optimizer,
     n_workers: int,
+    *,
+    n_known: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return the configurations to evaluate first, no more than there may be trials."""
+    """Return the configurations to evaluate first, no more than there may be trials.
+
+    Of as many as the optimizer's rule demands, `n_known` are known already.
+    """
     space = problem.space
     if isinstance(initial_design, Sequence) and not isinstance(initial_design, str):
         for i, config in enumerate(initial_design):
             _check_config(f"initial_design[{i}]", config, space)
         return [dict(config) for config in initial_design][: problem.n_trials]
     if initial_design is None:
-        n = optimizer.n_initial(space.n_dims, n_workers)
+        n = max(optimizer.n_initial(space.n_dims, n_workers) - n_known, 0)
     elif isinstance(initial_design, bool) or not isinstance(initial_design, Integral):
         raise TypeError(
             "initial_design must be a number of points, a sequence of configurations or None, got "

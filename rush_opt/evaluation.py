@@ -9,7 +9,7 @@ import time
 import traceback
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, Protocol
@@ -21,6 +21,11 @@ from rush_opt.space import Space
 
 Objective = Callable[..., Any]
 Phase = Literal["objective", "surrogate", "acquisition", "coordination"]
+# Accounts the time inside a `with` to a phase: by the clock in a worker, CPU time in a simulation.
+Timing = Callable[[Phase], AbstractContextManager[None]]
+
+# Whoever sleeps in the server is woken by it: after this long it only looks that all is well.
+_LONGEST_SLEEP_S = 60.0
 
 # The first child of the seed belongs to the initial design, the second to the workers.
 _DESIGN, _WORKERS = 0, 1
@@ -94,7 +99,7 @@ class TrialWorker(Protocol):
     def rejoin(self) -> bool: ...  # noqa: D102
     def now(self) -> float: ...  # noqa: D102
     def should_stop(self) -> bool: ...  # noqa: D102
-    def claim_task(self, *, limit: int | None) -> Any: ...  # noqa: D102
+    def claim_task(self, *, timeout_s: float, limit: int | None) -> Any: ...  # noqa: D102
     def start_task(self, config: dict[str, Any], *, limit: int | None) -> str | None: ...  # noqa: D102
     def fail_task(self, key: str, error: str, *, extra: dict[str, Any]) -> bool: ...  # noqa: D102
     def fetch_new_tasks(self) -> FinishedTasks: ...  # noqa: D102
@@ -140,8 +145,27 @@ class TrialRunner:
     def claim(self) -> tuple[str, dict[str, Any]] | None:
         """Take a waiting trial: its key and configuration; None if there is none."""
         with self.timing("coordination"):
-            task = self._worker.claim_task(limit=self._problem.n_trials)
+            return self._claim(0.0)
+
+    def wait_and_claim(self) -> tuple[str, dict[str, Any]] | None:
+        """Take a waiting trial, asleep in the server until there is one: that time is idle.
+
+        Returns
+        -------
+        tuple of str and dict, or None
+            Key and configuration; None if the time was up first, or stopping is asked for.
+        """
+        return self._claim(self.time_left())
+
+    def _claim(self, timeout_s: float) -> tuple[str, dict[str, Any]] | None:
+        task = self._worker.claim_task(timeout_s=timeout_s, limit=self._problem.n_trials)
         return None if task is None else (task.key, task.config)
+
+    def time_left(self) -> float:
+        """Return the seconds for which sleeping in the server makes sense."""
+        deadline = self._problem.deadline
+        left = _LONGEST_SLEEP_S if deadline is None else deadline - self._worker.now()
+        return min(max(left, 0.0), _LONGEST_SLEEP_S)
 
     def start(self, config: dict[str, Any]) -> str | None:
         """Start a trial of our own; None if the trials or the time are used up."""
@@ -168,7 +192,7 @@ class TrialRunner:
         """
         with self.timing("objective"):
             result, error = evaluate(self._call(key), config, self._problem.metric)
-        extra = {**notes, **self._collect_times()}
+        extra = {**notes, **self.collect_times()}
         with self.timing("coordination"):
             if result is not None:
                 try:
@@ -189,7 +213,7 @@ class TrialRunner:
         trial = Trial(key, self._worker.worker_id, self._worker.number)
         return lambda config: objective(config, trial)
 
-    def _collect_times(self) -> dict[str, float]:
+    def collect_times(self) -> dict[str, float]:
         """Return the seconds by phase since the last call; handing in belongs to the next trial."""
         times = {f"{phase}_s": seconds for phase, seconds in self._seconds.items()}
         self._seconds = dict.fromkeys(self._seconds, 0.0)

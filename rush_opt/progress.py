@@ -39,7 +39,15 @@ class Progress:
         self._began = self._printed_at = time.monotonic()
         self._n_before = n_before
 
-    def show(self, n_ended: int, n_failed: int, best: float | None, *, last: bool = False) -> None:
+    def show(
+        self,
+        n_ended: int,
+        n_failed: int,
+        best: float | None,
+        *,
+        n_joined: int | None = None,
+        last: bool = False,
+    ) -> None:
         """Print the state of the run, unless that was done a moment ago.
 
         Parameters
@@ -48,6 +56,8 @@ class Progress:
             Trials that came to an end, and how many of them failed.
         best : float or None
             Best value so far.
+        n_joined : int, optional
+            Workers that joined so far, where they come from elsewhere.
         last : bool
             Whether the run is over: prints in any case and ends the line.
         """
@@ -55,7 +65,7 @@ class Progress:
         if not last and now - self._printed_at < _EVERY_S[self._rewrites]:
             return
         self._printed_at = now
-        line = self._line(n_ended, n_failed, best, now - self._began)
+        line = self._line(n_ended, n_failed, best, n_joined, now - self._began)
         if self._rewrites:
             padding = " " * (self._width - len(line))
             self._width = len(line)
@@ -72,13 +82,16 @@ class Progress:
         self._stream.flush()
         self._line_is_open = not ends
 
-    def _line(self, n_ended: int, n_failed: int, best: float | None, seconds: float) -> str:
+    def _line(
+        self, n_ended: int, n_failed: int, best: float | None, n_joined: int | None, seconds: float
+    ) -> str:
         of_trials = f"/{self._n_trials}" if self._n_trials else ""
         of_time = f"/{self._timeout_s:.0f}" if self._timeout_s else ""
         failed = f" ({n_failed} failed)" if n_failed else ""
         rate = (n_ended - self._n_before) / seconds if seconds > 0 else 0.0
+        workers = "" if n_joined is None else f"{n_joined} workers joined, "
         best_text = "none yet" if best is None else f"{best:.6g}"
         return (
             f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s, "
-            f"{rate:.3g} trials/s, best value {best_text}"
+            f"{workers}{rate:.3g} trials/s, best value {best_text}"
         )

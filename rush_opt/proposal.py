@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
 
 from rush_opt.acquisition import lower_confidence_bound
 from rush_opt.archive import Archive
+from rush_opt.design import random_design
 from rush_opt.space import FloatArray, Space
 from rush_opt.surrogate import Forest
 
@@ -67,6 +69,7 @@ def propose(
     rng: np.random.Generator,
     *,
     candidates: Candidates = Candidates(),
+    pending: Container[FloatArray] = (),
 ) -> FloatArray:
     """Choose the point with the lowest confidence bound that has not been evaluated.
 
@@ -82,6 +85,8 @@ def propose(
         Source of randomness.
     candidates : Candidates
         How many points are looked at, and where.
+    pending : container of rows
+        What is being evaluated: not proposed again either.
 
     Returns
     -------
@@ -102,9 +107,30 @@ def propose(
     score = np.concatenate([score, lower_confidence_bound(*forest.predict(second), lam)])
     order = np.argsort(score)
     for i in order:
-        if points[i] not in archive:
+        if points[i] not in archive and points[i] not in pending:
             return np.asarray(points[i])
     return np.asarray(points[order[0]])
+
+
+def draw_new(
+    archive: Archive,
+    rng: np.random.Generator,
+    *,
+    pending: Container[FloatArray] = (),
+    most_draws: int = 10,
+) -> FloatArray:
+    """Draw a point that was not evaluated and is not being; a repeat if there seems to be none.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_dims,)
+        A snapped row.
+    """
+    for _ in range(most_draws):
+        row: FloatArray = random_design(archive.space, 1, rng)[0]
+        if row not in archive and row not in pending:
+            break
+    return row
 
 
 def moves(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 PHASES = ("objective", "surrogate", "acquisition", "coordination")
 
+# What says in a trial's notes that it was given to the run as known already.
+WARM_START = {"warm_start": True}
+
 _UTILIZATION = [
-    *("worker", "n_trials", "wall", "startup", *PHASES, "idle", "cpu"),
+    *("worker", "n_trials", "wall", "startup", *PHASES, "idle", "proposer", "cpu"),
     *("objective_share", "busy_share"),
 ]
+_SPENT = ("n_trials", *PHASES, "proposer", "cpu")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,11 @@ class FrozenTrial:
         """Whether its worker was killed or lost: such a trial takes no place in the budget."""
         return "lost" in self.notes
 
+    @property
+    def warm(self) -> bool:
+        """Whether it was known before the run: such a trial takes no place in the budget either."""
+        return "warm_start" in self.notes
+
 
 def freeze_trials(
     tasks: Sequence[Task], metric: str, workers: Sequence[WorkerInfo], first_number: int = 0
@@ -107,7 +117,8 @@ def _freeze(task: Task, metric: str, number: int, worker: int | None) -> FrozenT
         worker=worker,
         started_at=task.started_at,
         ended_at=task.ended_at,
-        notes=task.result_extra,
+        # A proposer's notes on a trial stand against those of the worker, which proposed nothing.
+        notes={**task.result_extra, **task.extra},
     )
 
 
@@ -128,7 +139,10 @@ class TuneResult:
     started_at, ended_at : float
         The run's wall clock, seconds since 1970 by the server's clock.
     workers : list of WorkerInfo
-        All that ever joined the network, in this order.
+        All that ever joined the network to evaluate trials, in this order.
+    deadline : float or None
+        When the timeout was over, by the same clock. A trial that was running then was finished;
+        ``trial.ended_at <= result.deadline`` tells those that ended in time.
     """
 
     frozen_trials: list[FrozenTrial]
@@ -140,6 +154,7 @@ class TuneResult:
     started_at: float
     ended_at: float
     workers: list[WorkerInfo]
+    deadline: float | None = None
 
     def __repr__(self) -> str:
         n_finished = sum(trial.value is not None for trial in self.frozen_trials)
@@ -204,23 +219,23 @@ class TuneResult:
     def utilization(self) -> pd.DataFrame:
         """A row per worker of this run: where its time went, seconds of the run's wall clock.
 
-        A replaced worker and its replacement share the wall clock of one place.
+        The wall clock ends at the `deadline`, if there is one: of a trial that outlasted it, only
+        the part before counts. A replaced worker and its replacement share the wall clock of one
+        place.
 
         Columns ``objective``, ``surrogate``, ``acquisition`` and ``coordination`` are what the
         worker accounted for; ``startup`` is the time before it joined and ``idle`` the rest.
-        ``cpu`` is measured, children included. ``objective_share`` and ``busy_share`` (objective,
-        surrogate and acquisition) are shares of ``wall``.
+        ``proposer`` is what a proposer, which has no row, spent on the surrogate and the
+        acquisition function for this worker's trials. ``cpu`` is measured, children included.
+        ``objective_share`` and ``busy_share`` (objective, surrogate, acquisition and proposer) are
+        shares of ``wall``.
         """
         import pandas as pd
 
-        return pd.DataFrame(
-            [
-                self._worker_row(worker)
-                for worker in self.workers
-                if worker.ended_at is None or worker.ended_at > self.started_at
-            ],
-            columns=_UTILIZATION,
-        )
+        places = _places(self.workers, self.started_at, self._until)
+        spent = _spent(self.frozen_trials, self._until)
+        rows = [_worker_row(*place, spent[place[0].number]) for place in places]
+        return pd.DataFrame(rows, columns=_UTILIZATION)
 
     @property
     def objective_share(self) -> float:
@@ -229,8 +244,11 @@ class TuneResult:
 
     @property
     def busy_share(self) -> float:
-        """Time in objective, surrogate and acquisition over wall clock times workers."""
-        return self._share(["objective", "surrogate", "acquisition"])
+        """Time in objective, surrogate and acquisition over wall clock times workers.
+
+        A proposer's time counts, although it is none of the workers.
+        """
+        return self._share(["objective", "surrogate", "acquisition", "proposer"])
 
     def _share(self, phases: list[str]) -> float:
         """Return the share of `phases` in the time of all workers; NaN if there was none."""
@@ -239,41 +257,68 @@ class TuneResult:
             return math.nan
         return float(table[phases].to_numpy().sum() / table["wall"].sum())
 
-    def _span(self, worker: WorkerInfo) -> tuple[float, float]:
-        """Return from when to when the run had this worker's place filled by it.
+    @property
+    def _until(self) -> float:
+        """When the run was over, or its timeout if some trial outlasted that."""
+        return self.ended_at if self.deadline is None else min(self.ended_at, self.deadline)
 
-        A lost worker hands its place over to the one that joined next.
-        """
-        losses = [
-            other.ended_at
-            for other in self.workers
-            if other.state is WorkerState.LOST and (other.ended_at or 0.0) > self.started_at
-        ]
-        replaces = any(loss is not None and loss < worker.started_at for loss in losses)
-        since = worker.started_at if replaces else self.started_at
+
+def _places(
+    workers: Sequence[WorkerInfo], started_at: float, until: float
+) -> list[tuple[WorkerInfo, float, float]]:
+    """Tell from when to when a run had a place filled by each worker that took part in it.
+
+    A lost worker hands its place over to the one that joined next.
+    """
+    mine = [w for w in workers if w.ended_at is None or w.ended_at > started_at]
+    losses = [w.ended_at for w in mine if w.state is WorkerState.LOST and w.ended_at is not None]
+    first_loss = min(losses, default=math.inf)
+    places = []
+    for worker in mine:
+        since = worker.started_at if first_loss < worker.started_at else started_at
         lost_at = worker.ended_at if worker.state is WorkerState.LOST else None
-        return since, self.ended_at if lost_at is None else lost_at
+        places.append((worker, since, until if lost_at is None else min(lost_at, until)))
+    return places
 
-    def _worker_row(self, worker: WorkerInfo) -> dict[str, Any]:
-        trials = [trial for trial in self.frozen_trials if trial.worker == worker.number]
-        spent = {
-            phase: sum(trial.notes.get(f"{phase}_s", 0.0) for trial in trials) for phase in PHASES
-        }
-        since, until = self._span(worker)
-        wall = max(until - since, 1e-9)
-        startup = max(worker.started_at - since, 0.0)
-        busy = spent["objective"] + spent["surrogate"] + spent["acquisition"]
-        return {
-            "worker": worker.number,
-            "n_trials": len(trials),
-            "wall": wall,
-            "startup": startup,
-            **spent,
-            "idle": max(wall - startup - sum(spent.values()), 0.0),
-            "cpu": sum(trial.notes.get("cpu_s", 0.0) for trial in trials),
-            "objective_share": spent["objective"] / wall,
-            "busy_share": busy / wall,
-        }
+
+def _spent(trials: Sequence[FrozenTrial], until: float) -> dict[int | None, dict[str, float]]:
+    """Add up by worker what its trials took, in seconds, and how many there were."""
+    spent: dict[int | None, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_SPENT, 0.0))
+    for trial in trials:
+        mine, notes = spent[trial.worker], trial.notes
+        in_time = 1.0
+        if trial.started_at is not None and trial.ended_at > max(until, trial.started_at):
+            in_time = max(until - trial.started_at, 0.0) / (trial.ended_at - trial.started_at)
+        mine["n_trials"] += 1
+        mine["objective"] += in_time * notes.get("objective_s", 0.0)
+        mine["coordination"] += notes.get("coordination_s", 0.0)
+        mine["cpu"] += notes.get("cpu_s", 0.0)
+        surrogate, acquisition = notes.get("surrogate_s", 0.0), notes.get("acquisition_s", 0.0)
+        if "proposer" in notes:
+            mine["proposer"] += surrogate + acquisition
+        else:
+            mine["surrogate"] += surrogate
+            mine["acquisition"] += acquisition
+    return spent
+
+
+def _worker_row(
+    worker: WorkerInfo, since: float, until: float, spent: dict[str, float]
+) -> dict[str, Any]:
+    wall = max(until - since, 1e-9)
+    startup = max(worker.started_at - since, 0.0)
+    busy = spent["objective"] + spent["surrogate"] + spent["acquisition"] + spent["proposer"]
+    own = sum(spent[phase] for phase in PHASES)
+    return {
+        "worker": worker.number,
+        "wall": wall,
+        "startup": startup,
+        **spent,
+        "n_trials": int(spent["n_trials"]),
+        "idle": max(wall - startup - own, 0.0),
+        "objective_share": spent["objective"] / wall,
+        "busy_share": busy / wall,
+    }
 
 
 def _row(trial: FrozenTrial, metric: str) -> dict[str, Any]:

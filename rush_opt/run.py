@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
 from rush_core import (
     LoopError,
@@ -16,9 +19,9 @@ from rush_core import (
     WorkerState,
 )
 from rush_opt.evaluation import Problem
-from rush_opt.loops import Optimizer
+from rush_opt.loops import Centralized, Optimizer
 from rush_opt.progress import Progress
-from rush_opt.result import FrozenTrial, freeze_trials
+from rush_opt.result import WARM_START, FrozenTrial, freeze_trials
 
 __all__ = ["AllTrialsFailedError", "Run"]
 
@@ -48,6 +51,10 @@ class Run:
     n_workers : int
     callbacks : sequence of callable
     progress : Progress or None
+    executor : concurrent.futures.Executor, optional
+        Where to run the workers instead of on this machine.
+    launch : callable, optional
+        What brings them to life instead: ``launch(command, n_workers)``. Nobody replaces those.
     """
 
     def __init__(
@@ -58,6 +65,9 @@ class Run:
         n_workers: int,
         callbacks: Sequence[Callable[[FrozenTrial], object]],
         progress: Progress | None,
+        *,
+        executor: Executor | None = None,
+        launch: Callable[[str, int], object] | None = None,
     ) -> None:
         self._network = network
         self._problem = problem
@@ -65,34 +75,58 @@ class Run:
         self._n_workers = n_workers
         self._callbacks = callbacks
         self._progress = progress
+        self._executor = executor
+        self._launch = launch
+        self._proposer_ids: list[str] = []
+        # Those of earlier runs in this network are known by the trials that they proposed.
+        self._proposer_numbers: set[int | None] = set()
+        self._joined: list[WorkerInfo] = []
         self._n_failed_seen = 0
+        self._n_ended = self._n_failed = 0
         self._losses_in_a_row = 0
         self._best: float | None = None
         self.trials: list[FrozenTrial] = []
-        self.workers: list[WorkerInfo] = []
         self.started_at = self.ended_at = network.now()
 
-    def until_the_end(self, points: list[dict[str, Any]]) -> str:
+    @property
+    def workers(self) -> list[WorkerInfo]:
+        """All that ever joined to evaluate, in this order; proposers do not."""
+        return [
+            worker
+            for worker in self._joined
+            if worker.worker_id not in self._proposer_ids
+            and worker.number not in self._proposer_numbers
+        ]
+
+    def until_the_end(
+        self, points: list[dict[str, Any]], known: Sequence[tuple[dict[str, Any], dict[str, Any]]]
+    ) -> str:
         """Run, and return why it ended: n_trials, timeout, interrupted or stopped.
 
         Parameters
         ----------
         points : list of dict
             The initial design, for a network that has no tasks yet.
+        known : sequence of pairs of dict
+            Configurations and results of earlier trials, for such a network as well.
         """
         network = self._network
         self._take_in()  # what an earlier run in this network left
         self._check_earlier_trials()
-        if self._progress is not None:
-            self._progress.begin(len(self.trials))
         is_new = not any(network.count_tasks())
         if is_new:
+            configs, results = [config for config, _ in known], [result for _, result in known]
+            network.push_finished_tasks(configs, results, extras=[WARM_START] * len(known))
+            self._take_in()
             network.push_tasks(points)
+        if self._progress is not None:
+            self._progress.begin(self._n_ended)
         interrupted = False
         self.started_at = network.now()
         try:
             try:
                 self._start_workers(self._n_workers)
+                self._start_proposer()
             except LoopError:
                 if is_new:
                     network.reset(workers=False)  # nothing was started: nothing is left waiting
@@ -103,9 +137,12 @@ class Run:
             interrupted = True
             network.stop_workers()
             network.join_workers()  # a second interrupt ends this, too, and then everything
+            while self._launch is not None and self._some_take_part():
+                time.sleep(_LOOK_EVERY_S)
+                network.detect_lost_workers()
         self.ended_at = network.now()
         self._look()
-        self.workers = network.fetch_workers()
+        self._joined = network.fetch_workers()
         if self._progress is not None:
             self._show(self._progress, last=True)
         if interrupted:
@@ -120,19 +157,76 @@ class Run:
         self._raise_if_hopeless(ended=False)
         lost = self._network.detect_lost_workers()
         if not lost:
-            return all_ended
+            if self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED):
+                self._network.stop_workers()  # all is started, or nobody proposes any more
+            return all_ended and (self._launch is None or self._launched_ended())
         self._losses_in_a_row += len(lost)
         if self._losses_in_a_row >= _HOPELESS_LOSSES * self._n_workers:
             raise WorkersFailedError(
                 f"{self._losses_in_a_row} workers were lost and no trial ended in between; the "
                 f"objective seems to end its process. The last one: {self._last_error()}"
             )
-        self._start_workers(len(lost))
+        n_lost = len(set(lost) - set(self._proposer_ids))
+        if n_lost and self._launch is None:
+            self._start_workers(n_lost)
+        if self._proposer_state() not in (WorkerState.RUNNING, WorkerState.STOPPING):
+            self._start_proposer()
         return False
 
     def _start_workers(self, n: int) -> None:
-        ids = self._network.start_workers(self._optimizer, n, args=(self._problem,))
+        """Start workers and wait: for all that are processes here, for the first one elsewhere."""
+        network, arguments = self._network, (self._problem,)
+        self._joined = network.fetch_workers()
+        if self._launch is not None:
+            self._launch(network.worker_command(self._optimizer, args=arguments), n)
+        else:
+            ids = network.start_workers(self._optimizer, n, args=arguments, executor=self._executor)
+            if self._executor is None:
+                return network.wait_for_workers(worker_ids=ids)
+        self._wait_for_another_worker()
+        return None
+
+    def _wait_for_another_worker(self) -> None:
+        """Wait until one more worker has joined, or the time is up."""
+        deadline = self._problem.deadline
+        left = None if deadline is None else max(deadline - self._network.now(), 0.0)
+        with contextlib.suppress(TimeoutError):
+            self._network.wait_for_workers(len(self._joined) + 1, timeout_s=left)
+
+    def _start_proposer(self) -> None:
+        """Start the process that proposes for all workers, if there is to be one."""
+        if not isinstance(self._optimizer, Centralized):
+            return
+        arguments = (self._problem, self._n_workers)
+        ids = self._network.start_workers(self._optimizer.proposer, 1, args=arguments)
+        self._proposer_ids += ids
         self._network.wait_for_workers(worker_ids=ids)
+
+    def _proposer_state(self) -> WorkerState | None:
+        """Tell how the last proposer is, None if there was none; at most one round trip."""
+        if not self._proposer_ids:
+            return None
+        self._joined = self._network.fetch_workers()
+        states = {worker.worker_id: worker.state for worker in self._joined}
+        return states.get(self._proposer_ids[-1], WorkerState.KILLED)  # the network was reset
+
+    def _some_take_part(self) -> bool:
+        """Tell whether a worker takes part; one round trip."""
+        self._joined = self._network.fetch_workers()
+        return any(worker.ended_at is None for worker in self._joined)
+
+    def _launched_ended(self) -> bool:
+        """Tell whether no launched worker is left and none is needed; wait a moment if not.
+
+        When all were lost, others may still join: what runs elsewhere is not ours to replace.
+        """
+        if not self._some_take_part():
+            mine = [worker for worker in self.workers if self._is_of_this_run(worker)]
+            by_themselves = mine and all(w.state is not WorkerState.LOST for w in mine)
+            if by_themselves or self._has_enough_trials() or self._is_out_of_time():
+                return True
+        time.sleep(_LOOK_EVERY_S)
+        return False
 
     def _look(self) -> None:
         new = self._take_in()
@@ -155,10 +249,14 @@ class Run:
             self._n_failed_seen = len(failed)
         if not tasks:
             return []
-        if {task.worker_id for task in tasks} - {worker.worker_id for worker in self.workers}:
-            self.workers = network.fetch_workers()
-        new = freeze_trials(tasks, self._problem.metric, self.workers, len(self.trials))
+        if {task.worker_id for task in tasks} - {worker.worker_id for worker in self._joined}:
+            self._joined = network.fetch_workers()
+        new = freeze_trials(tasks, self._problem.metric, self._joined, len(self.trials))
         self.trials += new
+        ended = [trial for trial in new if not (trial.lost or trial.warm)]
+        self._n_ended += len(ended)
+        self._proposer_numbers.update(trial.notes.get("proposer") for trial in new)
+        self._n_failed += sum(trial.value is None for trial in ended)
         values = [trial.value for trial in new if trial.value is not None]
         sign = self._problem.sign
         if values:
@@ -187,41 +285,58 @@ class Run:
             )
 
     def _show(self, progress: Progress, *, last: bool = False) -> None:
-        ended = [trial for trial in self.trials if not trial.lost]
-        n_failed = sum(trial.value is None for trial in ended)
-        progress.show(len(ended), n_failed, self._best, last=last)
+        joined = None
+        if self._executor is not None or self._launch is not None:
+            joined = sum(self._is_of_this_run(worker) for worker in self.workers)
+        progress.show(self._n_ended, self._n_failed, self._best, n_joined=joined, last=last)
 
     def _raise_if_hopeless(self, *, ended: bool) -> None:
-        failed = [trial for trial in self.trials if trial.value is None and not trial.lost]
-        enough = 1 if ended else max(_HOPELESS_FAILURES, self._n_workers)
-        if self._best is None and len(failed) >= enough:
-            n = len(failed)
-            what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"
-            raise AllTrialsFailedError(
-                f"{what}{'' if ended else ', so the run was stopped'}. The first one, with "
-                f"{failed[0].params}:\n{failed[0].error}",
-                key=failed[0].key,
-            )
+        if self._best is None and is_hopeless(self._n_failed, self._n_workers, ended=ended):
+            raise_all_failed(self.trials, ended=ended)
 
     def _stop_reason(self) -> str:
-        n_ended = sum(not trial.lost for trial in self.trials)
         errors = [
             worker.reason
-            for worker in self.workers
+            for worker in self._joined
             if worker.state is WorkerState.STOPPED
             and worker.reason
             and self._is_of_this_run(worker)
         ]
-        enough_trials = self._problem.n_trials is not None and n_ended >= self._problem.n_trials
-        out_of_time = self._problem.deadline is not None and self.ended_at >= self._problem.deadline
+        enough_trials, out_of_time = self._has_enough_trials(), self._is_out_of_time()
         if not (enough_trials or out_of_time) and errors:
-            raise WorkersFailedError(f"the run ended early, after {n_ended} trials: {errors[0]}")
+            raise WorkersFailedError(
+                f"the run ended early, after {self._n_ended} trials: {errors[0]}"
+            )
         if errors:
             logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
         return "n_trials" if enough_trials else "timeout" if out_of_time else "stopped"
+
+    def _has_enough_trials(self) -> bool:
+        return self._problem.n_trials is not None and self._n_ended >= self._problem.n_trials
+
+    def _is_out_of_time(self) -> bool:
+        deadline = self._problem.deadline
+        return deadline is not None and self._network.now() >= deadline
 
     def _is_of_this_run(self, worker: WorkerInfo) -> bool:
         return worker.ended_at is None or worker.ended_at > self.started_at
 
     def _last_error(self) -> str:
         return next((t.error for t in reversed(self.trials) if t.error), "it had no trial")
+
+
+def is_hopeless(n_failed: int, n_workers: int, *, ended: bool) -> bool:
+    """Tell whether so many failed trials, while none has finished, are reason to give up."""
+    return n_failed >= (1 if ended else max(_HOPELESS_FAILURES, n_workers))
+
+
+def raise_all_failed(trials: Sequence[FrozenTrial], *, ended: bool) -> NoReturn:
+    """Raise the error that says that none of these trials finished."""
+    failed = [trial for trial in trials if trial.value is None and not trial.lost]
+    n = len(failed)
+    what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"
+    raise AllTrialsFailedError(
+        f"{what}{'' if ended else ', so the run was stopped'}. The first one, with "
+        f"{failed[0].params}:\n{failed[0].error}",
+        key=failed[0].key,
+    )

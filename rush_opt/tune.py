@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rush_core import Network
 from rush_opt.arguments import (
     check_callbacks,
     check_count,
-    check_metric,
-    check_objective,
-    check_timeout,
+    check_places,
     choose_optimizer,
-    draw_entropy,
     initial_points,
-    make_space,
-    sign_of,
+    make_problem,
     usable_cpus,
 )
-from rush_opt.evaluation import Objective, Problem
+from rush_opt.evaluation import Objective
 from rush_opt.loops import Optimizer
 from rush_opt.progress import Progress
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import Run
 from rush_opt.space import Parameter, Space
+from rush_opt.warm_start import known_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["tune"]
-
-_DEFAULT_N_TRIALS = 100
 
 
 def tune(
@@ -46,13 +45,17 @@ def tune(
     network_id: str | None = None,
     url: str | None = None,
     initial_design: int | Sequence[Mapping[str, Any]] | None = None,
+    warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
+    executor: Executor | None = None,
+    launch: Callable[[str, int], object] | None = None,
     callbacks: Sequence[Callable[[FrozenTrial], object]] = (),
     progress: bool = True,
 ) -> TuneResult:
     """Find the configuration with the best objective value.
 
-    Starts worker processes, each of which proposes, evaluates and records trials by itself, and
-    returns when the budget is used up.
+    Starts worker processes, which evaluate trials and record them, and returns when the budget is
+    used up. Each proposes its own trials, or one more process on this machine does for all of them:
+    that is the optimizer's way.
 
     Parameters
     ----------
@@ -63,20 +66,22 @@ def tune(
     space : mapping or Space
         Parameter name to `Float`, `Integer`, `Categorical` or `Boolean`.
     n_workers : int, optional
-        Worker processes on this machine; by default one per usable CPU.
+        Worker processes, on this machine unless `executor` or `launch` is given; by default one
+        per usable CPU of this machine.
     n_trials : int, optional
         How many trials come to an end, exactly; 100 if there is no `timeout` either. Trials lost
         with a killed worker do not count.
     timeout : float, optional
-        Seconds after which no trial is started any more; running ones are finished.
+        Seconds after which no trial is started any more; running ones are finished. They count
+        from the call on, waiting for workers from elsewhere included.
     optimizer : str or Optimizer
-        ``"adbo"``, ``"random"``, or an instance such as ``ADBO(...)``.
+        ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"random"``, or an instance such as ``ADBO(...)``.
     direction : str
         ``"minimize"`` or ``"maximize"``.
     metric : str
         The name of the objective value where the objective returns a mapping.
     seed : int, optional
-        Makes the initial design and every worker's random stream reproducible; with one worker
+        Makes the initial design and every process's random stream reproducible; with one worker
         the whole run. By default drawn anew, see ``result.seed``.
     network_id : str, optional
         A network that stays in the server and can be looked at while the run goes on; by default
@@ -86,6 +91,19 @@ def tune(
     initial_design : int or sequence of mappings, optional
         How many Sobol points, or which configurations, are evaluated first; by default the
         optimizer's rule. A network that has trials already goes on from those instead.
+    warm_start : TuneResult, DataFrame or sequence of pairs, optional
+        Earlier trials, which are known from the beginning: a result, a table like
+        ``result.trials`` (columns ``params_<name>`` and ``value``), or pairs of a configuration
+        and a number or mapping as `objective` returns. They take no place in `n_trials` and count
+        for the default initial design; in ``result.trials`` they have no worker. A network that
+        has trials already goes on from those instead.
+    executor : concurrent.futures.Executor, optional
+        Runs the workers, wherever its processes are, which must reach the server: Dask's
+        ``client.get_executor()``, for example. Lost workers are replaced through it.
+    launch : callable, optional
+        Brings the workers to life: called once as ``launch(command, n_workers)``, it is to run the
+        shell line `command` so many times, anywhere, or to tell somebody to. The same line can
+        start further workers at any time; lost ones are not replaced.
     callbacks : sequence of callable
         Each is called in this process as ``callback(trial)`` for every finished trial.
     progress : bool
@@ -117,31 +135,30 @@ def tune(
     >>> result.best_params
     """
     n_workers = usable_cpus() if n_workers is None else check_count("n_workers", n_workers)
-    if n_trials is None and timeout is None:
-        n_trials = _DEFAULT_N_TRIALS
-    if n_trials is not None:
-        n_trials = check_count("n_trials", n_trials)
-    timeout = check_timeout(timeout)
     check_callbacks(callbacks)
-    searched = space if isinstance(space, Space) else make_space(space)
-    chosen = choose_optimizer(optimizer)
-    problem = Problem(
-        objective=check_objective(objective),
-        space=searched,
-        metric=check_metric(metric),
-        sign=sign_of(direction),
+    executor, launch = check_places(executor, launch)
+    problem = make_problem(
+        *(objective, space),
         n_trials=n_trials,
-        deadline=None,
-        seed=draw_entropy(seed),
+        timeout=timeout,
+        metric=metric,
+        direction=direction,
+        seed=seed,
     )
-    points = initial_points(initial_design, problem, chosen, n_workers)
-    shown = Progress(n_trials, timeout) if progress else None
+    chosen = choose_optimizer(optimizer)
+    known = known_trials(warm_start, problem)
+    points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
+    shown = Progress(problem.n_trials, problem.deadline) if progress else None
     with Network(network_id, url) as network:
-        if timeout is not None:
-            problem = replace(problem, deadline=network.now() + timeout)
-        run = Run(network, problem, chosen, n_workers, callbacks, shown)
+        if problem.deadline is not None:
+            problem = replace(problem, deadline=network.now() + problem.deadline)
+        run = Run(
+            *(network, problem, chosen, n_workers, callbacks, shown),
+            executor=executor,
+            launch=launch,
+        )
         try:
-            stop_reason = run.until_the_end(points)
+            stop_reason = run.until_the_end(points, known)
         finally:
             if shown is not None:
                 shown.end_line()
@@ -157,4 +174,5 @@ def tune(
             started_at=run.started_at,
             ended_at=run.ended_at,
             workers=run.workers,
+            deadline=problem.deadline,
         )

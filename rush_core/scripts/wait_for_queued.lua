@@ -1,14 +1,19 @@
 -- Prepare to sleep until a task is queued; a blocking pop of the client's wake list follows in the same send.
--- KEYS: clients, queued, idle, the client's wake list
--- ARGV: client, epoch
+-- KEYS: clients, queued, idle, started, the client's wake list
+-- ARGV: client, epoch, limit ('' for none)
 -- Returns: nothing. A client that is out or asked to stop does not sleep: the claim that follows tells it. Nor does it
 --          after an error.
-redis.call('DEL', KEYS[4])
-local waiting = redis.pcall('LLEN', KEYS[2])
-local reply = waiting
-if waiting == 0 and redis.pcall('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
-  reply = redis.pcall('SADD', KEYS[3], ARGV[1])
-  if type(reply) == 'number' then return end
+redis.call('DEL', KEYS[5])
+local waiting, started, reply = redis.pcall('LLEN', KEYS[2]), redis.pcall('GET', KEYS[4])
+if type(waiting) == 'number' and type(started) ~= 'table' then
+  -- What waits beyond the budget is nobody's to claim: sleep until a lost task gives its place back.
+  local places = (tonumber(ARGV[3]) or math.huge) - (tonumber(started) or 0)
+  if (waiting == 0 or places <= 0) and redis.pcall('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+    reply = redis.pcall('SADD', KEYS[3], ARGV[1])
+    if type(reply) == 'number' then return end
+  end
+else
+  reply = type(waiting) == 'table' and waiting or started
 end
-redis.call('RPUSH', KEYS[4], '')
-if type(reply) == 'table' then return reply end
+redis.call('RPUSH', KEYS[5], '')
+return reply

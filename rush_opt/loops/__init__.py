@@ -1,10 +1,29 @@
 """One algorithm per file, to be read side by side; `OPTIMIZERS` names them for `tune()`."""
 
+from rush_opt.loops.acbo import ACBO
 from rush_opt.loops.adbo import ADBO
+from rush_opt.loops.clbo import CLBO
 from rush_opt.loops.random_search import RandomSearch
 
-Optimizer = ADBO | RandomSearch
+# Every worker decides by itself, or one more process, the proposer, decides for all of them.
+Decentralized = ADBO | RandomSearch
+Centralized = ACBO | CLBO
+Optimizer = Decentralized | Centralized
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adbo": ADBO, "random": RandomSearch}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "acbo": ACBO,
+    "adbo": ADBO,
+    "clbo": CLBO,
+    "random": RandomSearch,
+}
 
-__all__ = ["ADBO", "OPTIMIZERS", "Optimizer", "RandomSearch"]
+__all__ = [
+    "ACBO",
+    "ADBO",
+    "CLBO",
+    "OPTIMIZERS",
+    "Centralized",
+    "Decentralized",
+    "Optimizer",
+    "RandomSearch",
+]

@@ -13,12 +13,10 @@ import numpy as np
 
 from rush_core import Worker
 from rush_opt.acquisition import decayed_lambda, draw_lambda
-from rush_opt.archive import Archive, FailedTasks, FinishedTasks
-from rush_opt.design import random_design
-from rush_opt.evaluation import Problem, TrialRunner
-from rush_opt.proposal import Candidates, propose
-from rush_opt.space import FloatArray
-from rush_opt.surrogate import ExtraTrees, Forest
+from rush_opt.archive import Archive
+from rush_opt.evaluation import Problem, Timing, TrialRunner
+from rush_opt.proposal import Candidates, draw_new, propose
+from rush_opt.surrogate import ExtraTrees
 
 
 @dataclass(frozen=True)
@@ -48,58 +46,66 @@ class ADBO:
         # itself was not run.
         return n_dims + n_workers
 
+    def state(self, problem: Problem, archive: Archive, rng: np.random.Generator) -> ADBOState:
+        """Return what decides for one worker.
+
+        Parameters
+        ----------
+        problem : Problem
+        archive : Archive
+            What is known; somebody else adds to it.
+        rng : numpy.random.Generator
+            The worker's own stream.
+        """
+        return ADBOState(self, archive, rng)
+
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
-        state = ADBOState(self, problem, problem.worker_rng(worker.number))
-        state.tell(worker.fetch_new_tasks(), worker.fetch_new_failed_tasks())
+        archive = Archive(problem.space, problem.metric, problem.sign)
+        state = self.state(problem, archive, problem.worker_rng(worker.number))
+        archive.add(worker.fetch_new_tasks())
+        archive.add_failed(worker.fetch_new_failed_tasks())
         while trials.may_start() and (waiting := trials.claim()):
-            state.tell(trials.run(*waiting), worker.fetch_new_failed_tasks())
+            archive.add(trials.run(*waiting))
+            archive.add_failed(worker.fetch_new_failed_tasks())
         while trials.may_start():
-            with trials.timing("surrogate"):
-                forest = state.fit()
-            with trials.timing("acquisition"):
-                config, notes = state.propose(forest)
+            config, notes = state.propose(trials.timing)
             key = trials.start(config)
             if key is None:
                 return
             new = trials.run(key, config, **notes)
             with trials.timing("coordination"):
-                state.tell(new, worker.fetch_new_failed_tasks())
+                archive.add(new)
+                archive.add_failed(worker.fetch_new_failed_tasks())
 
 
 class ADBOState:
-    """What one worker knows and how it decides; it does no input or output.
+    """How one worker decides, given what is known; it does no input or output.
 
     Parameters
     ----------
     settings : ADBO
-    problem : Problem
+    archive : Archive
+        What is known; read only.
     rng : numpy.random.Generator
         The worker's own stream.
     """
 
-    def __init__(self, settings: ADBO, problem: Problem, rng: np.random.Generator) -> None:
+    def __init__(self, settings: ADBO, archive: Archive, rng: np.random.Generator) -> None:
         self._settings = settings
-        self._space = problem.space
-        self._archive = Archive(problem.space, problem.metric, problem.sign)
+        self._archive = archive
         self._rng = rng
         self._lambda_0 = draw_lambda(rng)
         self._n_proposed = 0
 
-    def tell(self, finished: FinishedTasks, failed: FailedTasks) -> None:
-        """Take in trials that ended since the last time."""
-        self._archive.add(finished)
-        self._archive.add_failed(failed)
+    def propose(self, timing: Timing) -> tuple[dict[str, Any], dict[str, float]]:
+        """Choose the next configuration: at random before there is a result per dimension.
 
-    def fit(self) -> Forest | None:
-        """Model what is known; None while that is less than one result per dimension."""
-        if len(self._archive) < self._space.n_dims:
-            return None
-        return self._settings.surrogate.fit(self._archive.X, self._archive.y, self._rng)
-
-    def propose(self, forest: Forest | None) -> tuple[dict[str, Any], dict[str, float]]:
-        """Choose the next configuration: at random while there is no model.
+        Parameters
+        ----------
+        timing : callable
+            Accounts the time spent in fitting and in searching.
 
         Returns
         -------
@@ -107,21 +113,15 @@ class ADBOState:
         notes : dict
             How it came about: the exploration weight and how many trials were known.
         """
+        settings, archive, rng = self._settings, self._archive, self._rng
         lam = decayed_lambda(self._lambda_0, self._n_proposed)
         self._n_proposed += 1
-        if forest is None:
-            row = self._draw_new()
-        else:
-            row = propose(
-                self._archive, forest, lam, self._rng, candidates=self._settings.candidates
-            )
-        notes = {"lambda": lam, "n_known": len(self._archive)}
-        return self._space.decode(row[np.newaxis])[0], notes
-
-    def _draw_new(self, most_draws: int = 10) -> FloatArray:
-        """Draw a point that was not evaluated; a repeat if there seems to be no other."""
-        for _ in range(most_draws):
-            row: FloatArray = random_design(self._space, 1, self._rng)[0]
-            if row not in self._archive:
-                break
-        return row
+        notes = {"lambda": lam, "n_known": len(archive)}
+        if len(archive) < archive.space.n_dims:
+            with timing("acquisition"):
+                return archive.space.decode(draw_new(archive, rng)[np.newaxis])[0], notes
+        with timing("surrogate"):
+            forest = settings.surrogate.fit(archive.X, archive.y, rng)
+        with timing("acquisition"):
+            row = propose(archive, forest, lam, rng, candidates=settings.candidates)
+            return archive.space.decode(row[np.newaxis])[0], notes

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rush_core import Worker
+from rush_opt.archive import Archive
 from rush_opt.design import random_design
-from rush_opt.evaluation import Problem, TrialRunner
+from rush_opt.evaluation import Problem, Timing, TrialRunner
 
 # Drawing points one by one costs more than drawing many.
 _BATCH = 64
@@ -27,18 +30,45 @@ class RandomSearch:
         """Return how many points are evaluated before any model: there is none."""
         return 0
 
+    def state(
+        self, problem: Problem, archive: Archive, rng: np.random.Generator
+    ) -> RandomSearchState:
+        """Return what decides for one worker; it looks at no result."""
+        return RandomSearchState(problem, rng)
+
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
-        rng = problem.worker_rng(worker.number)
         trials = TrialRunner(worker, problem)
+        archive = Archive(problem.space, problem.metric, problem.sign)
+        state = self.state(problem, archive, problem.worker_rng(worker.number))
         while trials.may_start() and (waiting := trials.claim()):
             trials.run(*waiting)
-        configs: list[dict[str, Any]] = []
         while trials.may_start():
-            if not configs:
-                configs = problem.space.decode(random_design(problem.space, _BATCH, rng))
-            config = configs.pop()
+            config, notes = state.propose(trials.timing)
             key = trials.start(config)
             if key is None:
                 return
-            trials.run(key, config)
+            trials.run(key, config, **notes)
+
+
+class RandomSearchState:
+    """How one worker decides; it does no input or output.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : numpy.random.Generator
+        The worker's own stream.
+    """
+
+    def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
+        self._space = problem.space
+        self._rng = rng
+        self._drawn: list[dict[str, Any]] = []
+
+    def propose(self, timing: Timing) -> tuple[dict[str, Any], dict[str, float]]:
+        """Choose the next configuration; there is nothing to note."""
+        with timing("acquisition"):
+            if not self._drawn:
+                self._drawn = self._space.decode(random_design(self._space, _BATCH, self._rng))
+            return self._drawn.pop(), {}

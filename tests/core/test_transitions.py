@@ -171,6 +171,7 @@ def test_nothing_given_means_nothing_done(network: Network, worker: Worker) -> N
     assert network.push_tasks([]) == []
     assert network.push_finished_tasks([], []) == []
     assert network.push_failed_tasks([], []) == []
+    assert worker.push_tasks([]) == []
     assert worker.start_tasks([]) == []
     assert worker.finish_tasks([], []) == []
     assert worker.fail_tasks([], []) == []
@@ -183,6 +184,36 @@ def test_the_queue_is_first_in_first_out(network: Network, worker: Worker) -> No
     assert [task and task.key for task in claimed] == keys
     assert [task and task.config for task in claimed] == [{"x": 1}, {"x": 2}, {"x": 3}]
     assert worker.claim_task() is None
+
+
+def test_a_worker_pushes_as_its_manager_does(network: Network, join: Join) -> None:
+    proposer, other = join(), join()
+    keys = proposer.push_tasks([{"x": 1}, {"x": 2}], extras=[None, {"proposer": 0}])
+    keys += network.push_tasks([{"x": 3}]) + proposer.push_tasks([{"x": 4}])
+    assert len(set(keys)) == 4
+    queued = network.fetch_tasks("queued")
+    assert queued.keys == keys
+    assert [task.worker_id for task in queued] == [""] * 4
+    assert [task.extra for task in queued] == [{}, {"proposer": 0}, {}, {}]
+    claimed = other.claim_task()
+    assert claimed is not None
+    assert (claimed.key, claimed.worker_id) == (keys[0], other.worker_id)
+
+
+def test_a_worker_pushes_all_or_nothing(network: Network, worker: Worker) -> None:
+    with pytest.raises(TypeError, match="'x'"):
+        worker.push_tasks([{"x": 1}, {"x": object()}])
+    with pytest.raises(ValueError, match="configs as extras"):
+        worker.push_tasks([{"x": 1}, {"x": 2}], extras=[{}])
+    assert network.count_tasks() == (0, 0, 0, 0)
+
+
+def test_a_removed_worker_pushes_nothing(network: Network, join: Join) -> None:
+    removed = join()
+    network.stop_workers([removed.worker_id], kill=True)
+    with pytest.raises(WorkerLostError):
+        removed.push_tasks([{"x": 1}])
+    assert network.count_tasks() == (0, 0, 0, 0)
 
 
 def test_a_claimed_task_keeps_its_extra_and_is_what_is_stored(

@@ -570,6 +570,52 @@ def test_each_pushed_task_wakes_one_of_several_waiting_claims(network: Network, 
     connection.close()
 
 
+def test_a_worker_that_was_asked_to_stop_waits_for_nothing(
+    network: Network, worker: Worker
+) -> None:
+    worker.fetch_new_tasks(timeout_s=0.01)  # nothing is new any more
+    assert not worker.should_stop()
+    network.stop_workers()
+    assert in_background(lambda: len(worker.fetch_new_tasks(timeout_s=600.0)))() == 0
+    assert worker.should_stop()
+
+
+def test_a_claim_sleeps_while_what_waits_is_beyond_the_budget(network: Network, join: Join) -> None:
+    holder, waiting = join(), join()
+    network.push_tasks([{"x": 1}, {"x": 2}])
+    assert holder.claim_task(limit=1) is not None
+    claimed = in_background(lambda: waiting.claim_task(timeout_s=600.0, limit=1))
+    wait_for_sleeper(network, "idle")  # although a task waits
+    holder.close()  # its task is lost, which gives its place back
+    task = claimed()
+    assert isinstance(task, Task)
+    assert task.config == {"x": 2}
+
+
+def test_a_claimed_task_starts_when_its_worker_wakes_and_not_when_it_went_to_sleep(
+    network: Network, worker: Worker
+) -> None:
+    claimed = in_background(lambda: worker.claim_task(timeout_s=600.0))
+    wait_for_sleeper(network, "idle")
+    before = network.now()
+    wait_until(lambda: network.now() > before + 0.1)
+    network.push_tasks([{"x": 1}])
+    task = claimed()
+    assert isinstance(task, Task)
+    assert task.started_at is not None
+    assert task.started_at > before + 0.05  # the clocks agree to about a round trip
+
+
+def test_a_worker_that_pushes_wakes_a_waiting_claim(network: Network, join: Join) -> None:
+    proposer, waiting = join(), join()
+    claimed = in_background(lambda: waiting.claim_task(timeout_s=600.0))
+    wait_for_sleeper(network, "idle")
+    (key,) = proposer.push_tasks([{"x": 1}])
+    task = claimed()
+    assert isinstance(task, Task)
+    assert task.key == key
+
+
 def test_a_claim_that_waits_in_vain_ends_in_time(network: Network, worker: Worker) -> None:
     before = time.monotonic()
     assert worker.claim_task(timeout_s=0.2) is None

@@ -13,9 +13,11 @@ from experiments import (
     core_overhead_report,
     proposal_cost,
     script_floor,
+    simulation_check,
 )
 from experiments.provenance import append_rows, provenance
 from experiments.surrogate_study.tables import log_regret
+from rush_opt import Float, simulate
 
 COMMON = {"commit": "abc", "machine": "a machine", "python": "3.11"}
 
@@ -116,3 +118,34 @@ def test_every_row_says_where_it_comes_from() -> None:
     source = provenance()
     assert {"commit", "machine", "python", "numpy", "started"} <= source.keys()
     assert all(isinstance(value, str) and value for value in source.values())
+
+
+def test_real_runs_stand_beside_virtual_ones() -> None:
+    rows = [
+        {"kind": kind, "optimizer": "acbo", "n_workers": 4, "seed": seed, "timeout": 10.0}
+        | {"n_in_half": n, "objective_share_in_half": n / 50, "proposal_ms": 2.5, "load": 0.5}
+        for kind, counts in (("real", [40, 38, 20]), ("virtual", [41, 39.9, 37]))
+        for seed, n in enumerate(counts)
+    ]
+    table = simulation_check.as_markdown(rows, COMMON)
+    assert cells(table, "acbo") == [
+        *("acbo", "4", "3", "38", "39.9", "1.050"),
+        *("0.760", "0.798", "2.5", "2.5"),
+    ]
+
+
+def test_the_second_half_of_a_run_is_counted_up_to_its_timeout() -> None:
+    result = simulate(
+        lambda config: config["x"],
+        {"x": Float(0, 1)},
+        n_workers=2,
+        timeout=10.0,
+        optimizer="random",
+        seed=1,
+        duration=lambda config, number: 3.0,
+        cost=lambda n_known: (0.0, 0.0),
+    )
+    found = simulation_check.described(result)
+    assert found["n_trials"] == 6  # two each at 3, 6 and 9; two more end at 12
+    assert found["n_in_half"] == 4
+    assert found["objective_share_in_half"] == pytest.approx(1.0)

@@ -111,3 +111,10 @@ def test_standard_error_is_where_it_goes_by_default(capsys: pytest.CaptureFixtur
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("1/1 trials")
+
+
+def test_workers_from_elsewhere_are_counted() -> None:
+    stream = io.StringIO()
+    progress = Progress(100, None, stream)
+    progress.show(5, 0, 0.5, n_joined=3, last=True)
+    assert re.match(r"5/100 trials, 0 s, 3 workers joined, \S+ trials/s, best", stream.getvalue())

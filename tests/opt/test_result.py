@@ -206,6 +206,39 @@ def test_workers_of_an_earlier_run_have_no_part_in_this_ones_time() -> None:
     assert result.objective_share == pytest.approx(1 / 40)
 
 
+def test_what_outlasts_the_timeout_counts_up_to_it() -> None:
+    # Of worker 0's second trial, which took a second as noted, half was before the end.
+    result = result_of(trial(0, 1.0), trial(2, 1.0), deadline=1_002.25, ended_at=1_030.0)
+    table = result.utilization
+    assert table["wall"].tolist() == [2.25, 2.25]
+    assert table["objective"].tolist() == [1.5, 0.0]
+    assert table["surrogate"].tolist() == [1.0, 0.0]
+    early = result_of(trial(0, 1.0), deadline=1_050.0)
+    assert early.utilization["wall"].tolist() == [20.0, 20.0]
+
+
+def test_a_proposers_time_is_not_its_workers_but_counts_as_busy() -> None:
+    proposed = NOTES | {"proposer": 2}
+    result = result_of(trial(0, 1.0, notes=proposed), trial(1, 1.0), trial(3, 1.0, notes=proposed))
+    table = result.utilization
+    assert table["worker"].tolist() == [0, 1]
+    assert table["surrogate"].tolist() == [0.0, 0.5]
+    assert table["acquisition"].tolist() == [0.0, 0.25]
+    assert table["proposer"].tolist() == [0.75, 0.75]
+    assert table["idle"].tolist() == [20 - 1 - 1.125, 20 - 2 - 3.0]
+    assert result.objective_share == pytest.approx(3 / 40)
+    assert result.busy_share == pytest.approx((3 + 3 * 0.75) / 40)
+
+
+def test_a_proposers_notes_stand_against_its_workers(network: Network, worker: Worker) -> None:
+    network.push_tasks([{"x": 1}], extras=[{"proposer": 7, "surrogate_s": 0.5}])
+    task = worker.claim_task()
+    assert task is not None
+    worker.finish_task(task.key, {"loss": 1.0}, extra={"surrogate_s": 0.0, "objective_s": 2.0})
+    (frozen,) = freeze_trials(network.fetch_tasks("finished"), "loss", network.fetch_workers())
+    assert frozen.notes == {"proposer": 7, "surrogate_s": 0.5, "objective_s": 2.0}
+
+
 def test_without_workers_there_is_no_share() -> None:
     result = result_of(workers=[])
     assert len(result.utilization) == 0

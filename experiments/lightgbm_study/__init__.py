@@ -1,0 +1,1 @@
+"""LightGBM tuned by ADBO, ACBO, CLBO and random search, with the CPU time of every worker."""

@@ -1,0 +1,191 @@
+"""`simulate()`: a run of any number of workers in virtual time, in one process.
+
+The optimizers decide with the same code as in `tune()`; only the objective's duration, waiting and
+the clock are virtual. What a decision costs is measured, and charged to whoever took it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from rush_core import WorkerInfo, WorkerState
+from rush_opt.arguments import (
+    check_count,
+    choose_optimizer,
+    initial_points,
+    make_problem,
+)
+from rush_opt.evaluation import Objective
+from rush_opt.loops import Centralized, Optimizer
+from rush_opt.result import TuneResult
+from rush_opt.space import Parameter, Space
+from rush_opt.virtual import Charges, VirtualRun, play_centralized, play_decentralized
+from rush_opt.warm_start import known_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    objective: Objective,
+    space: Mapping[str, Parameter] | Space,
+    *,
+    n_workers: int,
+    duration: Callable[[dict[str, Any], int], float],
+    n_trials: int | None = None,
+    timeout: float | None = None,
+    optimizer: str | Optimizer = "adbo",
+    cost: Callable[[int], tuple[float, float]] | None = None,
+    direction: str = "minimize",
+    metric: str = "value",
+    seed: int | None = None,
+    initial_design: int | Sequence[Mapping[str, Any]] | None = None,
+    warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
+) -> TuneResult:
+    """Tell how `tune()` would go with many workers, from an objective that is quick to call.
+
+    Parameters
+    ----------
+    objective, space, n_trials, timeout, optimizer, direction, metric, seed
+        As for `tune()`; `timeout` in virtual seconds.
+    n_workers : int
+        Virtual workers; thousands are fine.
+    duration : callable
+        ``duration(config, number)``: how long the evaluation takes, virtual seconds, ``> 0``.
+        `number` counts trials in order of starting, from 0.
+    cost : callable, optional
+        ``cost(n_known)``: seconds that fitting the surrogate and searching the acquisition function
+        take for a proposal while so many trials are known, charged instead of what was measured.
+        Taking in new results is then free. This makes a run with a seed repeat exactly.
+    initial_design, warm_start
+        As for `tune()`; both are there at time 0, at no cost.
+
+    Returns
+    -------
+    TuneResult
+        As of `tune()`, in virtual seconds from 0. A trial that is running at the timeout is
+        finished; ``trial.ended_at <= result.deadline`` tells those that ended in time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument, a duration or a cost cannot be used.
+    AllTrialsFailedError
+        As in `tune()`.
+
+    Notes
+    -----
+    A proposal delays its worker, or the proposer of a centralized optimizer, by the CPU seconds it
+    took this process: those of a core of this machine that does nothing else. So does taking in
+    what others finished, by what a row and a call were measured to cost at the beginning.
+    Communication is free, and so are the server and starting a worker.
+
+    Examples
+    --------
+    >>> from rush_opt import Float, simulate
+    >>> result = simulate(
+    ...     lambda config: config["x"] ** 2,
+    ...     {"x": Float(-1, 1)},
+    ...     n_workers=448,
+    ...     timeout=60.0,
+    ...     duration=lambda config, number: 1.0,
+    ... )
+    >>> result.objective_share
+    """
+    n_workers = check_count("n_workers", n_workers)
+    problem = make_problem(
+        *(objective, space),
+        n_trials=n_trials,
+        timeout=timeout,
+        metric=metric,
+        direction=direction,
+        seed=seed,
+    )
+    chosen = choose_optimizer(optimizer)
+    known = known_trials(warm_start, problem)
+    points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
+    charges = Charges(problem, _checked_cost(cost))
+    run = VirtualRun(problem, n_workers, _checked_duration(duration), known)
+    if isinstance(chosen, Centralized):
+        play_centralized(run, chosen, points, charges)
+    else:
+        play_decentralized(run, chosen, points, charges)
+    return TuneResult(
+        frozen_trials=run.trials,
+        metric=metric,
+        direction=direction,
+        seed=problem.seed,
+        stop_reason=run.stop_reason,
+        network_id="virtual",
+        started_at=0.0,
+        ended_at=run.ended_at,
+        workers=[_virtual_worker(number, run.ended_at) for number in range(n_workers)],
+        deadline=problem.deadline,
+    )
+
+
+def _virtual_worker(number: int, ended_at: float) -> WorkerInfo:
+    return WorkerInfo(
+        worker_id=f"virtual-{number}",
+        number=number,
+        host="virtual",
+        pid=0,
+        state=WorkerState.STOPPED,
+        started_at=0.0,
+        ended_at=ended_at,
+        reason=None,
+        heartbeat_s=None,
+        task_keys=(),
+    )
+
+
+def _checked_duration(duration: object) -> Callable[[dict[str, Any], int], float]:
+    """Return a function whose values are durations, or that raises."""
+    if not callable(duration):
+        raise TypeError(
+            f"duration must be callable as duration(config, number), got {duration!r:.80}"
+        )
+
+    def checked(config: dict[str, Any], number: int) -> float:
+        seconds = duration(config, number)
+        if not _is_time(seconds) or seconds == 0:
+            raise ValueError(
+                f"duration must return a finite number of seconds > 0, got {seconds!r:.80} for "
+                f"{config}"
+            )
+        return float(seconds)
+
+    return checked
+
+
+def _checked_cost(cost: object) -> Callable[[int], tuple[float, float]] | None:
+    """Return a function whose values are two times, or that raises."""
+    if cost is None:
+        return None
+    if not callable(cost):
+        raise TypeError(f"cost must be callable as cost(n_known), or None, got {cost!r:.80}")
+
+    def checked(n_known: int) -> tuple[float, float]:
+        pair = cost(n_known)
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(_is_time, pair)):
+            raise ValueError(
+                "cost must return the seconds of the surrogate and of the acquisition function, "
+                f"two finite numbers >= 0; got {pair!r:.80} for {n_known} known trials"
+            )
+        return float(pair[0]), float(pair[1])
+
+    return checked
+
+
+def _is_time(value: object) -> bool:
+    return (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and float(value) >= 0
+    )

@@ -1,0 +1,334 @@
+"""Runs in virtual time: against closed forms, against real runs, and at the door."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rush_core import EmbeddedServer
+from rush_opt import (
+    ADBO,
+    AllTrialsFailedError,
+    Boolean,
+    Float,
+    Integer,
+    Trial,
+    TuneResult,
+    simulate,
+    tune,
+)
+from rush_opt.loops import OPTIMIZERS
+
+SPACE = {"x": Float(0, 1), "y": Float(0, 1)}
+ALL = pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+
+
+def bowl(config: dict[str, Any]) -> float:
+    return float((config["x"] - 0.3) ** 2 + (config["y"] - 0.7) ** 2)
+
+
+def always(seconds: float) -> Callable[[dict[str, Any], int], float]:
+    return lambda config, number: seconds
+
+
+def free(n_known: int) -> tuple[float, float]:
+    return 0.0, 0.0
+
+
+def run(**changes: Any) -> TuneResult:
+    given = {"n_workers": 4, "duration": always(1.0), "seed": 1, "cost": free}
+    return simulate(**({"objective": bowl, "space": SPACE} | given | changes))
+
+
+# -- closed forms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["adbo", "random", "acbo"])
+def test_workers_that_decide_at_no_cost_are_busy_all_the_time(optimizer: str) -> None:
+    result = run(optimizer=optimizer, n_workers=7, timeout=20.0)
+    assert len(result.frozen_trials) == 7 * 20
+    assert result.stop_reason == "timeout"
+    assert result.ended_at == result.deadline == 20.0
+    assert result.objective_share == pytest.approx(1.0)
+    assert result.busy_share == pytest.approx(1.0)
+    assert result.utilization["n_trials"].tolist() == [20] * 7
+    assert [t.ended_at for t in result.frozen_trials] == [1.0 + i // 7 for i in range(140)]
+
+
+def test_what_each_worker_pays_for_its_proposals_is_not_evaluating() -> None:
+    # Design: 6 points for 4 workers. Two workers evaluate two of those, then all alternate.
+    result = run(optimizer="adbo", timeout=31.5, cost=lambda n_known: (1.0, 0.5))
+    proposals = [t for t in result.frozen_trials if "lambda" in t.notes]
+    assert all(t.notes["surrogate_s"] == 1.0 for t in proposals)
+    assert all(t.notes["acquisition_s"] == 0.5 for t in proposals)
+    # One of 1 s of design, then 12 rounds of 2.5 s; the others begin their rounds a second later
+    # and are in the middle of their 12th evaluation (0.5 s of it over) at the end.
+    assert sorted(result.utilization["n_trials"]) == [13, 13, 14, 14]
+    table = result.utilization.sort_values("n_trials")
+    assert table["objective"].tolist() == pytest.approx([13.0, 13.0, 13.5, 13.5])
+    assert table["surrogate"].tolist() == pytest.approx([12.0] * 4)
+    assert table["acquisition"].tolist() == pytest.approx([6.0] * 4)
+    assert result.busy_share == pytest.approx((4 * 18.0 + 53.0) / (4 * 31.5))
+    assert sum(t.ended_at <= result.deadline for t in result.frozen_trials) == 52
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "seconds", "each_s", "per_s"),
+    [
+        (8, 4.0, 0.1, 2.0),  # the workers are the bottleneck: n / d
+        (8, 4.0, 1.0, 1.0),  # the proposer is: 1 / c
+        (64, 1.0, 0.25, 4.0),
+    ],
+)
+def test_a_central_proposer_limits_the_throughput(
+    n_workers: int, seconds: float, each_s: float, per_s: float
+) -> None:
+    result = run(
+        optimizer="acbo",
+        n_workers=n_workers,
+        timeout=120.0,
+        initial_design=0,
+        duration=always(seconds),
+        cost=lambda n_known: (0.75 * each_s, 0.25 * each_s),
+    )
+    in_time = sum(t.ended_at <= 120.0 for t in result.frozen_trials)
+    assert in_time == pytest.approx(120.0 * per_s, rel=0.05)
+    share = per_s * seconds / n_workers
+    assert result.objective_share == pytest.approx(share, rel=0.05)
+    assert result.busy_share == pytest.approx(share + per_s * each_s / n_workers, rel=0.05)
+
+
+def test_a_batch_is_proposed_one_by_one_and_then_waited_for() -> None:
+    # A batch is two of four workers': 2 times 1 s of proposing, then 5 s of evaluating.
+    result = run(
+        optimizer="clbo",
+        timeout=70.0,
+        initial_design=0,
+        duration=always(5.0),
+        cost=lambda n_known: (0.5, 0.5),
+    )
+    ends = [trial.ended_at for trial in result.frozen_trials]
+    assert ends == [7.0 * (1 + i // 2) for i in range(20)]
+    assert result.objective_share == pytest.approx(10 * 2 * 5.0 / (4 * 70.0))
+    assert result.busy_share == pytest.approx(10 * 2 * 6.0 / (4 * 70.0))
+
+
+def test_a_trial_counts_in_shares_only_up_to_the_timeout() -> None:
+    result = run(optimizer="random", n_workers=1, timeout=10.0, duration=always(4.0))
+    assert [t.ended_at for t in result.frozen_trials] == [4.0, 8.0, 12.0]
+    assert result.ended_at == 12.0
+    assert result.utilization["wall"].tolist() == [10.0]
+    assert result.objective_share == pytest.approx(1.0)
+    assert sum(t.ended_at <= result.deadline for t in result.frozen_trials) == 2
+
+
+def test_the_place_goes_to_whose_proposal_is_ready_first() -> None:
+    # One trial is left when worker 0 begins a long proposal and worker 1 a short one.
+    costs = iter([(9.0, 0.0), (1.0, 0.0)])
+    result = run(
+        n_workers=2, n_trials=3, initial_design=2, cost=lambda n_known: next(costs, (0.0, 0.0))
+    )
+    last = result.frozen_trials[-1]
+    assert (last.worker, last.started_at) == (1, 2.0)
+
+
+@ALL
+def test_trials_come_in_order_of_completion_and_the_budget_is_exact(optimizer: str) -> None:
+    result = run(
+        optimizer=optimizer,
+        n_workers=5,
+        n_trials=60,
+        duration=lambda config, number: 1.0 + (number * 7) % 5,
+    )
+    ends = [trial.ended_at for trial in result.frozen_trials]
+    assert ends == sorted(ends)
+    assert [trial.number for trial in result.frozen_trials] == list(range(60))
+    assert len({trial.key for trial in result.frozen_trials}) == 60
+    assert {trial.worker for trial in result.frozen_trials} == set(range(5))
+    assert result.stop_reason == "n_trials"
+    assert len(result.trials) == 60
+
+
+@ALL
+def test_a_seed_repeats_a_run_whose_cost_is_given(optimizer: str) -> None:
+    def once(seed: int) -> TuneResult:
+        return run(
+            optimizer=optimizer,
+            n_trials=50,
+            seed=seed,
+            duration=lambda config, number: 1.0 + config["x"],
+            cost=lambda n_known: (0.01, 0.001 * n_known),
+        )
+
+    assert once(3).frozen_trials == once(3).frozen_trials
+    assert once(3).frozen_trials != once(4).frozen_trials
+
+
+def test_a_worker_decides_as_a_real_one_with_the_same_seed(server: EmbeddedServer) -> None:
+    real = tune(bowl, SPACE, n_workers=1, n_trials=30, seed=5, url=server.url, progress=False)
+    virtual = run(n_workers=1, n_trials=30, seed=5)
+    assert [t.params for t in virtual.frozen_trials] == [t.params for t in real.frozen_trials]
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+
+class Slow:
+    """A surrogate that takes CPU time."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> "Slow":
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        return self
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(X[:, 0], dtype=np.float64), np.zeros(len(X))
+
+
+def test_the_cpu_time_of_a_decision_delays_its_worker() -> None:
+    result = run(optimizer=ADBO(surrogate=Slow()), n_trials=20, cost=None, duration=always(0.25))
+    first, *later = (t for t in result.frozen_trials if t.worker == 0)
+    ended_at = first.ended_at
+    for trial in later:
+        spent = sum(trial.notes.get(f"{p}_s", 0.0) for p in ("surrogate", "acquisition"))
+        spent += trial.notes.get("coordination_s", 0.0)
+        if "lambda" in trial.notes:
+            assert trial.notes["surrogate_s"] >= 0.01
+            assert trial.notes["coordination_s"] > 0.0
+        assert trial.started_at == pytest.approx(ended_at + spent)
+        assert trial.ended_at == pytest.approx(trial.started_at + 0.25)
+        ended_at = trial.ended_at
+
+
+@pytest.mark.parametrize("optimizer", ["adbo", "acbo"])
+def test_a_real_run_and_a_virtual_one_come_to_about_as_many_trials(
+    optimizer: str, server: EmbeddedServer
+) -> None:
+    def sleeping(config: dict[str, Any]) -> float:
+        time.sleep(0.1)
+        return bowl(config)
+
+    real = tune(
+        *(sleeping, SPACE),
+        n_workers=2,
+        n_trials=40,
+        optimizer=optimizer,
+        seed=2,
+        url=server.url,
+        progress=False,
+    )
+    virtual = run(
+        n_workers=2, n_trials=40, optimizer=optimizer, seed=2, cost=None, duration=always(0.1)
+    )
+    # Without starting up and loading: from the middle to the end. Sleeping is 90 % of it; a busy
+    # machine delays the real run only.
+    took = [r.frozen_trials[-1].ended_at - r.frozen_trials[19].ended_at for r in (real, virtual)]
+    assert took[1] == pytest.approx(1.0, rel=0.3)
+    assert 0.9 * took[1] < took[0] < 3.0 * took[1]
+
+
+def test_thousands_of_workers_are_no_problem() -> None:
+    result = run(
+        optimizer="random", n_workers=4096, n_trials=10_000, cost=None, duration=always(1.0)
+    )
+    assert len(result.utilization) == 4096
+    assert result.ended_at == pytest.approx(3.0, rel=0.01)
+
+
+# -- objectives ------------------------------------------------------------------------------------
+
+
+def test_failed_trials_are_kept_with_their_reason() -> None:
+    def objective(config: dict[str, Any], trial: Trial) -> Any:
+        if trial.worker_number == 0:
+            raise ValueError("not here")
+        return {"value": config["x"], "model": object() if trial.worker_number == 1 else 3}
+
+    result = run(objective=objective, n_trials=40)
+    by_worker = {w: [t for t in result.frozen_trials if t.worker == w] for w in range(4)}
+    assert all(t.error.endswith("ValueError: not here") for t in by_worker[0])
+    assert all("'model'" in t.error for t in by_worker[1])
+    assert all(t.result["model"] == 3 for t in by_worker[2] + by_worker[3])
+    assert {t.state for t in by_worker[0] + by_worker[1]} == {"failed"}
+    assert len(result.frozen_trials) == 40
+
+
+def test_a_run_whose_first_trials_all_fail_is_stopped() -> None:
+    n_calls = 0
+
+    def objective(config: dict[str, Any]) -> float:
+        nonlocal n_calls
+        n_calls += 1
+        raise RuntimeError("no data")
+
+    with pytest.raises(AllTrialsFailedError, match=r"the first 5 trials all failed.*\n.*"):
+        run(objective=objective, n_trials=1000)
+    assert n_calls < 20
+
+
+def test_an_objective_that_changes_its_configuration_changes_no_record() -> None:
+    def objective(config: dict[str, Any]) -> float:
+        value = config.pop("x")
+        config["y"] = 99.0
+        return float(value)
+
+    result = run(objective=objective, n_trials=10)
+    assert all(t.params["x"] == t.value and t.params["y"] <= 1.0 for t in result.frozen_trials)
+
+
+def test_maximizing_finds_a_large_value() -> None:
+    space = {**SPACE, "n": Integer(0, 3), "on": Boolean()}
+    result = run(
+        objective=lambda c: {"accuracy": c["n"] + c["on"] - bowl(c)},
+        space=space,
+        metric="accuracy",
+        direction="maximize",
+        n_trials=60,
+    )
+    assert result.best_value > 3.9
+
+
+def test_numbers_count_the_trials_in_order_of_starting() -> None:
+    numbers: list[int] = []
+
+    def duration(config: dict[str, Any], number: int) -> float:
+        numbers.append(number)
+        return 1.0 if number % 2 else 3.0
+
+    result = run(n_trials=30, duration=duration)
+    assert numbers == list(range(30))
+    assert {t.ended_at - t.started_at for t in result.frozen_trials} == {1.0, 3.0}
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"n_workers": 0}, ValueError, "n_workers must be at least 1"),
+        ({"n_workers": None}, TypeError, "n_workers must be a whole number"),
+        ({"duration": 3.0}, TypeError, "duration must be callable"),
+        ({"duration": always(0.0)}, ValueError, "duration must return a finite number"),
+        ({"duration": always(-1.0)}, ValueError, "got -1.0 for {'x': "),
+        ({"duration": always(math.nan)}, ValueError, "got nan"),
+        ({"duration": lambda config, number: "1"}, ValueError, "got '1'"),
+        ({"cost": 3.0}, TypeError, "cost must be callable"),
+        ({"cost": lambda n_known: 1.0}, ValueError, "two finite numbers >= 0; got 1.0"),
+        ({"cost": lambda n_known: (1.0, -1.0)}, ValueError, "got (1.0, -1.0)"),
+        ({"optimizer": "abdo"}, ValueError, "optimizer must be one of"),
+        ({"timeout": 0}, ValueError, "timeout must be"),
+        ({"warm_start": 3}, TypeError, "warm_start must be"),
+        ({"objective": None}, TypeError, "objective must be callable"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    arguments: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error) as refusal:
+        run(**({"n_trials": 20} | arguments))
+    assert said in str(refusal.value)

@@ -1,0 +1,166 @@
+"""Earlier trials, and what becomes of them in a run."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rush_core import EmbeddedServer, Network
+from rush_opt import Boolean, Categorical, Float, Integer, Space, TuneResult, simulate, tune
+from rush_opt.evaluation import Problem
+from rush_opt.warm_start import known_trials
+
+SPACE = {
+    **{"x": Float(0, 1), "n": Integer(1, 9)},
+    **{"on": Boolean(), "kind": Categorical(["a", "b"])},
+}
+CONFIG = {"x": 0.5, "n": 3, "on": True, "kind": "b"}
+PROBLEM = Problem(lambda config: 0.0, Space(SPACE), "loss", 1.0, 10, None, 1)
+
+
+def objective(config: dict[str, Any]) -> dict[str, float]:
+    if config["n"] == 9:
+        raise ValueError("too many")
+    return {"loss": config["x"] + config["n"], "epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def earlier() -> TuneResult:
+    return simulate(
+        objective,
+        SPACE,
+        n_workers=3,
+        n_trials=40,
+        metric="loss",
+        optimizer="random",
+        seed=1,
+        duration=lambda config, number: 1.0,
+    )
+
+
+def test_a_result_gives_its_finished_trials(earlier: TuneResult) -> None:
+    finished = [trial for trial in earlier.frozen_trials if trial.value is not None]
+    assert 0 < len(finished) < 40
+    assert known_trials(earlier, PROBLEM) == [(t.params, t.result) for t in finished]
+
+
+def test_a_table_gives_the_same_configurations_with_their_types(earlier: TuneResult) -> None:
+    known = known_trials(earlier.trials, PROBLEM)
+    assert known == [
+        (trial.params, {"loss": trial.value})
+        for trial in earlier.frozen_trials
+        if trial.value is not None
+    ]
+    types = [type(known[0][0][name]) for name in SPACE]
+    assert types == [float, int, bool, str]
+
+
+def test_a_table_may_have_lost_its_integers() -> None:
+    table = pd.DataFrame({f"params_{k}": [v] for k, v in CONFIG.items()} | {"value": [0.25]})
+    table["params_n"] = table["params_n"].astype(float)
+    ((config, _),) = known_trials(table, PROBLEM)
+    assert config == CONFIG
+    assert type(config["n"]) is int
+
+
+def test_pairs_have_a_number_or_a_mapping() -> None:
+    given = [(CONFIG, 2), (CONFIG, np.float32(0.5)), [CONFIG, {"loss": 1, "epochs": 2}]]
+    results = [result for _, result in known_trials(given, PROBLEM)]
+    assert results == [{"loss": 2.0}, {"loss": 0.5}, {"loss": 1.0, "epochs": 2}]
+    assert [type(result["loss"]) for result in results] == [float] * 3
+
+
+def test_nothing_is_known_without_a_warm_start() -> None:
+    assert known_trials(None, PROBLEM) == []
+    assert known_trials([], PROBLEM) == []
+
+
+@pytest.mark.parametrize(
+    ("warm_start", "error", "said"),
+    [
+        (3, TypeError, "warm_start must be a TuneResult, a DataFrame"),
+        ("trials.csv", TypeError, "got 'trials.csv' (str)"),
+        ({"x": 1}, TypeError, "warm_start must be"),
+        ([CONFIG], TypeError, "warm_start[0] must be a pair"),
+        ([(CONFIG, 1.0), (CONFIG,)], TypeError, "warm_start[1] must be a pair"),
+        ([(3, 1.0)], TypeError, "warm_start[0]: the configuration must be a mapping"),
+        ([({"x": 0.5}, 1.0)], ValueError, "warm_start[0]: parameter 'n' is missing"),
+        ([(CONFIG | {"x": 2.0}, 1.0)], ValueError, "warm_start[0]: parameter 'x' needs"),
+        ([(CONFIG, math.nan)], ValueError, "warm_start[0]: 'loss' must be finite, got nan"),
+        ([(CONFIG, None)], TypeError, "warm_start[0]: 'loss' must be a number, got None"),
+        ([(CONFIG, True)], TypeError, "'loss' must be a number, got True"),
+        ([(CONFIG, {"value": 1.0})], ValueError, "no 'loss', only ['value']"),
+        (pd.DataFrame({"params_x": [0.5]}), ValueError, "a column 'value'"),
+        (pd.DataFrame({"params_x": [0.5], "value": [1.0]}), ValueError, "row 0 of warm_start"),
+    ],
+)
+def test_what_does_not_fit_is_refused(warm_start: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error) as refusal:
+        known_trials(warm_start, PROBLEM)
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize("optimizer", ["adbo", "acbo"])
+def test_a_run_begins_with_what_is_known_and_counts_only_what_is_new(
+    optimizer: str, earlier: TuneResult, server: EmbeddedServer, network: Network
+) -> None:
+    called_with: list[Any] = []
+    result = tune(
+        objective,
+        SPACE,
+        n_workers=1,
+        n_trials=10,
+        metric="loss",
+        optimizer=optimizer,
+        seed=2,
+        warm_start=earlier,
+        network_id=network.network_id,
+        url=server.url,
+        callbacks=[called_with.append],
+        progress=False,
+    )
+    known = known_trials(earlier, PROBLEM)
+    n = len(known)
+    before, new = result.frozen_trials[:n], result.frozen_trials[n:]
+    assert [(t.params, t.result) for t in before] == known
+    assert all(trial.warm and trial.worker is None for trial in before)
+    assert len(new) == 10
+    assert not any(trial.warm for trial in new)
+    assert called_with == [trial for trial in new if trial.value is not None]
+    assert result.stop_reason == "n_trials"
+    # Enough is known for a model at once: no initial design is drawn.
+    assert [trial.notes["n_known"] for trial in new] == list(range(n, n + 10))
+    assert result.utilization["n_trials"].tolist() == [10]
+    table = result.trials
+    assert table["notes_warm_start"].notna().tolist() == [True] * n + [False] * 10
+    assert table["worker"].isna().tolist() == [True] * n + [False] * 10
+
+
+def test_what_is_known_counts_for_the_initial_design(earlier: TuneResult) -> None:
+    result = simulate(
+        objective,
+        SPACE,
+        n_workers=3,  # with four dimensions the rule is seven points
+        n_trials=10,
+        metric="loss",
+        seed=2,
+        warm_start=known_trials(earlier, PROBLEM)[:5],
+        duration=lambda config, number: 1.0,
+    )
+    designed = [t for t in result.frozen_trials[5:] if "lambda" not in t.notes]
+    assert len(designed) == 2
+
+
+def test_a_run_refuses_a_warm_start_that_does_not_fit(
+    server: EmbeddedServer, network: Network
+) -> None:
+    with pytest.raises(ValueError, match="parameter 'x' needs"):
+        tune(
+            *(objective, SPACE),
+            warm_start=[(CONFIG | {"x": 2.0}, 1.0)],
+            network_id=network.network_id,
+            url=server.url,
+        )
+    assert network.count_tasks() == (0, 0, 0, 0)
