@@ -4,7 +4,17 @@ from rush_opt.evaluation import Trial
 from rush_opt.loops import ADBO, RandomSearch
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import AllTrialsFailedError
-from rush_opt.space import Boolean, Categorical, Float, Integer, Space
+from rush_opt.space import (
+    Boolean,
+    Categorical,
+    Condition,
+    Constant,
+    Float,
+    Integer,
+    Ordinal,
+    Space,
+    Transformed,
+)
 from rush_opt.tune import tune
 
 __all__ = [
@@ -12,11 +22,15 @@ __all__ = [
     "AllTrialsFailedError",
     "Boolean",
     "Categorical",
+    "Condition",
+    "Constant",
     "Float",
     "FrozenTrial",
     "Integer",
+    "Ordinal",
     "RandomSearch",
     "Space",
+    "Transformed",
     "Trial",
     "TuneResult",
     "tune",

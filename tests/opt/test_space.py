@@ -221,7 +221,7 @@ def test_numpy_scalars_are_accepted_as_values_and_bounds() -> None:
         (lambda: Categorical([math.nan]), ValueError, "NaN"),
         (lambda: Space({}), ValueError, "at least one parameter"),
         (lambda: Space({1: Boolean()}), TypeError, "a string, got 1"),
-        (lambda: Space({"x": 3}), TypeError, "parameter 'x' needs to be a Float"),
+        (lambda: Space({"x": [3]}), TypeError, "parameter 'x' needs to be a Float"),
         (lambda: Space({"x": Float}), TypeError, "parameter 'x' needs to be a Float"),
         (
             lambda: Space([("x", Boolean()), ("x", Float(0, 1))]),
