@@ -230,6 +230,6 @@ def _listed(kind: str, values: object) -> tuple[Any, ...]:
 
 def _problem_among(choices: Sequence[Any], value: object) -> str | None:
     for choice in choices:
-        if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+        if choice == value and isinstance(choice, bool) == isinstance(value, bool | np.bool_):
             return None
     return f"needs one of {list(choices)!r}"

@@ -29,12 +29,11 @@ def to_plain(name: str, parameter: Parameter) -> dict[str, Any]:
             f"parameter {name!r} cannot be written as JSON, which holds no code: a {kind}; "
             "pickle the space"
         )
-    plain: dict[str, Any] = {"kind": kind}
-    for part in fields(parameter):
-        value = getattr(parameter, part.name)
-        if part.init and value != part.default:
-            plain[part.name] = value.to_plain() if isinstance(value, Condition) else value
-    return plain
+    settings = {
+        setting: value.to_plain() if isinstance(value, Condition) else value
+        for setting, value in parameter.settings().items()
+    }
+    return {"kind": kind, **settings}
 
 
 def parameter_from_plain(name: str, plain: object) -> Parameter:

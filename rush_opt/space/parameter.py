@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
@@ -106,12 +106,19 @@ class Parameter(ABC):
         even = np.linspace(0.0, 1.0, resolution) if resolution > 1 else np.array([0.5])
         return np.unique(self.unit_of_level(self.level_of(even))) if self.n_levels else even
 
+    def settings(self) -> dict[str, Any]:
+        """Return what differs from the kind's defaults, the condition last."""
+        return {
+            part.name: getattr(self, part.name)
+            for part in sorted(fields(self), key=lambda part: part.name == "when")
+            if part.init and getattr(self, part.name) != part.default
+        }
+
     def __repr__(self) -> str:
         """Show what the parameter can be written as."""
-        parts = []
-        for part in fields(self):
-            value = getattr(self, part.name)
-            if part.init and value != part.default:
-                named = part.kw_only or part.default is not MISSING
-                parts.append(f"{part.name}={value!r}" if named else repr(value))
+        named = {part.name for part in fields(self) if part.kw_only}
+        parts = [
+            f"{name}={value!r}" if name in named else repr(value)
+            for name, value in self.settings().items()
+        ]
         return f"{type(self).__name__}({', '.join(parts)})"

@@ -151,19 +151,22 @@ class Space:
 
     def _compile(self, child: str, condition: Condition) -> _Rule:
         return [
-            [(self.columns.index(name), self._codes(child, name, values)) for name, values in terms]
+            [self._compile_term(child, name, values) for name, values in terms]
             for terms in condition.alternatives
         ]
 
-    def _codes(self, child: str, parent: str, values: Sequence[Any]) -> FloatArray:
-        """Return the coordinates of a parent's values, or say why a condition cannot be on them."""
+    def _compile_term(
+        self, child: str, parent: str, values: Sequence[Any]
+    ) -> tuple[int, FloatArray]:
+        """Return the column and codes of a parent, or say why a condition cannot be on them."""
         if parent not in self.columns:
             found = "which is fixed" if parent in self.names else f"not one of {list(self.names)!r}"
             raise ValueError(
                 f"parameter {child!r} needs a condition on a parameter that is searched, got "
                 f"{parent!r}, {found}"
             )
-        parameter = self._kinds[self.columns.index(parent)]
+        column = self.columns.index(parent)
+        parameter = self._kinds[column]
         if not parameter.n_levels:
             raise ValueError(
                 f"parameter {child!r} needs a condition on a parameter with countable values, got "
@@ -175,8 +178,8 @@ class Space:
                     f"parameter {child!r} has a condition on {parent!r}, which {problem}, got "
                     f"{value!r}"
                 )
-        column = np.array(values, np.float64) if parameter.is_number else values
-        return parameter.to_unit(column)
+        numbers = np.array(values, np.float64) if parameter.is_number else values
+        return column, parameter.to_unit(numbers)
 
     def _check_possible(self) -> None:
         rng = np.random.default_rng(0)

@@ -112,7 +112,10 @@ class Transformed(Parameter):
 
     def to_unit(self, column: Sequence[Any]) -> FloatArray:
         """Map values to coordinates."""
-        found = [self._search_value(value) for value in column]
+        try:
+            found = [self._search_value(value) for value in column]
+        except Exception as error:
+            raise ValueError(f"an inverse failed: {error!r}") from error
         if not self.parameter.is_number:
             return self.parameter.to_unit(found)
         return self.parameter.to_unit(np.fromiter(found, np.float64, len(found)))
