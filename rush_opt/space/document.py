@@ -1,12 +1,14 @@
-"""Parameters as plain data: what JSON holds of a space."""
+"""A space written down: parameters as the plain data that JSON holds, and as a table."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from rush_opt.space.choice import Boolean, Categorical, Constant, Ordinal
 from rush_opt.space.condition import Condition
+from rush_opt.space.constraint import Constraint, called
 from rush_opt.space.numeric import Float, Integer
 from rush_opt.space.parameter import Parameter
 
@@ -58,3 +60,21 @@ def parameter_from_plain(name: str, plain: object) -> Parameter:
         return KINDS[kind](**settings)
     except TypeError as error:
         raise ValueError(f"parameter {name!r}: {error}") from None
+
+
+def table(
+    names: Sequence[str], parameters: Sequence[Parameter], constraints: Sequence[Constraint]
+) -> str:
+    """Write a line per parameter and one per constraint."""
+    rows = [("parameter", "kind", "values", "active when")]
+    for name, parameter in zip(names, parameters, strict=True):
+        when = str(Condition.of(parameter.when) or "")
+        rows.append((name, type(parameter).__name__, parameter.domain(), when))
+    if not any(row[3] for row in rows[1:]):
+        rows = [(*row[:3], "") for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(map(str.ljust, row, widths)).rstrip()
+        for row in [rows[0], tuple("-" * width for width in widths), *rows[1:]]
+    ]
+    return "\n".join([*lines, *(f"constraint: {called(c)}" for c in constraints)])

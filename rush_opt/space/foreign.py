@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rush_opt.space.choice import Categorical, Constant, Ordinal
 from rush_opt.space.condition import When
+from rush_opt.space.constraint import Config
 from rush_opt.space.numeric import Float, Integer
 from rush_opt.space.parameter import Parameter
-from rush_opt.space.search_space import Config, Space
+from rush_opt.space.search_space import Space
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace

@@ -10,35 +10,26 @@ symbol        shape       meaning
 ``X``         ``(n, d)``  rows of the unit cube, one per configuration, ``d`` searched parameters
 ``u``         scalar      one coordinate, in [0, 1]; `INACTIVE` where its parameter is
 levels        scalar      how many values a discrete parameter has; 0 for a continuous one
-codes         list        the coordinates of a parent's values for which a condition holds
 ============  ==========  ======================================================================
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rush_opt.space.activity import INACTIVE, Activity, BoolArray
+from rush_opt.space.admission import as_parameter, check_parameters
 from rush_opt.space.choice import Constant
 from rush_opt.space.condition import Condition
-from rush_opt.space.document import parameter_from_plain, to_plain
+from rush_opt.space.constraint import Config, Constraint, broken, called, check_constraints
+from rush_opt.space.document import parameter_from_plain, table, to_plain
 from rush_opt.space.parameter import FloatArray, Parameter
-
-BoolArray = npt.NDArray[np.bool_]
-Config = Mapping[str, Any]
-Constraint = Callable[[dict[str, Any]], bool]
-
-# All inactive coordinates are this one number: rows that differ nowhere else are then equal. It is
-# outside the cube, so that one split of a tree tells inactive from active without taking a slice of
-# the active values along; near to it, as a random threshold falls into the gap one time in five
-# (with -1, every other time); and exact in single precision.
-INACTIVE = -0.25
 
 # The same bound's logarithm computed twice may differ in the last bits; what is outside the cube by
 # more than this is a value out of range.
@@ -46,9 +37,6 @@ _ROUNDING = 1e-9
 
 # What satisfies the constraints must be more than one in this many.
 MOST_DRAWS = 10_000
-
-# A condition, compiled: alternatives of terms of a parent's column and the codes that it may have.
-_Rule = list[list[tuple[int, FloatArray]]]
 
 
 class Space:
@@ -97,15 +85,17 @@ class Space:
         constraints: Sequence[Constraint] = (),
     ) -> None:
         given = parameters.items() if isinstance(parameters, Mapping) else parameters
-        pairs = _check_parameters([(name, _as_parameter(value)) for name, value in given])
-        _check_constraints(constraints)
+        pairs = check_parameters([(name, as_parameter(value)) for name, value in given])
+        check_constraints(constraints)
         self.names: tuple[str, ...] = tuple(name for name, _ in pairs)
         self.parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in pairs)
         self.constraints: tuple[Constraint, ...] = tuple(constraints)
         self._searched = [i for i, p in enumerate(self.parameters) if not isinstance(p, Constant)]
         self.columns: tuple[str, ...] = tuple(self.names[i] for i in self._searched)
         self._compile_columns([self.parameters[i] for i in self._searched])
-        self._compile_conditions()
+        self._activity = Activity(self.names, self.parameters)
+        self._conditional = self._activity.has_conditions
+        self._is_plain = len(self.columns) == len(self.names) and not self._conditional
         if self.constraints:
             self._check_possible()
 
@@ -128,62 +118,9 @@ class Space:
         self._min_steps = np.zeros(self.n_dims)
         self._min_steps[self._bins] = 1.0 / self._bin_counts
 
-    def _compile_conditions(self) -> None:
-        conditions = {
-            name: condition
-            for name, parameter in zip(self.names, self.parameters, strict=True)
-            if (condition := Condition.of(parameter.when)) is not None
-        }
-        self._order = _parents_first(self.names, conditions)
-        rules = {name: self._compile(name, conditions[name]) for name in conditions}
-        # Parents before children: when a child is looked at, an inactive parent shows as such.
-        self._rules = [
-            (self.columns.index(name), rules[name])
-            for name in self._order
-            if name in rules and name in self.columns
-        ]
-        self._constant_rules = [
-            (i, rules[name])
-            for i, name in enumerate(self.names)
-            if name in rules and name not in self.columns
-        ]
-        self._is_plain = len(self.columns) == len(self.names) and not self._rules
-
-    def _compile(self, child: str, condition: Condition) -> _Rule:
-        return [
-            [self._compile_term(child, name, values) for name, values in terms]
-            for terms in condition.alternatives
-        ]
-
-    def _compile_term(
-        self, child: str, parent: str, values: Sequence[Any]
-    ) -> tuple[int, FloatArray]:
-        """Return the column and codes of a parent, or say why a condition cannot be on them."""
-        if parent not in self.columns:
-            found = "which is fixed" if parent in self.names else f"not one of {list(self.names)!r}"
-            raise ValueError(
-                f"parameter {child!r} needs a condition on a parameter that is searched, got "
-                f"{parent!r}, {found}"
-            )
-        column = self.columns.index(parent)
-        parameter = self._kinds[column]
-        if not parameter.n_levels:
-            raise ValueError(
-                f"parameter {child!r} needs a condition on a parameter with countable values, got "
-                f"{parent!r}, a {type(parameter).__name__}; give it a step, or add a Boolean"
-            )
-        for value in values:
-            if problem := parameter.problem_with(value):
-                raise ValueError(
-                    f"parameter {child!r} has a condition on {parent!r}, which {problem}, got "
-                    f"{value!r}"
-                )
-        numbers = np.array(values, np.float64) if parameter.is_number else values
-        return column, parameter.to_unit(numbers)
-
     def _check_possible(self) -> None:
         rng = np.random.default_rng(0)
-        for n in (MOST_DRAWS // 100, MOST_DRAWS // 10, MOST_DRAWS):
+        for n in (100, 900, MOST_DRAWS - 1_000):
             if self.allowed(self.snap(rng.random((n, self.n_dims)))).any():
                 return
         raise ValueError(
@@ -246,7 +183,7 @@ class Space:
     @property
     def has_conditions(self) -> bool:
         """Whether some searched parameter may be inactive."""
-        return bool(self._rules)
+        return self._conditional
 
     def __repr__(self) -> str:
         """Show the mapping the space was built from."""
@@ -255,18 +192,7 @@ class Space:
 
     def __str__(self) -> str:
         """Show a table with a line per parameter."""
-        rows = [("parameter", "kind", "values", "active when")]
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            when = str(Condition.of(parameter.when) or "")
-            rows.append((name, type(parameter).__name__, parameter.domain(), when))
-        if not any(row[3] for row in rows[1:]):
-            rows = [(*row[:3], "") for row in rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(map(str.ljust, row, widths)).rstrip()
-            for row in [rows[0], tuple("-" * width for width in widths), *rows[1:]]
-        ]
-        return "\n".join([*lines, *(f"constraint: {_called(c)}" for c in self.constraints)])
+        return table(self.names, self.parameters, self.constraints)
 
     def __eq__(self, other: object) -> bool:
         """Tell whether names, parameters, their order and the very constraints are the same."""
@@ -341,8 +267,8 @@ class Space:
             except (KeyError, TypeError, ValueError, OverflowError):
                 self._explain(configs)
                 raise
-        if self._rules:
-            return self._check_active(X, self._impute(X), configs)
+        if self._conditional:
+            return self._check_active(X, self._activity.impute(X), configs)
         # Written so that a NaN fails too.
         if len(X) and not (X.min() >= -_ROUNDING and X.max() <= 1.0 + _ROUNDING):
             self._explain(configs)
@@ -397,11 +323,11 @@ class Space:
         ]
 
     def _decode_active(self, X: FloatArray) -> list[dict[str, Any]]:
-        rows = self.snap(X) if self._rules else X
+        rows = self.snap(X) if self._conditional else X
         full = np.full((len(rows), len(self.names)), 0.5)
         full[:, self._searched] = rows
-        for i, rule in self._constant_rules:
-            full[~_holds(rule, rows), i] = INACTIVE
+        for i, active in self._activity.fixed(rows):
+            full[~active, i] = INACTIVE
         return [
             {
                 name: value(u)
@@ -426,8 +352,8 @@ class Space:
             `INACTIVE`, the others as they were.
         """
         snapped = self._to_bins(X)
-        if self._rules:
-            self._impute(snapped)
+        if self._conditional:
+            self._activity.impute(snapped)
         return snapped
 
     def _to_bins(self, X: npt.NDArray[np.floating[Any]]) -> FloatArray:
@@ -439,18 +365,10 @@ class Space:
             snapped[:, j] = parameter.unit_of_level(parameter.level_of(snapped[:, j]))
         return snapped
 
-    def _impute(self, X: FloatArray) -> BoolArray:
-        """Set inactive coordinates in place; return which are active."""
-        active = np.ones(X.shape, dtype=np.bool_)
-        for j, rule in self._rules:
-            active[:, j] = holds = _holds(rule, X)
-            X[~holds, j] = INACTIVE
-        return active
-
     @property
     def parents_first(self) -> list[int]:
         """Columns in an order in which conditions only look back."""
-        return [self.columns.index(name) for name in self._order if name in self.columns]
+        return self._activity.columns_in_order
 
     def active(self, X: FloatArray, j: int) -> BoolArray:
         """Tell for which rows the j-th column is active.
@@ -466,8 +384,7 @@ class Space:
         -------
         ndarray of bool, shape (n,)
         """
-        rule = dict(self._rules).get(j)
-        return np.ones(len(X), dtype=np.bool_) if rule is None else _holds(rule, X)
+        return self._activity.active(X, j)
 
     def grid(self, j: int, resolution: int) -> FloatArray:
         """Return evenly spaced coordinates of the j-th column; see `Parameter.grid`."""
@@ -488,7 +405,7 @@ class Space:
         ndarray of float64, shape (n, n_dims)
             The rows themselves if there are no conditions.
         """
-        return np.where(X == INACTIVE, rng.random(X.shape), X) if self._rules else X
+        return np.where(X == INACTIVE, rng.random(X.shape), X) if self._conditional else X
 
     def shift(self, X: FloatArray, steps: FloatArray) -> FloatArray:
         """Move snapped points and snap the result; who moves at all moves at least one level.
@@ -511,8 +428,8 @@ class Space:
             before, after = parameter.level_of(X[:, j]), parameter.level_of(moved[:, j])
             one_level = np.clip(before + np.sign(steps[:, j]), 0, parameter.n_levels - 1)
             moved[:, j] = parameter.unit_of_level(np.where(after == before, one_level, after))
-        if self._rules:
-            self._impute(moved)
+        if self._conditional:
+            self._activity.impute(moved)
         return moved
 
     def satisfies(self, config: Config) -> bool:
@@ -528,7 +445,7 @@ class Space:
         TypeError
             If a constraint returns something else than True or False.
         """
-        return next(self._broken(config), None) is None
+        return next(broken(self.constraints, config, self.names), None) is None
 
     def allowed(self, X: FloatArray) -> BoolArray:
         """Tell which rows satisfy all constraints.
@@ -549,24 +466,6 @@ class Space:
         if not self.constraints:
             return np.ones(len(X), dtype=np.bool_)
         return np.array([self.satisfies(config) for config in self.decode(X)], dtype=np.bool_)
-
-    def _broken(self, config: Config) -> Iterator[Constraint]:
-        """Yield the constraints that a configuration breaks."""
-        for constraint in self.constraints:
-            try:
-                holds = constraint(dict(config))
-            except KeyError as error:
-                missing = error.args[0] if error.args else None
-                if missing in self.names and missing not in config:
-                    continue  # about an inactive parameter: there is nothing to hold
-                raise
-            if not isinstance(holds, bool | np.bool_):
-                raise TypeError(
-                    f"a constraint needs to return True or False, got {holds!r} from "
-                    f"{_called(constraint)}"
-                )
-            if not holds:
-                yield constraint
 
     def validate(self, config: Config) -> None:
         """Check one configuration, name by name.
@@ -591,9 +490,8 @@ class Space:
             if name in config and name not in active
         ]
         if not problems:
-            problems = [
-                f"constraint {_called(broken)} is broken" for broken in self._broken(config)
-            ]
+            broken_ones = broken(self.constraints, config, self.names)
+            problems = [f"constraint {called(constraint)} is broken" for constraint in broken_ones]
         if problems:
             raise ValueError(
                 "; ".join(problems) + f"; the space has the parameters {list(self.names)!r}"
@@ -605,7 +503,7 @@ class Space:
     def _active(self, config: Config) -> dict[str, Any]:
         """Return the active part of a configuration, parents first."""
         active: dict[str, Any] = {}
-        for name in self._order:
+        for name in self._activity.order:
             condition = self._when(name)
             if name in config and (condition is None or condition.holds(active)):
                 active[name] = config[name]
@@ -640,71 +538,3 @@ class Space:
                 raise ValueError(
                     "; ".join(problems) + f"; the space has the parameters {list(self.names)!r}"
                 )
-
-
-def _holds(rule: _Rule, X: FloatArray) -> BoolArray:
-    """Tell for which snapped rows a compiled condition holds."""
-    found = np.zeros(len(X), dtype=np.bool_)
-    for terms in rule:
-        every = np.ones(len(X), dtype=np.bool_)
-        for j, codes in terms:
-            every &= X[:, j] == codes[0] if len(codes) == 1 else np.isin(X[:, j], codes)
-        found |= every
-    return found
-
-
-def _parents_first(names: Sequence[str], conditions: Mapping[str, Condition]) -> list[str]:
-    """Order names so that conditions only look back; refuse circles."""
-    graph = {name: conditions[name].parents if name in conditions else [] for name in names}
-    try:
-        return [name for name in TopologicalSorter(graph).static_order() if name in graph]
-    except CycleError as error:
-        raise ValueError(
-            "conditions need to lead from parents to children, got the circle "
-            f"{' -> '.join(map(repr, error.args[1]))}; drop one of them"
-        ) from None
-
-
-def _as_parameter(value: object) -> object:
-    """Take a plain value as fixed; what is neither is refused later, by name."""
-    if isinstance(value, str | int | float | bool | None | np.generic):
-        return Constant(value)
-    return value
-
-
-def _called(constraint: Constraint) -> str:
-    return getattr(constraint, "__qualname__", None) or repr(constraint)
-
-
-def _check_constraints(constraints: object) -> None:
-    if (
-        isinstance(constraints, str)
-        or not isinstance(constraints, Sequence)
-        or not all(map(callable, constraints))
-    ):
-        raise TypeError(
-            "constraints need to be a sequence of functions, each to be called as "
-            f"constraint(config), got {constraints!r:.80}; put a single one into a list"
-        )
-
-
-def _check_parameters(pairs: Sequence[tuple[Any, object]]) -> list[tuple[str, Parameter]]:
-    checked = []
-    if not pairs:
-        raise ValueError("a space needs at least one parameter, got none; name what to tune")
-    for name, parameter in pairs:
-        if not isinstance(name, str):
-            raise TypeError(f"a parameter's name needs to be a string, got {name!r}; quote it")
-        if not isinstance(parameter, Parameter):
-            raise TypeError(
-                f"parameter {name!r} needs to be a Float, Integer, Categorical, Ordinal, Boolean, "
-                f"Constant, Transformed or a plain value, got {parameter!r}; e.g. Float(0.0, 1.0)"
-            )
-        checked.append((name, parameter))
-    names = [name for name, _ in checked]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"a space needs different names, got {repeated} twice; rename one")
-    if all(isinstance(parameter, Constant) for _, parameter in checked):
-        raise ValueError("a space needs a parameter to search, got only fixed ones; name one")
-    return checked
