@@ -5,7 +5,17 @@ from rush_opt.loops import ACBO, ADBO, CLBO, RandomSearch
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import AllTrialsFailedError
 from rush_opt.simulate import simulate
-from rush_opt.space import Boolean, Categorical, Float, Integer, Space
+from rush_opt.space import (
+    Boolean,
+    Categorical,
+    Condition,
+    Constant,
+    Float,
+    Integer,
+    Ordinal,
+    Space,
+    Transformed,
+)
 from rush_opt.tune import tune
 
 __all__ = [
@@ -15,11 +25,15 @@ __all__ = [
     "AllTrialsFailedError",
     "Boolean",
     "Categorical",
+    "Condition",
+    "Constant",
     "Float",
     "FrozenTrial",
     "Integer",
+    "Ordinal",
     "RandomSearch",
     "Space",
+    "Transformed",
     "Trial",
     "TuneResult",
     "simulate",

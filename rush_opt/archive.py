@@ -100,8 +100,7 @@ class Archive:
         space = self.space
         numbers = tasks.to_numpy(space.number_names, of="config")
         configs = tasks.configs if space.other_names else []
-        others = [[config.get(name) for config in configs] for name in space.other_names]
-        X = space.encode_columns(numbers, others).astype(np.float32)
+        X = space.encode_columns(numbers, configs).astype(np.float32)
         y = tasks.to_numpy((self.metric,), of="result")[:, 0] * self.sign
         y[np.isnan(y)] = np.inf
         self._append(X, y)

@@ -15,6 +15,7 @@ from rush_opt.design import sobol_design
 from rush_opt.evaluation import Objective, Problem
 from rush_opt.loops import OPTIMIZERS, Optimizer
 from rush_opt.space import Space
+from rush_opt.space.foreign import from_configspace, from_optuna
 
 _DEFAULT_N_TRIALS = 100
 
@@ -68,16 +69,26 @@ def check_places(
 
 
 def make_space(space: Any) -> Space:
-    """Build a space of a mapping, or of pairs of names and parameters."""
+    """Build a space of a mapping, of pairs of names and parameters, or of a foreign space."""
+    if _package(space) == "ConfigSpace":
+        return from_configspace(space)
     pairs = isinstance(space, Sequence) and all(
         isinstance(pair, tuple | list) and len(pair) == 2 for pair in space
     )
     if not isinstance(space, Mapping) and not pairs:
         raise TypeError(
-            "space must be a mapping of parameter names to Float, Integer, Categorical or Boolean, "
-            f"or a sequence of such pairs, got {space!r:.80} ({type(space).__name__})"
+            "space must be a mapping of parameter names to Float, Integer, Categorical or other "
+            "parameters, a sequence of such pairs, a ConfigurationSpace, or Optuna's "
+            f"distributions by name, got {space!r:.80} ({type(space).__name__})"
         )
+    if isinstance(space, Mapping) and "optuna" in map(_package, space.values()):
+        return from_optuna(space)
     return Space(space)
+
+
+def _package(value: object) -> str:
+    """Name the package of a value's class, which need not be installed to be asked for."""
+    return type(value).__module__.partition(".")[0]
 
 
 def choose_optimizer(optimizer: str | Optimizer) -> Optimizer:

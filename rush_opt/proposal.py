@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from rush_opt.acquisition import lower_confidence_bound
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
-from rush_opt.space import FloatArray, Space
+from rush_opt.space import INACTIVE, FloatArray, Space
 from rush_opt.surrogate import Forest
 
 
@@ -91,8 +93,13 @@ def propose(
     Returns
     -------
     ndarray of float64, shape (n_dims,)
-        A snapped row. It repeats a finished one only if every candidate does, as happens when a
-        small discrete space has been tried out.
+        A snapped row that satisfies the constraints. It repeats a finished one only if every
+        candidate does, as happens when a small discrete space has been tried out.
+
+    Raises
+    ------
+    ValueError
+        If neither a candidate nor one of 10,000 random points satisfies the constraints.
     """
     space = archive.space
     first = space.snap(rng.random((candidates.n_random, space.n_dims)))
@@ -101,15 +108,28 @@ def propose(
         parents = space.snap(archive.X[best])
         first = np.concatenate([first, moves(space, parents, candidates.n_local, candidates, rng)])
     score = lower_confidence_bound(*forest.predict(first), lam)
-    leaders = first[np.argsort(score)[: candidates.n_parents]]
+    leaders = first[list(islice(_allowed(space, first, score), candidates.n_parents))]
+    if not len(leaders):
+        leaders = random_design(space, 1, rng)
     second = moves(space, leaders, candidates.n_refine, candidates, rng)
     points = np.concatenate([first, second])
     score = np.concatenate([score, lower_confidence_bound(*forest.predict(second), lam)])
-    order = np.argsort(score)
-    for i in order:
+    repeat = None
+    for i in _allowed(space, points, score):
         if points[i] not in archive and points[i] not in pending:
             return np.asarray(points[i])
-    return np.asarray(points[order[0]])
+        repeat = points[i] if repeat is None else repeat
+    return np.asarray(leaders[0] if repeat is None else repeat)
+
+
+def _allowed(space: Space, points: FloatArray, score: FloatArray) -> Iterator[int]:
+    """Yield indices of points that satisfy the constraints, the lowest score first.
+
+    Only as many are decoded as are asked for.
+    """
+    for i in np.argsort(score):
+        if not space.constraints or space.allowed(points[i : i + 1])[0]:
+            yield int(i)
 
 
 def draw_new(
@@ -155,18 +175,30 @@ def moves(
     -------
     ndarray of float64, shape (n, n_dims)
         Snapped rows: numbers moved by normal steps whose scale is drawn per move, integers by at
-        least one level, categories and booleans to another choice.
+        least one level, categories and booleans to another choice. A parameter that a move makes
+        active starts anywhere in its range. Constraints are not looked at.
     """
     shape = (n, space.n_dims)
     start = parents[np.arange(n) % len(parents)]
     moved = rng.random(shape) < candidates.p_move
-    moved[np.arange(n), rng.integers(space.n_dims, size=n)] = True
+    moved[np.arange(n), _one_active(start, space, rng)] = True
     scale = 10.0 ** rng.uniform(*candidates.log10_step, size=(n, 1))
-    end = space.shift(start, rng.standard_normal(shape) * scale * (moved & space.is_ordered))
+    steps = rng.standard_normal(shape) * scale * (moved & space.is_ordered)
+    start = space.fill_inactive(start, rng)
     unordered = np.flatnonzero(~space.is_ordered & (space.n_levels > 1))
     if len(unordered):
         counts = space.n_levels[unordered]
         level = np.floor(start[:, unordered] * counts)
         other = (level + rng.integers(1, counts, size=(n, len(unordered)))) % counts
-        end[:, unordered] = np.where(moved[:, unordered], (other + 0.5) / counts, end[:, unordered])
-    return end
+        start[:, unordered] = np.where(
+            moved[:, unordered], (other + 0.5) / counts, start[:, unordered]
+        )
+    return space.shift(start, steps)
+
+
+def _one_active(X: FloatArray, space: Space, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Draw an active coordinate of each row."""
+    if not space.has_conditions:
+        return rng.integers(space.n_dims, size=len(X))
+    keys = np.where(X == INACTIVE, -1.0, rng.random(X.shape))
+    return np.asarray(np.argmax(keys, axis=1), dtype=np.intp)

@@ -1,13 +1,19 @@
 import numpy as np
 import pytest
 
-from rush_opt.design import random_design, sobol_design
-from rush_opt.space import Boolean, Float, Integer, Space
+from rush_opt.design import (
+    given_design,
+    grid_design,
+    latin_hypercube_design,
+    random_design,
+    sobol_design,
+)
+from rush_opt.space import Boolean, Categorical, Constant, Float, Integer, Ordinal, Space
 
 SPACE = Space({"x": Float(0, 1), "y": Float(1, 10, log=True), "n": Integer(1, 4), "b": Boolean()})
 
 
-@pytest.mark.parametrize("design", [random_design, sobol_design])
+@pytest.mark.parametrize("design", [random_design, latin_hypercube_design, sobol_design])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 100])
 def test_a_design_has_as_many_snapped_rows_as_asked_for(design, n) -> None:
     X = design(SPACE, n, np.random.default_rng(0))
@@ -17,7 +23,7 @@ def test_a_design_has_as_many_snapped_rows_as_asked_for(design, n) -> None:
     np.testing.assert_allclose(SPACE.encode(SPACE.decode(X)), X, atol=1e-12)
 
 
-@pytest.mark.parametrize("design", [random_design, sobol_design])
+@pytest.mark.parametrize("design", [random_design, latin_hypercube_design, sobol_design])
 def test_the_same_seed_gives_the_same_design_and_another_seed_another(design) -> None:
     first, again, other = (design(SPACE, 20, np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
@@ -31,3 +37,87 @@ def test_a_sobol_design_puts_one_point_into_every_slice() -> None:
         assert sorted(np.floor(column * 64)) == list(range(64))
     assert list(np.bincount((X[:, 2] * 4).astype(int))) == [16] * 4
     assert X[:, 3].mean() == 0.5
+
+
+@pytest.mark.parametrize("n", [1, 5, 64])
+def test_a_latin_hypercube_puts_one_point_into_every_slice_of_every_parameter(n) -> None:
+    X = latin_hypercube_design(SPACE, n, np.random.default_rng(6))
+    for column in X[:, :2].T:
+        assert sorted(np.floor(column * n)) == list(range(n))
+    counts = np.bincount((X[:, 2] * 4).astype(int), minlength=4)
+    assert counts.max() - counts.min() <= 1 + n % 4
+
+
+def test_a_grid_combines_evenly_spaced_values() -> None:
+    space = Space({"x": Float(0, 1), "n": Integer(1, 9), "k": Constant("v"), "b": Boolean()})
+    configs = space.decode(grid_design(space, 3))
+    assert configs == [
+        {"x": x, "n": n, "k": "v", "b": b}
+        for x in (0.0, 0.5, 1.0)
+        for n in (1, 5, 9)
+        for b in (False, True)
+    ]
+
+
+def test_a_resolution_can_be_given_by_name() -> None:
+    space = Space(
+        {
+            "rate": Float(1e-4, 1, log=True),
+            "share": Float(0, 1, step=0.5),
+            "size": Ordinal(["s", "m", "l", "xl"]),
+            "trees": Integer(1, 1000, log=True),
+            "kind": Categorical(list("abcdef")),
+        }
+    )
+    found = space.decode(
+        grid_design(space, {"rate": 3, "share": 9, "size": 2, "trees": 1, "kind": 1})
+    )
+    assert len(found) == 3 * 3 * 2 * 1 * 6
+    assert [len({c[name] for c in found}) for name in space.names] == [3, 3, 2, 1, 6]
+    assert sorted({c["rate"] for c in found}) == pytest.approx([1e-4, 1e-2, 1])
+    assert {c["share"] for c in found} == {0.0, 0.5, 1.0}
+    assert {c["size"] for c in found} == {"s", "xl"}
+    # Unordered parameters have all their values and need no resolution.
+    assert len(grid_design(Space({"b": Boolean(), "x": Float(0, 1)}), {"x": 2})) == 4
+
+
+def test_a_grid_over_a_conditional_space_has_no_point_twice() -> None:
+    space = Space(
+        {
+            "drop": Float(0, 1, when={"booster": "dart"}),
+            "booster": Categorical(["gbdt", "dart", "linear"]),
+            "leaves": Integer(1, 2, when={"booster": ["gbdt", "dart"]}),
+            "deep": Boolean(when={"leaves": 2}),
+        }
+    )
+    X = grid_design(space, 5)
+    # gbdt: leaves 1, or 2 with two depths; dart: five times as many; linear: one.
+    assert len(X) == 3 + 5 * 3 + 1
+    assert len(np.unique(X, axis=0)) == len(X)
+    np.testing.assert_array_equal(space.snap(X), X)
+    for config in space.decode(X):
+        space.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "error", "message"),
+    [
+        (0, ValueError, "'x' needs a resolution of at least 1, got 0"),
+        (2.0, TypeError, "'x' needs a whole number as resolution, got 2.0"),
+        (True, TypeError, "'x' needs a whole number as resolution, got True"),
+        ({"x": 2, "y": 2}, TypeError, "'n' needs a whole number as resolution, got None"),
+        ({"x": 2, "y": 2, "n": 2, "z": 1}, ValueError, r"resolution names \['z'\], which are not"),
+        (3000, ValueError, "at most 1,000,000 points, got 9,000,000 before all 4"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(resolution, error, message) -> None:
+    with pytest.raises(error, match=message):
+        grid_design(SPACE, resolution)
+
+
+def test_given_points_are_snapped_rows_in_the_given_order() -> None:
+    configs = [{"x": 0.5, "y": 10, "n": 4, "b": True}, {"x": 0, "y": 1.0, "n": 1, "b": False}]
+    X = given_design(SPACE, configs)
+    np.testing.assert_array_equal(X, SPACE.encode(configs))
+    with pytest.raises(ValueError, match="configuration 1: parameter 'n' needs 1 <= value"):
+        given_design(SPACE, [configs[0], configs[0] | {"n": 5}])

@@ -1,3 +1,4 @@
+import json
 import math
 import pickle
 from typing import Any
@@ -7,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rush_opt.space import Boolean, Categorical, Float, Integer, Parameter, Space
+from rush_opt.space import (
+    Boolean,
+    Categorical,
+    Constant,
+    Float,
+    Integer,
+    Ordinal,
+    Parameter,
+    Space,
+    Transformed,
+)
 
 MIXED = Space(
     {
@@ -212,6 +223,34 @@ def test_numpy_scalars_are_accepted_as_values_and_bounds() -> None:
         (lambda: Integer(False, 4), TypeError, "a whole number as low, got False"),
         (lambda: Integer(0, 2**40), ValueError, "at most 2..40 values"),
         (lambda: Integer(2**53, 2**53 + 1), ValueError, "within"),
+        (lambda: Float(0, 1, step="0.1"), TypeError, "a number as step"),
+        (lambda: Float(0, 1, step=0), ValueError, "a step > 0"),
+        (lambda: Float(1, 2, step=0.5, log=True), ValueError, "no log beside it"),
+        (lambda: Float(0, 1, step=0.3), ValueError, r"3\.33333 steps of 0\.3 .*make high 0\.9"),
+        (lambda: Float(0, 1, step=2), ValueError, r"make high 2\.0"),
+        (lambda: Float(0, 1, step=1e-15), ValueError, "fewer than 2..40 steps"),
+        (lambda: Integer(0, 9, step=0), ValueError, "a step >= 1"),
+        (lambda: Integer(0, 9, step=2.0), TypeError, "a whole number as step, got 2.0"),
+        (lambda: Integer(1, 9, step=2, log=True), ValueError, "no log beside a step"),
+        (lambda: Integer(0, 9, step=2), ValueError, "steps of 2 from 0 to 9; make high 8"),
+        (lambda: Ordinal(["a"]), ValueError, "at least two values"),
+        (lambda: Ordinal("ab"), TypeError, "a sequence of choices, got 'ab'"),
+        (lambda: Ordinal(["a", "b", "a"]), ValueError, "no two are equal"),
+        (lambda: Constant([1]), TypeError, r"str, int, float, bool or None as choices, got \[1\]"),
+        (lambda: Constant(math.nan), ValueError, "NaN"),
+        (lambda: Space({"x": 3}), ValueError, "a parameter to search, got only fixed ones"),
+        (lambda: Transformed(3, float, inverse=float), TypeError, "a parameter to search, got 3"),
+        (lambda: Transformed(Boolean(), 3, inverse=bool), TypeError, "functions as transform"),
+        (
+            lambda: Transformed(Boolean(when={"a": 1}), int, inverse=bool),
+            ValueError,
+            "without a condition",
+        ),
+        (
+            lambda: Transformed(Float(-1, 1), abs, inverse=abs),
+            ValueError,
+            r"an inverse that leads back, got -1\.0 -> 1\.0 -> 1\.0",
+        ),
         (lambda: Categorical([]), ValueError, "at least one choice"),
         (lambda: Categorical("ab"), TypeError, "a sequence of choices, got 'ab'"),
         (lambda: Categorical({"a", "b"}), TypeError, "a sequence of choices"),
@@ -221,7 +260,7 @@ def test_numpy_scalars_are_accepted_as_values_and_bounds() -> None:
         (lambda: Categorical([math.nan]), ValueError, "NaN"),
         (lambda: Space({}), ValueError, "at least one parameter"),
         (lambda: Space({1: Boolean()}), TypeError, "a string, got 1"),
-        (lambda: Space({"x": 3}), TypeError, "parameter 'x' needs to be a Float"),
+        (lambda: Space({"x": [3]}), TypeError, "parameter 'x' needs to be a Float"),
         (lambda: Space({"x": Float}), TypeError, "parameter 'x' needs to be a Float"),
         (
             lambda: Space([("x", Boolean()), ("x", Float(0, 1))]),
@@ -297,3 +336,189 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 def test_a_missing_parameter_is_named_by_encoding() -> None:
     with pytest.raises(ValueError, match="parameter 'extra' is missing"):
         MIXED.encode([{name: value for name, value in GOOD.items() if name != "extra"}])
+
+
+def test_a_step_makes_a_number_discrete() -> None:
+    space = Space({"x": Float(-0.1, 0.5, step=0.1), "n": Integer(4, 16, step=4)})
+    assert list(space.n_levels) == [7, 4]
+    found = space.decode(np.linspace([0, 0], [1, 1], 200))
+    # Sums of steps in decimal arithmetic: 0.2, and not 0.2 and a rounding error.
+    assert sorted({c["x"] for c in found}) == [-0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert sorted({c["n"] for c in found}) == [4, 8, 12, 16]
+    np.testing.assert_allclose(space.encode([{"x": 0.3, "n": 8}]), [[4.5 / 7, 1.5 / 4]])
+    start = space.encode([{"x": 0.0, "n": 8}])
+    moved = space.shift(start, np.array([[1e-6, -1e-6]]))
+    assert space.decode(moved) == [{"x": 0.1, "n": 4}]
+
+
+@pytest.mark.parametrize("change", [{"x": 0.25}, {"n": 7}])
+def test_a_value_beside_the_steps_is_refused(change: dict[str, Any]) -> None:
+    space = Space({"x": Float(0, 1, step=0.1), "n": Integer(4, 16, step=4)})
+    config = {"x": 0.1 + 0.2, "n": 8} | change
+    for check in (space.validate, lambda config: space.encode([config])):
+        with pytest.raises(ValueError, match=r"needs a whole number of steps of .* from"):
+            check(config)
+
+
+def test_an_ordinal_keeps_its_order() -> None:
+    space = Space({"size": Ordinal(["s", "m", "l"])})
+    rows = space.encode([{"size": size} for size in ("s", "m", "l")])
+    np.testing.assert_allclose(rows[:, 0], [1 / 6, 1 / 2, 5 / 6])
+    assert list(space.is_ordered) == [True]
+    # The next value lies a level away.
+    assert space.decode(space.shift(rows[:1], np.array([[0.01]]))) == [{"size": "m"}]
+    with pytest.raises(ValueError, match=r"needs one of \['s', 'm', 'l'\], got 'xl'"):
+        space.encode([{"size": "xl"}])
+
+
+def test_fixed_values_are_in_every_configuration_and_no_dimension() -> None:
+    space = Space({"metric": "auc", "x": Float(0, 1), "seed": Constant(3), "none": None})
+    assert space.n_dims == 1
+    assert space.columns == ("x",)
+    assert space.names == ("metric", "x", "seed", "none")
+    config = {"metric": "auc", "x": 0.5, "seed": 3, "none": None}
+    assert space.decode([[0.5]]) == [config]
+    np.testing.assert_array_equal(space.encode([config]), [[0.5]])
+    space.validate(config)
+    with pytest.raises(ValueError, match=r"parameter 'seed' needs one of \[3\], got 4"):
+        space.validate(config | {"seed": 4})
+
+
+def power_of_two(k: int) -> int:
+    return 2**k
+
+
+def exponent_of_two(n: int) -> int:
+    return n.bit_length() - 1
+
+
+TRANSFORMED = Space(
+    {
+        "batch": Transformed(Integer(3, 8), power_of_two, inverse=exponent_of_two),
+        "rate": Transformed(Float(-3, 0), lambda x: 10**x, inverse=math.log10),
+        "layers": Transformed(
+            Categorical(["small", "large"]),
+            {"small": [8], "large": [64, 32]}.__getitem__,
+            inverse=lambda layers: {1: "small", 2: "large"}[len(layers)],
+        ),
+    }
+)
+
+
+def test_a_transform_is_applied_to_configurations_and_taken_back_by_encoding() -> None:
+    for config in TRANSFORMED.decode(np.random.default_rng(0).random((100, 3))):
+        assert config["batch"] in (8, 16, 32, 64, 128, 256)
+        assert 1e-3 <= config["rate"] <= 1
+        assert config["layers"] in ([8], [64, 32])
+        TRANSFORMED.validate(config)
+    X = TRANSFORMED.snap(np.random.default_rng(1).random((100, 3)))
+    np.testing.assert_allclose(TRANSFORMED.encode(TRANSFORMED.decode(X)), X, atol=1e-12)
+    ends = TRANSFORMED.decode([[0.0] * 3, [1.0] * 3])
+    np.testing.assert_array_equal(TRANSFORMED.encode(ends)[:, 1], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch": 512}, r"'batch' needs 3 <= value <= 8 before its transform \(9\), got 512"),
+        ({"batch": "big"}, "'batch' needs a value that its inverse takes .*AttributeError"),
+        ({"rate": 2.0}, r"'rate' needs -3\.0 <= value <= 0\.0 before its transform"),
+        ({"rate": -1.0}, r"'rate' needs a value that its inverse takes \(ValueError"),
+    ],
+)
+def test_a_value_that_no_transform_makes_is_refused(change: dict[str, Any], message: str) -> None:
+    config = {"batch": 8, "rate": 0.1, "layers": [8]} | change
+    for check in (TRANSFORMED.validate, lambda config: TRANSFORMED.encode([config])):
+        with pytest.raises(ValueError, match=message):
+            check(config)
+
+
+def test_a_space_prints_itself_as_a_table() -> None:
+    space = Space(
+        {
+            "booster": Categorical(["gbdt", "dart"]),
+            "drop": Float(1e-4, 1, log=True, when={"booster": "dart"}),
+            "depth": Integer(2, 12, step=2),
+            "batch": Transformed(Integer(3, 8), power_of_two, inverse=exponent_of_two),
+            "metric": "auc",
+        }
+    )
+    assert str(space).splitlines() == [
+        "parameter  kind         values                          active when",
+        "---------  -----------  ------------------------------  ----------------",
+        "booster    Categorical  'gbdt', 'dart'",
+        "drop       Float        0.0001 to 1, log                booster = 'dart'",
+        "depth      Integer      2 to 12, step 2",
+        "batch      Transformed  power_of_two of Integer 3 to 8",
+        "metric     Constant     'auc'",
+    ]
+    assert str(Space({"b": Boolean()})).splitlines() == [
+        "parameter  kind     values",
+        "---------  -------  -----------",
+        "b          Boolean  False, True",
+    ]
+
+
+def test_what_a_parameter_shows_can_be_written_in_a_program() -> None:
+    for parameter in [
+        Float(0, 1, step=0.5),
+        Integer(1, 9, log=True, when={"a": ["x", None]}),
+        Ordinal([1, 2]),
+        Categorical(["a"]),
+        Boolean(when=[{"a": 1}, {"b": [2, 3]}]),
+        Constant(None),
+    ]:
+        assert eval(repr(parameter)) == parameter
+
+
+def test_a_space_survives_json() -> None:
+    space = Space(
+        {
+            "booster": Categorical(["gbdt", "dart", None, 1.5]),
+            "drop": Float(1e-4, 1, log=True, when={"booster": "dart"}),
+            "share": Float(0, 1, step=0.1, when=[{"booster": "gbdt"}, {"extra": True}]),
+            "depth": Integer(2, 12, step=2),
+            "size": Ordinal(["s", "m"]),
+            "extra": Boolean(),
+            "metric": "auc",
+        }
+    )
+    text = space.to_json(indent=2)
+    copy = Space.from_json(text)
+    assert copy == space
+    assert hash(copy) == hash(space)
+    assert json.loads(text)["parameters"]["drop"] == {
+        "kind": "Float",
+        "low": 1e-4,
+        "high": 1.0,
+        "log": True,
+        "when": [{"booster": ["dart"]}],
+    }
+    with pytest.raises(ValueError, match="'batch' cannot be written as JSON, which holds no code"):
+        TRANSFORMED.to_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3", "an object with an object 'parameters'"),
+        ('{"parameters": {}, "more": 1}', "nothing else"),
+        ('{"parameters": {}}', "at least one parameter"),
+        ('{"parameters": {"x": 3}}', "'x' needs a kind of"),
+        ('{"parameters": {"x": {"kind": "Normal"}}}', r"'x' needs a kind of \['Boolean'"),
+        ('{"parameters": {"x": {"kind": "Boolean", "p": 1}}}', r"'x', a Boolean, has no settings"),
+        ('{"parameters": {"x": {"kind": "Float", "low": 1}}}', "'x': .*missing .*'high'"),
+        ('{"parameters": {"x": {"kind": "Float", "low": 1, "high": 0}}}', "low < high"),
+    ],
+)
+def test_json_that_describes_no_space_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Space.from_json(text)
+
+
+def test_spaces_are_equal_if_all_that_they_are_made_of_is() -> None:
+    parameters = {"x": Float(0, 1), "n": Integer(1, 3)}
+    assert Space(parameters) == Space(list(parameters.items()))
+    assert Space(parameters) != Space(dict(reversed(parameters.items())))
+    assert Space(parameters) != Space({**parameters, "n": Integer(1, 4)})
+    assert Space(parameters) != parameters

@@ -1,0 +1,50 @@
+"""Constraints: predicates over configurations, which nobody but their author understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Config = Mapping[str, Any]
+Constraint = Callable[[dict[str, Any]], bool]
+
+
+def broken(
+    constraints: Sequence[Constraint], config: Config, names: Collection[str]
+) -> Iterator[Constraint]:
+    """Yield the constraints that a configuration breaks."""
+    for constraint in constraints:
+        try:
+            holds = constraint(dict(config))
+        except KeyError as error:
+            missing = error.args[0] if error.args else None
+            if missing in names and missing not in config:
+                continue  # about an inactive parameter: there is nothing to hold
+            raise
+        if not isinstance(holds, bool | np.bool_):
+            raise TypeError(
+                f"a constraint needs to return True or False, got {holds!r} from "
+                f"{called(constraint)}"
+            )
+        if not holds:
+            yield constraint
+
+
+def called(constraint: Constraint) -> str:
+    """Name a constraint for a reader."""
+    return getattr(constraint, "__qualname__", None) or repr(constraint)
+
+
+def check_constraints(constraints: object) -> None:
+    """Refuse what is no sequence of functions."""
+    if (
+        isinstance(constraints, str)
+        or not isinstance(constraints, Sequence)
+        or not all(map(callable, constraints))
+    ):
+        raise TypeError(
+            "constraints need to be a sequence of functions, each to be called as "
+            f"constraint(config), got {constraints!r:.80}; put a single one into a list"
+        )

@@ -1,0 +1,270 @@
+"""Spaces of other packages: ConfigSpace's `ConfigurationSpace` and Optuna's distributions.
+
+What such a space says and ours cannot is refused, never dropped: priors and weights, conditions on
+continuous parents.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from rush_opt.space.choice import Categorical, Constant, Ordinal
+from rush_opt.space.condition import When
+from rush_opt.space.constraint import Config
+from rush_opt.space.numeric import Float, Integer
+from rush_opt.space.parameter import Parameter
+from rush_opt.space.search_space import Space
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
+    from optuna.distributions import BaseDistribution
+
+# A comparison with a parent becomes a list of the values for which it holds.
+_MOST_VALUES = 1_000
+
+# Alternatives of a condition: parent's name to the values that it may have.
+_Alternatives = list[dict[str, list[Any]]]
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "Equals": operator.eq,
+    "LessThan": operator.lt,
+    "LessThanEquals": operator.le,
+    "GreaterThan": operator.gt,
+    "GreaterThanEquals": operator.ge,
+}
+
+
+def from_optuna(distributions: Mapping[str, BaseDistribution]) -> Space:
+    """Build a space of Optuna's distributions, as `optuna.Trial.distributions` has them.
+
+    Parameters
+    ----------
+    distributions : mapping of str to optuna.distributions.BaseDistribution
+        Name to distribution. One with a single value becomes a fixed parameter.
+
+    Raises
+    ------
+    TypeError
+        If one is no distribution.
+    ValueError
+        If one has a range or choices that a parameter here cannot have.
+    """
+    return Space({name: _of_distribution(name, d) for name, d in distributions.items()})
+
+
+def _of_distribution(name: str, distribution: Any) -> Parameter:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return Categorical(distribution.choices)
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise TypeError(
+            f"parameter {name!r} needs to be a distribution of Optuna like its neighbours, got "
+            f"{distribution!r}"
+        )
+    if distribution.single():
+        return Constant(distribution.low)
+    kind: type[Parameter] = Integer if isinstance(distribution, IntDistribution) else Float
+    settings = {name: getattr(distribution, name) for name in ("low", "high", "log", "step")}
+    return kind(**settings)
+
+
+def from_configspace(space: ConfigurationSpace) -> Space:
+    """Build a space of a `ConfigurationSpace`.
+
+    Conditions become ``when=``, forbidden clauses become constraints (one about an inactive
+    parameter forbids nothing). Defaults are no part of a space: its default configuration,
+    ``dict(space.get_default_configuration())``, is a configuration of the new one, for an initial
+    design.
+
+    Parameters
+    ----------
+    space : ConfigSpace.ConfigurationSpace
+
+    Raises
+    ------
+    ValueError
+        If it has weights or a distribution other than the uniform one, a condition on a continuous
+        parameter, or a comparison with one of more than 1,000 values.
+    """
+    conditions: dict[str, _Alternatives] = {}
+    for condition in space.conditions:
+        child, alternatives = _child_of(condition), _alternatives(condition)
+        before = conditions.get(child, [{}])
+        conditions[child] = _all_hold([before, alternatives])
+    parameters = {
+        parameter.name: _of_hyperparameter(parameter, conditions.get(parameter.name))
+        for parameter in space.values()
+    }
+    return Space(parameters, constraints=[Allowed(_forbidden(c)) for c in space.forbidden_clauses])
+
+
+def _of_hyperparameter(given: Any, when: When) -> Parameter:
+    import ConfigSpace
+
+    if when is not None and not when:
+        raise ValueError(
+            f"parameter {given.name!r} needs a condition that can hold, but its conditions exclude "
+            "each other; leave it out"
+        )
+    if isinstance(given, ConfigSpace.UniformFloatHyperparameter):
+        return Float(given.lower, given.upper, log=given.log, when=when)
+    if isinstance(given, ConfigSpace.UniformIntegerHyperparameter):
+        return Integer(given.lower, given.upper, log=given.log, when=when)
+    if isinstance(given, ConfigSpace.OrdinalHyperparameter) and len(given.sequence) > 1:
+        return Ordinal(given.sequence, when=when)
+    if isinstance(given, ConfigSpace.CategoricalHyperparameter) and given.weights is None:
+        return Categorical(given.choices, when=when)
+    if isinstance(given, ConfigSpace.Constant | ConfigSpace.OrdinalHyperparameter):
+        return Constant(given.default_value, when=when)
+    raise ValueError(
+        f"parameter {given.name!r} needs a uniform distribution without weights, got {given!r}; "
+        "every part of a range is searched alike here, so give its bounds only"
+    )
+
+
+def _components(condition: Any) -> list[Any]:
+    return list(getattr(condition, "components", ()))
+
+
+def _child_of(condition: Any) -> str:
+    while parts := _components(condition):
+        condition = parts[0]
+    return str(condition.child.name)
+
+
+def _alternatives(condition: Any) -> _Alternatives:
+    """Bring a condition into alternatives, each a conjunction."""
+    import ConfigSpace
+
+    parts = [_alternatives(part) for part in _components(condition)]
+    if isinstance(condition, ConfigSpace.AndConjunction):
+        return _all_hold(parts)
+    if isinstance(condition, ConfigSpace.OrConjunction):
+        return [alternative for part in parts for alternative in part]
+    parent = condition.parent
+    allowed = [v for v in _values_of(parent) if condition.satisfied_by_value({parent.name: v})]
+    return [{parent.name: allowed}] if allowed else []
+
+
+def _all_hold(parts: Iterable[_Alternatives]) -> _Alternatives:
+    """Multiply conjunctions of alternatives out, without those that contradict themselves."""
+    nothing: dict[str, list[Any]] = {}
+    merged = [reduce(_both, choice, nothing) for choice in product(*parts)]
+    return [alternative for alternative in merged if all(alternative.values())]
+
+
+def _both(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    common = {
+        name: [value for value in values if value in first.get(name, values)]
+        for name, values in second.items()
+    }
+    return first | common
+
+
+def _values_of(parent: Any) -> list[Any]:
+    """List the values of the parent of a condition."""
+    import ConfigSpace
+
+    if isinstance(parent, ConfigSpace.CategoricalHyperparameter):
+        return list(parent.choices)
+    if isinstance(parent, ConfigSpace.OrdinalHyperparameter):
+        return list(parent.sequence)
+    if (
+        isinstance(parent, ConfigSpace.UniformIntegerHyperparameter)
+        and parent.upper - parent.lower < _MOST_VALUES
+    ):
+        return list(range(parent.lower, parent.upper + 1))
+    raise ValueError(
+        f"a condition needs a parent with countable values, at most {_MOST_VALUES:,}, got "
+        f"{parent!r}; add a categorical parameter that says when its children are active"
+    )
+
+
+@dataclass(frozen=True)
+class Among:
+    """The named parameter is active and has one of the values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def __call__(self, config: Config) -> bool:
+        """Tell whether that is so in a configuration."""
+        return self.name in config and config[self.name] in self.values
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The named parameter is active and compares so with a value."""
+
+    name: str
+    compare: Callable[[Any, Any], bool]
+    value: Any
+
+    def __call__(self, config: Config) -> bool:
+        """Tell whether that is so in a configuration."""
+        return self.name in config and self.compare(config[self.name], self.value)
+
+
+@dataclass(frozen=True)
+class Related:
+    """Two parameters are active and compare so with each other."""
+
+    left: str
+    compare: Callable[[Any, Any], bool]
+    right: str
+
+    def __call__(self, config: Config) -> bool:
+        """Tell whether that is so in a configuration."""
+        both = self.left in config and self.right in config
+        return both and self.compare(config[self.left], config[self.right])
+
+
+@dataclass(frozen=True)
+class Joined:
+    """All, or any, of several clauses hold."""
+
+    combine: Callable[[Iterable[bool]], bool]
+    clauses: tuple[Clause, ...]
+
+    def __call__(self, config: Config) -> bool:
+        """Tell whether that is so in a configuration."""
+        return self.combine(clause(config) for clause in self.clauses)
+
+
+Clause = Among | Compared | Related | Joined
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The constraint that something is not so. It pickles, and needs no ConfigSpace."""
+
+    forbidden: Clause
+
+    def __call__(self, config: Config) -> bool:
+        """Tell whether a configuration is allowed."""
+        return not self.forbidden(config)
+
+
+def _forbidden(clause: Any) -> Clause:
+    import ConfigSpace
+
+    if parts := _components(clause):
+        either = isinstance(clause, ConfigSpace.ForbiddenOrConjunction)
+        return Joined(any if either else all, tuple(map(_forbidden, parts)))
+    if isinstance(clause, ConfigSpace.ForbiddenInClause):
+        return Among(clause.hyperparameter.name, tuple(clause.values))
+    kind = type(clause).__name__.removeprefix("Forbidden")
+    if kind.endswith("Relation"):
+        compare = _COMPARISONS[kind.removesuffix("Relation")]
+        return Related(clause.left.name, compare, clause.right.name)
+    parent = clause.hyperparameter
+    if isinstance(parent, ConfigSpace.OrdinalHyperparameter):
+        forbidden = [v for v in parent.sequence if clause.is_forbidden_value({parent.name: v})]
+        return Among(parent.name, tuple(forbidden))
+    return Compared(parent.name, _COMPARISONS[kind.removesuffix("Clause")], clause.value)

@@ -1,0 +1,272 @@
+"""Parameters whose values are numbers on a scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import numpy as np
+
+from rush_opt.space.parameter import MAX_LEVELS, FloatArray, Parameter, is_integer, is_number
+
+# How far beside the grid of steps a value may lie, in steps: decimal fractions are not exact.
+_STEP_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, repr=False)
+class Float(Parameter):
+    """A real number in ``[low, high]``.
+
+    Parameters
+    ----------
+    low, high : float
+        Bounds, both included; ``low < high``.
+    log : bool
+        Search the logarithm: every factor is as likely as every other. Needs ``low > 0``.
+    step : float, optional
+        Only ``low``, ``low + step`` and so on up to ``high`` are values, each as likely as every
+        other. Not together with ``log``.
+    when : mapping or sequence of mappings, optional
+        For which values of other parameters this one is active.
+
+    Raises
+    ------
+    TypeError
+        If a bound or the step is no number.
+    ValueError
+        If the bounds are not finite, not in order, or not positive although ``log`` is set; if the
+        step does not lead from one bound to the other.
+    """
+
+    low: float
+    high: float
+    log: bool = field(default=False, kw_only=True)
+    step: float | None = field(default=None, kw_only=True)
+    ordered = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if not is_number(bound):
+                raise TypeError(f"Float needs a number as {name}, got {bound!r}; pass e.g. 0.5")
+            object.__setattr__(self, name, float(bound))
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(
+                f"Float needs finite bounds and a finite range, got {self.low} and {self.high}; "
+                "choose the range worth searching"
+            )
+        _check_order(self)
+        if self.log and self.low <= 0:
+            raise ValueError(
+                f"Float with log=True needs low > 0, got {self.low}; raise low or drop log"
+            )
+        if self.step is not None:
+            self._check_step(self.step)
+
+    def _check_step(self, step: object) -> None:
+        if not is_number(step):
+            raise TypeError(f"Float needs a number as step, got {step!r}; pass e.g. 0.1")
+        if not 0 < step < math.inf or self.log:
+            raise ValueError(
+                f"Float needs a step > 0 and no log beside it, got step={step!r} and "
+                f"log={self.log!r}; drop one"
+            )
+        object.__setattr__(self, "step", float(step))
+        n_steps = (self.high - self.low) / step
+        if n_steps >= MAX_LEVELS:
+            raise ValueError(f"Float needs fewer than 2**40 steps, got {n_steps:.3g}; drop step")
+        if abs(n_steps - round(n_steps)) > _STEP_ROUNDING or round(n_steps) < 1:
+            high = _on_grid(self.low, max(1, math.floor(n_steps)), float(step))
+            raise ValueError(
+                f"Float needs a step that leads from low to high, got {n_steps:.6g} steps of "
+                f"{step} from {self.low} to {self.high}; make high {high}"
+            )
+
+    @property
+    def n_levels(self) -> int:
+        """How many values there are; 0 without a step."""
+        return round((self.high - self.low) / self.step) + 1 if self.step else 0
+
+    def problem_with(self, value: object) -> str | None:
+        """Say what keeps a value from being one of this parameter's, or None."""
+        if not is_number(value):
+            return "needs a number"
+        if not self.low <= value <= self.high:
+            return f"needs {self.low} <= value <= {self.high}"
+        if self.step:
+            steps = (value - self.low) / self.step
+            if abs(steps - round(steps)) > _STEP_ROUNDING:
+                return f"needs a whole number of steps of {self.step} from {self.low}"
+        return None
+
+    def to_unit(self, column: FloatArray) -> FloatArray:
+        """Map values to coordinates."""
+        if self.log:
+            low, high = math.log(self.low), math.log(self.high)
+            return (np.log(column) - low) / (high - low)
+        if self.step:
+            return self.unit_of_level(_whole((column - self.low) / self.step))
+        return (column - self.low) / (self.high - self.low)
+
+    def from_unit(self, u: float) -> float:
+        """Map a coordinate to a value: 0 and 1 to the very bounds, the others not outside them."""
+        if u <= 0.0:
+            return self.low
+        if u >= 1.0:
+            return self.high
+        if self.step:
+            level = min(int(u * self.n_levels), self.n_levels - 1)
+            return self.high if level == self.n_levels - 1 else _on_grid(self.low, level, self.step)
+        if self.log:
+            value = math.exp(math.log(self.low) * (1.0 - u) + math.log(self.high) * u)
+        else:
+            value = self.low + u * (self.high - self.low)
+        return self.low if value < self.low else self.high if value > self.high else value
+
+    def domain(self) -> str:
+        """Write the values down for a table."""
+        step = f", step {self.step:g}" if self.step else ""
+        return f"{self.low:g} to {self.high:g}{step}{', log' if self.log else ''}"
+
+
+@dataclass(frozen=True, repr=False)
+class Integer(Parameter):
+    """A whole number in ``low .. high``.
+
+    Its dimension covers ``low - 0.5 .. high + 0.5``, so that every value (with ``log``, every
+    factor) is as likely as every other.
+
+    Parameters
+    ----------
+    low, high : int
+        Bounds, both included; ``low < high``, at most 2**40 values.
+    log : bool
+        Search the logarithm. Needs ``low >= 1``.
+    step : int
+        Only ``low``, ``low + step`` and so on up to ``high`` are values. Not together with ``log``.
+    when : mapping or sequence of mappings, optional
+        For which values of other parameters this one is active.
+
+    Raises
+    ------
+    TypeError
+        If a bound or the step is no whole number.
+    ValueError
+        If the bounds are not in order, too large, or below 1 although ``log`` is set; if the step
+        does not lead from one bound to the other.
+    """
+
+    low: int
+    high: int
+    log: bool = field(default=False, kw_only=True)
+    step: int = field(default=1, kw_only=True)
+    ordered = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, number in (("low", self.low), ("high", self.high), ("step", self.step)):
+            if not is_integer(number):
+                raise TypeError(
+                    f"Integer needs a whole number as {name}, got {number!r}; pass e.g. 3, or use "
+                    "Float"
+                )
+            object.__setattr__(self, name, int(number))
+        _check_order(self)
+        if self.log and self.low < 1:
+            raise ValueError(
+                f"Integer with log=True needs low >= 1, got {self.low}; raise low or drop log"
+            )
+        if self.step < 1 or (self.log and self.step > 1):
+            raise ValueError(
+                f"Integer needs a step >= 1 and no log beside a step above 1, got step={self.step} "
+                f"and log={self.log!r}; drop one"
+            )
+        if (self.high - self.low) % self.step:
+            high = max(self.low + self.step, self.high - (self.high - self.low) % self.step)
+            raise ValueError(
+                f"Integer needs a step that leads from low to high, got steps of {self.step} from "
+                f"{self.low} to {self.high}; make high {high}"
+            )
+        if self.n_levels > MAX_LEVELS or max(-self.low, self.high) > 2**53:
+            raise ValueError(
+                f"Integer needs at most 2**40 values within +-2**53, got {self.low} .. "
+                f"{self.high}; search fewer, e.g. an exponent"
+            )
+
+    @property
+    def n_levels(self) -> int:
+        """How many values there are."""
+        return (self.high - self.low) // self.step + 1
+
+    @property
+    def equal_bins(self) -> bool:
+        """Whether the bins of all levels have one width."""
+        return not self.log
+
+    def problem_with(self, value: object) -> str | None:
+        """Say what keeps a value from being one of this parameter's, or None."""
+        if not is_integer(value):
+            return "needs a whole number"
+        if not self.low <= value <= self.high:
+            return f"needs {self.low} <= value <= {self.high}"
+        if (value - self.low) % self.step:
+            return f"needs a whole number of steps of {self.step} from {self.low}"
+        return None
+
+    def to_unit(self, column: FloatArray) -> FloatArray:
+        """Map values to coordinates."""
+        if self.log:
+            low, high = self._log_edges()
+            return (np.log(column) - low) / (high - low)
+        if self.step > 1:
+            return self.unit_of_level(_whole((column - self.low) / self.step))
+        return (column - self.low + 0.5) / self.n_levels
+
+    def from_unit(self, u: float) -> int:
+        """Map a coordinate to the value whose bin it is in."""
+        if self.log:
+            low, high = self._log_edges()
+            value = math.floor(math.exp(low + u * (high - low)) + 0.5)
+        else:
+            value = self.low + self.step * int(u * self.n_levels)
+        return self.low if value < self.low else self.high if value > self.high else value
+
+    def level_of(self, column: FloatArray) -> FloatArray:
+        """Map coordinates to levels, as `from_unit` does to values, a column at once."""
+        if not self.log:
+            return super().level_of(column)
+        low, high = self._log_edges()
+        values = np.floor(np.exp(low + column * (high - low)) + 0.5)
+        return np.clip(values, self.low, self.high) - self.low
+
+    def unit_of_level(self, levels: FloatArray) -> FloatArray:
+        """Map levels to the middle of their bins."""
+        return self.to_unit(levels + self.low) if self.log else super().unit_of_level(levels)
+
+    def domain(self) -> str:
+        """Write the values down for a table."""
+        step = f", step {self.step}" if self.step > 1 else ""
+        return f"{self.low} to {self.high}{step}{', log' if self.log else ''}"
+
+    def _log_edges(self) -> tuple[float, float]:
+        return math.log(self.low - 0.5), math.log(self.high + 0.5)
+
+
+def _check_order(parameter: Float | Integer) -> None:
+    if parameter.low >= parameter.high:
+        raise ValueError(
+            f"{type(parameter).__name__} needs low < high, got {parameter.low} >= "
+            f"{parameter.high}; swap them, or use Constant(value) for a fixed value"
+        )
+
+
+def _whole(steps: FloatArray) -> FloatArray:
+    """Round numbers of steps; those between two steps become NaN."""
+    whole = np.rint(steps)
+    return np.where(np.abs(steps - whole) <= _STEP_ROUNDING, whole, np.nan)
+
+
+def _on_grid(low: float, level: int, step: float) -> float:
+    """Add steps in decimal arithmetic: three steps of 0.1 are 0.3, not 0.30000000000000004."""
+    return float(Decimal(repr(low)) + level * Decimal(repr(step)))
