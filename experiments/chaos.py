@@ -68,7 +68,7 @@ WEIGHTS = {
     "kill a worker of a pool": 1,
     "stop a worker beyond its time to live": 2,
     "stop a worker for a moment": 3,
-    "stop a worker for over a minute": 0,  # once in a run of ten minutes, at its beginning
+    "stop a worker for over a minute": 0,  # once in a network that has the time
     "put a worker out": 1,
     "ask a worker to stop": 2,
     "several reapers at once": 4,
@@ -564,7 +564,7 @@ def run_chaos(
     began = time.monotonic()
     try:
         server.start()
-        sequence = fault_sequence(seed, long_run=for_s >= 600.0)
+        sequence = fault_sequence(seed, minute_at=10 if round_s > 70.0 else None)
         for number in itertools.count():
             left_s = for_s - (time.monotonic() - began)
             if number and left_s < round_s / 2:
@@ -599,13 +599,12 @@ def run_chaos(
     return faults, found, sentences
 
 
-def fault_sequence(seed: int, *, long_run: bool) -> Iterator[str]:
-    """Yield which fault comes next, for ever."""
+def fault_sequence(seed: int, *, minute_at: int | None) -> Iterator[str]:
+    """Yield which fault comes next, for ever; at one place the stop of over a minute."""
     rng = random.Random(seed)
-    if long_run:
-        yield "stop a worker for over a minute"
-    while True:
-        yield rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    for i in itertools.count():
+        chosen = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        yield "stop a worker for over a minute" if i == minute_at else chosen
 
 
 def main() -> None:

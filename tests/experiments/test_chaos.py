@@ -17,8 +17,10 @@ def test_a_few_seconds_of_chaos_break_nothing_and_leave_nothing_behind() -> None
 
 
 def test_the_same_seed_chooses_the_same_faults() -> None:
-    first, second = fault_sequence(7, long_run=True), fault_sequence(7, long_run=True)
-    assert [next(first) for _ in range(50)] == [next(second) for _ in range(50)]
+    first, second = fault_sequence(7, minute_at=3), fault_sequence(7, minute_at=3)
+    faults = [next(first) for _ in range(50)]
+    assert faults == [next(second) for _ in range(50)]
+    assert faults[3] == "stop a worker for over a minute"
 
 
 def test_the_table_says_what_was_found() -> None:
