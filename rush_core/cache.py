@@ -12,7 +12,7 @@ from typing import Any
 
 import hiredis
 
-from rush_core.connection import Connection, pack, refusal
+from rush_core.connection import Connection, pack
 from rush_core.errors import ServerRefusedError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
 from rush_core.script import Script, look, name_culprit, retry_unreachable
@@ -186,8 +186,6 @@ class TaskReader:
         )
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
-                k = self._keys
-                sources = (k.finished, k.failed, k.workers, k.waiting, self._wake)
-                raise name_culprit(refusal(reply), self._waiting, sources)
+                raise self._sleep.refused(self._waiting, reply)
         self._n_failed, self._n_joined = replies[3:]
         return replies[2]

@@ -285,9 +285,7 @@ class Transitions:
         except ServerUnreachableError:
             return False  # the claim that follows reconnects
         if isinstance(first, hiredis.ReplyError):
-            k = self._keys
-            sources = (k.clients, k.queued, k.idle, self._blocking_pop[1])
-            raise name_culprit(refusal(first), self._connection, sources)
+            raise self._sleep.refused(self._connection, first)
         return True
 
     def _running(self, keys: Sequence[bytes]) -> list[int]:

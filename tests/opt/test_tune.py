@@ -828,7 +828,7 @@ def with_lock() -> Callable[..., Any]:
         refused(TypeError, "callbacks must be a sequence of functions", "[3]", callbacks=[3]),
         refused(ValueError, "network_id must be", "'no good'", "plainer", network_id="no good"),
         refused(TypeError, "network_id must be a string", "int: 3", network_id=3),
-        refused(ValueError, "redis://, rediss:// or unix://", "http://h", url="http://h"),
+        refused(ValueError, "redis://, rediss://, unix://", "http://h", url="http://h"),
         refused(
             *(ServerUnreachableError, "no server answers", "redis://127.0.0.1:1", "embedded"),
             url="redis://127.0.0.1:1",
