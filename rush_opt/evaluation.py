@@ -21,7 +21,7 @@ from rush_opt.archive import FinishedTasks
 from rush_opt.curves import Curves, TaskReport
 from rush_opt.pruning import Pruner
 from rush_opt.space import Space
-from rush_opt.trial import Trial
+from rush_opt.trial import STOPPED_AT, Trial
 
 Objective = Callable[..., Any]
 Phase = Literal["objective", "surrogate", "acquisition", "coordination"]
@@ -193,7 +193,7 @@ class TrialRunner:
         with self.timing("objective"):
             result, error = evaluate(self._call(trial), config, metric)
         if trial.stopped_at is not None:
-            notes["stopped_at"] = trial.stopped_at
+            notes[STOPPED_AT] = trial.stopped_at
         extra = {**notes, **self.collect_times()}
         with self.timing("coordination"):
             if result is not None:

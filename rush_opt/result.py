@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rush_core import Task, WorkerInfo, WorkerState
+from rush_opt.trial import STOPPED_AT
 
 if TYPE_CHECKING:
     # Loading pandas takes a third of a second: workers, who import this package, never need it.
@@ -75,7 +76,7 @@ class FrozenTrial:
     @property
     def stopped_at(self) -> float | None:
         """The step at which it was stopped early; None if it went on to its end."""
-        step: float | None = self.notes.get("stopped_at")
+        step: float | None = self.notes.get(STOPPED_AT)
         return step
 
     @property

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Trial"]
+__all__ = ["STOPPED_AT", "Trial"]
+
+# What says in a trial's notes that it was stopped early, and at which step.
+STOPPED_AT = "stopped_at"
 
 # Hands in a value and its step, and tells whether the trial is to stop.
 Send = Callable[[float, float], bool]

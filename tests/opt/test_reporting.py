@@ -11,6 +11,7 @@ import pytest
 
 from rush_core import EmbeddedServer, Network, Task, Worker
 from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial, tune
+from rush_opt.archive import Archive
 from rush_opt.evaluation import Problem, TrialRunner
 from rush_opt.pruning import Pruner
 
@@ -235,6 +236,23 @@ def test_numbers_of_numpy_can_be_reported(worker: Worker, network: Network) -> N
     assert len(run(runner(worker, objective))) == 1
     said = [report.values for report in network.fetch_new_reports()]
     assert said == [{"step": 3, "value": 0.5}, {"step": 3.5, "value": 0.25}]
+
+
+def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(
+    join: Callable[..., Worker],
+) -> None:
+    worker, onlooker = join(), join()
+    trials = runner(worker, learning, pruner=HALVING)
+    for x in (0.25, 0.75, 0.5, 0.125):  # of four, two are the first and the new best at a rung
+        run(trials, x)
+    archive = Archive(Space(X), "loss")
+    archive.add(onlooker.fetch_new_tasks())
+    assert len(archive) == 2
+    assert archive.X.ravel().tolist() == [0.25, 0.125]
+    assert archive.y.tolist() == [0.25 + 1 / N_STEPS, 0.125 + 1 / N_STEPS]
+    for x in (0.25, 0.75, 0.5, 0.125):
+        assert np.array([x]) in archive
+    assert np.array([0.625]) not in archive
 
 
 def test_reporting_counts_as_coordination_and_not_as_objective(worker: Worker) -> None:
