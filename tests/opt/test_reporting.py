@@ -243,7 +243,7 @@ def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(
 ) -> None:
     worker, onlooker = join(), join()
     trials = runner(worker, learning, pruner=HALVING)
-    for x in (0.25, 0.75, 0.5, 0.125):  # of four, two are the first and the new best at a rung
+    for x in (0.25, 0.75, 0.5, 0.125):  # each of the whole ones was the best so far
         run(trials, x)
     archive = Archive(Space(X), "loss")
     archive.add(onlooker.fetch_new_tasks())
