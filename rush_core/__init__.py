@@ -17,6 +17,7 @@ from rush_core.errors import (
 from rush_core.heartbeat import Heartbeat
 from rush_core.network import Network
 from rush_core.registry import WorkerInfo, WorkerState
+from rush_core.report import Report
 from rush_core.server import EmbeddedServer, serve
 from rush_core.table import TaskTable
 from rush_core.task import Task, TaskCounts, TaskState
@@ -28,6 +29,7 @@ __all__ = [
     "Heartbeat",
     "LoopError",
     "Network",
+    "Report",
     "RushError",
     "ServerNotFoundError",
     "ServerRefusedError",

@@ -1,40 +1,52 @@
-"""Reading tasks: the finished log from where one left off, and any states as one look.
+"""Reading tasks: a log from where one left off, and any states as one look.
 
-The finished log only grows, so what was decoded once stays valid. Each read overlaps the last one
-by one record: if that record is still there, the log is still the one that was read before; if not,
-the network was reset in between and reading begins anew.
+A log (finished or failed tasks, reports) only grows, so what was decoded once stays valid. Each
+read overlaps the last one by one record: if that record is still there, the log is still the one
+that was read before; if not, the network was reset in between and reading begins anew.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import hiredis
 
 from rush_core.connection import Connection, pack
 from rush_core.errors import ServerRefusedError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
+from rush_core.report import Report, decode_reports
 from rush_core.script import Script, look, name_culprit, retry_unreachable
 from rush_core.table import TaskTable
 from rush_core.task import Task, TaskCounts, TaskState, decode_tasks
 
-__all__ = ["FinishedLog", "TaskReader"]
+__all__ = ["LogPosition", "TaskReader"]
+
+R = TypeVar("R")
 
 
-class FinishedLog:
-    """A position in the finished log.
+class LogPosition(Generic[R]):
+    """How far one has read in a list that only grows.
 
     Parameters
     ----------
     connection : Connection
     redis_key : bytes
-        The list that holds the log.
+        The list.
+    decode : callable
+        ``decode(records, redis_key)``: what the records say, a list.
     """
 
-    def __init__(self, connection: Connection, redis_key: bytes) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        redis_key: bytes,
+        decode: Callable[[list[bytes], bytes], list[R]],
+    ) -> None:
         self._connection = connection
         self._redis_key = redis_key
+        self._decode = decode
         # LRANGE key first -1, of which only the first index changes.
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
         self._request += b"$%d\r\n%b\r\n$2\r\n-1\r\n"
@@ -46,12 +58,12 @@ class FinishedLog:
         first = b"%d" % (self.n_read - 1 if self.n_read else 0)
         return self._request % (len(first), first)
 
-    def accept(self, records: list[bytes]) -> tuple[list[Task], bool]:
+    def accept(self, records: list[bytes]) -> tuple[list[R], bool]:
         """Take in the reply to `request`.
 
         Returns
         -------
-        new : list of Task
+        new : list
         continues : bool
             False if the log was replaced since the last read; `new` is then all of it, after a
             second round trip.
@@ -64,13 +76,13 @@ class FinishedLog:
             else:
                 self.n_read, self._last = 0, None
                 records = self._execute()
-        new = decode_tasks(records, self._redis_key)
+        new = self._decode(records, self._redis_key)
         if records:
             self._last = records[-1]
             self.n_read += len(records)
         return new, continues
 
-    def read(self) -> tuple[list[Task], bool]:
+    def read(self) -> tuple[list[R], bool]:
         """Read what is new; one round trip. Returns what `accept` returns."""
         return self.accept(self._execute())
 
@@ -109,9 +121,10 @@ class TaskReader:
             *(keys.finished, keys.failed, keys.workers, keys.waiting, self._wake, keys.clients),
         )
         self._cached: list[Task] = []
-        self._cached_log = FinishedLog(connection, keys.finished)
-        self.new_log = FinishedLog(connection, keys.finished)
-        self._failed_log = FinishedLog(connection, keys.failed)
+        self._cached_log = LogPosition(connection, keys.finished, decode_tasks)
+        self.new_log = LogPosition(connection, keys.finished, decode_tasks)
+        self._failed_log = LogPosition(connection, keys.failed, decode_tasks)
+        self.reports = LogPosition(connection, keys.reports, decode_reports)
         self._n_failed = self._n_joined = 0
 
     def count(self) -> TaskCounts:
@@ -157,6 +170,10 @@ class TaskReader:
         """Fetch the tasks that failed since the last call, lost ones left out; one round trip."""
         new, _ = retry_unreachable(self._failed_log.read)
         return TaskTable([task for task in new if "lost" not in task.result_extra])
+
+    def fetch_new_reports(self) -> list[Report]:
+        """Fetch what was reported since the last call; one round trip."""
+        return retry_unreachable(self.reports.read)[0]
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until something changes that `fetch_new` or `wait` has not seen."""

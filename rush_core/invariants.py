@@ -25,6 +25,7 @@ _MOST_WAKE_UPS = 3
 
 _N_FIELDS = {"queued": 5, "running": 6, "finished": 10, "failed": 10}
 _ENDED_WORKER_FIELDS = 9
+_REPORT_FIELDS = 5
 
 
 class _Look(NamedTuple):
@@ -32,6 +33,7 @@ class _Look(NamedTuple):
 
     places: dict[str, list[list[Any]]]
     running_keys: list[str]
+    reports: list[list[Any]]
     epochs: dict[str, str]
     workers: dict[str, list[Any]]
     started: int
@@ -74,6 +76,7 @@ def find_violations(connection: Connection, keys: NetworkKeys) -> list[str]:
         *_shapes(held),
         *_one_place_each(held),
         *_running_tasks_have_owners(held),
+        *_reports_are_of_tasks(held),
         *_budget_adds_up(held),
         *_registry_agrees(held),
         *_wake_lists_are_short(held, connection, keys),
@@ -114,6 +117,25 @@ def _running_tasks_have_owners(look: _Look) -> Iterator[str]:
         worker_id, key = record[0], record[2]
         if worker_id not in look.epochs or worker_id not in look.workers:
             yield f"task {key!r} runs under {worker_id!r}, who takes no part"
+
+
+def _reports_are_of_tasks(look: _Look) -> Iterator[str]:
+    tasks = {record[2]: record for records in look.places.values() for record in records}
+    for report in look.reports:
+        worker_id, attempt, key = report[:3]
+        if len(report) != _REPORT_FIELDS or not isinstance(report[4], dict):
+            yield f"the report {report!r:.80} on task {key!r} has no values"
+        if key not in tasks:
+            yield f"worker {worker_id!r} reported on task {key!r}, which is nowhere"
+            continue
+        owner, last = tasks[key][:2]
+        # Whoever made an earlier attempt may be anybody; a queued task has not made its last yet.
+        whole = isinstance(attempt, int) and isinstance(last, int)
+        if not whole or attempt > last or (attempt == last and worker_id != owner):
+            yield (
+                f"worker {worker_id!r} reported on attempt {attempt} of task {key!r}, which is at "
+                f"attempt {last}, of worker {owner!r}"
+            )
 
 
 def _budget_adds_up(look: _Look) -> Iterator[str]:
@@ -157,13 +179,14 @@ def _read(connection: Connection, keys: NetworkKeys) -> _Look:
         (b"HGETALL", keys.running),
         (b"LRANGE", keys.finished, b"0", b"-1"),
         (b"LRANGE", keys.failed, b"0", b"-1"),
+        (b"LRANGE", keys.reports, b"0", b"-1"),
         (b"HGETALL", keys.clients),
         (b"HGETALL", keys.workers),
         (b"GET", keys.started),
         (b"SMEMBERS", keys.idle),
     ]
     found = look(connection, reads)
-    queued, running, finished, failed, clients, workers, started, idle = found
+    queued, running, finished, failed, reports, clients, workers, started, idle = found
     places = {"queued": queued, "running": running[1::2], "finished": finished, "failed": failed}
     return _Look(
         places={
@@ -171,6 +194,7 @@ def _read(connection: Connection, keys: NetworkKeys) -> _Look:
             for place, records in places.items()
         },
         running_keys=[_text(key) for key in running[::2]],
+        reports=[_decoded(record, _REPORT_FIELDS, keys.reports) for record in reports],
         epochs={_text(name): _text(epoch) for name, epoch in _pairs(clients)},
         workers={_text(name): _decoded(r, 6, keys.workers) for name, r in _pairs(workers)},
         started=_number(started or b"0", keys.started),

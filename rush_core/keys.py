@@ -29,7 +29,7 @@ def check_identifier(what: str, value: str) -> str:
 
 
 _TYPES = {
-    **dict.fromkeys(("queued", "finished", "failed", "wake"), "list"),
+    **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
     **dict.fromkeys(("started", "stop", "alive"), "string"),
     **dict.fromkeys(("idle", "waiting", "unwanted"), "set"),
@@ -55,6 +55,7 @@ class NetworkKeys:
     running: bytes = field(init=False)  # hash: key -> record
     finished: bytes = field(init=False)  # list of records, append-only: the finished log
     failed: bytes = field(init=False)  # list of records, append-only
+    reports: bytes = field(init=False)  # list of records, append-only: said of running tasks
     # Who takes part.
     clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record

@@ -21,6 +21,7 @@ from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.log import LogReader, LogRecord
 from rush_core.registry import Registry, WorkerInfo
+from rush_core.report import Report
 from rush_core.script import Script, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.shipping import MOST_BYTES, pack_loop, store_loop
@@ -198,6 +199,13 @@ class Network:
         """
         check_timeout(timeout_s)
         return self._reader.fetch_new(timeout_s)
+
+    def fetch_new_reports(self) -> list[Report]:
+        """Fetch what workers reported since the last such call, in order, and keep none of it.
+
+        One round trip.
+        """
+        return self._reader.fetch_new_reports()
 
     def count_tasks(self) -> TaskCounts:
         """Count the tasks in each place as one look; one round trip."""
@@ -419,7 +427,7 @@ class Network:
         reset = Script(
             "reset_network",
             *(k.clients, k.workers, k.started, k.stop, k.loops),
-            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
+            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log, k.reports),
         )
         everything = b"1" if workers else b""
         retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))

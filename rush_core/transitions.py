@@ -68,6 +68,7 @@ class Transitions:
         self._claim = Script("claim_task", k.clients, k.started, k.queued, k.running, k.idle)
         self._finish = Script("end_tasks", k.clients, k.running, k.finished, k.waiting)
         self._fail = Script("end_tasks", k.clients, k.running, k.failed, k.waiting)
+        self._report = Script("report_task", k.clients, k.running, k.reports)
         self._push = Script("push_tasks", k.clients, k.queued, k.idle)
         self._push_finished = Script("push_ended_tasks", k.clients, k.finished, k.waiting)
         self._push_failed = Script("push_ended_tasks", k.clients, k.failed, k.waiting)
@@ -150,6 +151,22 @@ class Transitions:
         reply = self._guarded(self._fail, tasks, self._settle_fail)
         return self._won(reply, len(tasks) // 2)
 
+    def report(self, key: bytes, end: bytes) -> bool:
+        """Append a report on a running task; one round trip.
+
+        Parameters
+        ----------
+        key, end : bytes
+            The task's, and the packed end of the report.
+
+        Returns
+        -------
+        bool
+            False if the task is not running under this worker; then nothing was written.
+        """
+        reply = self._guarded(self._report, (key, end), self._settle_report)
+        return self._won(reply, 1)[0]
+
     def finish_and_read(self, key: bytes, end: bytes, read: bytes) -> tuple[bool, Any]:
         """Finish a task and, in the same send, execute the packed request `read`.
 
@@ -159,20 +176,38 @@ class Transitions:
         reply : object
             The reply to `read`, executed after the finish.
         """
+        return self._and_read(
+            self._finish, self._settle_finish, (key, end), self._keys.finished, read
+        )
+
+    def report_and_read(self, key: bytes, end: bytes, read: bytes) -> tuple[bool, Any]:
+        """Report on a task and, in the same send, execute `read`: as `finish_and_read`."""
+        return self._and_read(
+            self._report, self._settle_report, (key, end), self._keys.reports, read
+        )
+
+    def _and_read(
+        self,
+        script: Script,
+        settle: Settle,
+        pair: tuple[bytes, bytes],
+        log: bytes,
+        read: bytes,
+    ) -> tuple[bool, Any]:
+        """Run a script for one task and read the log that it appends to, in one send."""
         if self._generation == self._connection.generation:
-            request = self._finish.pack(key, end)
             try:
-                ended, reply = self._connection.execute_many((request, read))
+                done, reply = self._connection.execute_many((script.pack(*pair), read))
             except ServerUnreachableError:
-                pass  # settled below, as any finish whose reply was lost
+                pass  # settled below, as any script whose reply was lost
             else:
                 if isinstance(reply, hiredis.ReplyError):
-                    raise name_culprit(refusal(reply), self._connection, (self._keys.finished,))
-                if not isinstance(ended, hiredis.ReplyError):
-                    return self._won(ended, 1)[0], reply
-                if not is_missing(ended):
-                    raise self._finish.refused(self._connection, ended)
-        won = self.finish((key, end))[0]
+                    raise name_culprit(refusal(reply), self._connection, (log,))
+                if not isinstance(done, hiredis.ReplyError):
+                    return self._won(done, 1)[0], reply
+                if not is_missing(done):
+                    raise script.refused(self._connection, done)
+        won = self._won(self._guarded(script, pair, settle), 1)[0]
         return won, retry_unreachable(lambda: self._connection.execute(read))
 
     def push(self, records: Sequence[bytes]) -> None:
@@ -201,6 +236,9 @@ class Transitions:
 
     def _settle_fail(self, tasks: tuple[bytes, ...]) -> list[int] | None:
         return self._settle_end(self._keys.failed, tasks)
+
+    def _settle_report(self, report: tuple[bytes, ...]) -> list[int] | None:
+        return self._settle_end(self._keys.reports, report)
 
     def _settle_end(self, destination: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
         log = self._connection.execute(pack((b"LRANGE", destination, 0, -1)))
@@ -232,9 +270,10 @@ class Transitions:
     def _settled(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
         """Return the reply that was lost with the connection, or execute the script again."""
         if not self._raise_epoch():
-            # What the server did before it put the worker out stays done: an end is in its log.
-            ended = settle(arguments) if script in (self._finish, self._fail) else None
-            return _OUT if ended is None else ended
+            # What the server did before it put the worker out stays done: it is in its log.
+            in_log = script in (self._finish, self._fail, self._report)
+            done = settle(arguments) if in_log else None
+            return _OUT if done is None else done
         reply = settle(arguments)
         return script.run(self._connection, *arguments) if reply is None else reply
 
@@ -268,6 +307,7 @@ class Transitions:
         self._claim.fix(client, epoch, limit, self._packed_worker)
         self._finish.fix(client, epoch, self._packed_worker, wake)
         self._fail.fix(client, epoch, self._packed_worker, wake)
+        self._report.fix(client, epoch, self._packed_worker)
         self._push.fix(client, epoch, wake)
         self._push_finished.fix(client, epoch, wake)
         self._push_failed.fix(client, epoch, wake)

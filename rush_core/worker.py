@@ -16,6 +16,7 @@ from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerL
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerState
+from rush_core.report import Report, report_end
 from rush_core.script import name_culprit, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.table import TaskTable
@@ -318,6 +319,52 @@ class Worker:
         won, reply = self._transitions.finish_and_read(key.encode(), end, log.request())
         return won, TaskTable(log.accept(reply)[0])
 
+    # -- reports on a running task ------------------------------------------------------------
+
+    def report_task(self, key: str, values: dict[str, Any]) -> bool:
+        """Tell all workers how a task is going; one round trip, atomic.
+
+        Parameters
+        ----------
+        key : str
+        values : dict
+            What is to be known of the task before it ends.
+
+        Returns
+        -------
+        bool
+            False if the task is not running under this worker (any more). Then nothing was
+            written, and going on with it is of no use.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored.
+        """
+        end = report_end(self._clock.now(), values)
+        self._heard_from_server = True
+        return self._transitions.report(key.encode(), end)
+
+    def report_and_fetch_new(self, key: str, values: dict[str, Any]) -> tuple[bool, list[Report]]:
+        """Report on a task and fetch all new reports, this one included; one round trip for both.
+
+        Returns
+        -------
+        won : bool
+            As `report_task` returns it.
+        new : list of Report
+            As `fetch_new_reports` returns it.
+        """
+        end = report_end(self._clock.now(), values)
+        position = self._reader.reports
+        self._heard_from_server = True
+        won, reply = self._transitions.report_and_read(key.encode(), end, position.request())
+        return won, position.accept(reply)[0]
+
+    def fetch_new_reports(self) -> list[Report]:
+        """Fetch what all workers reported since the last such call, in order; one round trip."""
+        return self._reader.fetch_new_reports()
+
     # -- what there is ---------------------------------------------------------------------------
 
     def fetch_tasks(self, *states: str) -> TaskTable:
@@ -353,8 +400,8 @@ class Worker:
     def should_stop(self) -> bool:
         """Tell whether the worker is to end after its current task.
 
-        The replies to start, claim, finish and fail say so along the way: this asks the server
-        (one round trip) only if none of them was called since it was last asked.
+        The replies to start, claim, report, finish and fail say so along the way: this asks the
+        server (one round trip) only if none of them was called since it was last asked.
         """
         if not self._heard_from_server:
             try:

@@ -1,7 +1,7 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
-from rush_opt.evaluation import Trial
 from rush_opt.loops import ACBO, ADBO, CLBO, RandomSearch
+from rush_opt.pruning import MedianRule, SuccessiveHalving
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import AllTrialsFailedError
 from rush_opt.simulate import simulate
@@ -16,6 +16,7 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
+from rush_opt.trial import Trial
 from rush_opt.tune import tune
 
 __all__ = [
@@ -30,9 +31,11 @@ __all__ = [
     "Float",
     "FrozenTrial",
     "Integer",
+    "MedianRule",
     "Ordinal",
     "RandomSearch",
     "Space",
+    "SuccessiveHalving",
     "Transformed",
     "Trial",
     "TuneResult",

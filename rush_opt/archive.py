@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rush_opt.space import Space
+from rush_opt.trial import STOPPED_AT
 
 # Rows are single precision: the tree builder reads nothing else (converting would cost a copy per
 # fit), half the memory moves when rows are gathered, and rounding to 2**-24 makes rows equal again
@@ -36,9 +37,17 @@ class FinishedTasks(FailedTasks, Protocol):
     ) -> npt.NDArray[np.float64]:
         """Return numbers of all tasks as a matrix."""
 
+    def noted(self, name: str) -> list[bool]:
+        """Tell of each task whether a value of this name was given along with its result."""
+
 
 class Archive:
     """Finished tasks: where they were and what came out, always to be minimized.
+
+    Of a task that was stopped early only the place is kept, so that it is not proposed again: its
+    value, of an earlier step, does not compare with those of whole ones. `experiments/
+    early_stopping.py` also tried to enter it as it is, as no better than the median, and as the
+    worst: where good configurations learn slowly, each made stopping worse than not to stop.
 
     Parameters
     ----------
@@ -64,7 +73,7 @@ class Archive:
         self._n_ranked = 0
 
     def __len__(self) -> int:
-        """How many finished tasks there are."""
+        """How many finished tasks there are, stopped ones aside."""
         return self._n
 
     @property
@@ -103,7 +112,9 @@ class Archive:
         X = space.encode_columns(numbers, configs).astype(np.float32)
         y = tasks.to_numpy((self.metric,), of="result")[:, 0] * self.sign
         y[np.isnan(y)] = np.inf
-        self._append(X, y)
+        stopped = np.array(tasks.noted(STOPPED_AT))
+        self._keys.update(_row_keys(X[stopped]))
+        self._append(X[~stopped], y[~stopped])
 
     def add_failed(self, tasks: FailedTasks) -> None:
         """Append failed tasks as the worst there are, so that a model keeps away from their like.

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from rush_opt.design import sobol_design
-from rush_opt.evaluation import Objective, Problem
+from rush_opt.evaluation import Objective, Problem, takes_trial
 from rush_opt.loops import OPTIMIZERS, Optimizer
+from rush_opt.pruning import Pruner
 from rush_opt.space import Space
 from rush_opt.space.foreign import from_configspace, from_optuna
 
@@ -124,6 +125,26 @@ def check_objective(objective: Objective) -> Objective:
     return objective
 
 
+def check_pruner(pruner: Any, objective: Objective) -> Pruner | None:
+    """Return a rule that can stop this objective's trials; None stays None."""
+    if pruner is None:
+        return None
+    if isinstance(pruner, type) or not callable(getattr(pruner, "should_stop", None)):
+        hint = f"; write {pruner.__name__}()" if isinstance(pruner, type) else ""
+        raise TypeError(
+            "pruner must be SuccessiveHalving(), MedianRule() or another rule with their "
+            f"should_stop(curve, others), got {pruner!r:.80}{hint}"
+        )
+    if not takes_trial(objective):
+        raise ValueError(
+            "a pruner stops trials by what they report, so the objective must take the trial: "
+            "objective(config, trial) that calls trial.report(value, step) and then ends if "
+            "trial.should_stop()"
+        )
+    chosen: Pruner = pruner
+    return chosen
+
+
 def check_metric(metric: object) -> str:
     """Return a metric that is a name."""
     if not isinstance(metric, str) or not metric:
@@ -152,6 +173,7 @@ def make_problem(
     metric: object,
     direction: object,
     seed: object,
+    pruner: object = None,
 ) -> Problem:
     """Return what is to be optimized; its deadline is the timeout, on a clock that starts at 0."""
     timeout_s = check_timeout(timeout)
@@ -165,6 +187,7 @@ def make_problem(
         n_trials=None if n_trials is None else check_count("n_trials", n_trials),
         deadline=timeout_s,
         seed=draw_entropy(seed),
+        pruner=check_pruner(pruner, objective),
     )
 
 

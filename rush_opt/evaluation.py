@@ -8,16 +8,20 @@ import resource
 import time
 import traceback
 from asyncio import CancelledError
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from rush_opt.archive import FinishedTasks
+from rush_opt.curves import Curves, TaskReport
+from rush_opt.pruning import Pruner
 from rush_opt.space import Space
+from rush_opt.trial import STOPPED_AT, Trial
 
 Objective = Callable[..., Any]
 Phase = Literal["objective", "surrogate", "acquisition", "coordination"]
@@ -50,6 +54,8 @@ class Problem:
         When no further trial is started, seconds since 1970 by the server's clock.
     seed : int
         Entropy of the run.
+    pruner : Pruner or None
+        Stops trials early.
     """
 
     objective: Objective
@@ -59,6 +65,7 @@ class Problem:
     n_trials: int | None
     deadline: float | None
     seed: int
+    pruner: Pruner | None = None
 
     def design_rng(self) -> np.random.Generator:
         """Return the stream from which the initial design is drawn."""
@@ -68,24 +75,6 @@ class Problem:
         """Return the stream of the worker with this number."""
         sequence = np.random.SeedSequence(self.seed, spawn_key=(_WORKERS, number))
         return np.random.default_rng(sequence)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What an objective with two arguments is told about its trial.
-
-    Attributes
-    ----------
-    key : str
-        The trial's identifier, as in the result table.
-    worker_id : str
-    worker_number : int
-        The worker's place in order of joining, from 0.
-    """
-
-    key: str
-    worker_id: str
-    worker_number: int
 
 
 class TrialWorker(Protocol):
@@ -101,6 +90,10 @@ class TrialWorker(Protocol):
     def should_stop(self) -> bool: ...  # noqa: D102
     def claim_task(self, *, timeout_s: float, limit: int | None) -> Any: ...  # noqa: D102
     def start_task(self, config: dict[str, Any], *, limit: int | None) -> str | None: ...  # noqa: D102
+    def report_task(self, key: str, values: dict[str, Any]) -> bool: ...  # noqa: D102
+    def report_and_fetch_new(  # noqa: D102
+        self, key: str, values: dict[str, Any]
+    ) -> tuple[bool, Sequence[TaskReport]]: ...
     def fail_task(self, key: str, error: str, *, extra: dict[str, Any]) -> bool: ...  # noqa: D102
     def fetch_new_tasks(self) -> FinishedTasks: ...  # noqa: D102
     def finish_and_fetch_new(  # noqa: D102
@@ -121,19 +114,24 @@ class TrialRunner:
         self._worker = worker
         self._problem = problem
         self._takes_trial = takes_trial(problem.objective)
+        self._curves = Curves(problem.sign)
         self._seconds: dict[Phase, float] = dict.fromkeys(
             ("objective", "surrogate", "acquisition", "coordination"), 0.0
         )
+        self._inner_s = 0.0
         self._cpu_s = _cpu_seconds()
 
     @contextmanager
     def timing(self, phase: Phase) -> Iterator[None]:
-        """Account the time spent inside to a phase."""
-        before = time.perf_counter()
+        """Account the time spent inside to a phase; what another phase in it takes is its own."""
+        before, outer_s = time.perf_counter(), self._inner_s
+        self._inner_s = 0.0
         try:
             yield
         finally:
-            self._seconds[phase] += time.perf_counter() - before
+            spent = time.perf_counter() - before
+            self._seconds[phase] += spent - self._inner_s
+            self._inner_s = outer_s + spent
 
     def may_start(self) -> bool:
         """Tell whether there is time, and no wish to stop; come back if declared lost meanwhile."""
@@ -190,8 +188,12 @@ class TrialRunner:
             Trials of all workers that finished since the last call, this one included unless it
             failed.
         """
+        worker, metric = self._worker, self._problem.metric
+        trial = Trial(key, worker.worker_id, worker.number, partial(self._report, key))
         with self.timing("objective"):
-            result, error = evaluate(self._call(key), config, self._problem.metric)
+            result, error = evaluate(self._call(trial), config, metric)
+        if trial.stopped_at is not None:
+            notes[STOPPED_AT] = trial.stopped_at
         extra = {**notes, **self.collect_times()}
         with self.timing("coordination"):
             if result is not None:
@@ -206,12 +208,21 @@ class TrialRunner:
         deadline = self._problem.deadline
         return deadline is not None and self._worker.now() >= deadline
 
-    def _call(self, key: str) -> Callable[[dict[str, Any]], Any]:
-        objective = self._problem.objective
+    def _call(self, trial: Trial) -> Callable[[dict[str, Any]], Any]:
+        objective, metric = self._problem.objective, self._problem.metric
         if not self._takes_trial:
             return objective
-        trial = Trial(key, self._worker.worker_id, self._worker.number)
-        return lambda config: objective(config, trial)
+        return lambda config: trial.outcome(objective(config, trial), metric)
+
+    def _report(self, key: str, value: float, step: float) -> bool:
+        """Hand in a report; tell whether the trial is to stop."""
+        said, pruner = {"step": step, "value": value}, self._problem.pruner
+        with self.timing("coordination"):
+            if pruner is None:
+                return not self._worker.report_task(key, said)
+            won, new = self._worker.report_and_fetch_new(key, said)
+            self._curves.add(new)
+            return not won or pruner.should_stop(self._curves[key], self._curves.others(key))
 
     def collect_times(self) -> dict[str, float]:
         """Return the seconds by phase since the last call; handing in belongs to the next trial."""

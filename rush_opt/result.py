@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rush_core import Task, WorkerInfo, WorkerState
+from rush_opt.trial import STOPPED_AT
 
 if TYPE_CHECKING:
     # Loading pandas takes a third of a second: workers, who import this package, never need it.
@@ -54,6 +56,8 @@ class FrozenTrial:
         Seconds since 1970 by the server's clock.
     notes : dict
         How it was proposed and where its worker's time went, seconds.
+    intermediate : dict of float to float
+        What it reported while it was running: step to value.
     """
 
     number: int
@@ -67,6 +71,13 @@ class FrozenTrial:
     started_at: float | None
     ended_at: float
     notes: dict[str, Any]
+    intermediate: dict[float, float] = field(default_factory=dict)
+
+    @property
+    def stopped_at(self) -> float | None:
+        """The step at which it was stopped early; None if it went on to its end."""
+        step: float | None = self.notes.get(STOPPED_AT)
+        return step
 
     @property
     def lost(self) -> bool:
@@ -80,7 +91,11 @@ class FrozenTrial:
 
 
 def freeze_trials(
-    tasks: Sequence[Task], metric: str, workers: Sequence[WorkerInfo], first_number: int = 0
+    tasks: Sequence[Task],
+    metric: str,
+    workers: Sequence[WorkerInfo],
+    first_number: int = 0,
+    reported: Mapping[tuple[str, int], dict[float, float]] = MappingProxyType({}),
 ) -> list[FrozenTrial]:
     """Make trials of ended tasks, in order of completion.
 
@@ -94,16 +109,23 @@ def freeze_trials(
         Whose numbers are looked up.
     first_number : int
         The number of the first trial.
+    reported : mapping
+        Key and attempt of a task to what was reported: step to value.
     """
     numbers = {worker.worker_id: worker.number for worker in workers}
     ended = sorted(tasks, key=lambda task: task.ended_at or 0.0)
     return [
-        _freeze(task, metric, number, numbers.get(task.worker_id))
+        _freeze(
+            *(task, metric, number, numbers.get(task.worker_id)),
+            reported.get((task.key, task.attempt), {}),
+        )
         for number, task in enumerate(ended, start=first_number)
     ]
 
 
-def _freeze(task: Task, metric: str, number: int, worker: int | None) -> FrozenTrial:
+def _freeze(
+    task: Task, metric: str, number: int, worker: int | None, intermediate: dict[float, float]
+) -> FrozenTrial:
     result = task.result or {}
     assert task.ended_at is not None
     return FrozenTrial(
@@ -119,6 +141,7 @@ def _freeze(task: Task, metric: str, number: int, worker: int | None) -> FrozenT
         ended_at=task.ended_at,
         # A proposer's notes on a trial stand against those of the worker, which proposed nothing.
         notes={**task.result_extra, **task.extra},
+        intermediate=intermediate,
     )
 
 

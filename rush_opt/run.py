@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from numbers import Real
@@ -18,7 +19,7 @@ from rush_core import (
     WorkersFailedError,
     WorkerState,
 )
-from rush_opt.evaluation import Problem
+from rush_opt.evaluation import Problem, takes_trial
 from rush_opt.loops import Centralized, Optimizer
 from rush_opt.progress import Progress
 from rush_opt.result import WARM_START, FrozenTrial, freeze_trials
@@ -84,6 +85,8 @@ class Run:
         self._n_failed_seen = 0
         self._n_ended = self._n_failed = 0
         self._losses_in_a_row = 0
+        # By key and attempt: step to value, also of trials that are still running.
+        self._reported: dict[tuple[str, int], dict[float, float]] = defaultdict(dict)
         self._best: float | None = None
         self.trials: list[FrozenTrial] = []
         self.started_at = self.ended_at = network.now()
@@ -240,7 +243,10 @@ class Run:
             self._show(self._progress)
 
     def _take_in(self) -> list[FrozenTrial]:
-        """Fetch what ended since the last time; two round trips, one more if trials failed."""
+        """Fetch what ended since the last time, and what was reported on it.
+
+        Two round trips, one more if trials failed, and one more if trials can report.
+        """
         network = self._network
         tasks = list(network.fetch_new_tasks())
         if network.count_tasks().failed > self._n_failed_seen:
@@ -251,7 +257,13 @@ class Run:
             return []
         if {task.worker_id for task in tasks} - {worker.worker_id for worker in self._joined}:
             self._joined = network.fetch_workers()
-        new = freeze_trials(tasks, self._problem.metric, self._joined, len(self.trials))
+        if takes_trial(self._problem.objective):
+            for report in network.fetch_new_reports():
+                said = report.values
+                self._reported[report.key, report.attempt][said["step"]] = said["value"]
+        new = freeze_trials(
+            *(tasks, self._problem.metric, self._joined, len(self.trials)), self._reported
+        )
         self.trials += new
         ended = [trial for trial in new if not (trial.lost or trial.warm)]
         self._n_ended += len(ended)

@@ -52,7 +52,7 @@ def simulate(
     Parameters
     ----------
     objective, space, n_trials, timeout, optimizer, direction, metric, seed
-        As for `tune()`; `timeout` in virtual seconds.
+        As for `tune()`; `timeout` in virtual seconds. What a trial reports goes nowhere.
     n_workers : int
         Virtual workers; thousands are fine.
     duration : callable

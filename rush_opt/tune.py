@@ -20,6 +20,7 @@ from rush_opt.arguments import (
 from rush_opt.evaluation import Objective
 from rush_opt.loops import Optimizer
 from rush_opt.progress import Progress
+from rush_opt.pruning import Pruner
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import Run
 from rush_opt.space import Parameter, Space
@@ -39,6 +40,7 @@ def tune(
     n_trials: int | None = None,
     timeout: float | None = None,
     optimizer: str | Optimizer = "adbo",
+    pruner: Pruner | None = None,
     direction: str = "minimize",
     metric: str = "value",
     seed: int | None = None,
@@ -76,6 +78,11 @@ def tune(
         from the call on, waiting for workers from elsewhere included.
     optimizer : str or Optimizer
         ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"random"``, or an instance such as ``ADBO(...)``.
+    pruner : Pruner, optional
+        Stops trials early by what they report, whatever proposes them: `SuccessiveHalving` or
+        `MedianRule`. The objective calls ``trial.report(value, step)`` and ends when
+        ``trial.should_stop()``; the trial then counts as finished with its last report, and its
+        notes have the step as ``stopped_at``.
     direction : str
         ``"minimize"`` or ``"maximize"``.
     metric : str
@@ -144,6 +151,7 @@ def tune(
         metric=metric,
         direction=direction,
         seed=seed,
+        pruner=pruner,
     )
     chosen = choose_optimizer(optimizer)
     known = known_trials(warm_start, problem)

@@ -20,11 +20,12 @@ import numpy as np
 from rush_core import Task, TaskTable
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
-from rush_opt.evaluation import Phase, Problem, Trial, evaluate, takes_trial
+from rush_opt.evaluation import Phase, Problem, evaluate, takes_trial
 from rush_opt.loops import Centralized, Decentralized
 from rush_opt.loops.central import Pending, proposer_notes
 from rush_opt.result import WARM_START, FrozenTrial
 from rush_opt.run import is_hopeless, raise_all_failed
+from rush_opt.trial import Trial
 from rush_opt.warm_start import Known
 
 __all__ = ["Charges", "VirtualRun", "play_centralized", "play_decentralized"]
@@ -265,7 +266,7 @@ class VirtualRun:
         objective = self.problem.objective
         if not self._takes_trial:
             return objective
-        trial = Trial(key, f"virtual-{worker}", worker)
+        trial = Trial(key, f"virtual-{worker}", worker, lambda value, step: False)
         return lambda config: objective(config, trial)
 
     @property

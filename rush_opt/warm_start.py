@@ -12,6 +12,7 @@ import numpy as np
 from rush_opt.evaluation import Problem
 from rush_opt.result import TuneResult
 from rush_opt.space import Integer, Space
+from rush_opt.trial import STOPPED_AT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
     warm_start : TuneResult, DataFrame, sequence of pairs or None
         A result; a table with the columns ``params_<name>`` and ``value`` of ``result.trials``; or
         pairs of a configuration and a number, or a mapping with a number under the metric. Failed
-        trials of the first two are left out.
+        and stopped trials of the first two are left out.
     problem : Problem
 
     Raises
@@ -56,7 +57,7 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
         return
     if isinstance(warm_start, TuneResult):
         for trial in warm_start.frozen_trials:
-            if trial.value is not None:
+            if trial.value is not None and trial.stopped_at is None:
                 result = {**trial.result, problem.metric: trial.value}
                 yield f"trial {trial.number} of warm_start", trial.params, result
     elif hasattr(warm_start, "columns") and hasattr(warm_start, "to_dict"):
@@ -83,7 +84,8 @@ def _rows(table: pd.DataFrame, space: Space) -> Iterator[tuple[str, Any, Any]]:
         raise ValueError(f"warm_start must have a column 'value', as result.trials; got {columns}")
     kinds = dict(zip(space.names, space.parameters, strict=True))
     for i, row in enumerate(table.to_dict("records")):
-        if row.get("state") == "failed":
+        step = row.get(f"notes_{STOPPED_AT}")
+        if row.get("state") == "failed" or (step is not None and step == step):
             continue
         params = {
             column.removeprefix("params_"): row[column]

@@ -16,7 +16,7 @@ CORE_LAYERS = [
     {"keys", "codec", "url"},
     {"endpoint"},
     {"connection"},
-    {"clock", "task", "script"},
+    {"clock", "task", "report", "script"},
     {"transitions", "invariants", "permissions", "table"},
     {"cache", "registry", "heartbeat", "log", "doctor"},
     {"server", "shipping"},

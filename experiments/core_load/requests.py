@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from experiments.raw_socket import CONFIG, RESULT
 from rush_core import Worker
-from rush_core.cache import FinishedLog
+from rush_core.cache import LogPosition
 from rush_core.connection import Connection
 from rush_core.keys import NetworkKeys
 from rush_core.registry import Registry
-from rush_core.task import finished_end, running_record
+from rush_core.task import decode_tasks, finished_end, running_record
 from rush_core.transitions import Transitions
 
 NETWORK_ID = "load"
@@ -63,7 +63,7 @@ class StepRequests:
 
     def join(self) -> bytes:
         """Register, with nothing read and nothing running."""
-        self._log = FinishedLog(self._connection, self._keys.finished)
+        self._log = LogPosition(self._connection, self._keys.finished, decode_tasks)
         self._n_keys = _FIRST_NUMBER
         registry = Registry(self._connection, self._keys)
         registry.register(self._worker_id, time.time(), epoch=1, expire_s=None)

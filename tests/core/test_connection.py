@@ -288,6 +288,43 @@ def test_an_end_whose_reply_is_lost_is_recognised(
     assert not far_worker.finish_task(first, {"y": 2})
 
 
+@pytest.mark.parametrize("fetch", [False, True])
+def test_a_report_whose_reply_is_lost_is_there_once(
+    network: Network,
+    far_worker: Worker,
+    proxy: BreakingProxy,
+    cut: Callable[[], None],
+    fetch: bool,
+) -> None:
+    (key,) = far_worker.start_tasks([{"x": 1}])
+    assert far_worker.report_and_fetch_new(key, {"step": 1})[0]
+    cut()
+    if fetch:
+        won, new = far_worker.report_and_fetch_new(key, {"step": 2})
+        assert [report.values for report in new] == [{"step": 2}]
+    else:
+        won = far_worker.report_task(key, {"step": 2})
+    assert won
+    assert proxy.n_breaks == 1
+    assert [report.values["step"] for report in network.fetch_new_reports()] == [1, 2]
+
+
+def test_a_report_that_is_not_ours_is_still_refused_after_its_reply_was_lost(
+    network: Network,
+    far_worker: Worker,
+    worker: Worker,
+    proxy: BreakingProxy,
+    cut: Callable[[], None],
+) -> None:
+    (others,) = worker.start_tasks([{"x": 1}])
+    assert worker.report_task(others, {"step": 1})
+    cut()
+    assert not far_worker.report_task(others, {"step": 1})
+    assert proxy.n_breaks == 1
+    (report,) = network.fetch_new_reports()
+    assert report.worker_id == worker.worker_id
+
+
 def test_ends_of_which_some_are_not_ours_are_recognised_one_by_one(
     network: Network,
     far_worker: Worker,
@@ -409,7 +446,7 @@ def test_a_worker_whose_return_is_not_answered_is_back_once(
         assert [info.number for info in network.fetch_workers()] == [0]
 
 
-@pytest.mark.parametrize("ending", ["finish", "fail"])
+@pytest.mark.parametrize("ending", ["finish", "fail", "report"])
 def test_an_end_that_was_done_before_its_worker_was_put_out_is_recognised(
     network: Network, far_worker: Worker, proxy: BreakingProxy, ending: str
 ) -> None:
@@ -425,6 +462,12 @@ def test_an_end_that_was_done_before_its_worker_was_put_out_is_recognised(
 
     transitions._raise_epoch = put_out_first  # type: ignore[method-assign]
     proxy.cut_before_reply()
+    if ending == "report":
+        assert far_worker.report_task(key, {"step": 1})
+        assert proxy.n_breaks == 1
+        assert not far_worker.report_task(key, {"step": 2})
+        assert [report.values for report in network.fetch_new_reports()] == [{"step": 1}]
+        return
     won = far_worker.finish_task(key, {"y": 1}) if ending == "finish" else None
     assert won or far_worker.fail_task(key, "no")
     assert proxy.n_breaks == 1
@@ -459,7 +502,7 @@ def test_what_became_of_a_command_is_found_out_when_there_is_memory_again(
     connection.close()
 
 
-@pytest.mark.parametrize("command", ["start", "claim", "finish", "fail", "push", "clear"])
+@pytest.mark.parametrize("command", ["start", "claim", "report", "finish", "fail", "push", "clear"])
 def test_a_command_of_an_older_epoch_that_arrives_late_is_refused(
     network: Network, far_worker: Worker, proxy: BreakingProxy, command: str
 ) -> None:
@@ -472,6 +515,7 @@ def test_a_command_of_an_older_epoch_that_arrives_late_is_refused(
         commands: dict[str, Callable[[], object]] = {
             "start": lambda: far_worker.start_task({"x": 6}),
             "claim": lambda: far_worker.claim_task(),
+            "report": lambda: far_worker.report_task(key, {"step": 1}),
             "finish": lambda: far_worker.finish_task(key, {"y": 2}),
             "fail": lambda: far_worker.fail_task(key, "no"),
             "push": lambda: far.push_tasks([{"x": 7}]),
@@ -483,9 +527,10 @@ def test_a_command_of_an_older_epoch_that_arrives_late_is_refused(
         before, counts = list(network.fetch_tasks()), network.count_tasks()
         assert proxy.deliver_held_request() == b":-1\r\n"
         assert (list(network.fetch_tasks()), network.count_tasks()) == (before, counts)
+        assert len(network.fetch_new_reports()) == (command == "report")
 
 
-@pytest.mark.parametrize("command", ["start", "claim", "finish", "fail"])
+@pytest.mark.parametrize("command", ["start", "claim", "report", "finish", "fail"])
 def test_a_late_command_of_a_worker_that_was_removed_is_refused(
     network: Network, far_worker: Worker, proxy: BreakingProxy, command: str
 ) -> None:
@@ -496,12 +541,13 @@ def test_a_late_command_of_a_worker_that_was_removed_is_refused(
     commands: dict[str, Callable[[], object]] = {
         "start": lambda: far_worker.start_task({"x": 6}),
         "claim": far_worker.claim_task,
+        "report": lambda: far_worker.report_task(key, {"step": 1}),
         "finish": lambda: far_worker.finish_task(key, {"y": 2}),
         "fail": lambda: far_worker.fail_task(key, "no"),
     }
     network.stop_workers([far_worker.worker_id], kill=True)
     proxy.hold_request()
-    if command in ("finish", "fail"):
+    if command in ("report", "finish", "fail"):
         assert commands[command]() is False
     else:
         with pytest.raises(WorkerLostError):
@@ -509,6 +555,7 @@ def test_a_late_command_of_a_worker_that_was_removed_is_refused(
     assert proxy.n_breaks == 1
     assert proxy.deliver_held_request() == b":-1\r\n"
     assert network.count_tasks() == (1, 0, 0, 1)
+    assert network.fetch_new_reports() == []
     with pytest.raises(WorkerLostError):
         far_worker.start_task({"x": 2})
 

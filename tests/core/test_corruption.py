@@ -29,12 +29,13 @@ from rush_core.keys import NetworkKeys
 from rush_core.shipping import load_loop, pack_loop, store_loop
 
 # What holds the tasks, the budget and the workers: no failed call may change any of it.
-KEPT = ("queued", "running", "finished", "failed", "started", "workers")
+KEPT = ("queued", "running", "finished", "failed", "reports", "started", "workers")
 
 QUEUED = encode(("", 0, "spoiled-1", {"x": 1}, None))
 RUNNING = encode(("w", 0, "spoiled-1", {"x": 1}, None, 5.0))
 ENDED = encode(("w", 0, "spoiled-1", {"x": 1}, None, 5.0, 6.0, {"y": 1}, None, None))
 FAILED = encode(("w", 0, "spoiled-1", {"x": 1}, None, 5.0, 6.0, None, "no", None))
+REPORT = encode(("w", 0, "spoiled-1", 5.0, {"step": 1}))
 WORKER = encode(("w", "host", 1, 5.0, None, 0))
 
 
@@ -74,9 +75,12 @@ class Spoiled:
             "detect_lost_workers": network.detect_lost_workers,
             "start": lambda: worker.start_task({"x": 4}),
             "claim": worker.claim_task,
+            "fetch_new_reports": lambda: [r.values for r in worker.fetch_new_reports()],
+            "report": lambda: worker.report_task(self.key, {"step": 1}),
             "finish": lambda: worker.finish_task(self.key, {"y": 1}),
             "fail": lambda: worker.fail_task(self.key, "no"),
             "finish and fetch": lambda: worker.finish_and_fetch_new(self.key, {"y": 1}),
+            "report and fetch": lambda: worker.report_and_fetch_new(self.key, {"step": 1}),
             "push": lambda: network.push_tasks([{"x": 5}]),
             "push_finished": lambda: network.push_finished_tasks([{"x": 5}], [{"y": 5}]),
             "push_failed": lambda: network.push_failed_tasks([{"x": 5}], ["no"]),
@@ -161,6 +165,7 @@ READERS = {
     "running": {"fetch_tasks", "count_tasks", "fetch_workers", "start", "claim", "finish", "kill"},
     "finished": {"fetch_finished_tasks", "fetch_new_tasks", "wait", "finish", "push_finished"},
     "failed": {"fetch_tasks", "fetch_new_failed_tasks", "push_failed", "kill"},
+    "reports": {"fetch_new_reports", "report", "report and fetch", "check_network"},
     "clients": {"fetch_workers", "start", "claim", "finish", "push", "should_stop", "register"},
     "workers": {"fetch_workers", "detect_lost_workers", "wait", "register", "leave"},
     "started": {"start", "claim", "check_network", "leave"},
@@ -182,7 +187,7 @@ def test_a_key_of_a_wrong_type_is_named_and_nothing_is_moved(
         here.connection.execute(pack((b"DEL", redis_key)))
         text = ("queued", "idle", "log")  # the others are spoiled by a list
         spoil = (b"SET", redis_key, b"x") if name in text else (b"RPUSH", redis_key, b"x")
-        if name in ("finished", "failed"):
+        if name in ("finished", "failed", "reports"):
             spoil = (b"HSET", redis_key, b"a", b"b")
         here.connection.execute(pack(spoil))
         refused = try_everything(here, name)
@@ -216,7 +221,7 @@ def test_no_sleep_is_begun_on_a_spoiled_key(server: EmbeddedServer) -> None:
 
 # -- bytes that are no record ---------------------------------------------------------------------
 
-VALID = [QUEUED, RUNNING, ENDED, FAILED, WORKER]
+VALID = [QUEUED, RUNNING, ENDED, FAILED, REPORT, WORKER]
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -240,7 +245,7 @@ def altered(draw: st.DrawFn) -> bytes:
 @st.composite
 def with_foreign_values(draw: st.DrawFn) -> bytes:
     """A record with anything in the place of its mappings."""
-    fields = msgspec.msgpack.decode(draw(st.sampled_from(VALID[:4])))
+    fields = msgspec.msgpack.decode(draw(st.sampled_from(VALID[:5])))
     for i in draw(st.sets(st.sampled_from(range(3, len(fields))), min_size=1)):
         fields[i] = draw(values)
     return encode(fields)
@@ -262,6 +267,7 @@ WRITES: dict[str, tuple[Any, ...]] = {
     "running": (b"HSET", b"spoiled-1"),
     "finished": (b"RPUSH",),
     "failed": (b"RPUSH",),
+    "reports": (b"RPUSH",),
     "clients": (b"HSET", b"w"),
     "workers": (b"HSET", b"w"),
     "started": (b"SET",),

@@ -14,6 +14,9 @@ QUEUED = encode(("", 0, "key-1", {"x": 1}, None))
 RUNNING = encode(("ghost", 0, "key-1", {"x": 1}, None, 5.0))
 FINISHED = encode(("", 0, "key-1", {"x": 1}, None, 5.0, 6.0, {"y": 1}, None, None))
 WORKER = encode(("second", "host", 1, 5.0, None, 7, 6.0, "stopped", None))
+NOWHERE = encode(("second", 0, "key-2", 5.0, {"step": 1}))
+EMPTY = encode(("", 0, "key-1", 5.0, None))
+AHEAD = encode(("", 1, "key-1", 5.0, {"step": 1}))
 FAILED = encode(("", 0, "key-1", {"x": 1}, None, 5.0, 6.0, None, "no", None))
 
 
@@ -45,6 +48,9 @@ def busy_network(server: EmbeddedServer, network_id: str) -> Iterator[Network]:
         ([("DEL", "workers")], "takes no part"),
         ([("HSET", "clients", "somebody", "x")], "has the epoch 'x'"),
         ([("SADD", "idle", "somebody")], "waits for a queued task"),
+        ([("RPUSH", "reports", NOWHERE)], "'key-2', which is nowhere"),
+        ([("RPUSH", "finished", FINISHED), ("RPUSH", "reports", EMPTY)], "has no values"),
+        ([("RPUSH", "finished", FINISHED), ("RPUSH", "reports", AHEAD)], "at attempt 0"),
     ],
 )
 def test_a_spoiled_network_is_noticed(

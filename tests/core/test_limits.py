@@ -51,6 +51,7 @@ def test_a_user_with_the_documented_rule_can_do_everything(user_url: str, networ
         assert network.fetch_new_tasks(timeout_s=0.01).keys == []
         with Worker(network_id, url=user_url) as worker:
             first, _ = worker.start_tasks([{"x": 1}, {"x": 2}])
+            assert worker.report_and_fetch_new(first, {"step": 1})[0]
             worker.fail_task(first, "no")
             network.stop_workers([worker.worker_id], kill=True)
         network.push_failed_tasks([{}], ["no"])
@@ -135,6 +136,8 @@ def test_without_memory_nothing_is_half_written_and_all_goes_on_afterwards(
             lambda: worker.finish_task(finishing, {"y": 1}),
             lambda: worker.fail_task(failing, "no"),
             lambda: worker.finish_and_fetch_new(finishing, {"y": 1}),
+            lambda: worker.report_task(finishing, {"step": 1}),
+            lambda: worker.report_and_fetch_new(finishing, {"step": 1}),
             lambda: Worker(network_id, url=url, worker_id="another"),
             lambda: network.start_workers(logging_one, 1),
         ]

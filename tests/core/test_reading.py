@@ -282,6 +282,17 @@ def test_columns_are_found_in_configurations_and_results(network: Network) -> No
         table.column("z")
 
 
+def test_what_was_given_with_a_result_is_told_by_its_name(network: Network, worker: Worker) -> None:
+    extras = [{"cost": 1}, None, {"note": "cost"}, {"cost": None, "note": 2}]
+    for extra in extras:
+        key = worker.start_task({"cost": 3})
+        assert key is not None
+        worker.finish_task(key, {"cost": 4}, extra=extra)
+    tasks = network.fetch_finished_tasks()
+    assert tasks.noted("cost") == [True, False, False, True]
+    assert tasks[:0].noted("cost") == []
+
+
 def test_a_frame_keeps_types_and_tells_equal_names_apart(network: Network) -> None:
     table = table_of(
         network,

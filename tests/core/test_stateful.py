@@ -22,6 +22,7 @@ from rush_core import (
     EmbeddedServer,
     Heartbeat,
     Network,
+    Report,
     RushError,
     Task,
     TaskState,
@@ -36,6 +37,9 @@ from rush_core.script import retry_unreachable
 
 # No sign of life comes by itself: the machine decides who falls silent.
 SELDOM = Heartbeat(period_s=1000.0, expire_s=1000.0)
+
+# Who reported, on which attempt of which task, and what.
+Said = tuple[str, int, str, dict[str, int]]
 
 
 @dataclass
@@ -61,6 +65,7 @@ class ModelWorker:
     may_rejoin: bool = False
     unseen: list[str] = field(default_factory=list)
     unseen_failed: list[str] = field(default_factory=list)
+    unseen_reports: list[Said] = field(default_factory=list)
 
 
 class NetworkMachine(RuleBasedStateMachine):
@@ -86,6 +91,8 @@ class NetworkMachine(RuleBasedStateMachine):
         self.finished: list[str] = []
         self.failed: list[str] = []
         self.unseen: list[list[str]] = [[], []]
+        self.reports: list[Said] = []
+        self.fetched_reports: list[Said] = []
         self.stop_all = False
         self.n_configs = 0
         self.former_finished: list[Task] = []
@@ -162,6 +169,7 @@ class NetworkMachine(RuleBasedStateMachine):
             asked_to_stop=self.stop_all,
             unseen=list(self.finished),
             unseen_failed=own_failures,
+            unseen_reports=list(self.reports),
         )
         self.workers.append(model)
 
@@ -266,8 +274,11 @@ class NetworkMachine(RuleBasedStateMachine):
         for keys in (self.queue, self.finished, self.failed, *self.unseen):
             keys.clear()
         self.former_finished = []
+        self.reports.clear()
+        self.fetched_reports.clear()
         for model in self.workers:
             model.unseen.clear()
+            model.unseen_reports.clear()
             model.unseen_failed.clear()
             model.out = model.out or workers
             model.may_rejoin = model.may_rejoin and not workers
@@ -400,6 +411,28 @@ class NetworkMachine(RuleBasedStateMachine):
             assert new.keys == model.unseen
             model.unseen.clear()
 
+    @rule(data=st.data(), how=st.sampled_from(["report", "report and fetch", "fetch"]))
+    def report(self, data: st.DataObject, how: str) -> None:
+        model = self.some_worker(data)
+        for key in self.some_keys(data)[:1] if how != "fetch" else ():
+            values = {"step": len(self.reports)}
+            may_report = self.may_end(model, key)
+            if may_report:
+                said = (model.worker.worker_id, self.tasks[key].attempt, key, values)
+                self.reports.append(said)
+                for other in self.workers:
+                    other.unseen_reports.append(said)
+            if how == "report":
+                assert model.worker.report_task(key, values) == may_report
+                return
+            won, new = model.worker.report_and_fetch_new(key, values)
+            assert won == may_report
+            assert list(map(said_by, new)) == model.unseen_reports
+            model.unseen_reports.clear()
+        if how == "fetch":
+            assert list(map(said_by, model.worker.fetch_new_reports())) == model.unseen_reports
+            model.unseen_reports.clear()
+
     def may_end(self, model: ModelWorker, key: str) -> bool:
         task = self.tasks.get(key)
         mine = task is not None and task.worker_id == model.worker.worker_id
@@ -471,6 +504,11 @@ class NetworkMachine(RuleBasedStateMachine):
         self.former_finished = list(read)
 
     @invariant()
+    def reports_are_the_models(self) -> None:
+        self.fetched_reports += map(said_by, self.networks[1].fetch_new_reports())
+        assert self.fetched_reports == self.reports
+
+    @invariant()
     def workers_are_as_they_were_told_to_be(self) -> None:
         infos = {info.worker_id: info for info in self.judge.fetch_workers()}
         for model in self.workers:
@@ -484,6 +522,10 @@ class NetworkMachine(RuleBasedStateMachine):
             running = {k for k, t in self.tasks.items() if t.state == "running"}
             mine = {k for k in running if self.tasks[k].worker_id == model.worker.worker_id}
             assert set(info.task_keys) == mine
+
+
+def said_by(report: Report) -> Said:
+    return report.worker_id, report.attempt, report.key, report.values
 
 
 def test_all_operations_in_any_order_agree_with_the_model(server: EmbeddedServer) -> None:

@@ -210,7 +210,9 @@ def test_the_trial_says_who_runs_what(worker: Worker) -> None:
     trials = runner(worker, objective)
     key = start(trials)
     trials.run(key, CONFIG)
-    assert seen == [Trial(key, worker.worker_id, worker.number)]
+    (trial,) = seen
+    assert trial.key == key
+    assert (trial.worker_id, trial.worker_number) == (worker.worker_id, worker.number)
 
 
 # -- what becomes of a trial -----------------------------------------------------------------------

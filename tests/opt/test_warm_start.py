@@ -1,6 +1,7 @@
 """Earlier trials, and what becomes of them in a run."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_a_table_may_have_lost_its_integers() -> None:
     ((config, _),) = known_trials(table, PROBLEM)
     assert config == CONFIG
     assert type(config["n"]) is int
+
+
+def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
+    whole, stopped = [trial for trial in earlier.frozen_trials if trial.value is not None][:2]
+    stopped = replace(stopped, notes={**stopped.notes, "stopped_at": 3})
+    result = replace(earlier, frozen_trials=[whole, stopped])
+    expected = [whole.params]
+    assert [config for config, _ in known_trials(result, PROBLEM)] == expected
+    assert [config for config, _ in known_trials(result.trials, PROBLEM)] == expected
 
 
 def test_pairs_have_a_number_or_a_mapping() -> None:

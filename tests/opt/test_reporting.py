@@ -1,0 +1,416 @@
+"""What trials report while they run, and how they are stopped: against our own server."""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rush_core import EmbeddedServer, Network, Task, Worker
+from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial, tune
+from rush_opt.archive import Archive
+from rush_opt.evaluation import Problem, TrialRunner
+from rush_opt.pruning import Pruner
+
+CONFIG = {"x": 0.5}
+X = {"x": Float(0, 1)}
+PROBLEM = Problem(
+    objective=lambda config: config["x"],
+    space=Space(X),
+    metric="loss",
+    sign=1.0,
+    n_trials=None,
+    deadline=None,
+    seed=3,
+)
+N_STEPS = 9
+HALVING = SuccessiveHalving(min_resource=1, reduction_factor=3)
+
+
+def runner(worker: Worker, objective: Callable[..., Any], **changes: Any) -> TrialRunner:
+    return TrialRunner(worker, replace(PROBLEM, objective=objective, **changes))
+
+
+def run(trials: TrialRunner, x: float = 0.5) -> list[Task]:
+    """Run one trial; return what finished."""
+    key = trials.start({"x": x})
+    assert key is not None
+    return list(trials.run(key, {"x": x}))  # type: ignore[call-overload]
+
+
+def learning(config: dict[str, Any], trial: Trial) -> float:
+    """Fall from 1 + x to x, and end early if told to."""
+    value = math.inf
+    for step in range(1, N_STEPS + 1):
+        value = config["x"] + 1 / step
+        trial.report(value, step)
+        if trial.should_stop():
+            break
+    return value
+
+
+def rising(config: dict[str, Any], trial: Trial) -> float:
+    """Rise to x: the greater, the better."""
+    for step in range(1, N_STEPS + 1):
+        trial.report(config["x"] - 1 / step, step)
+        if trial.should_stop():
+            return math.nan  # what a stopped trial returns as its value does not count
+    return float(config["x"])
+
+
+# -- one worker ------------------------------------------------------------------------------------
+
+
+def test_reports_say_step_and_value_in_the_direction_of_the_user(
+    worker: Worker, network: Network
+) -> None:
+    (task,) = run(runner(worker, rising, sign=-1.0, pruner=HALVING))
+    reports = network.fetch_new_reports()
+    assert {report.key for report in reports} == {task.key}
+    assert [report.values for report in reports][:2] == [
+        {"step": 1, "value": -0.5},
+        {"step": 2, "value": 0.0},
+    ]
+    assert len(reports) == N_STEPS
+    assert "stopped_at" not in task.result_extra
+
+
+@pytest.mark.parametrize(("objective", "sign"), [(learning, 1.0), (rising, -1.0)])
+def test_a_stopped_trial_is_finished_with_its_last_report(
+    worker: Worker, objective: Callable[..., Any], sign: float
+) -> None:
+    trials = runner(worker, objective, sign=sign, pruner=HALVING)
+    good, bad = (0.1, 0.9) if sign > 0 else (0.9, 0.1)
+    (best,) = run(trials, good)
+    (stopped,) = run(trials, bad)
+    assert "stopped_at" not in best.result_extra
+    assert stopped.result_extra["stopped_at"] == 1
+    assert stopped.result == {"loss": pytest.approx(bad + sign)}
+
+
+def test_what_one_worker_reports_decides_on_the_trials_of_another(
+    join: Callable[..., Worker],
+) -> None:
+    here, there = (runner(join(), learning, pruner=HALVING) for _ in range(2))
+    run(here, 0.1)
+    stopped = run(there, 0.9)[-1]
+    assert stopped.result_extra["stopped_at"] == 1
+
+
+def test_a_worker_that_comes_later_knows_what_was_reported_before(
+    join: Callable[..., Worker],
+) -> None:
+    run(runner(join("first"), learning, pruner=HALVING), 0.1)
+    stopped = run(runner(join("second"), learning, pruner=HALVING), 0.9)[-1]
+    assert stopped.result_extra["stopped_at"] == 1
+
+
+def test_a_mapping_that_a_stopped_trial_returns_keeps_all_but_its_value(worker: Worker) -> None:
+    def objective(config: dict[str, Any], trial: Trial) -> dict[str, Any]:
+        value = learning(config, trial)
+        return {"loss": value - 100, "model": "tree"}
+
+    trials = runner(worker, objective, pruner=HALVING)
+    assert run(trials, 0.1)[0].result == {"loss": 0.1 + 1 / 9 - 100, "model": "tree"}
+    assert run(trials, 0.9)[0].result == {"loss": 1.9, "model": "tree"}
+
+
+def test_a_trial_that_does_not_ask_goes_on_to_its_end(worker: Worker) -> None:
+    def deaf(config: dict[str, Any], trial: Trial) -> float:
+        for step in (1, 2, 3):
+            trial.report(config["x"], step)
+        return float(config["x"])
+
+    trials = runner(worker, deaf, pruner=HALVING)
+    run(trials, 0.1)
+    (task,) = run(trials, 0.9)
+    assert task.result == {"loss": 0.9}
+    assert "stopped_at" not in task.result_extra
+
+
+def test_once_told_to_stop_a_trial_is_told_so_for_good(worker: Worker) -> None:
+    told: list[bool] = []
+
+    def late(config: dict[str, Any], trial: Trial) -> float | None:
+        for step in (1, 2):  # there is no rung at 2
+            trial.report(config["x"], step)
+        told.extend((trial.should_stop(), trial.should_stop()))
+        return None if told[-1] else 0.1
+
+    trials = runner(worker, late, pruner=HALVING)
+    run(trials, 0.1)
+    (task,) = run(trials, 0.9)
+    assert told == [False, False, True, True]
+    assert task.result_extra["stopped_at"] == 2
+    assert task.result == {"loss": 0.9}
+
+
+def test_a_trial_that_diverged_is_stopped_and_fails(worker: Worker, network: Network) -> None:
+    def diverging(config: dict[str, Any], trial: Trial) -> float:
+        value = math.nan if config["x"] > 0.5 else config["x"]
+        trial.report(value, 1)
+        return -1.0 if trial.should_stop() else value
+
+    trials = runner(worker, diverging, pruner=HALVING)
+    run(trials, 0.1)
+    assert run(trials, 0.9) == []
+    (failed,) = network.fetch_tasks("failed")
+    assert "returned nan as 'loss'" in failed.error
+    assert failed.result_extra["stopped_at"] == 1
+
+
+@pytest.mark.parametrize("ask", ["run", "nothing"])
+def test_without_a_rule_no_trial_is_told_to_stop(
+    worker: Worker, network: Network, ask: str
+) -> None:
+    if ask == "run":
+        network.push_tasks([{"x": 0.5}])
+        trials = runner(worker, learning)
+        waiting = trials.claim()
+        assert waiting is not None
+        network.stop_workers()  # the run ends, its running trials go on
+        (task,) = trials.run(*waiting)  # type: ignore[call-overload]
+        assert not trials.may_start()
+    else:
+        (task,) = run(runner(worker, learning))
+    assert task.result == {"loss": 0.5 + 1 / N_STEPS}
+    assert len(network.fetch_new_reports()) == N_STEPS
+
+
+@pytest.mark.parametrize("pruner", [None, HALVING])
+def test_a_trial_that_was_taken_from_its_worker_is_told_to_stop(
+    worker: Worker, network: Network, pruner: Pruner | None
+) -> None:
+    told: list[tuple[bool, float | None]] = []
+
+    def taken(config: dict[str, Any], trial: Trial) -> float:
+        trial.report(1.0, 1)
+        network.stop_workers([worker.worker_id], kill=True)
+        told.append((trial.should_stop(), trial.stopped_at))
+        trial.report(1.0, 2)
+        told.append((trial.should_stop(), trial.stopped_at))
+        return 1.0
+
+    assert run(runner(worker, taken, pruner=pruner)) == []
+    assert told == [(False, None), (True, 2)]
+    assert [report.values["step"] for report in network.fetch_new_reports()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("reports", "said"),
+    [
+        ([(1.0, 2), (1.0, 2)], "greater at each report, got 2 after 2"),
+        ([(1.0, 2), (1.0, 1.5)], "greater at each report, got 1.5 after 2"),
+        ([(1.0, -1)], "step must be finite, >= 0"),
+        ([(1.0, math.nan)], "step must be finite, >= 0"),
+        ([(1.0, "1")], "step must be a number, got '1'"),
+        ([(1.0, True)], "step must be a number, got True"),
+        ([("1.0", 1)], "a reported value must be a number, got '1.0'"),
+        ([(None, 1)], "a reported value must be a number, got None"),
+        ([(np.ones(2), 1)], "TypeError"),
+    ],
+)
+def test_a_report_that_is_none_fails_the_trial_with_what_must_hold(
+    worker: Worker, network: Network, reports: list[tuple[Any, Any]], said: str
+) -> None:
+    def objective(config: dict[str, Any], trial: Trial) -> float:
+        for value, step in reports:
+            trial.report(value, step)
+        return 0.0
+
+    assert run(runner(worker, objective)) == []
+    (failed,) = network.fetch_tasks("failed")
+    assert said in failed.error
+    assert len(network.fetch_new_reports()) == len(reports) - 1
+
+
+def test_numbers_of_numpy_can_be_reported(worker: Worker, network: Network) -> None:
+    def objective(config: dict[str, Any], trial: Trial) -> float:
+        trial.report(np.float32(0.5), np.int64(3))
+        trial.report(np.array(0.25), np.float64(3.5))
+        return 0.0
+
+    assert len(run(runner(worker, objective))) == 1
+    said = [report.values for report in network.fetch_new_reports()]
+    assert said == [{"step": 3, "value": 0.5}, {"step": 3.5, "value": 0.25}]
+
+
+def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(
+    join: Callable[..., Worker],
+) -> None:
+    worker, onlooker = join(), join()
+    trials = runner(worker, learning, pruner=HALVING)
+    for x in (0.25, 0.75, 0.5, 0.125):  # each of the whole ones was the best so far
+        run(trials, x)
+    archive = Archive(Space(X), "loss")
+    archive.add(onlooker.fetch_new_tasks())
+    assert len(archive) == 2
+    assert archive.X.ravel().tolist() == [0.25, 0.125]
+    assert archive.y.tolist() == [0.25 + 1 / N_STEPS, 0.125 + 1 / N_STEPS]
+    for x in (0.25, 0.75, 0.5, 0.125):
+        assert np.array([x]) in archive
+    assert np.array([0.625]) not in archive
+
+
+def test_reporting_counts_as_coordination_and_not_as_objective(worker: Worker) -> None:
+    def objective(config: dict[str, Any], trial: Trial) -> float:
+        for step in range(200):
+            trial.report(0.0, step)
+        return 0.0
+
+    (task,) = run(runner(worker, objective, pruner=MedianRule()))
+    notes = task.result_extra
+    assert 0.0 <= notes["objective_s"] < notes["coordination_s"]
+
+
+# -- whole runs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "pruner"),
+    [("random", HALVING), ("adbo", MedianRule(n_min_trials=2)), ("acbo", HALVING)],
+)
+def test_rules_go_with_every_optimizer_and_keep_the_budget(
+    server: EmbeddedServer, optimizer: str, pruner: Pruner
+) -> None:
+    result = tune(
+        *(learning, X),
+        n_workers=2,
+        n_trials=20,
+        optimizer=optimizer,
+        pruner=pruner,
+        seed=1,
+        url=server.url,
+        progress=False,
+    )
+    assert len(result.frozen_trials) == 20
+    assert {trial.state for trial in result.frozen_trials} == {"finished"}
+    stopped = [trial for trial in result.frozen_trials if trial.stopped_at is not None]
+    assert 0 < len(stopped) < 20
+    for trial in result.frozen_trials:
+        last = N_STEPS if trial.stopped_at is None else trial.stopped_at
+        assert list(trial.intermediate) == list(range(1, int(last) + 1))
+        assert trial.value == trial.intermediate[last]
+    assert result.best_trial.stopped_at is None
+    assert sum(result.trials["notes_stopped_at"].notna()) == len(stopped)
+
+
+def test_maximizing_stops_those_with_small_values(server: EmbeddedServer) -> None:
+    result = tune(
+        *(rising, X),
+        n_workers=2,
+        n_trials=20,
+        optimizer="random",
+        pruner=HALVING,
+        direction="maximize",
+        seed=1,
+        url=server.url,
+        progress=False,
+    )
+    whole = [t.params["x"] for t in result.frozen_trials if t.stopped_at is None]
+    stopped = [t.params["x"] for t in result.frozen_trials if t.stopped_at is not None]
+    assert stopped
+    assert result.best_params["x"] == max(whole) > np.mean(stopped)
+
+
+def test_workers_in_threads_share_their_reports(server: EmbeddedServer) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        result = tune(
+            *(learning, X),
+            n_workers=2,
+            n_trials=8,
+            optimizer="random",
+            pruner=HALVING,
+            seed=1,
+            url=server.url,
+            executor=pool,
+            progress=False,
+        )
+    assert len(result.frozen_trials) == 8
+    assert any(trial.stopped_at == 1 for trial in result.frozen_trials)
+
+
+def test_a_run_that_goes_on_knows_the_reports_of_the_one_before(
+    server: EmbeddedServer, network: Network
+) -> None:
+    given: dict[str, Any] = {
+        "n_workers": 1,
+        "optimizer": "random",
+        "pruner": HALVING,
+        "network_id": network.network_id,
+        "url": server.url,
+        "progress": False,
+    }
+    tune(learning, X, n_trials=1, initial_design=[{"x": 0.0}], seed=1, **given)
+    result = tune(learning, X, n_trials=2, seed=2, **given)
+    first, second = result.frozen_trials
+    assert len(first.intermediate) == N_STEPS
+    assert (second.stopped_at, list(second.intermediate)) == (1, [1])
+
+
+def test_a_killed_workers_reports_still_count(server: EmbeddedServer, network: Network) -> None:
+    def mortal(config: dict[str, Any], trial: Trial) -> float:
+        trial.report(config["x"], 1)
+        if config["x"] == 0.0:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGKILL)
+        trial.should_stop()
+        return float(config["x"])
+
+    result = tune(
+        *(mortal, X),
+        n_workers=1,
+        n_trials=1,
+        optimizer="random",
+        pruner=HALVING,
+        initial_design=[{"x": 0.0}],
+        seed=1,
+        network_id=network.network_id,
+        url=server.url,
+        progress=False,
+    )
+    lost, ended = sorted(result.frozen_trials, key=lambda trial: trial.params["x"])
+    assert (lost.lost, lost.intermediate) == (True, {1: 0.0})
+    assert ended.stopped_at == 1  # of two at the first rung, the better one goes on
+
+
+def test_trials_that_report_without_a_rule_keep_their_curves(server: EmbeddedServer) -> None:
+    seen: list[int] = []
+    result = tune(
+        *(learning, X),
+        n_workers=2,
+        n_trials=6,
+        optimizer="random",
+        callbacks=[lambda trial: seen.append(len(trial.intermediate))],
+        url=server.url,
+        progress=False,
+    )
+    assert seen == [N_STEPS] * 6
+    assert all(trial.stopped_at is None for trial in result.frozen_trials)
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("objective", "pruner", "error", "said"),
+    [
+        (learning, "median", TypeError, "pruner must be SuccessiveHalving"),
+        (learning, MedianRule, TypeError, r"write MedianRule\(\)"),
+        (lambda config: 0.0, MedianRule(), ValueError, "the objective must take the trial"),
+    ],
+)
+def test_a_rule_that_cannot_work_is_refused_at_the_door(
+    server: EmbeddedServer,
+    objective: Callable[..., Any],
+    pruner: Any,
+    error: type[Exception],
+    said: str,
+) -> None:
+    with pytest.raises(error, match=said):
+        tune(objective, X, pruner=pruner, url=server.url)
