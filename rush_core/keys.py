@@ -32,7 +32,7 @@ _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "wake"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
     **dict.fromkeys(("started", "stop", "alive"), "string"),
-    **dict.fromkeys(("idle", "waiting", "unwanted"), "set"),
+    **dict.fromkeys(("idle", "waiting", "unwanted", "unique"), "set"),
     "log": "stream",
 }
 
@@ -55,6 +55,7 @@ class NetworkKeys:
     running: bytes = field(init=False)  # hash: key -> record
     finished: bytes = field(init=False)  # list of records, append-only: the finished log
     failed: bytes = field(init=False)  # list of records, append-only
+    unique: bytes = field(init=False)  # set of marks: of tasks that no other may be like
     # Who takes part.
     clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record

@@ -419,7 +419,7 @@ class Network:
         reset = Script(
             "reset_network",
             *(k.clients, k.workers, k.started, k.stop, k.loops),
-            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
+            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log, k.unique),
         )
         everything = b"1" if workers else b""
         retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))
