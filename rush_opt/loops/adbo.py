@@ -1,7 +1,7 @@
 """ADBO, asynchronous decentralized Bayesian optimization: every worker models and decides.
 
-Each worker follows the finished log, fits its own forest to it, and minimizes a lower confidence
-bound with its own exploration weight. Nobody waits for anybody.
+Each worker follows the finished log, fits its own model to it, and minimizes a lower confidence
+bound with its own exploration weight. Nobody waits for anybody, and no point is evaluated twice.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from rush_core import LikeTaskError, Worker
 from rush_opt.acquisition import Decaying, Exploration
 from rush_opt.archive import Archive
 from rush_opt.evaluation import Problem, Timing, TrialRunner
+from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending
 from rush_opt.proposal import Candidates, draw_new, propose
-from rush_opt.surrogate import ExtraTrees, Surrogate
+from rush_opt.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class ADBO:
        Bayesian Optimization for Large Scale Hyperparameter Optimization. arXiv 2207.00479, 2022.
     """
 
-    surrogate: Surrogate = field(default_factory=ExtraTrees)
+    surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
     exploration: Exploration = field(default_factory=Decaying)
 
