@@ -5,6 +5,7 @@ Start with `Network` (a manager's view) and `Worker` (what a worker loop may do)
 
 from rush_core.errors import (
     CorruptRecordError,
+    LikeTaskError,
     LoopError,
     RushError,
     ServerNotFoundError,
@@ -27,6 +28,7 @@ __all__ = [
     "CorruptRecordError",
     "EmbeddedServer",
     "Heartbeat",
+    "LikeTaskError",
     "LoopError",
     "Network",
     "Report",

@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "CorruptRecordError",
+    "LikeTaskError",
     "LoopError",
     "RushError",
     "ServerNotFoundError",
@@ -66,6 +67,10 @@ class WorkerLostError(RushError):
 
 class WorkersFailedError(RushError):
     """Worker processes ended before they joined the network."""
+
+
+class LikeTaskError(RushError):
+    """A task is not started because one like it was started before."""
 
 
 class LoopError(RushError):

@@ -37,6 +37,7 @@ class _Look(NamedTuple):
     epochs: dict[str, str]
     workers: dict[str, list[Any]]
     started: int
+    marks: set[str]
     idle: set[str]
 
 
@@ -78,6 +79,7 @@ def find_violations(connection: Connection, keys: NetworkKeys) -> list[str]:
         *_running_tasks_have_owners(held),
         *_reports_are_of_tasks(held),
         *_budget_adds_up(held),
+        *_marks_are_of_one_task_each(held),
         *_registry_agrees(held),
         *_wake_lists_are_short(held, connection, keys),
     ]
@@ -148,6 +150,20 @@ def _budget_adds_up(look: _Look) -> Iterator[str]:
         yield f"{look.started} places of the budget are taken, by {taken} tasks"
 
 
+def _marks_are_of_one_task_each(look: _Look) -> Iterator[str]:
+    seen: set[str] = set()
+    for record in [record for records in look.places.values() for record in records]:
+        mark, colon, _ = record[2].partition(":")
+        extra = record[9] if len(record) > 9 else None
+        if not colon or (isinstance(extra, dict) and "lost" in extra):
+            continue
+        if mark in seen:
+            yield f"two tasks have the mark {mark!r}"
+        seen.add(mark)
+    if seen != look.marks:
+        yield f"the marks {sorted(seen ^ look.marks)} are either a task's or taken, but not both"
+
+
 def _registry_agrees(look: _Look) -> Iterator[str]:
     for client, epoch in look.epochs.items():
         if not re.fullmatch(r"\d+s?", epoch):
@@ -183,10 +199,11 @@ def _read(connection: Connection, keys: NetworkKeys) -> _Look:
         (b"HGETALL", keys.clients),
         (b"HGETALL", keys.workers),
         (b"GET", keys.started),
+        (b"SMEMBERS", keys.unique),
         (b"SMEMBERS", keys.idle),
     ]
     found = look(connection, reads)
-    queued, running, finished, failed, reports, clients, workers, started, idle = found
+    queued, running, finished, failed, reports, clients, workers, started, marks, idle = found
     places = {"queued": queued, "running": running[1::2], "finished": finished, "failed": failed}
     return _Look(
         places={
@@ -198,6 +215,7 @@ def _read(connection: Connection, keys: NetworkKeys) -> _Look:
         epochs={_text(name): _text(epoch) for name, epoch in _pairs(clients)},
         workers={_text(name): _decoded(r, 6, keys.workers) for name, r in _pairs(workers)},
         started=_number(started or b"0", keys.started),
+        marks={_text(mark) for mark in marks},
         idle={_text(name) for name in idle},
     )
 

@@ -32,7 +32,7 @@ _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
     **dict.fromkeys(("started", "stop", "alive"), "string"),
-    **dict.fromkeys(("idle", "waiting", "unwanted"), "set"),
+    **dict.fromkeys(("idle", "waiting", "unwanted", "unique"), "set"),
     "log": "stream",
 }
 
@@ -56,6 +56,7 @@ class NetworkKeys:
     finished: bytes = field(init=False)  # list of records, append-only: the finished log
     failed: bytes = field(init=False)  # list of records, append-only
     reports: bytes = field(init=False)  # list of records, append-only: said of running tasks
+    unique: bytes = field(init=False)  # set of marks: of tasks that no other may be like
     # Who takes part.
     clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record

@@ -427,7 +427,8 @@ class Network:
         reset = Script(
             "reset_network",
             *(k.clients, k.workers, k.started, k.stop, k.loops),
-            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log, k.reports),
+            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
+            *(k.reports, k.unique),
         )
         everything = b"1" if workers else b""
         retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))

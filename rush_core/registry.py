@@ -202,7 +202,7 @@ class Registry:
         remove = Script(
             "remove_worker",
             *(k.clients, k.workers, k.running, k.queued, k.failed, k.started, k.idle, k.waiting),
-            *(k.unwanted, k.alive(worker_id)),
+            *(k.unwanted, k.unique, k.alive(worker_id)),
         )
         reply = retry_unreachable(
             lambda: remove.run(

@@ -28,7 +28,7 @@ __all__ = ["Transitions"]
 
 logger = logging.getLogger(__name__)
 
-_OUT, _STOP = -1, -2  # replies of guarded scripts
+_OUT, _STOP, _TAKEN = -1, -2, -3  # replies of guarded scripts
 
 _decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
@@ -65,6 +65,7 @@ class Transitions:
         self.stop_requested = False
         self.is_out = False
         self._start = Script("start_tasks", k.clients, k.started, k.running)
+        self._start_unique = Script("start_unique_task", k.clients, k.started, k.running, k.unique)
         self._claim = Script("claim_task", k.clients, k.started, k.queued, k.running, k.idle)
         self._finish = Script("end_tasks", k.clients, k.running, k.finished, k.waiting)
         self._fail = Script("end_tasks", k.clients, k.running, k.failed, k.waiting)
@@ -98,6 +99,20 @@ class Transitions:
             self._change_limit(limit)
         reply = self._guarded(self._start, tasks, self._settle_start)
         return reply if reply > 0 else self._note_refusal(reply)
+
+    def start_unique(self, task: tuple[bytes, bytes], limit: int | None) -> bool | None:
+        """Make a task running unless the mark that its key begins with is taken; one round trip.
+
+        Returns
+        -------
+        bool or None
+            True if it was started; False if the budget is used up or the worker was asked to stop;
+            None if the mark is taken.
+        """
+        if limit != self._limit:
+            self._change_limit(limit)
+        reply = self._guarded(self._start_unique, task, self._settle_start)
+        return None if reply == _TAKEN else self._note_refusal(reply) > 0
 
     def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
         return sum(self._running(tasks[::2])) or None
@@ -304,6 +319,7 @@ class Transitions:
         client, epoch, wake = self._client, str(self.epoch).encode(), self._keys.wake("")
         limit = b"" if self._limit is None else str(self._limit).encode()
         self._start.fix(client, epoch, limit)
+        self._start_unique.fix(client, epoch, limit)
         self._claim.fix(client, epoch, limit, self._packed_worker)
         self._finish.fix(client, epoch, self._packed_worker, wake)
         self._fail.fix(client, epoch, self._packed_worker, wake)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import traceback
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from itertools import chain, count
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +14,12 @@ from typing import Any, Self
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.connection import Connection, pack
-from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerLostError
+from rush_core.errors import (
+    LikeTaskError,
+    ServerRefusedError,
+    ServerUnreachableError,
+    WorkerLostError,
+)
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerState
@@ -123,6 +130,7 @@ class Worker:
         *,
         limit: int | None = None,
         extra: dict[str, Any] | None = None,
+        unique: bytes | None = None,
     ) -> str | None:
         """Create a task that this worker runs at once; one round trip, atomic.
 
@@ -135,6 +143,9 @@ class Worker:
             lost ones do not count.
         extra : dict, optional
             Kept with the task.
+        unique : bytes, optional
+            What makes the task what it is: no other one is started with the same bytes, in the
+            whole network, unless it is lost for good. The server keeps a digest of 48 bits.
 
         Returns
         -------
@@ -145,13 +156,30 @@ class Worker:
         ------
         TypeError, ValueError
             If a value cannot be stored; nothing was written.
+        LikeTaskError
+            If a task with the same `unique` was started before; nothing was written.
         WorkerLostError
             If this worker was declared lost.
         """
         key = self._new_key()
+        if unique is not None:
+            return self._start_unique(f"{_mark(unique)}:{key}", config, extra, limit)
         record = running_record(key, config, extra, self.worker_id, self._clock.now())
         self._heard_from_server = True
         return key if self._transitions.start((key.encode(), record), limit) else None
+
+    def _start_unique(
+        self, key: str, config: dict[str, Any], extra: dict[str, Any] | None, limit: int | None
+    ) -> str | None:
+        record = running_record(key, config, extra, self.worker_id, self._clock.now())
+        self._heard_from_server = True
+        started = self._transitions.start_unique((key.encode(), record), limit)
+        if started is None:
+            raise LikeTaskError(
+                f"a task like {config!r:.80} was started before; start another one, or this one "
+                "without unique"
+            )
+        return key if started else None
 
     def start_tasks(
         self,
@@ -501,6 +529,11 @@ class Worker:
         if self._heartbeat.own_process:
             return HeartProcess(url, self.network_id, self.worker_id, self._heartbeat)
         return Heart(url, self._keys, self.worker_id, self._heartbeat, on_killed)
+
+
+def _mark(unique: bytes) -> str:
+    """Return eight characters, of which a key has room for no more."""
+    return urlsafe_b64encode(blake2b(unique, digest_size=6).digest()).decode()
 
 
 def _pairs(keys: Sequence[str], parts: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -90,3 +92,105 @@ def decayed_lambda(
     .. [mlr3mbo] OptimizerADBO of the R package mlr3mbo, after [Egele] (see `draw_lambda`).
     """
     return lambda_0 * math.exp(-rate * (t % period))
+
+
+class Exploration(Protocol):
+    """How strongly a worker explores: a weight drawn once, and what becomes of it."""
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw a worker's first weight, dimensionless, ``>= 0``."""
+
+    def at(self, lambda_0: float, t: int) -> float:
+        """Return the weight after `t` proposals of a worker that began with `lambda_0`."""
+
+
+@dataclass(frozen=True)
+class Decaying:
+    """Workers differ, and each goes from exploring to exploiting again and again.
+
+    Parameters
+    ----------
+    mean : float
+        Mean of the first weights, which are exponentially distributed, ``> 0``.
+    rate : float
+        Decay per proposal, ``>= 0``.
+    period : int
+        Proposals after which the weight is back at the first one, ``>= 1``.
+    """
+
+    mean: float = LAMBDA_MEAN
+    rate: float = LAMBDA_RATE
+    period: int = LAMBDA_PERIOD
+
+    def __post_init__(self) -> None:
+        _check_weight(self, self.mean)
+        if not (self.rate >= 0 and self.period >= 1):
+            raise ValueError(f"need rate >= 0 and period >= 1, got {self!r}; change that one")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw from the exponential distribution."""
+        return draw_lambda(rng, self.mean)
+
+    def at(self, lambda_0: float, t: int) -> float:
+        """Decay, and start again."""
+        return decayed_lambda(lambda_0, t, rate=self.rate, period=self.period)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """All workers explore alike, always: for one worker, or to repeat another's setting.
+
+    Parameters
+    ----------
+    weight : float
+        ``>= 0``.
+    """
+
+    weight: float = LAMBDA_MEAN
+
+    def __post_init__(self) -> None:
+        _check_weight(self, self.weight)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Return the weight; nothing is drawn."""
+        return self.weight
+
+    def at(self, lambda_0: float, t: int) -> float:
+        """Return the weight."""
+        return lambda_0
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Workers differ, none of them very much, and stay as they are; as in [Becker]_.
+
+    Parameters
+    ----------
+    mean : float
+        Weights lie between 0 and twice as much, ``>= 0``.
+
+    References
+    ----------
+    .. [Becker] M. Becker, B. Bischl. rush: Scalable asynchronous distributed computing via shared
+       state in R. arXiv 2606.21430, 2026.
+    """
+
+    mean: float = LAMBDA_MEAN
+
+    def __post_init__(self) -> None:
+        _check_weight(self, self.mean)
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw from the uniform distribution."""
+        return float(rng.uniform(0.0, 2.0 * self.mean))
+
+    def at(self, lambda_0: float, t: int) -> float:
+        """Return the weight that was drawn."""
+        return lambda_0
+
+
+def _check_weight(exploration: Exploration, weight: float) -> None:
+    if not (weight >= 0 and math.isfinite(weight)):
+        raise ValueError(
+            f"need a finite weight >= 0, got {exploration!r}; less than 0 would avoid the unknown"
+        )

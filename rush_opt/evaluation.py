@@ -89,7 +89,9 @@ class TrialWorker(Protocol):
     def now(self) -> float: ...  # noqa: D102
     def should_stop(self) -> bool: ...  # noqa: D102
     def claim_task(self, *, timeout_s: float, limit: int | None) -> Any: ...  # noqa: D102
-    def start_task(self, config: dict[str, Any], *, limit: int | None) -> str | None: ...  # noqa: D102
+    def start_task(  # noqa: D102
+        self, config: dict[str, Any], *, limit: int | None, unique: bytes | None
+    ) -> str | None: ...
     def report_task(self, key: str, values: dict[str, Any]) -> bool: ...  # noqa: D102
     def report_and_fetch_new(  # noqa: D102
         self, key: str, values: dict[str, Any]
@@ -165,12 +167,18 @@ class TrialRunner:
         left = _LONGEST_SLEEP_S if deadline is None else deadline - self._worker.now()
         return min(max(left, 0.0), _LONGEST_SLEEP_S)
 
-    def start(self, config: dict[str, Any]) -> str | None:
-        """Start a trial of our own; None if the trials or the time are used up."""
+    def start(self, config: dict[str, Any], unique: bytes | None = None) -> str | None:
+        """Start a trial of our own; None if the trials or the time are used up.
+
+        Raises
+        ------
+        LikeTaskError
+            If another worker has started a trial with the same bytes `unique`.
+        """
         if self._time_is_up():  # proposing may have taken long
             return None
         with self.timing("coordination"):
-            return self._worker.start_task(config, limit=self._problem.n_trials)
+            return self._worker.start_task(config, limit=self._problem.n_trials, unique=unique)
 
     def run(self, key: str, config: dict[str, Any], **notes: float) -> FinishedTasks:
         """Evaluate a trial and hand in what came out.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,9 +13,12 @@ import numpy.typing as npt
 
 from rush_opt.acquisition import lower_confidence_bound
 from rush_opt.archive import Archive
-from rush_opt.design import random_design
+from rush_opt.design import grid_design, random_design
 from rush_opt.space import INACTIVE, FloatArray, Space
-from rush_opt.surrogate import Forest
+from rush_opt.surrogate import Model
+
+# Up to here a discrete space is searched for what is left of it.
+_MOST_POINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Candidates:
 
 def propose(
     archive: Archive,
-    forest: Forest,
+    model: Model,
     lam: float,
     rng: np.random.Generator,
     *,
@@ -79,7 +84,7 @@ def propose(
     ----------
     archive : Archive
         The finished tasks.
-    forest : Forest
+    model : Model
         Fitted to them.
     lam : float
         Exploration weight, ``>= 0``.
@@ -93,8 +98,8 @@ def propose(
     Returns
     -------
     ndarray of float64, shape (n_dims,)
-        A snapped row that satisfies the constraints. It repeats a finished one only if every
-        candidate does, as happens when a small discrete space has been tried out.
+        A snapped row that satisfies the constraints. It repeats a finished or pending one only if
+        every candidate does, and every point of the space if there are no more than 10,000.
 
     Raises
     ------
@@ -107,18 +112,21 @@ def propose(
     if len(best):
         parents = space.snap(archive.X[best])
         first = np.concatenate([first, moves(space, parents, candidates.n_local, candidates, rng)])
-    score = lower_confidence_bound(*forest.predict(first), lam)
+    score = lower_confidence_bound(*model.predict(first), lam)
     leaders = first[list(islice(_allowed(space, first, score), candidates.n_parents))]
     if not len(leaders):
         leaders = random_design(space, 1, rng)
     second = moves(space, leaders, candidates.n_refine, candidates, rng)
     points = np.concatenate([first, second])
-    score = np.concatenate([score, lower_confidence_bound(*forest.predict(second), lam)])
+    score = np.concatenate([score, lower_confidence_bound(*model.predict(second), lam)])
     repeat = None
     for i in _allowed(space, points, score):
         if points[i] not in archive and points[i] not in pending:
             return np.asarray(points[i])
         repeat = points[i] if repeat is None else repeat
+    left = _left_over(archive, pending, rng)
+    if left is not None:
+        return left
     return np.asarray(leaders[0] if repeat is None else repeat)
 
 
@@ -149,8 +157,29 @@ def draw_new(
     for _ in range(most_draws):
         row: FloatArray = random_design(archive.space, 1, rng)[0]
         if row not in archive and row not in pending:
-            break
-    return row
+            return row
+    left = _left_over(archive, pending, rng)
+    return row if left is None else left
+
+
+def _left_over(
+    archive: Archive, pending: Container[FloatArray], rng: np.random.Generator
+) -> FloatArray | None:
+    """Draw one of the points of a small discrete space that are new; None if there is none."""
+    points = _all_points(archive.space)
+    for i in rng.permutation(len(points)):
+        if points[i] not in archive and points[i] not in pending:
+            return np.asarray(points[i])
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _all_points(space: Space) -> FloatArray:
+    """Return all points of a discrete space that has few of them; none of any other."""
+    n_points = math.prod(space.n_levels.tolist())  # a parameter without levels counts as 0
+    if not 0 < n_points <= _MOST_POINTS:
+        return np.empty((0, space.n_dims))
+    return grid_design(space, n_points)
 
 
 def moves(

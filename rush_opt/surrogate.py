@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,44 @@ FloatArray = npt.NDArray[np.float64]
 RowArray = npt.NDArray[np.float32]
 
 _NO_LIMIT = 2**31 - 1
+
+
+class Model(Protocol):
+    """What a surrogate knows after it was fitted."""
+
+    def predict(self, X: npt.NDArray[np.floating[Any]]) -> tuple[FloatArray, FloatArray]:
+        """Predict mean and standard deviation at rows of the unit cube; the less, the better.
+
+        Any units will do, as long as both have the same and the standard deviation is ``>= 0``.
+        """
+
+
+class Surrogate(Protocol):
+    """Settings from which models are fitted: what `ADBO` needs, and all that it knows.
+
+    Examples
+    --------
+    Any class with this method is one, a frozen dataclass best, for it is sent to workers:
+
+    >>> import numpy as np
+    >>> class Nearest:
+    ...     def __init__(self, X, y):
+    ...         self.X, self.y = X, y
+    ...
+    ...     def predict(self, X):
+    ...         d = np.linalg.norm(X[:, None] - self.X, axis=2)
+    ...         return self.y[d.argmin(axis=1)], d.min(axis=1)
+    >>> class NearestNeighbour:
+    ...     def fit(self, X, y, rng):
+    ...         return Nearest(X, y)
+    """
+
+    def fit(self, X: RowArray, y: FloatArray, rng: np.random.Generator) -> Model:
+        """Fit to at least one row of the unit cube and its objective value.
+
+        An inactive parameter's coordinate is `rush_opt.space.INACTIVE`, the value of a failed trial
+        infinite.
+        """
 
 
 class Forest:

@@ -1,5 +1,5 @@
 -- Remove a worker that left, was killed or lost: it is out, and its running tasks are queued again or failed.
--- KEYS: clients, workers, running, queued, failed, started, idle, waiting, unwanted, the worker's sign of life
+-- KEYS: clients, workers, running, queued, failed, started, idle, waiting, unwanted, unique, the worker's sign of life
 -- ARGV: worker_id, packed end of the worker, packed worker_id, packed end of its tasks, wake prefix,
 --       how often a task may be queued again, '1' to remove it only if its sign of life has expired,
 --       '1' if it is not to join any more, should it not have joined yet
@@ -12,7 +12,7 @@ if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   -- The end holds a time of the caller's own clock: it was this call, and its reply was lost.
   return ended and string.sub(ended, -#ARGV[2]) == ARGV[2] and 1 or -1
 end
-if ARGV[7] == '1' and redis.call('EXISTS', KEYS[10]) == 1 then return -1 end
+if ARGV[7] == '1' and redis.call('EXISTS', KEYS[11]) == 1 then return -1 end
 local function corrupt(key, what)
   return redis.error_reply('CORRUPT ' .. key .. ' holds bytes that are no ' .. what)
 end
@@ -45,6 +45,8 @@ for _, i in ipairs(mine) do
     requeued = requeued + 1
   else
     redis.call('RPUSH', KEYS[5], '\154' .. string.sub(record, 2) .. ARGV[4])
+    -- Nobody knows what it would have come to: its like may be started again.
+    if string.sub(running[i], 9, 9) == ':' then redis.pcall('SREM', KEYS[10], string.sub(running[i], 1, 8)) end
     failed = failed + 1
   end
   redis.call('HDEL', KEYS[3], running[i])
@@ -52,7 +54,7 @@ end
 redis.call('DECRBY', KEYS[6], requeued + failed)
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.pcall('SREM', KEYS[7], ARGV[1])
-redis.call('DEL', KEYS[10])
+redis.call('DEL', KEYS[11])
 -- The worker itself may have been woken for a waiting task: others look after those.
 local waiting_tasks = redis.call('LLEN', KEYS[4])
 if waiting_tasks > 0 then wake(redis.pcall('SPOP', KEYS[7], waiting_tasks), ARGV[5]) end

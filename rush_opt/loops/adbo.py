@@ -1,22 +1,25 @@
 """ADBO, asynchronous decentralized Bayesian optimization: every worker models and decides.
 
-Each worker follows the finished log, fits its own forest to it, and minimizes a lower confidence
-bound with its own exploration weight. Nobody waits for anybody.
+Each worker follows the finished log, fits its own model to it, and minimizes a lower confidence
+bound with its own exploration weight. Nobody waits for anybody, and no point is evaluated twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from rush_core import Worker
-from rush_opt.acquisition import decayed_lambda, draw_lambda
+from rush_core import LikeTaskError, Worker
+from rush_opt.acquisition import Decaying, Exploration
 from rush_opt.archive import Archive
 from rush_opt.evaluation import Problem, Timing, TrialRunner
+from rush_opt.gaussian_process import ProcessThenTrees
+from rush_opt.loops.central import Pending
 from rush_opt.proposal import Candidates, draw_new, propose
-from rush_opt.surrogate import ExtraTrees
+from rush_opt.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,13 @@ class ADBO:
 
     Parameters
     ----------
-    surrogate : ExtraTrees
+    surrogate : Surrogate
         Anything whose ``fit(X, y, rng)`` returns something with ``predict(X) -> (mean, sd)``.
     candidates : Candidates
         Where the acquisition function is searched.
+    exploration : Exploration
+        How a worker's exploration weight is drawn and how it changes: `Decaying`, `Constant` or
+        `Uniform`.
 
     References
     ----------
@@ -36,8 +42,9 @@ class ADBO:
        Bayesian Optimization for Large Scale Hyperparameter Optimization. arXiv 2207.00479, 2022.
     """
 
-    surrogate: ExtraTrees = field(default_factory=ExtraTrees)
+    surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
+    exploration: Exploration = field(default_factory=Decaying)
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
         """Return how many points are evaluated before any model."""
@@ -64,6 +71,8 @@ class ADBO:
         trials = TrialRunner(worker, problem)
         archive = Archive(problem.space, problem.metric, problem.sign)
         state = self.state(problem, archive, problem.worker_rng(worker.number))
+        # The initial design is claimed by whoever is free, and starts without a mark of its own.
+        state.avoid([task.config for task in worker.fetch_tasks("queued", "running")])
         archive.add(worker.fetch_new_tasks())
         archive.add_failed(worker.fetch_new_failed_tasks())
         while trials.may_start() and (waiting := trials.claim()):
@@ -71,7 +80,11 @@ class ADBO:
             archive.add_failed(worker.fetch_new_failed_tasks())
         while trials.may_start():
             config, notes = state.propose(trials.timing)
-            key = trials.start(config)
+            try:
+                key = trials.start(config, state.mark(config))
+            except LikeTaskError:
+                state.avoid([config])
+                continue
             if key is None:
                 return
             new = trials.run(key, config, **notes)
@@ -96,8 +109,20 @@ class ADBOState:
         self._settings = settings
         self._archive = archive
         self._rng = rng
-        self._lambda_0 = draw_lambda(rng)
+        self._lambda_0 = settings.exploration.draw(rng)
         self._n_proposed = 0
+        self._taken = Pending(archive.space)
+
+    def avoid(self, configs: Sequence[dict[str, Any]]) -> None:
+        """Propose none of these: others have started them, and nothing else is known of them."""
+        for config in configs:
+            self._taken.add(str(len(self._taken)), config)
+
+    def mark(self, config: dict[str, Any]) -> bytes | None:
+        """Return what no other trial may have in common; None if a repeat is all that is left."""
+        row = self._archive.space.encode([config])[0]
+        is_known = row in self._archive or row in self._taken
+        return None if is_known else row.astype(np.float32).tobytes()
 
     def propose(self, timing: Timing) -> tuple[dict[str, Any], dict[str, float]]:
         """Choose the next configuration: at random before there is a result per dimension.
@@ -114,14 +139,17 @@ class ADBOState:
             How it came about: the exploration weight and how many trials were known.
         """
         settings, archive, rng = self._settings, self._archive, self._rng
-        lam = decayed_lambda(self._lambda_0, self._n_proposed)
+        lam = settings.exploration.at(self._lambda_0, self._n_proposed)
         self._n_proposed += 1
         notes = {"lambda": lam, "n_known": len(archive)}
         if len(archive) < archive.space.n_dims:
             with timing("acquisition"):
-                return archive.space.decode(draw_new(archive, rng)[np.newaxis])[0], notes
+                row = draw_new(archive, rng, pending=self._taken)
+                return archive.space.decode(row[np.newaxis])[0], notes
         with timing("surrogate"):
-            forest = settings.surrogate.fit(archive.X, archive.y, rng)
+            model = settings.surrogate.fit(archive.X, archive.y, rng)
         with timing("acquisition"):
-            row = propose(archive, forest, lam, rng, candidates=settings.candidates)
+            row = propose(
+                archive, model, lam, rng, candidates=settings.candidates, pending=self._taken
+            )
             return archive.space.decode(row[np.newaxis])[0], notes

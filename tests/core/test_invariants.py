@@ -11,6 +11,8 @@ from rush_core.invariants import check_network, find_violations
 from rush_core.keys import NetworkKeys
 
 QUEUED = encode(("", 0, "key-1", {"x": 1}, None))
+MARKED = encode(("", 0, "12345678:key-1", {"x": 1}, None))
+MARKED_TOO = encode(("", 0, "12345678:key-2", {"x": 1}, None))
 RUNNING = encode(("ghost", 0, "key-1", {"x": 1}, None, 5.0))
 FINISHED = encode(("", 0, "key-1", {"x": 1}, None, 5.0, 6.0, {"y": 1}, None, None))
 WORKER = encode(("second", "host", 1, 5.0, None, 7, 6.0, "stopped", None))
@@ -47,6 +49,8 @@ def busy_network(server: EmbeddedServer, network_id: str) -> Iterator[Network]:
         ([("HSET", "workers", "second", WORKER)], "numbers are [0, 7]"),
         ([("DEL", "workers")], "takes no part"),
         ([("HSET", "clients", "somebody", "x")], "has the epoch 'x'"),
+        ([("SADD", "unique", "12345678")], "either a task's or taken"),
+        ([("RPUSH", "queued", MARKED), ("RPUSH", "queued", MARKED_TOO)], "two tasks have the mark"),
         ([("SADD", "idle", "somebody")], "waits for a queued task"),
         ([("RPUSH", "reports", NOWHERE)], "'key-2', which is nowhere"),
         ([("RPUSH", "finished", FINISHED), ("RPUSH", "reports", EMPTY)], "has no values"),

@@ -21,6 +21,7 @@ from proxy import BreakingProxy
 from rush_core import (
     EmbeddedServer,
     Heartbeat,
+    LikeTaskError,
     Network,
     Report,
     RushError,
@@ -53,6 +54,7 @@ class ModelTask:
     result: dict[str, int] | None = None
     lost: bool = False
     attempt: int = 0
+    unique: bytes | None = None
 
 
 @dataclass
@@ -336,6 +338,24 @@ class NetworkMachine(RuleBasedStateMachine):
         assert len(keys) == (0 if model.asked_to_stop else places)
         for key, config in zip(keys, configs, strict=False):
             self.tasks[key] = ModelTask("running", config, model.worker.worker_id)
+
+    @rule(data=st.data(), unique=st.sampled_from([b"one", b"two", b"three"]))
+    def start_unique(self, data: st.DataObject, unique: bytes) -> None:
+        model, config = self.some_worker(data), self.new_config()
+        if model.out:
+            with pytest.raises(WorkerLostError):
+                model.worker.start_task(config, unique=unique)
+            return
+        same = [t for t in self.tasks.values() if t.unique == unique and not t.lost]
+        if same and not model.asked_to_stop:
+            with pytest.raises(LikeTaskError):
+                model.worker.start_task(config, unique=unique)
+            return
+        key = model.worker.start_task(config, unique=unique)
+        assert (key is None) == model.asked_to_stop
+        if key is not None:
+            task = ModelTask("running", config, model.worker.worker_id, unique=unique)
+            self.tasks[key] = task
 
     @rule(
         data=st.data(),

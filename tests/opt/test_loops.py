@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,14 @@ from waiting import wait_until
 
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
-from rush_opt.acquisition import LAMBDA_PERIOD, draw_lambda
+from rush_opt.acquisition import (
+    LAMBDA_PERIOD,
+    Constant,
+    Decaying,
+    Exploration,
+    Uniform,
+    draw_lambda,
+)
 from rush_opt.archive import Archive
 from rush_opt.design import random_design, sobol_design
 from rush_opt.evaluation import Phase, Problem
@@ -144,6 +152,24 @@ def test_the_same_stream_decides_the_same_way() -> None:
 
     assert decide(2) == decide(2)
     assert decide(2) != decide(3)
+
+
+@pytest.mark.parametrize(
+    ("exploration", "n_weights"), [(Decaying(), LAMBDA_PERIOD), (Constant(0.5), 1), (Uniform(), 1)]
+)
+def test_weights_change_as_the_exploration_says(exploration: Exploration, n_weights: int) -> None:
+    state = state_of(settings=ADBO(exploration=exploration))
+    weights = {state.propose()[1]["lambda"] for _ in range(LAMBDA_PERIOD + 1)}
+    assert len(weights) == n_weights
+    assert min(weights) >= 0
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Decaying(mean=-1.0), lambda: Decaying(period=0), lambda: Uniform(math.nan)]
+)
+def test_an_exploration_that_cannot_be_is_refused(make: Callable[[], Exploration]) -> None:
+    with pytest.raises(ValueError, match="need"):
+        make()
 
 
 class Plane:
@@ -278,6 +304,28 @@ def test_a_loop_shares_the_budget_with_other_workers(
     loop(join(), PROBLEM)
     loop(join(), PROBLEM)  # comes too late
     assert network.count_tasks() == (0, 0, 30, 0)
+
+
+def test_workers_evaluate_no_point_twice_as_long_as_one_is_left(
+    join: Callable[..., Worker], network: Network
+) -> None:
+    space = Space({"n": Integer(1, 10), "b": Boolean()})
+    configs = [{"n": n, "b": b} for n in range(1, 11) for b in (False, True)]
+    network.push_tasks(configs[:6])
+    problem = replace(PROBLEM, objective=lambda config: config["n"], space=space, n_trials=20)
+    with ThreadPoolExecutor(3) as pool:
+        loops = [pool.submit(ADBO(), join(), problem) for _ in range(3)]
+    assert [loop.exception() for loop in loops] == [None] * 3
+    evaluated = network.fetch_finished_tasks().configs
+    assert sorted(evaluated, key=str) == sorted(configs, key=str)
+
+
+def test_a_space_is_tried_out_and_then_tried_again(worker: Worker, network: Network) -> None:
+    space = Space({"n": Integer(1, 4), "x": Boolean()})
+    ADBO()(worker, replace(PROBLEM, objective=lambda c: c["n"], space=space, n_trials=12))
+    evaluated = [(c["n"], c["x"]) for c in network.fetch_finished_tasks().configs]
+    assert len(set(evaluated[:8])) == 8
+    assert len(evaluated) == 12
 
 
 def test_adbo_learns_from_what_others_finished_before_it_joined(
