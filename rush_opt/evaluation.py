@@ -8,7 +8,7 @@ import resource
 import time
 import traceback
 from asyncio import CancelledError
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from numbers import Real
@@ -40,10 +40,10 @@ class Problem:
     objective : callable
         ``objective(config)`` or ``objective(config, trial)``, returning a number or a mapping.
     space : Space
-    metric : str
-        The name of the objective value in a result.
-    sign : float
-        1 to minimize it, -1 to maximize it.
+    metrics : tuple of str
+        The names of the objective values in a result, usually one.
+    signs : tuple of float
+        For each of them 1 to minimize it, -1 to maximize it.
     n_trials : int or None
         How many trials are started in all.
     deadline : float or None
@@ -54,8 +54,8 @@ class Problem:
 
     objective: Objective
     space: Space
-    metric: str
-    sign: float
+    metrics: tuple[str, ...]
+    signs: tuple[float, ...]
     n_trials: int | None
     deadline: float | None
     seed: int
@@ -191,7 +191,7 @@ class TrialRunner:
             failed.
         """
         with self.timing("objective"):
-            result, error = evaluate(self._call(key), config, self._problem.metric)
+            result, error = evaluate(self._call(key), config, self._problem.metrics)
         extra = {**notes, **self.collect_times()}
         with self.timing("coordination"):
             if result is not None:
@@ -224,14 +224,14 @@ class TrialRunner:
 
 
 def evaluate(
-    objective: Callable[[dict[str, Any]], Any], config: dict[str, Any], metric: str
+    objective: Callable[[dict[str, Any]], Any], config: dict[str, Any], metrics: Sequence[str]
 ) -> tuple[dict[str, Any] | None, str]:
     """Call an objective and check what it returns.
 
     Returns
     -------
     result : dict or None
-        A mapping with a finite number under `metric`; None if the trial failed.
+        A mapping with a finite number under each of `metrics`; None if the trial failed.
     error : str
         Why it failed: a traceback, or what is wrong with the returned value.
     """
@@ -241,32 +241,57 @@ def evaluate(
         # The first frame is this function's.
         trace = error.__traceback__.tb_next if error.__traceback__ else None
         return None, "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-    result = dict(returned) if isinstance(returned, Mapping) else {metric: returned}
-    if metric not in result:
+    result = name_values(returned, metrics)
+    if result is None:
         return None, (
-            f"the objective's result has no {metric!r}; it has {sorted(map(str, result))}. Return "
-            "that name, or tell tune() which one to optimize: metric=..."
+            f"the objective returned {_shown(returned)} ({type(returned).__name__}); it must "
+            f"return a mapping with the names {list(metrics)}, or as many numbers in that order"
         )
-    value = result[metric]
+    for metric in metrics:
+        if metric not in result:
+            return None, (
+                f"the objective's result has no {metric!r}; it has {sorted(map(str, result))}. "
+                "Return that name, or tell tune() which one to optimize: metric=..."
+            )
+        number = _finite(result[metric], metric)
+        if isinstance(number, str):
+            return None, number
+        result[metric] = number
+    return result, ""
+
+
+def name_values(returned: Any, metrics: Sequence[str]) -> dict[str, Any] | None:
+    """Return what an objective returned as a mapping; None if it is none and fits no names.
+
+    A single objective may return the bare value, several a sequence of their values in order.
+    """
+    if isinstance(returned, Mapping):
+        return dict(returned)
+    if len(metrics) == 1:
+        return {metrics[0]: returned}
+    values = returned.tolist() if isinstance(returned, np.ndarray) else returned
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        return None
+    return dict(zip(metrics, values, strict=True)) if len(values) == len(metrics) else None
+
+
+def _finite(value: Any, metric: str) -> float | str:
+    """Return a value as a finite number, or say why it is none."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
-        return None, (
+        return (
             f"the objective returned {_shown(value)} ({type(value).__name__}) as {metric!r}; it "
             "must return a number, or a mapping with one"
         )
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        return (
-            None,
-            f"the objective returned {_shown(value)} as {metric!r}, which is no number ({error})",
-        )
+        return f"the objective returned {_shown(value)} as {metric!r}, which is no number ({error})"
     if not math.isfinite(number):
-        return None, (
+        return (
             f"the objective returned {number} as {metric!r}; a trial needs a finite value to count "
             "as finished"
         )
-    result[metric] = number
-    return result, ""
+    return number
 
 
 def _shown(value: object) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rush_core import Worker
 from rush_opt.acquisition import decayed_lambda, draw_lambda
-from rush_opt.archive import Archive
+from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing, TrialRunner
 from rush_opt.proposal import Candidates, draw_new, propose
 from rush_opt.surrogate import ExtraTrees
@@ -62,7 +62,7 @@ class ADBO:
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
-        archive = Archive(problem.space, problem.metric, problem.sign)
+        archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
         state = self.state(problem, archive, problem.worker_rng(worker.number))
         archive.add(worker.fetch_new_tasks())
         archive.add_failed(worker.fetch_new_failed_tasks())
@@ -113,10 +113,11 @@ class ADBOState:
         notes : dict
             How it came about: the exploration weight and how many trials were known.
         """
-        settings, archive, rng = self._settings, self._archive, self._rng
+        settings, rng = self._settings, self._rng
+        archive, weights = weighed(self._archive, rng)
         lam = decayed_lambda(self._lambda_0, self._n_proposed)
         self._n_proposed += 1
-        notes = {"lambda": lam, "n_known": len(archive)}
+        notes = {"lambda": lam, "n_known": len(archive), **weights}
         if len(archive) < archive.space.n_dims:
             with timing("acquisition"):
                 return archive.space.decode(draw_new(archive, rng)[np.newaxis])[0], notes
