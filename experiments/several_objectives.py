@@ -5,12 +5,14 @@ ZDT2 with 6 dimensions and on a mixed problem of error against cost whose object
 by a factor of a thousand, 20 seeds each. Expected before measuring: ADBO is better on all three, by
 much on ZDT1 and ZDT2, where good points are rare, and by little on the mixed one.
 
-Run from the project's root: ``python -m experiments.several_objectives``
+Run from the project's root: ``python -m experiments.several_objectives``; started again, or several
+times at once, it makes those runs that have no rows yet.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import random
 from collections.abc import Callable
@@ -28,6 +30,7 @@ OPTIMIZERS = ("adbo", "random")
 N_WORKERS = 64
 COST_S = (0.005, 0.005)
 METRICS = ["first", "second"]
+ROWS = RAW / "several_objectives.csv"
 
 Rows = list[dict[str, Any]]
 Config = dict[str, Any]
@@ -105,15 +108,24 @@ def main() -> None:
         for optimizer in OPTIMIZERS
         for seed in range(arguments.seeds)
     ]
-    random.Random(1).shuffle(runs)
+    random.shuffle(runs)
     common = provenance()
-    rows: Rows = []
     for problem, optimizer, seed in runs:
-        rows.append(run_once(problem, optimizer, seed, arguments.trials) | common)
-        append_rows(RAW / "several_objectives.csv", rows[-1:])
-    table = as_markdown(rows, common)
+        if (problem.name, optimizer, seed) not in read_rows():
+            row = run_once(problem, optimizer, seed, arguments.trials)
+            append_rows(ROWS, [row | common])
+    table = as_markdown(list(read_rows().values()))
     print(table)
     (TABLES / "several_objectives.md").write_text(table)
+
+
+def read_rows() -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Return the rows that there are, by problem, optimizer and seed."""
+    if not ROWS.exists():
+        return {}
+    with ROWS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {(row["problem"], row["optimizer"], int(row["seed"])): row for row in rows}
 
 
 def run_once(problem: Problem, optimizer: str, seed: int, n_trials: int) -> dict[str, Any]:
@@ -143,16 +155,16 @@ def run_once(problem: Problem, optimizer: str, seed: int, n_trials: int) -> dict
     }
 
 
-def as_markdown(rows: Rows, common: dict[str, Any]) -> str:
+def as_markdown(rows: Rows) -> str:
     """Make the table that goes with the rows: mean hypervolumes, and wins seed by seed."""
     n_seeds = len({row["seed"] for row in rows})
     lines = [
         "# Fronts of ADBO and random search at equal trials",
         "",
         f"{rows[0]['n_trials']} trials, {rows[0]['n_workers']} virtual workers, {n_seeds} seeds, "
-        f"commit {common['commit']}. Hypervolumes are means and standard deviations over seeds; p "
-        "is a two-sided sign test. Rows: `results/raw/several_objectives.csv`, made by "
-        "`experiments/several_objectives.py`.",
+        f"commit {', '.join(sorted({row['commit'] for row in rows}))}. Hypervolumes are means and "
+        "standard deviations over seeds; p is a two-sided sign test. Rows: "
+        "`results/raw/several_objectives.csv`, made by `experiments/several_objectives.py`.",
         "",
         "| problem | true front | ADBO | random search | on the front, ADBO | random | ADBO wins "
         "| p |",
@@ -160,11 +172,14 @@ def as_markdown(rows: Rows, common: dict[str, Any]) -> str:
     ]
     for problem in PROBLEMS:
         mine = sorted(
-            (row for row in rows if row["problem"] == problem.name), key=lambda row: row["seed"]
+            (row for row in rows if row["problem"] == problem.name),
+            key=lambda row: int(row["seed"]),
         )
         areas, fronts = (
             {
-                optimizer: np.array([row[name] for row in mine if row["optimizer"] == optimizer])
+                optimizer: np.array(
+                    [float(row[name]) for row in mine if row["optimizer"] == optimizer]
+                )
                 for optimizer in OPTIMIZERS
             }
             for name in ("hypervolume", "n_front")

@@ -9,23 +9,24 @@ the better answer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rush_opt.surrogate import FloatArray, Forest, grow, tree_parts
+from rush_opt.surrogate import FloatArray, Forest, grow, rank_quantiles, tree_parts
 
 if TYPE_CHECKING:
     from rush_opt.result import FrozenTrial
 
-__all__ = ["Estimate", "estimate_best", "smooth"]
+__all__ = ["Estimate", "estimate_best", "find_lowest"]
 
-# Compared in experiments/noisy_answer.py. Proposals want forests that differ, an answer wants the
-# one without luck: many trees on all rows, whose leaves are large enough to average the noise out.
+# Chosen in experiments/noisy_answer.py. Proposals want forests that differ, an answer wants one
+# without luck: many trees, each on all rows, whose leaves are large enough to average the noise.
 _N_TREES = 100
-_MIN_SAMPLES_SPLIT = 20
+_MIN_SAMPLES_SPLIT = 40
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Estimate:
     value : float
         The estimated objective value, in its own units.
     sd : float
-        How much the values differ that it is the mean of; the noise is part of it.
+        How much the values differ of which it is the mean; the noise is part of it.
     """
 
     trial: FrozenTrial
@@ -66,23 +67,24 @@ def estimate_best(
     -------
     index : int
     value, sd : float
-        The forest's mean and standard deviation there.
+        Mean and standard deviation of the values around it, which count the more, the more trees
+        have them in its leaf.
     """
-    # What is worse than middling is only that: a value out of all proportion takes up no splits.
-    mean, sd = smooth(X, np.minimum(y, np.median(y)), rng)
-    best = int(np.argmin(mean))
-    return best, float(mean[best]), float(sd[best])
+    # By ranks, so that no value out of all proportion decides where the trees split.
+    best, weights = find_lowest(X, rank_quantiles(y), rng)
+    value = float(weights @ y)
+    return best, value, math.sqrt(float(weights @ (y - value) ** 2))
 
 
-def smooth(
+def find_lowest(
     X: npt.NDArray[np.floating[Any]],
     z: FloatArray,
     rng: np.random.Generator,
     *,
     n_trees: int = _N_TREES,
     min_samples_split: int = _MIN_SAMPLES_SPLIT,
-) -> tuple[FloatArray, FloatArray]:
-    """Replace the targets of rows by what a forest grown on them predicts.
+) -> tuple[int, FloatArray]:
+    """Find the row for which a forest predicts the lowest target.
 
     Parameters
     ----------
@@ -97,17 +99,23 @@ def smooth(
 
     Returns
     -------
-    mean, sd : ndarray of shape (n,)
-        In the units of the targets.
+    index : int
+        The earliest of equals.
+    weights : ndarray of shape (n,)
+        How much each row's target counts in that prediction, ``weights @ z``; their sum is 1.
     """
     rows = np.ascontiguousarray(X, dtype=np.float32)
-    n_features = rows.shape[1]
-    trees = grow(
-        tree_parts().RandomSplitter,
-        ((rows, z) for _ in range(n_trees)),
-        n_features=n_features,
-        max_features=n_features,
-        min_samples_split=min_samples_split,
-        rng=rng,
+    trees = list(
+        grow(
+            tree_parts().RandomSplitter,
+            ((rows, z) for _ in range(n_trees)),
+            n_features=rows.shape[1],
+            max_features=rows.shape[1],
+            min_samples_split=min_samples_split,
+            rng=rng,
+        )
     )
-    return Forest(trees).predict(rows)
+    best = int(np.argmin(Forest(trees).predict(rows)[0]))
+    leaves = np.array([tree.apply(rows) for tree in trees])
+    together = leaves == leaves[:, best : best + 1]
+    return best, np.asarray((together / together.sum(axis=1, keepdims=True)).mean(axis=0))

@@ -246,9 +246,9 @@ class TuneResult:
         """The finished trial with the best *estimated* value, for an objective with noise.
 
         Of many noisy values the best one was mostly lucky: its configuration is worse than it
-        looks, and so is often a worse choice than others. A forest fitted to all trials tells from
-        its neighbours how good each really is. Without noise, or with hardly any, `best_trial` is
-        the better answer; see `rush_opt.estimate`.
+        looks, and often worse than others. A forest fitted to all finished trials tells from its
+        neighbours how good each really is. Without noise, or with hardly any, `best_trial` is the
+        better answer; see `rush_opt.estimate`.
 
         Returns
         -------
