@@ -122,7 +122,9 @@ def target_of(family: str) -> float:
 
 def run_once(family: str, method: Method, seed: int, budget: int, n_workers: int) -> dict[str, Any]:
     """Simulate a run, and describe what came out."""
-    problem = Problem(lambda config: 0.0, SPACE, "value", 1.0, None, None, seed, method.pruner)
+    problem = Problem(
+        lambda config: 0.0, SPACE, ("value",), (1.0,), None, None, seed, method.pruner
+    )
     archive, curves = Archive(SPACE, "value"), Curves()
     states = [
         method.optimizer.state(problem, archive, problem.worker_rng(w)) for w in range(n_workers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rush_opt.scalarization import draw_weights, scalarize
 from rush_opt.space import Space
 from rush_opt.trial import STOPPED_AT
 
@@ -53,21 +55,25 @@ class Archive:
     ----------
     space : Space
         What is searched.
-    metric : str
-        The name of the objective value in a result.
-    sign : float
-        1 to minimize it, -1 to maximize it.
+    *metrics : str
+        The names of the objective values in a result, usually one.
+    signs : sequence of float, optional
+        For each of them 1 to minimize it, -1 to maximize it; by default all are minimized.
     """
 
-    def __init__(self, space: Space, metric: str, sign: float = 1.0) -> None:
-        if sign not in (1, -1):
-            raise ValueError(f"need sign 1 (minimize) or -1 (maximize), got {sign!r}; pass either")
+    def __init__(self, space: Space, *metrics: str, signs: Sequence[float] | None = None) -> None:
+        signs = (1.0,) * len(metrics) if signs is None else tuple(map(float, signs))
+        if not metrics or len(signs) != len(metrics) or not {1.0, -1.0}.issuperset(signs):
+            raise ValueError(
+                "need a metric or several, and for each sign 1 (minimize) or -1 (maximize), got "
+                f"{metrics!r} and {signs!r}"
+            )
         self.space = space
-        self.metric = metric
-        self.sign = float(sign)
+        self.metrics = metrics
+        self.signs = signs
         self._n = 0
         self._X = np.empty((_INITIAL_CAPACITY, space.n_dims), dtype=np.float32)
-        self._y = np.empty(_INITIAL_CAPACITY)
+        self._Y = np.empty((_INITIAL_CAPACITY, len(metrics)))
         self._keys: set[bytes] = set()
         self._best = np.empty(0, dtype=np.intp)
         self._n_ranked = 0
@@ -83,8 +89,24 @@ class Archive:
 
     @property
     def y(self) -> npt.NDArray[np.float64]:
-        """Objective values times ``sign``, shape (n,): a read-only view; the less, the better."""
-        return _read_only(self._y[: self._n])
+        """Objective values times their sign, shape (n,): a read-only view; the less, the better.
+
+        Raises
+        ------
+        ValueError
+            If there are several objectives: see the archive through weights, `scalarized`.
+        """
+        if len(self.metrics) > 1:
+            raise ValueError(
+                f"need one objective to have one value per task, got {self.metrics!r}; take Y, or "
+                "weigh them: scalarized(weights).y"
+            )
+        return _read_only(self._Y[: self._n, 0])
+
+    @property
+    def Y(self) -> npt.NDArray[np.float64]:  # noqa: N802  # the field's name for rows of values
+        """Values of all objectives times their signs, shape (n, m): a read-only view."""
+        return _read_only(self._Y[: self._n])
 
     @property
     def incumbent(self) -> int | None:
@@ -102,7 +124,7 @@ class Archive:
         Raises
         ------
         ValueError
-            If a configuration is none of the space's, or a result has no number under `metric`.
+            If a configuration is none of the space's, or a result has no number under a metric.
         """
         if not len(tasks):
             return
@@ -110,11 +132,11 @@ class Archive:
         numbers = tasks.to_numpy(space.number_names, of="config")
         configs = tasks.configs if space.other_names else []
         X = space.encode_columns(numbers, configs).astype(np.float32)
-        y = tasks.to_numpy((self.metric,), of="result")[:, 0] * self.sign
-        y[np.isnan(y)] = np.inf
+        Y = tasks.to_numpy(self.metrics, of="result") * self.signs
+        Y[np.isnan(Y)] = np.inf
         stopped = np.array(tasks.noted(STOPPED_AT))
         self._keys.update(_row_keys(X[stopped]))
-        self._append(X[~stopped], y[~stopped])
+        self._append(X[~stopped], Y[~stopped])
 
     def add_failed(self, tasks: FailedTasks) -> None:
         """Append failed tasks as the worst there are, so that a model keeps away from their like.
@@ -131,13 +153,32 @@ class Archive:
         """
         if len(tasks):
             X = self.space.encode(tasks.configs).astype(np.float32)
-            self._append(X, np.full(len(X), np.inf))
+            self._append(X, np.full((len(X), len(self.metrics)), np.inf))
 
-    def _append(self, X: RowArray, y: npt.NDArray[np.float64]) -> None:
-        end = self._n + len(y)
+    def scalarized(self, weights: npt.NDArray[np.float64]) -> Archive:
+        """Return the archive as it looks with one objective made of all of them.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (m,)
+            How much each objective counts; see `rush_opt.scalarization.scalarize`.
+
+        Returns
+        -------
+        Archive
+            The same tasks, of which it shares the rows: to be read, not to be added to.
+        """
+        seen = copy.copy(self)
+        seen.metrics, seen.signs = ("scalarized",), (1.0,)
+        seen._X, seen._Y = self.X, scalarize(self.Y, weights)[:, np.newaxis]
+        seen._best, seen._n_ranked = np.empty(0, dtype=np.intp), 0
+        return seen
+
+    def _append(self, X: RowArray, Y: npt.NDArray[np.float64]) -> None:
+        end = self._n + len(Y)
         self._reserve(end)
         self._X[self._n : end] = X
-        self._y[self._n : end] = y
+        self._Y[self._n : end] = Y
         self._n = end
         self._keys.update(_row_keys(X))
 
@@ -167,25 +208,57 @@ class Archive:
             self._n_ranked = 0
             self._best = self._best[:0]
         if self._n_ranked < self._n:
+            y = self.y
             known = max(k, len(self._best))
             pool = np.concatenate([self._best, np.arange(self._n_ranked, self._n)])
-            values = self._y[pool]
+            values = y[pool]
             if len(pool) > known:
                 # Equal values at the edge all stay, for the sort to keep the earliest of them.
                 pool = pool[values <= np.partition(values, known - 1)[known - 1]]
-            self._best = pool[np.argsort(self._y[pool], kind="stable")][:known]
+            self._best = pool[np.argsort(y[pool], kind="stable")][:known]
             self._n_ranked = self._n
         return self._best[:k]
 
     def _reserve(self, n: int) -> None:
-        capacity = len(self._y)
+        capacity = len(self._Y)
         if n <= capacity:
             return
         while capacity < n:
             capacity *= 2
-        X, y = np.empty((capacity, self._X.shape[1]), dtype=np.float32), np.empty(capacity)
-        X[: self._n], y[: self._n] = self._X[: self._n], self._y[: self._n]
-        self._X, self._y = X, y
+        X = np.empty((capacity, self._X.shape[1]), dtype=np.float32)
+        Y = np.empty((capacity, self._Y.shape[1]))
+        X[: self._n], Y[: self._n] = self._X[: self._n], self._Y[: self._n]
+        self._X, self._Y = X, Y
+
+
+def weighed(archive: Archive, rng: np.random.Generator) -> tuple[Archive, dict[str, float]]:
+    """Look at an archive as one proposal does: with several objectives through random weights.
+
+    [Knowles] draws new weights for every proposal. So all of the front is searched for however few
+    workers there are, and workers need not agree on who searches where.
+
+    Parameters
+    ----------
+    archive : Archive
+    rng : numpy.random.Generator
+        The proposing process's own stream; nothing is drawn from it for a single objective.
+
+    Returns
+    -------
+    archive : Archive
+        Of one objective; to be read only.
+    notes : dict
+        The weights, by ``weight_<metric>``; empty for a single objective.
+
+    References
+    ----------
+    .. [Knowles] See `rush_opt.scalarization.scalarize`.
+    """
+    if len(archive.metrics) == 1:
+        return archive, {}
+    weights = draw_weights(len(archive.metrics), rng)
+    names = [f"weight_{metric}" for metric in archive.metrics]
+    return archive.scalarized(weights), dict(zip(names, weights.tolist(), strict=True))
 
 
 def _row_keys(X: RowArray) -> list[Any]:

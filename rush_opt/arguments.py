@@ -107,12 +107,27 @@ def choose_optimizer(optimizer: str | Optimizer) -> Optimizer:
     return optimizer
 
 
-def sign_of(direction: object) -> float:
-    """Return the factor that turns a direction into minimizing."""
+def signs_of(direction: object) -> tuple[float, ...]:
+    """Return the factor that turns each direction into minimizing."""
     signs = {"minimize": 1.0, "maximize": -1.0}
-    if not isinstance(direction, str) or direction not in signs:
-        raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
-    return signs[direction]
+    directions = _one_or_several(direction)
+    for each in directions:
+        if not isinstance(each, str) or each not in signs:
+            raise ValueError(
+                "direction must be 'minimize' or 'maximize', or a list of these for several "
+                f"objectives, got {direction!r:.80}"
+            )
+    return tuple(signs[each] for each in directions)
+
+
+def directions_of(signs: Sequence[float]) -> tuple[str, ...]:
+    """Return the directions by name."""
+    return tuple("minimize" if sign > 0 else "maximize" for sign in signs)
+
+
+def _one_or_several(value: object) -> list[Any]:
+    """Return a list's values; anything else is the value of a single objective."""
+    return list(value) if isinstance(value, list | tuple) and len(value) > 1 else [value]
 
 
 def check_objective(objective: Objective) -> Objective:
@@ -125,7 +140,7 @@ def check_objective(objective: Objective) -> Objective:
     return objective
 
 
-def check_pruner(pruner: Any, objective: Objective) -> Pruner | None:
+def check_pruner(pruner: Any, objective: Objective, n_objectives: int) -> Pruner | None:
     """Return a rule that can stop this objective's trials; None stays None."""
     if pruner is None:
         return None
@@ -134,6 +149,11 @@ def check_pruner(pruner: Any, objective: Objective) -> Pruner | None:
         raise TypeError(
             "pruner must be SuccessiveHalving(), MedianRule() or another rule with their "
             f"should_stop(curve, others), got {pruner!r:.80}{hint}"
+        )
+    if n_objectives > 1:
+        raise ValueError(
+            f"a pruner stops trials by one objective, but there are {n_objectives}; leave it out, or "
+            "optimize one"
         )
     if not takes_trial(objective):
         raise ValueError(
@@ -145,11 +165,32 @@ def check_pruner(pruner: Any, objective: Objective) -> Pruner | None:
     return chosen
 
 
-def check_metric(metric: object) -> str:
-    """Return a metric that is a name."""
-    if not isinstance(metric, str) or not metric:
-        raise TypeError(f"metric must be the name of a result, got {metric!r}")
-    return metric
+def check_metrics(metric: object) -> tuple[str, ...]:
+    """Return metrics that are names and differ."""
+    metrics = _one_or_several(metric)
+    for each in metrics:
+        if not isinstance(each, str) or not each:
+            raise TypeError(
+                "metric must be the name of a result, or a list of several, one per objective, got "
+                f"{metric!r:.80}"
+            )
+    if len(set(metrics)) < len(metrics):
+        raise ValueError(f"metric must name each objective once, got {metric!r:.80}")
+    return tuple(metrics)
+
+
+def check_objectives(
+    metric: object, direction: object
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Return the names and signs of the objectives, of which each has one of both."""
+    metrics, signs = check_metrics(metric), signs_of(direction)
+    if len(metrics) != len(signs):
+        raise ValueError(
+            f"need a metric for each direction, got metric={metric!r:.80} and "
+            f"direction={direction!r:.80}; several objectives are given as "
+            "metric=['error', 'recall'], direction=['minimize', 'maximize']"
+        )
+    return metrics, signs
 
 
 def draw_entropy(seed: object) -> int:
@@ -177,17 +218,18 @@ def make_problem(
 ) -> Problem:
     """Return what is to be optimized; its deadline is the timeout, on a clock that starts at 0."""
     timeout_s = check_timeout(timeout)
+    metrics, signs = check_objectives(metric, direction)
     if n_trials is None and timeout_s is None:
         n_trials = _DEFAULT_N_TRIALS
     return Problem(
         objective=check_objective(objective),
         space=space if isinstance(space, Space) else make_space(space),
-        metric=check_metric(metric),
-        sign=sign_of(direction),
+        metrics=metrics,
+        signs=signs,
         n_trials=None if n_trials is None else check_count("n_trials", n_trials),
         deadline=timeout_s,
         seed=draw_entropy(seed),
-        pruner=check_pruner(pruner, objective),
+        pruner=check_pruner(pruner, objective, len(metrics)),
     )
 
 

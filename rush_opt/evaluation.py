@@ -44,10 +44,10 @@ class Problem:
     objective : callable
         ``objective(config)`` or ``objective(config, trial)``, returning a number or a mapping.
     space : Space
-    metric : str
-        The name of the objective value in a result.
-    sign : float
-        1 to minimize it, -1 to maximize it.
+    metrics : tuple of str
+        The names of the objective values in a result, usually one.
+    signs : tuple of float
+        For each of them 1 to minimize it, -1 to maximize it.
     n_trials : int or None
         How many trials are started in all.
     deadline : float or None
@@ -60,8 +60,8 @@ class Problem:
 
     objective: Objective
     space: Space
-    metric: str
-    sign: float
+    metrics: tuple[str, ...]
+    signs: tuple[float, ...]
     n_trials: int | None
     deadline: float | None
     seed: int
@@ -116,7 +116,7 @@ class TrialRunner:
         self._worker = worker
         self._problem = problem
         self._takes_trial = takes_trial(problem.objective)
-        self._curves = Curves(problem.sign)
+        self._curves = Curves(problem.signs[0])
         self._seconds: dict[Phase, float] = dict.fromkeys(
             ("objective", "surrogate", "acquisition", "coordination"), 0.0
         )
@@ -196,10 +196,10 @@ class TrialRunner:
             Trials of all workers that finished since the last call, this one included unless it
             failed.
         """
-        worker, metric = self._worker, self._problem.metric
+        worker = self._worker
         trial = Trial(key, worker.worker_id, worker.number, partial(self._report, key))
         with self.timing("objective"):
-            result, error = evaluate(self._call(trial), config, metric)
+            result, error = evaluate(self._call(trial), config, self._problem.metrics)
         if trial.stopped_at is not None:
             notes[STOPPED_AT] = trial.stopped_at
         extra = {**notes, **self.collect_times()}
@@ -217,9 +217,11 @@ class TrialRunner:
         return deadline is not None and self._worker.now() >= deadline
 
     def _call(self, trial: Trial) -> Callable[[dict[str, Any]], Any]:
-        objective, metric = self._problem.objective, self._problem.metric
+        objective = self._problem.objective
         if not self._takes_trial:
             return objective
+        # Reports are of the one objective: with several, nothing stops trials early.
+        metric = self._problem.metrics[0]
         return lambda config: trial.outcome(objective(config, trial), metric)
 
     def _report(self, key: str, value: float, step: float) -> bool:
@@ -243,14 +245,14 @@ class TrialRunner:
 
 
 def evaluate(
-    objective: Callable[[dict[str, Any]], Any], config: dict[str, Any], metric: str
+    objective: Callable[[dict[str, Any]], Any], config: dict[str, Any], metrics: Sequence[str]
 ) -> tuple[dict[str, Any] | None, str]:
     """Call an objective and check what it returns.
 
     Returns
     -------
     result : dict or None
-        A mapping with a finite number under `metric`; None if the trial failed.
+        A mapping with a finite number under each of `metrics`; None if the trial failed.
     error : str
         Why it failed: a traceback, or what is wrong with the returned value.
     """
@@ -260,32 +262,57 @@ def evaluate(
         # The first frame is this function's.
         trace = error.__traceback__.tb_next if error.__traceback__ else None
         return None, "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-    result = dict(returned) if isinstance(returned, Mapping) else {metric: returned}
-    if metric not in result:
+    result = name_values(returned, metrics)
+    if result is None:
         return None, (
-            f"the objective's result has no {metric!r}; it has {sorted(map(str, result))}. Return "
-            "that name, or tell tune() which one to optimize: metric=..."
+            f"the objective returned {_shown(returned)} ({type(returned).__name__}); it must "
+            f"return a mapping with the names {list(metrics)}, or as many numbers in that order"
         )
-    value = result[metric]
+    for metric in metrics:
+        if metric not in result:
+            return None, (
+                f"the objective's result has no {metric!r}; it has {sorted(map(str, result))}. "
+                "Return that name, or tell tune() which one to optimize: metric=..."
+            )
+        number = _finite(result[metric], metric)
+        if isinstance(number, str):
+            return None, number
+        result[metric] = number
+    return result, ""
+
+
+def name_values(returned: Any, metrics: Sequence[str]) -> dict[str, Any] | None:
+    """Return what an objective returned as a mapping; None if it is none and fits no names.
+
+    A single objective may return the bare value, several a sequence of their values in order.
+    """
+    if isinstance(returned, Mapping):
+        return dict(returned)
+    if len(metrics) == 1:
+        return {metrics[0]: returned}
+    values = returned.tolist() if isinstance(returned, np.ndarray) else returned
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        return None
+    return dict(zip(metrics, values, strict=True)) if len(values) == len(metrics) else None
+
+
+def _finite(value: Any, metric: str) -> float | str:
+    """Return a value as a finite number, or say why it is none."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
-        return None, (
+        return (
             f"the objective returned {_shown(value)} ({type(value).__name__}) as {metric!r}; it "
             "must return a number, or a mapping with one"
         )
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        return (
-            None,
-            f"the objective returned {_shown(value)} as {metric!r}, which is no number ({error})",
-        )
+        return f"the objective returned {_shown(value)} as {metric!r}, which is no number ({error})"
     if not math.isfinite(number):
-        return None, (
+        return (
             f"the objective returned {number} as {metric!r}; a trial needs a finite value to count "
             "as finished"
         )
-    result[metric] = number
-    return result, ""
+    return number
 
 
 def _shown(value: object) -> str:

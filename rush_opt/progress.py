@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 # Without a terminal every line stays, so there are fewer.
@@ -43,7 +44,7 @@ class Progress:
         self,
         n_ended: int,
         n_failed: int,
-        best: float | None,
+        best: Sequence[float] | None,
         *,
         n_joined: int | None = None,
         last: bool = False,
@@ -54,8 +55,8 @@ class Progress:
         ----------
         n_ended, n_failed : int
             Trials that came to an end, and how many of them failed.
-        best : float or None
-            Best value so far.
+        best : sequence of float or None
+            Best value of each objective so far.
         n_joined : int, optional
             Workers that joined so far, where they come from elsewhere.
         last : bool
@@ -83,15 +84,21 @@ class Progress:
         self._line_is_open = not ends
 
     def _line(
-        self, n_ended: int, n_failed: int, best: float | None, n_joined: int | None, seconds: float
+        self,
+        n_ended: int,
+        n_failed: int,
+        best: Sequence[float] | None,
+        n_joined: int | None,
+        seconds: float,
     ) -> str:
         of_trials = f"/{self._n_trials}" if self._n_trials else ""
         of_time = f"/{self._timeout_s:.0f}" if self._timeout_s else ""
         failed = f" ({n_failed} failed)" if n_failed else ""
         rate = (n_ended - self._n_before) / seconds if seconds > 0 else 0.0
         workers = "" if n_joined is None else f"{n_joined} workers joined, "
-        best_text = "none yet" if best is None else f"{best:.6g}"
+        best_text = "none yet" if best is None else " and ".join(f"{value:.6g}" for value in best)
+        several = "s" if best is not None and len(best) > 1 else ""
         return (
             f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s, "
-            f"{workers}{rate:.3g} trials/s, best value {best_text}"
+            f"{workers}{rate:.3g} trials/s, best value{several} {best_text}"
         )

@@ -10,7 +10,12 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rush_core import Task, WorkerInfo, WorkerState
+from rush_opt.estimate import Estimate, estimate_best
+from rush_opt.pareto import non_dominated
+from rush_opt.space import Space
 from rush_opt.trial import STOPPED_AT
 
 if TYPE_CHECKING:
@@ -45,7 +50,7 @@ class FrozenTrial:
     params : dict
         Parameter name to value.
     value : float or None
-        The objective value; None if it failed.
+        The objective value; None if it failed, or if there are several, which `result` has.
     result : dict
         All that the objective returned.
     error : str or None
@@ -92,7 +97,7 @@ class FrozenTrial:
 
 def freeze_trials(
     tasks: Sequence[Task],
-    metric: str,
+    metrics: Sequence[str],
     workers: Sequence[WorkerInfo],
     first_number: int = 0,
     reported: Mapping[tuple[str, int], dict[float, float]] = MappingProxyType({}),
@@ -103,8 +108,8 @@ def freeze_trials(
     ----------
     tasks : sequence of Task
         Finished or failed ones.
-    metric : str
-        The name of the objective value in a result.
+    metrics : sequence of str
+        The names of the objective values in a result.
     workers : sequence of WorkerInfo
         Whose numbers are looked up.
     first_number : int
@@ -116,15 +121,24 @@ def freeze_trials(
     ended = sorted(tasks, key=lambda task: task.ended_at or 0.0)
     return [
         _freeze(
-            *(task, metric, number, numbers.get(task.worker_id)),
+            *(task, metrics, number, numbers.get(task.worker_id)),
             reported.get((task.key, task.attempt), {}),
         )
         for number, task in enumerate(ended, start=first_number)
     ]
 
 
+def only_value(result: dict[str, Any], metrics: Sequence[str]) -> float | None:
+    """Return the objective value of a result; None if it has none, or there are several."""
+    return result.get(metrics[0]) if len(metrics) == 1 else None
+
+
 def _freeze(
-    task: Task, metric: str, number: int, worker: int | None, intermediate: dict[float, float]
+    task: Task,
+    metrics: Sequence[str],
+    number: int,
+    worker: int | None,
+    intermediate: dict[float, float],
 ) -> FrozenTrial:
     result = task.result or {}
     assert task.ended_at is not None
@@ -133,7 +147,7 @@ def _freeze(
         key=task.key,
         state=task.state.value,
         params=task.config,
-        value=result.get(metric),
+        value=only_value(result, metrics),
         result=result,
         error=task.error,
         worker=worker,
@@ -153,7 +167,10 @@ class TuneResult:
     ----------
     frozen_trials : list of FrozenTrial
         All trials that ended, in order of completion; lost ones among the failed.
-    metric, direction : str
+    space : Space
+        What was searched.
+    metrics, directions : tuple of str
+        The names of the objective values in a result, usually one, and where each is to go.
     seed : int
         The run's entropy: give it to `tune()` to draw the same designs and streams again.
     stop_reason : str
@@ -169,8 +186,9 @@ class TuneResult:
     """
 
     frozen_trials: list[FrozenTrial]
-    metric: str
-    direction: str
+    space: Space
+    metrics: tuple[str, ...]
+    directions: tuple[str, ...]
     seed: int
     stop_reason: str
     network_id: str
@@ -180,11 +198,27 @@ class TuneResult:
     deadline: float | None = None
 
     def __repr__(self) -> str:
-        n_finished = sum(trial.value is not None for trial in self.frozen_trials)
+        n_finished = len(self._finished)
         n_failed = len(self.frozen_trials) - n_finished
         failed = f", {n_failed} failed" if n_failed else ""
-        best = f", best value {self.best_value:g}" if n_finished else ""
+        best = ""
+        if n_finished and len(self.metrics) == 1:
+            best = f", best value {self.best_value:g}"
+        elif n_finished:
+            best = f", {len(self.pareto_front)} on the Pareto front"
         return f"<TuneResult: {n_finished} trials finished{failed}{best}>"
+
+    @property
+    def metric(self) -> str:
+        """The name of the only objective value; a ValueError if there are several."""
+        self._check_one_objective("no single metric; see result.metrics")
+        return self.metrics[0]
+
+    @property
+    def direction(self) -> str:
+        """Where the only objective is to go; a ValueError if there are several."""
+        self._check_one_objective("no single direction; see result.directions")
+        return self.directions[0]
 
     @cached_property
     def best_trial(self) -> FrozenTrial:
@@ -193,14 +227,12 @@ class TuneResult:
         Raises
         ------
         ValueError
-            If no trial finished.
+            If no trial finished, or there are several objectives.
         """
-        finished = [trial for trial in self.frozen_trials if trial.value is not None]
-        if not finished:
-            advice = "see the errors in result.trials" if self.frozen_trials else "none was run"
-            raise ValueError(f"no trial finished, so there is no best one; {advice}")
+        self._check_one_objective("no best trial; take one of result.pareto_front")
+        self._check_any_finished()
         sign = -1.0 if self.direction == "maximize" else 1.0
-        return min(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+        return min(self._finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -215,16 +247,81 @@ class TuneResult:
         return value
 
     @cached_property
+    def pareto_front(self) -> list[FrozenTrial]:
+        """The finished trials that no other dominates, from the best in the first objective on.
+
+        A trial dominates another if it is nowhere worse and somewhere better. Trials with equal
+        values are all in it; with one objective these are the best trials.
+
+        Raises
+        ------
+        ValueError
+            If no trial finished.
+        """
+        self._check_any_finished()
+        signs = [-1.0 if direction == "maximize" else 1.0 for direction in self.directions]
+        values = [[trial.result[name] for name in self.metrics] for trial in self._finished]
+        Y = np.array(values, dtype=np.float64) * signs  # the field's name
+        found = np.flatnonzero(non_dominated(Y))
+        return [self._finished[i] for i in found[np.lexsort(Y[found].T[::-1])]]
+
+    @cached_property
+    def best_estimated(self) -> Estimate:
+        """The finished trial with the best *estimated* value, for an objective with noise.
+
+        Of many noisy values the best one was mostly lucky: its configuration is worse than it
+        looks, and often worse than others. A forest fitted to all finished trials tells from its
+        neighbours how good each really is. Without noise, or with hardly any, `best_trial` is the
+        better answer; see `rush_opt.estimate`.
+
+        Returns
+        -------
+        Estimate
+            With ``trial``, and the ``value`` and ``sd`` estimated for it.
+
+        Raises
+        ------
+        ValueError
+            If no trial finished, or there are several objectives.
+        """
+        self._check_one_objective("no best estimate; take one of result.pareto_front")
+        self._check_any_finished()
+        sign = -1.0 if self.direction == "maximize" else 1.0
+        i, value, sd = estimate_best(
+            self.space.encode([trial.params for trial in self._finished]),
+            sign * np.array([trial.value for trial in self._finished], dtype=np.float64),
+            np.random.default_rng(self.seed),
+        )
+        return Estimate(self._finished[i], sign * value, sd)
+
+    @cached_property
+    def _finished(self) -> list[FrozenTrial]:
+        return [trial for trial in self.frozen_trials if trial.state == "finished"]
+
+    def _check_one_objective(self, consequence: str) -> None:
+        if len(self.metrics) > 1:
+            raise ValueError(
+                f"the run had objectives {list(self.metrics)}, so it has {consequence}"
+            )
+
+    def _check_any_finished(self) -> None:
+        if not self._finished:
+            advice = "see the errors in result.trials" if self.frozen_trials else "none was run"
+            raise ValueError(f"no trial finished, so there is no best one; {advice}")
+
+    @cached_property
     def trials(self) -> pd.DataFrame:
         """A row per trial in order of completion.
 
-        Parameters are in columns ``params_<name>``, what the objective returned besides its value
-        in ``result_<name>``, and how a trial was proposed and accounted for in ``notes_<name>``.
+        The value is in the column ``value``, or several in ``value_<metric>``. Parameters are in
+        columns ``params_<name>``, what else the objective returned in ``result_<name>``, and how a
+        trial was proposed and accounted for in ``notes_<name>``.
         """
-        columns = ("number", "state", "value", "worker", "started_at", "ended_at", "duration_s")
         import pandas as pd
 
-        rows = [_row(trial, self.metric) for trial in self.frozen_trials]
+        values = value_columns(self.metrics)
+        columns = ("number", "state", *values, "worker", "started_at", "ended_at", "duration_s")
+        rows = [_row(trial, values) for trial in self.frozen_trials]
         table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, "error"])
         for name in ("started_at", "ended_at"):
             table[name] = pd.to_datetime(table[name], unit="s", utc=True)
@@ -237,6 +334,12 @@ class TuneResult:
         from rush_opt.plots import plot_history
 
         return plot_history(self, ax)
+
+    def plot_pareto_front(self, ax: Axes | None = None) -> Axes:
+        """Draw the trials in two objectives; see `rush_opt.plots.plot_pareto_front`."""
+        from rush_opt.plots import plot_pareto_front
+
+        return plot_pareto_front(self, ax)
 
     @cached_property
     def utilization(self) -> pd.DataFrame:
@@ -344,12 +447,19 @@ def _worker_row(
     }
 
 
-def _row(trial: FrozenTrial, metric: str) -> dict[str, Any]:
+def value_columns(metrics: Sequence[str]) -> dict[str, str]:
+    """Return the metrics by the names of their columns."""
+    if len(metrics) == 1:
+        return {"value": metrics[0]}
+    return {f"value_{metric}": metric for metric in metrics}
+
+
+def _row(trial: FrozenTrial, values: dict[str, str]) -> dict[str, Any]:
     started = trial.started_at if trial.started_at is not None else float("nan")
     row: dict[str, Any] = {
         "number": trial.number,
         "state": trial.state,
-        "value": float("nan") if trial.value is None else trial.value,
+        **{column: trial.result.get(name, float("nan")) for column, name in values.items()},
         "worker": trial.worker,
         "started_at": started,
         "ended_at": trial.ended_at,
@@ -357,9 +467,9 @@ def _row(trial: FrozenTrial, metric: str) -> dict[str, Any]:
         "error": trial.error,
     }
     row |= {f"params_{name}": value for name, value in trial.params.items()}
-    row |= {f"result_{name}": v for name, v in trial.result.items() if name != metric}
+    row |= {f"result_{name}": v for name, v in trial.result.items() if name not in values.values()}
     row |= {f"notes_{name}": value for name, value in trial.notes.items()}
     return row
 
 
-__all__ = ["FrozenTrial", "TuneResult", "freeze_trials"]
+__all__ = ["FrozenTrial", "TuneResult", "freeze_trials", "only_value", "value_columns"]

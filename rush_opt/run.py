@@ -87,7 +87,7 @@ class Run:
         self._losses_in_a_row = 0
         # By key and attempt: step to value, also of trials that are still running.
         self._reported: dict[tuple[str, int], dict[float, float]] = defaultdict(dict)
-        self._best: float | None = None
+        self._best: list[float] | None = None
         self.trials: list[FrozenTrial] = []
         self.started_at = self.ended_at = network.now()
 
@@ -236,7 +236,7 @@ class Run:
         if any(not trial.lost for trial in new):
             self._losses_in_a_row = 0
         for trial in new:
-            if trial.value is not None:
+            if trial.state == "finished":
                 for callback in self._callbacks:
                     callback(trial)
         if self._progress is not None:
@@ -262,28 +262,36 @@ class Run:
                 said = report.values
                 self._reported[report.key, report.attempt][said["step"]] = said["value"]
         new = freeze_trials(
-            *(tasks, self._problem.metric, self._joined, len(self.trials)), self._reported
+            *(tasks, self._problem.metrics, self._joined, len(self.trials)), self._reported
         )
         self.trials += new
         ended = [trial for trial in new if not (trial.lost or trial.warm)]
         self._n_ended += len(ended)
         self._proposer_numbers.update(trial.notes.get("proposer") for trial in new)
-        self._n_failed += sum(trial.value is None for trial in ended)
-        values = [trial.value for trial in new if trial.value is not None]
-        sign = self._problem.sign
-        if values:
-            known = values if self._best is None else [self._best, *values]
-            self._best = min(known, key=lambda value: sign * value)
+        self._n_failed += sum(trial.state == "failed" for trial in ended)
+        self._keep_best([trial.result for trial in new if trial.state == "finished"])
         return new
+
+    def _keep_best(self, results: Sequence[dict[str, Any]]) -> None:
+        """Keep the best value of each objective, if these have a better one."""
+        if not results:
+            return
+        problem, best = self._problem, []
+        for i, (metric, sign) in enumerate(zip(problem.metrics, problem.signs, strict=True)):
+            values = [result[metric] for result in results if metric in result]
+            known = values if self._best is None else [self._best[i], *values]
+            best.append(min(known, key=lambda value: sign * value))
+        self._best = best
 
     def _check_earlier_trials(self) -> None:
         """Refuse to go on in a network whose trials are of another space or metric."""
-        space, metric = self._problem.space, self._problem.metric
+        space, metrics = self._problem.space, self._problem.metrics
         for trial in self.trials:
             if trial.state != "finished":
                 continue
-            if not isinstance(trial.value, Real):
-                problem = f"its result has no number {metric!r}: {trial.result!r:.80}"
+            missing = [name for name in metrics if not isinstance(trial.result.get(name), Real)]
+            if missing:
+                problem = f"its result has no number {missing[0]!r}: {trial.result!r:.80}"
             else:
                 try:
                     space.validate(trial.params)
@@ -344,7 +352,7 @@ def is_hopeless(n_failed: int, n_workers: int, *, ended: bool) -> bool:
 
 def raise_all_failed(trials: Sequence[FrozenTrial], *, ended: bool) -> NoReturn:
     """Raise the error that says that none of these trials finished."""
-    failed = [trial for trial in trials if trial.value is None and not trial.lost]
+    failed = [trial for trial in trials if trial.state == "failed" and not trial.lost]
     n = len(failed)
     what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"
     raise AllTrialsFailedError(

@@ -15,6 +15,7 @@ from rush_core import WorkerInfo, WorkerState
 from rush_opt.arguments import (
     check_count,
     choose_optimizer,
+    directions_of,
     initial_points,
     make_problem,
 )
@@ -41,8 +42,8 @@ def simulate(
     timeout: float | None = None,
     optimizer: str | Optimizer = "adbo",
     cost: Callable[[int], tuple[float, float]] | None = None,
-    direction: str = "minimize",
-    metric: str = "value",
+    direction: str | Sequence[str] = "minimize",
+    metric: str | Sequence[str] = "value",
     seed: int | None = None,
     initial_design: int | Sequence[Mapping[str, Any]] | None = None,
     warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
@@ -117,8 +118,9 @@ def simulate(
         play_decentralized(run, chosen, points, charges)
     return TuneResult(
         frozen_trials=run.trials,
-        metric=metric,
-        direction=direction,
+        space=problem.space,
+        metrics=problem.metrics,
+        directions=directions_of(problem.signs),
         seed=problem.seed,
         stop_reason=run.stop_reason,
         network_id="virtual",

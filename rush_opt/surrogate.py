@@ -188,7 +188,7 @@ class ExtraTrees:
         _check_rows(X, y)
         return Forest(
             grow(
-                _tree_parts().RandomSplitter,
+                tree_parts().RandomSplitter,
                 self._samples(X, y, rng),
                 n_features=X.shape[1],
                 max_features=max(1, round(self.max_features * X.shape[1])),
@@ -244,7 +244,7 @@ class RandomForest:
         samples = (rng.integers(len(y), size=len(y)) for _ in range(self.n_trees))
         return Forest(
             grow(
-                _tree_parts().BestSplitter,
+                tree_parts().BestSplitter,
                 ((X[rows], z[rows]) for rows in samples),
                 n_features=X.shape[1],
                 max_features=math.ceil(self.max_features * X.shape[1]),
@@ -255,7 +255,7 @@ class RandomForest:
 
 
 @functools.cache
-def _tree_parts() -> SimpleNamespace:
+def tree_parts() -> SimpleNamespace:
     """Load what takes a second to load, when it is needed: a first trial does not wait for it."""
     from scipy.special import ndtri
     from sklearn.tree._criterion import MSE
@@ -288,7 +288,7 @@ def rank_quantiles(y: FloatArray) -> FloatArray:
     ordered = np.sort(y)
     # Two searches give the first and one past the last place of each value; between them its rank.
     places = np.searchsorted(ordered, y, "left") + np.searchsorted(ordered, y, "right")
-    return np.asarray(_tree_parts().ndtri(places / (2.0 * len(y))), dtype=np.float64)
+    return np.asarray(tree_parts().ndtri(places / (2.0 * len(y))), dtype=np.float64)
 
 
 def log_scale(y: FloatArray, margin: float = 1e-3) -> FloatArray:
@@ -342,7 +342,7 @@ def grow(
     ------
     sklearn.tree._tree.Tree
     """
-    parts = _tree_parts()
+    parts = tree_parts()
     # Each tree's start asks this generator for one number, which seeds the splits.
     seeds = np.random.RandomState(int(rng.integers(2**32)))
     one_output = np.ones(1, dtype=np.intp)

@@ -13,6 +13,7 @@ from rush_opt.arguments import (
     check_count,
     check_places,
     choose_optimizer,
+    directions_of,
     initial_points,
     make_problem,
     usable_cpus,
@@ -41,8 +42,8 @@ def tune(
     timeout: float | None = None,
     optimizer: str | Optimizer = "adbo",
     pruner: Pruner | None = None,
-    direction: str = "minimize",
-    metric: str = "value",
+    direction: str | Sequence[str] = "minimize",
+    metric: str | Sequence[str] = "value",
     seed: int | None = None,
     network_id: str | None = None,
     url: str | None = None,
@@ -53,7 +54,7 @@ def tune(
     callbacks: Sequence[Callable[[FrozenTrial], object]] = (),
     progress: bool = True,
 ) -> TuneResult:
-    """Find the configuration with the best objective value.
+    """Find the configuration with the best objective value, or the best compromises of several.
 
     Starts worker processes, which evaluate trials and record them, and returns when the budget is
     used up. Each proposes its own trials, or one more process on this machine does for all of them:
@@ -63,8 +64,9 @@ def tune(
     ----------
     objective : callable
         ``objective(config)`` or ``objective(config, trial)``: takes a dict of parameter values and
-        returns a number, or a mapping with a number under `metric`. An exception, NaN or an
-        infinity makes a failed trial and does not stop the run.
+        returns a number, or a mapping with a number under `metric`. For several objectives it
+        returns a mapping with all of them, or as many numbers in the order of `metric`. An
+        exception, NaN or an infinity makes a failed trial and does not stop the run.
     space : mapping or Space
         Parameter name to `Float`, `Integer`, `Categorical` or `Boolean`.
     n_workers : int, optional
@@ -83,10 +85,12 @@ def tune(
         `MedianRule`. The objective calls ``trial.report(value, step)`` and ends when
         ``trial.should_stop()``; the trial then counts as finished with its last report, and its
         notes have the step as ``stopped_at``.
-    direction : str
-        ``"minimize"`` or ``"maximize"``.
-    metric : str
-        The name of the objective value where the objective returns a mapping.
+    direction : str or sequence of str
+        ``"minimize"`` or ``"maximize"``; a list of these, one per objective, for several.
+    metric : str or sequence of str
+        The name of the objective value where the objective returns a mapping; a list of names, as
+        long as `direction`, for several objectives. Every proposal then weighs them anew at random,
+        so that all compromises are searched for: see ``result.pareto_front``.
     seed : int, optional
         Makes the initial design and every process's random stream reproducible; with one worker
         the whole run. By default drawn anew, see ``result.seed``.
@@ -174,8 +178,9 @@ def tune(
                 network.reset()
         return TuneResult(
             frozen_trials=run.trials,
-            metric=metric,
-            direction=direction,
+            space=problem.space,
+            metrics=problem.metrics,
+            directions=directions_of(problem.signs),
             seed=problem.seed,
             stop_reason=stop_reason,
             network_id=network.network_id,

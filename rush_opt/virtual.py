@@ -23,7 +23,7 @@ from rush_opt.design import random_design
 from rush_opt.evaluation import Phase, Problem, evaluate, takes_trial
 from rush_opt.loops import Centralized, Decentralized
 from rush_opt.loops.central import Pending, proposer_notes
-from rush_opt.result import WARM_START, FrozenTrial
+from rush_opt.result import WARM_START, FrozenTrial, only_value
 from rush_opt.run import is_hopeless, raise_all_failed
 from rush_opt.trial import Trial
 from rush_opt.warm_start import Known
@@ -76,7 +76,7 @@ class Charges:
     def practise(self, propose: Callable[[Archive, np.random.Generator], object]) -> None:
         """Make a first proposal that nobody is charged for: it loads what is loaded only once."""
         if self._is_measured:
-            archive = Archive(self._problem.space, self._problem.metric)
+            archive = Archive(self._problem.space, *self._problem.metrics)
             archive.add(_random_rows(self._problem))
             propose(archive, np.random.default_rng(self._problem.seed))
             self._measured = {}
@@ -111,7 +111,7 @@ def _cost_of_taking_in(problem: Problem) -> tuple[float, float]:
     few: list[float] = []
     many: list[float] = []
     for _ in range(_REPEATS):
-        archive = Archive(problem.space, problem.metric)
+        archive = Archive(problem.space, *problem.metrics)
         for table, into in ((rows[:1], few), (rows, many)):
             before = time.thread_time()
             archive.add(table)
@@ -124,8 +124,9 @@ def _cost_of_taking_in(problem: Problem) -> tuple[float, float]:
 def _random_rows(problem: Problem) -> TaskTable:
     rng = np.random.default_rng(problem.seed)
     configs = problem.space.decode(random_design(problem.space, _ROWS_MEASURED, rng))
+    values = rng.random((len(configs), len(problem.metrics))).tolist()
     return TaskTable.from_results(
-        configs, [{problem.metric: float(value)} for value in rng.random(len(configs))]
+        configs, [dict(zip(problem.metrics, row, strict=True)) for row in values]
     )
 
 
@@ -165,15 +166,17 @@ class VirtualRun:
         self._order = count()
         self._now = 0.0
         self._n_failed = self._n_finished = 0
-        self._archive = Archive(problem.space, problem.metric, problem.sign)
+        self._archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
         self._finished: list[Task] = []
         self._failed: list[Task] = []
         configs, results = [config for config, _ in known], [result for _, result in known]
+        metrics = problem.metrics
         self._archive.add(TaskTable.from_results(configs, results))
         self._n_finished = len(known)
         self.trials = [
             FrozenTrial(
-                *(i, f"known-{i}", "finished", config, result[problem.metric], result, None, None),
+                *(i, f"known-{i}", "finished", config, only_value(result, metrics), result),
+                *(None, None),
                 started_at=0.0,
                 ended_at=0.0,
                 notes=dict(WARM_START),
@@ -223,7 +226,7 @@ class VirtualRun:
         self.n_started += 1
         self.n_running += 1
         config = proposed.config
-        result, error = evaluate(self._call(proposed.key, worker), dict(config), problem.metric)
+        result, error = evaluate(self._call(proposed.key, worker), dict(config), problem.metrics)
         try:
             (task,) = TaskTable.from_results([config], [result or {}])
         except (TypeError, ValueError) as unstorable:
@@ -238,7 +241,7 @@ class VirtualRun:
                 key=proposed.key,
                 state="failed" if result is None else "finished",
                 params=config,
-                value=None if result is None else result[problem.metric],
+                value=only_value(result or {}, problem.metrics),
                 result=result or {},
                 error=error or None,
                 worker=worker,
@@ -255,7 +258,7 @@ class VirtualRun:
         self.at(ends_at, end)
 
     def _count(self, trial: FrozenTrial) -> None:
-        if trial.value is not None:
+        if trial.state == "finished":
             self._n_finished += 1
             return
         self._n_failed += 1

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rush_opt.evaluation import Problem
-from rush_opt.result import TuneResult
-from rush_opt.space import Integer, Space
+from rush_opt.evaluation import Problem, name_values
+from rush_opt.result import TuneResult, value_columns
+from rush_opt.space import Integer
 from rush_opt.trial import STOPPED_AT
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
     Parameters
     ----------
     warm_start : TuneResult, DataFrame, sequence of pairs or None
-        A result; a table with the columns ``params_<name>`` and ``value`` of ``result.trials``; or
-        pairs of a configuration and a number, or a mapping with a number under the metric. Failed
-        and stopped trials of the first two are left out.
+        A result; a table with the columns ``params_<name>`` and ``value`` of ``result.trials``, or
+        ``value_<metric>`` for several objectives; or pairs of a configuration and a number, or a
+        mapping with a number under each metric. Failed and stopped trials of the first two are
+        left out.
     problem : Problem
 
     Raises
@@ -47,7 +48,7 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
             problem.space.validate(config)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-        checked.append((dict(config), _checked_result(name, result, problem.metric)))
+        checked.append((dict(config), _checked_result(name, result, problem.metrics)))
     return checked
 
 
@@ -57,11 +58,13 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
         return
     if isinstance(warm_start, TuneResult):
         for trial in warm_start.frozen_trials:
-            if trial.value is not None and trial.stopped_at is None:
-                result = {**trial.result, problem.metric: trial.value}
+            if trial.state == "finished" and trial.stopped_at is None:
+                result = dict(trial.result)
+                if len(problem.metrics) == 1 and trial.value is not None:
+                    result[problem.metrics[0]] = trial.value
                 yield f"trial {trial.number} of warm_start", trial.params, result
     elif hasattr(warm_start, "columns") and hasattr(warm_start, "to_dict"):
-        yield from _rows(warm_start, problem.space)
+        yield from _rows(warm_start, problem)
     elif isinstance(warm_start, Sequence) and not isinstance(warm_start, str):
         for i, pair in enumerate(warm_start):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -78,11 +81,15 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
         )
 
 
-def _rows(table: pd.DataFrame, space: Space) -> Iterator[tuple[str, Any, Any]]:
+def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
     columns = [str(column) for column in table.columns]
-    if "value" not in columns:
-        raise ValueError(f"warm_start must have a column 'value', as result.trials; got {columns}")
-    kinds = dict(zip(space.names, space.parameters, strict=True))
+    values = value_columns(problem.metrics)
+    for column in values:
+        if column not in columns:
+            raise ValueError(
+                f"warm_start must have a column {column!r}, as result.trials; got {columns}"
+            )
+    kinds = dict(zip(problem.space.names, problem.space.parameters, strict=True))
     for i, row in enumerate(table.to_dict("records")):
         step = row.get(f"notes_{STOPPED_AT}")
         if row.get("state") == "failed" or (step is not None and step == step):
@@ -103,23 +110,34 @@ def _rows(table: pd.DataFrame, space: Space) -> Iterator[tuple[str, Any, Any]]:
             for name, value in ((name, _plain(value)) for name, value in params.items())
             if value is not None and value == value
         }
-        yield f"row {i} of warm_start", config, row["value"]
+        yield f"row {i} of warm_start", config, {name: row[c] for c, name in values.items()}
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _checked_result(name: str, result: Any, metric: str) -> dict[str, Any]:
-    returned = dict(result) if isinstance(result, Mapping) else {metric: result}
-    if metric not in returned:
-        raise ValueError(f"{name}: the result has no {metric!r}, only {sorted(map(str, returned))}")
-    value = returned[metric]
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
-        raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
-    if not math.isfinite(float(value)):
-        raise ValueError(f"{name}: {metric!r} must be finite, got {value!r}; leave the trial out")
-    return returned | {metric: float(value)}
+def _checked_result(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
+    returned = name_values(result, metrics)
+    if returned is None:
+        raise TypeError(
+            f"{name}: the result must be a mapping with the names {list(metrics)}, or as many "
+            f"numbers in that order, got {result!r:.80}"
+        )
+    for metric in metrics:
+        if metric not in returned:
+            raise ValueError(
+                f"{name}: the result has no {metric!r}, only {sorted(map(str, returned))}"
+            )
+        value = returned[metric]
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
+            raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
+        if not math.isfinite(float(value)):
+            raise ValueError(
+                f"{name}: {metric!r} must be finite, got {value!r}; leave the trial out"
+            )
+        returned[metric] = float(value)
+    return returned
 
 
 __all__ = ["Known", "known_trials"]

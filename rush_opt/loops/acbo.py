@@ -13,7 +13,7 @@ import numpy as np
 
 from rush_core import Worker
 from rush_opt.acquisition import decayed_lambda, draw_lambda
-from rush_opt.archive import Archive
+from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing
 from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
 from rush_opt.proposal import Candidates, draw_new, propose
@@ -99,10 +99,11 @@ class ACBOState:
         notes : dict
             How it came about: the exploration weight and how many trials were known.
         """
-        settings, archive, rng = self._settings, self._archive, self._rng
+        settings, rng = self._settings, self._rng
+        archive, weights = weighed(self._archive, rng)
         lam = decayed_lambda(draw_lambda(rng), self._n_proposed)
         self._n_proposed += 1
-        notes = {"lambda": lam, "n_known": len(archive)}
+        notes = {"lambda": lam, "n_known": len(archive), **weights}
         if len(archive) < archive.space.n_dims:
             with timing("acquisition"):
                 row = draw_new(archive, rng, pending=pending)

@@ -14,7 +14,7 @@ import numpy as np
 
 from rush_core import LikeTaskError, Worker
 from rush_opt.acquisition import Decaying, Exploration
-from rush_opt.archive import Archive
+from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing, TrialRunner
 from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending
@@ -69,7 +69,7 @@ class ADBO:
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
-        archive = Archive(problem.space, problem.metric, problem.sign)
+        archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
         state = self.state(problem, archive, problem.worker_rng(worker.number))
         # The initial design is claimed by whoever is free, and starts without a mark of its own.
         state.avoid([task.config for task in worker.fetch_tasks("queued", "running")])
@@ -138,10 +138,11 @@ class ADBOState:
         notes : dict
             How it came about: the exploration weight and how many trials were known.
         """
-        settings, archive, rng = self._settings, self._archive, self._rng
+        settings, rng = self._settings, self._rng
+        archive, weights = weighed(self._archive, rng)
         lam = settings.exploration.at(self._lambda_0, self._n_proposed)
         self._n_proposed += 1
-        notes = {"lambda": lam, "n_known": len(archive)}
+        notes = {"lambda": lam, "n_known": len(archive), **weights}
         if len(archive) < archive.space.n_dims:
             with timing("acquisition"):
                 row = draw_new(archive, rng, pending=self._taken)

@@ -90,7 +90,7 @@ def fill_queue(settings: CentralSettings, worker: Worker, problem: Problem, n_wo
     knows it reads anew: another one can take its place at any time.
     """
     trials = TrialRunner(worker, problem)
-    archive = Archive(problem.space, problem.metric, problem.sign)
+    archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
     state = settings.state(problem, archive, problem.worker_rng(worker.number))
     pending = Pending(problem.space)
     n_trials = float("inf") if problem.n_trials is None else problem.n_trials

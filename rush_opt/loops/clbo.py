@@ -13,7 +13,7 @@ import numpy as np
 
 from rush_core import Worker
 from rush_opt.acquisition import LAMBDA_MEAN
-from rush_opt.archive import Archive
+from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing
 from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
 from rush_opt.proposal import Candidates, draw_new, propose
@@ -108,16 +108,17 @@ class CLBOState:
         notes : dict
             How it came about: the exploration weight and how many trials were known.
         """
-        settings, archive, rng = self._settings, self._archive, self._rng
+        settings, rng = self._settings, self._rng
+        archive, weights = weighed(self._archive, rng)
         lam = settings.exploration
-        notes = {"lambda": lam, "n_known": len(archive)}
+        notes = {"lambda": lam, "n_known": len(archive), **weights}
         if len(archive) < archive.space.n_dims:
             with timing("acquisition"):
                 row = draw_new(archive, rng, pending=pending)
                 return archive.space.decode(row[np.newaxis])[0], notes
         with timing("surrogate"):
             X = np.concatenate([archive.X, pending.X])
-            y = np.concatenate([archive.y, np.full(len(pending), self._lie())])
+            y = np.concatenate([archive.y, np.full(len(pending), _lie(archive))])
             forest = settings.surrogate.fit(X, y, rng)
         with timing("acquisition"):
             row = propose(
@@ -125,7 +126,8 @@ class CLBOState:
             )
             return archive.space.decode(row[np.newaxis])[0], notes
 
-    def _lie(self) -> float:
-        """Return the mean of what finished; the worst there is if nothing did."""
-        finished = self._archive.y[np.isfinite(self._archive.y)]
-        return float(finished.mean()) if len(finished) else np.inf
+
+def _lie(archive: Archive) -> float:
+    """Return the mean of what finished; the worst there is if nothing did."""
+    finished = archive.y[np.isfinite(archive.y)]
+    return float(finished.mean()) if len(finished) else np.inf

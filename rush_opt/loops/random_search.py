@@ -39,7 +39,7 @@ class RandomSearch:
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
-        archive = Archive(problem.space, problem.metric, problem.sign)
+        archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
         state = self.state(problem, archive, problem.worker_rng(worker.number))
         while trials.may_start() and (waiting := trials.claim()):
             trials.run(*waiting)

@@ -43,7 +43,7 @@ def test_an_empty_archive_has_no_incumbent() -> None:
 
 
 def test_maximizing_turns_the_values_around() -> None:
-    archive = Archive(SPACE, "loss", sign=-1)
+    archive = Archive(SPACE, "loss", signs=(-1,))
     archive.add(tasks_with([1.0, 5.0, 3.0]))
     np.testing.assert_array_equal(archive.y, [-1.0, -5.0, -3.0])
     assert archive.incumbent == 1
@@ -88,7 +88,7 @@ def test_the_best_are_those_that_sorting_everything_finds(
 
 def test_a_nan_counts_as_the_worst_value_either_way() -> None:
     for sign in (1, -1):
-        archive = Archive(SPACE, "loss", sign=sign)
+        archive = Archive(SPACE, "loss", signs=(sign,))
         archive.add(tasks_with([math.nan, 1e300 * sign, math.nan]))
         np.testing.assert_array_equal(archive.y, [math.inf, 1e300, math.inf])
         assert archive.incumbent == 1

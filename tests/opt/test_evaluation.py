@@ -24,8 +24,8 @@ CONFIG = {"x": 0.5}
 PROBLEM = Problem(
     objective=lambda config: config["x"],
     space=Space({"x": Float(0, 1)}),
-    metric="loss",
-    sign=1.0,
+    metrics=("loss",),
+    signs=(1.0,),
     n_trials=None,
     deadline=None,
     seed=3,
@@ -57,7 +57,7 @@ def start(trials: TrialRunner) -> str:
     ],
 )
 def test_every_kind_of_number_counts_and_becomes_a_float(returned: Any, value: float) -> None:
-    result, error = evaluate(lambda config: returned, CONFIG, "loss")
+    result, error = evaluate(lambda config: returned, CONFIG, ("loss",))
     assert result == {"loss": value}
     assert type(result["loss"]) is float
     assert error == ""
@@ -68,7 +68,7 @@ def test_a_mapping_brings_further_results_along(
     kind: Callable[[dict[str, Any]], Mapping[str, Any]],
 ) -> None:
     returned = kind({"accuracy": 1, "loss": np.float32(0.5), "tag": "a"})
-    result, error = evaluate(lambda config: returned, CONFIG, "loss")
+    result, error = evaluate(lambda config: returned, CONFIG, ("loss",))
     assert result == {"accuracy": 1, "loss": 0.5, "tag": "a"}
     assert error == ""
     assert returned["loss"].dtype == np.float32  # what was returned is not changed
@@ -98,7 +98,7 @@ def test_a_mapping_brings_further_results_along(
     ],
 )
 def test_what_is_no_finite_number_is_a_failure_that_names_it(returned: Any, said: str) -> None:
-    result, error = evaluate(lambda config: returned, CONFIG, "loss")
+    result, error = evaluate(lambda config: returned, CONFIG, ("loss",))
     assert result is None
     assert "'loss'" in error
     assert said in error
@@ -106,7 +106,7 @@ def test_what_is_no_finite_number_is_a_failure_that_names_it(returned: Any, said
 
 
 def test_a_long_value_is_not_repeated_in_full() -> None:
-    _, error = evaluate(lambda config: "x" * 10_000, CONFIG, "loss")
+    _, error = evaluate(lambda config: "x" * 10_000, CONFIG, ("loss",))
     assert len(error) < 300
 
 
@@ -115,7 +115,7 @@ def test_a_value_that_cannot_even_be_shown_is_a_failure_too() -> None:
         def __repr__(self) -> str:
             raise RuntimeError("not to be shown")
 
-    result, error = evaluate(lambda config: Shy(), CONFIG, "loss")
+    result, error = evaluate(lambda config: Shy(), CONFIG, ("loss",))
     assert result is None
     assert "Shy object" in error
 
@@ -124,7 +124,7 @@ def test_an_exception_becomes_its_traceback_from_the_objective_on() -> None:
     def objective(config: dict[str, Any]) -> float:
         return {}["nowhere"]
 
-    result, error = evaluate(objective, CONFIG, "loss")
+    result, error = evaluate(objective, CONFIG, ("loss",))
     assert result is None
     assert error.startswith("Traceback (most recent call last)")
     assert error.endswith("KeyError: 'nowhere'")
@@ -133,7 +133,7 @@ def test_an_exception_becomes_its_traceback_from_the_objective_on() -> None:
 
 
 def test_leaving_the_program_is_a_failure_of_the_trial() -> None:
-    result, error = evaluate(lambda config: sys.exit("no data"), CONFIG, "loss")
+    result, error = evaluate(lambda config: sys.exit("no data"), CONFIG, ("loss",))
     assert result is None
     assert error.endswith("SystemExit: no data")
 

@@ -30,8 +30,8 @@ SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
 PROBLEM = Problem(
     objective=lambda config: config["x"],
     space=SPACE,
-    metric="loss",
-    sign=1.0,
+    metrics=("loss",),
+    signs=(1.0,),
     n_trials=30,
     deadline=None,
     seed=11,
@@ -53,7 +53,7 @@ class Decider:
     """A worker's state, with an archive of its own."""
 
     def __init__(self, settings: ADBO, problem: Problem, rng: np.random.Generator) -> None:
-        self.archive = Archive(problem.space, problem.metric, problem.sign)
+        self.archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
         self.state = settings.state(problem, self.archive, rng)
         self.phases: list[Phase] = []
 
@@ -118,7 +118,7 @@ def test_workers_draw_exploration_weights_of_their_own() -> None:
 
 @pytest.mark.parametrize(("sign", "low", "high"), [(1.0, 0.0, 0.2), (-1.0, 0.8, 1.0)])
 def test_proposals_go_where_the_values_are_better(sign: float, low: float, high: float) -> None:
-    state = state_of(sign=sign)
+    state = state_of(signs=(sign,))
     state.tell(line(40))
     proposed = [state.propose()[0]["x"] for _ in range(LAMBDA_PERIOD)]
     late = proposed[LAMBDA_PERIOD // 2 :]  # when the exploration weight has faded

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from rush_opt import FrozenTrial, TuneResult
+from rush_opt import Float, FrozenTrial, Space, TuneResult
 from rush_opt.plots import history_table
 
 mpl.use("agg")
@@ -34,8 +34,9 @@ def result() -> TuneResult:
     values = [3.0, None, 1.0, 2.0]
     return TuneResult(
         frozen_trials=[trial(number, value) for number, value in enumerate(values)],
-        metric="loss",
-        direction="minimize",
+        space=Space({"x": Float(0, 1)}),
+        metrics=("loss",),
+        directions=("minimize",),
         seed=1,
         stop_reason="n_trials",
         network_id="any",
@@ -57,7 +58,8 @@ def test_the_best_so_far_follows_the_direction(result: TuneResult) -> None:
     table = history_table(result)
     assert table["seconds"].tolist() == [1.0, 3.0, 4.0]
     assert table["best"].tolist() == [3.0, 1.0, 1.0]
-    assert history_table(replace(result, direction="maximize"))["best"].tolist() == [3.0, 3.0, 3.0]
+    upwards = replace(result, directions=("maximize",))
+    assert history_table(upwards)["best"].tolist() == [3.0, 3.0, 3.0]
 
 
 def test_a_run_without_finished_trials_has_an_empty_history(result: TuneResult) -> None:

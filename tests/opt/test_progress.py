@@ -39,13 +39,13 @@ def terminal() -> Iterator[Terminal]:
 def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
 
-    def shown(n_ended: int, best: float | None) -> str:
-        progress.show(n_ended, 0, best)
+    def shown(n_ended: int, best: float) -> str:
+        progress.show(n_ended, 0, [best])
         return terminal.read()
 
     first = wait_until(lambda: shown(5, 0.123456789))
     second = wait_until(lambda: shown(70, 0.5))
-    progress.show(100, 0, 0.5, last=True)
+    progress.show(100, 0, [0.5], last=True)
     last = terminal.read()
     for text, n in ((first, 5), (second, 70), (last, 100)):
         assert text.startswith(f"\r{n}/100 trials, ")
@@ -58,9 +58,9 @@ def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None
 
 def test_a_terminal_is_not_written_to_at_every_look(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
-    wait_until(lambda: progress.show(1, 0, 1.0) or terminal.read())
+    wait_until(lambda: progress.show(1, 0, [1.0]) or terminal.read())
     for n in range(2, 50):
-        progress.show(n, 0, 1.0)
+        progress.show(n, 0, [1.0])
     assert terminal.read() == ""
 
 
@@ -70,7 +70,7 @@ def test_a_line_left_open_can_be_ended_before_something_else_is_written(
     progress = Progress(None, 60, terminal.stream)
     progress.end_line()
     assert terminal.read() == ""
-    wait_until(lambda: progress.show(1, 0, 1.0) or terminal.read())
+    wait_until(lambda: progress.show(1, 0, [1.0]) or terminal.read())
     progress.end_line()
     assert terminal.read().strip("\r") == "\n"
     progress.end_line()
@@ -82,7 +82,7 @@ def test_a_plain_stream_gets_a_line_that_stays() -> None:
     progress = Progress(10, None, stream)
     for n in range(10):
         progress.show(n, 0, None)  # far too soon after each other
-    progress.show(10, 0, 0.25, last=True)
+    progress.show(10, 0, [0.25], last=True)
     progress.end_line()
     (line,) = stream.getvalue().splitlines(keepends=True)
     assert re.fullmatch(r"10/10 trials, 0 s, \S+ trials/s, best value 0\.25\n", line)
@@ -91,15 +91,26 @@ def test_a_plain_stream_gets_a_line_that_stays() -> None:
 @pytest.mark.parametrize(
     ("n_trials", "timeout_s", "n_failed", "best", "line"),
     [
-        (20, None, 0, 0.5, r"7/20 trials, 0 s, \S+ trials/s, best value 0\.5"),
-        (None, 90.0, 0, 0.5, r"7 trials, 0/90 s, \S+ trials/s, best value 0\.5"),
-        (20, 90.0, 3, -1e9, r"7/20 trials \(3 failed\), 0/90 s, \S+ trials/s, best value -1e\+09"),
+        (20, None, 0, [0.5], r"7/20 trials, 0 s, \S+ trials/s, best value 0\.5"),
+        (None, 90.0, 0, [0.5], r"7 trials, 0/90 s, \S+ trials/s, best value 0\.5"),
+        (
+            20,
+            90.0,
+            3,
+            [-1e9],
+            r"7/20 trials \(3 failed\), 0/90 s, \S+ trials/s, best value -1e\+09",
+        ),
         (20, None, 7, None, r"7/20 trials \(7 failed\), 0 s, \S+ trials/s, best value none yet"),
-        (None, None, 0, 0.0, r"7 trials, 0 s, \S+ trials/s, best value 0"),
+        (None, None, 0, [0.0], r"7 trials, 0 s, \S+ trials/s, best value 0"),
+        (None, None, 0, [0.5, 9.0], r"7 trials, 0 s, \S+ trials/s, best values 0\.5 and 9"),
     ],
 )
 def test_the_line_tells_what_is_done_what_is_left_and_what_was_found(
-    n_trials: int | None, timeout_s: float | None, n_failed: int, best: float | None, line: str
+    n_trials: int | None,
+    timeout_s: float | None,
+    n_failed: int,
+    best: list[float] | None,
+    line: str,
 ) -> None:
     stream = io.StringIO()
     Progress(n_trials, timeout_s, stream).show(7, n_failed, best, last=True)
@@ -107,7 +118,7 @@ def test_the_line_tells_what_is_done_what_is_left_and_what_was_found(
 
 
 def test_standard_error_is_where_it_goes_by_default(capsys: pytest.CaptureFixture[str]) -> None:
-    Progress(1, None).show(1, 0, 0.0, last=True)
+    Progress(1, None).show(1, 0, [0.0], last=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("1/1 trials")
@@ -116,5 +127,5 @@ def test_standard_error_is_where_it_goes_by_default(capsys: pytest.CaptureFixtur
 def test_workers_from_elsewhere_are_counted() -> None:
     stream = io.StringIO()
     progress = Progress(100, None, stream)
-    progress.show(5, 0, 0.5, n_joined=3, last=True)
+    progress.show(5, 0, [0.5], n_joined=3, last=True)
     assert re.match(r"5/100 trials, 0 s, 3 workers joined, \S+ trials/s, best", stream.getvalue())

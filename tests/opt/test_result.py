@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from rush_core import Network, Worker, WorkerInfo, WorkerState
-from rush_opt import FrozenTrial, TuneResult
+from rush_opt import Boolean, Constant, Float, FrozenTrial, Integer, Space, TuneResult
 from rush_opt.result import freeze_trials
+
+SPACE = Space({"x": Float(0, 10), "n": Integer(0, 99), "kind": Constant("a"), "on": Boolean()})
 
 NOTES = {
     **{"objective_s": 1.0, "surrogate_s": 0.5, "acquisition_s": 0.25, "coordination_s": 0.125},
@@ -46,8 +48,9 @@ def worker(number: int, **changes: Any) -> WorkerInfo:
 def result_of(*trials: FrozenTrial, **changes: Any) -> TuneResult:
     result = TuneResult(
         frozen_trials=list(trials),
-        metric="loss",
-        direction="minimize",
+        space=SPACE,
+        metrics=("loss",),
+        directions=("minimize",),
         seed=1,
         stop_reason="n_trials",
         network_id="by-hand",
@@ -70,15 +73,15 @@ def test_the_best_trial_has_the_best_value_and_is_the_earliest_of_equals() -> No
 
 def test_maximizing_turns_the_best_around() -> None:
     trials = [trial(i, v) for i, v in enumerate([-0.5, None, 0.75, 0.75, 0.25])]
-    assert result_of(*trials, direction="maximize").best_trial.number == 2
-    assert result_of(*trials, direction="minimize").best_trial.number == 0
+    assert result_of(*trials, directions=("maximize",)).best_trial.number == 2
+    assert result_of(*trials, directions=("minimize",)).best_trial.number == 0
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_zero_is_a_value_like_any_other(direction: str) -> None:
     sign = 1.0 if direction == "minimize" else -1.0
     trials = [trial(0, 1.0 * sign), trial(1, 0.0), trial(2, None)]
-    assert result_of(*trials, direction=direction).best_trial.number == 1
+    assert result_of(*trials, directions=(direction,)).best_trial.number == 1
 
 
 def test_changing_the_best_params_changes_no_record() -> None:
@@ -235,7 +238,7 @@ def test_a_proposers_notes_stand_against_its_workers(network: Network, worker: W
     task = worker.claim_task()
     assert task is not None
     worker.finish_task(task.key, {"loss": 1.0}, extra={"surrogate_s": 0.0, "objective_s": 2.0})
-    (frozen,) = freeze_trials(network.fetch_tasks("finished"), "loss", network.fetch_workers())
+    (frozen,) = freeze_trials(network.fetch_tasks("finished"), ("loss",), network.fetch_workers())
     assert frozen.notes == {"proposer": 7, "surrogate_s": 0.5, "objective_s": 2.0}
 
 
@@ -256,7 +259,7 @@ def test_trials_are_numbered_in_order_of_completion(network: Network, worker: Wo
     worker.fail_task(keys[0], "it went wrong")
     worker.finish_task(keys[1], {"loss": 0.25})
     tasks = network.fetch_tasks("finished", "failed")
-    frozen = freeze_trials(tasks, "loss", network.fetch_workers(), first_number=10)
+    frozen = freeze_trials(tasks, ("loss",), network.fetch_workers(), first_number=10)
     assert [t.number for t in frozen] == [10, 11, 12]
     assert [t.key for t in frozen] == [keys[2], keys[0], keys[1]]
     assert [t.state for t in frozen] == ["finished", "failed", "finished"]
@@ -274,7 +277,7 @@ def test_a_trial_of_a_worker_that_was_put_out_is_lost(network: Network, worker: 
     network.stop_workers([worker.worker_id], kill=True)
     network.push_tasks([{"x": 2}])
     network.clear_queue()
-    lost, cleared = freeze_trials(network.fetch_tasks("failed"), "loss", network.fetch_workers())
+    lost, cleared = freeze_trials(network.fetch_tasks("failed"), ("loss",), network.fetch_workers())
     assert lost.lost
     assert lost.worker == 0
     assert not cleared.lost

@@ -326,7 +326,7 @@ def test_one_worker_repeats_a_run_of_adbo_exactly(alone: Callable[..., TuneResul
     assert first.seed == 7
     # The first ten are a Sobol design of the same seed.
     space = Space({**X, "n": Integer(0, 5)})
-    problem = Problem(lambda config: 0.0, space, "value", 1.0, 40, None, 7)
+    problem = Problem(lambda config: 0.0, space, ("value",), (1.0,), 40, None, 7)
     design = space.decode(sobol_design(space, 10, problem.design_rng()))
     assert configs_of(first)[:10] == design
     assert sum("lambda" in t.notes for t in first.frozen_trials) == 30
@@ -356,7 +356,7 @@ def test_every_worker_follows_the_stream_of_its_number(server: EmbeddedServer) -
         progress=False,
     )
     space = Space(X)
-    problem = Problem(objectives.half, space, "value", 1.0, 60, None, 9)
+    problem = Problem(objectives.half, space, ("value",), (1.0,), 60, None, 9)
     for worker in result.workers:
         drawn = space.decode(random_design(space, 64, problem.worker_rng(worker.number)))
         mine = [t for t in result.frozen_trials if t.worker == worker.number]

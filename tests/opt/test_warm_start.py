@@ -18,7 +18,7 @@ SPACE = {
     **{"on": Boolean(), "kind": Categorical(["a", "b"])},
 }
 CONFIG = {"x": 0.5, "n": 3, "on": True, "kind": "b"}
-PROBLEM = Problem(lambda config: 0.0, Space(SPACE), "loss", 1.0, 10, None, 1)
+PROBLEM = Problem(lambda config: 0.0, Space(SPACE), ("loss",), (1.0,), 10, None, 1)
 
 
 def objective(config: dict[str, Any]) -> dict[str, float]:
