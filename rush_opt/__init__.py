@@ -1,7 +1,8 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
+from rush_opt.design import Grid, LatinHypercube, RandomPoints
 from rush_opt.evaluation import Trial
-from rush_opt.loops import ACBO, ADBO, CLBO, RandomSearch
+from rush_opt.loops import ACBO, ADBO, CLBO, GridSearch, RandomSearch
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import AllTrialsFailedError
 from rush_opt.simulate import simulate
@@ -29,8 +30,12 @@ __all__ = [
     "Constant",
     "Float",
     "FrozenTrial",
+    "Grid",
+    "GridSearch",
     "Integer",
+    "LatinHypercube",
     "Ordinal",
+    "RandomPoints",
     "RandomSearch",
     "Space",
     "Transformed",
