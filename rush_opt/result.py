@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rush_core import Task, WorkerInfo, WorkerState
+from rush_opt.space import Space
 
 if TYPE_CHECKING:
     # Loading pandas takes a third of a second: workers, who import this package, never need it.
+    import optuna
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -144,6 +146,8 @@ class TuneResult:
     deadline : float or None
         When the timeout was over, by the same clock. A trial that was running then was finished;
         ``trial.ended_at <= result.deadline`` tells those that ended in time.
+    space : Space or None
+        What was searched; None in a result read from a file, if the space is made of code.
     """
 
     frozen_trials: list[FrozenTrial]
@@ -156,6 +160,7 @@ class TuneResult:
     ended_at: float
     workers: list[WorkerInfo]
     deadline: float | None = None
+    space: Space | None = None
 
     def __repr__(self) -> str:
         n_finished = sum(trial.value is not None for trial in self.frozen_trials)
@@ -215,6 +220,12 @@ class TuneResult:
         from rush_opt.plots import plot_history
 
         return plot_history(self, ax)
+
+    def to_optuna(self) -> optuna.Study:
+        """Make an Optuna study of the trials; see `rush_opt.optuna.to_study`."""
+        from rush_opt.optuna import to_study
+
+        return to_study(self)
 
     @cached_property
     def utilization(self) -> pd.DataFrame:

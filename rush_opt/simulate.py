@@ -129,6 +129,7 @@ def simulate(
         ended_at=run.ended_at,
         workers=[_virtual_worker(number, run.ended_at) for number in range(n_workers)],
         deadline=problem.deadline,
+        space=problem.space,
     )
 
 

@@ -183,4 +183,5 @@ def tune(
             ended_at=run.ended_at,
             workers=run.workers,
             deadline=problem.deadline,
+            space=problem.space,
         )
