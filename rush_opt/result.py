@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -220,6 +221,80 @@ class TuneResult:
         from rush_opt.plots import plot_history
 
         return plot_history(self, ax)
+
+    def known_at(self, trial: FrozenTrial) -> list[FrozenTrial]:
+        """Return the trials that were known when a trial was proposed, in order of completion.
+
+        Of the trials that came to an end by themselves, finished and failed, and those known before
+        the run, these are the first ``trial.notes["n_known"]``: whoever proposed it had read so
+        many ends. Trials lost with their worker are no part of them, for no optimizer learns from
+        those.
+
+        Where trials ended within the time of a message of each other, the order in which the
+        proposer learned of them may be another than that of their ends.
+
+        Parameters
+        ----------
+        trial : FrozenTrial
+            One of this result.
+
+        Raises
+        ------
+        ValueError
+            If it was not proposed on grounds of others: it is of a design, was known before the
+            run, or the optimizer looks at no result.
+        """
+        if "n_known" not in trial.notes:
+            raise ValueError(
+                f"trial {trial.number} was not proposed by looking at others: its notes have no "
+                "'n_known'; it is of a design, or its optimizer needs no results"
+            )
+        count = [other for other in self.frozen_trials if not other.lost]
+        return count[: int(trial.notes["n_known"])]
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write all of the result to a file, for `from_json` or a reader in another language.
+
+        A space with constraints or transforms is left out: it is made of code.
+
+        Parameters
+        ----------
+        path : path-like
+        """
+        from rush_opt.result_file import write_json
+
+        write_json(self, path)
+
+    @staticmethod
+    def from_json(path: str | os.PathLike[str]) -> TuneResult:
+        """Read the result that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        from rush_opt.result_file import read_json
+
+        return read_json(path)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the table `trials` to a Parquet file.
+
+        A column that Parquet has no type for (values of several types) is written as JSON.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        ImportError
+            If pyarrow is not installed: ``pip install 'rush-hpo[parquet]'``.
+        """
+        from rush_opt.result_file import write_parquet
+
+        write_parquet(self, path)
 
     def to_optuna(self) -> optuna.Study:
         """Make an Optuna study of the trials; see `rush_opt.optuna.to_study`."""
