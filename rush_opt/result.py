@@ -222,6 +222,24 @@ class TuneResult:
 
         return plot_history(self, ax)
 
+    def plot_timeline(self, ax: Axes | None = None) -> Axes:
+        """Draw what each worker did when; see `rush_opt.plots.plot_timeline`."""
+        from rush_opt.plots import plot_timeline
+
+        return plot_timeline(self, ax)
+
+    def plot_shares(self, ax: Axes | None = None) -> Axes:
+        """Draw where each worker's time went; see `rush_opt.plots.plot_shares`."""
+        from rush_opt.plots import plot_shares
+
+        return plot_shares(self, ax)
+
+    def plot_exploration(self, ax: Axes | None = None) -> Axes:
+        """Draw values against exploration weights; see `rush_opt.plots.plot_exploration`."""
+        from rush_opt.plots import plot_exploration
+
+        return plot_exploration(self, ax)
+
     def known_at(self, trial: FrozenTrial) -> list[FrozenTrial]:
         """Return the trials that were known when a trial was proposed, in order of completion.
 

@@ -87,7 +87,7 @@ def write_parquet(result: TuneResult, path: str | os.PathLike[str]) -> None:
 
 
 def _as_text(value: Any) -> str | None:
-    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
+    is_missing = value is None or (isinstance(value, float | complex) and value != value)
     return None if is_missing else json.dumps(to_plain(value), allow_nan=False)
 
 
@@ -104,7 +104,7 @@ def to_plain(value: Any) -> Any:
         return {"$float": repr(float(value))}
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode()}
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic | complex):
         file = io.BytesIO()
         np.save(file, value, allow_pickle=False)
         text = base64.b64encode(file.getvalue()).decode()

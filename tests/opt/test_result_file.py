@@ -157,7 +157,7 @@ def test_trials_come_back_from_parquet(result: TuneResult, tmp_path: Path) -> No
 def test_a_column_of_several_types_is_json_in_parquet(result: TuneResult, tmp_path: Path) -> None:
     result.to_parquet(tmp_path / "trials.parquet")
     again = pd.read_parquet(tmp_path / "trials.parquet")
-    kinds = [json.loads(text) if text else None for text in again["params_kind"]]
+    kinds = [json.loads(text) if pd.notna(text) else None for text in again["params_kind"]]
     assert kinds == [trial.params["kind"] for trial in result.frozen_trials]
     first = result.best_trial.number
     assert again["result_curve"][first].tolist() == result.best_trial.result["curve"].tolist()
