@@ -1,6 +1,7 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
-from rush_opt.loops import ACBO, ADBO, CLBO, RandomSearch
+from rush_opt.design import Grid, LatinHypercube, RandomPoints
+from rush_opt.loops import ACBO, ADBO, CLBO, GridSearch, RandomSearch
 from rush_opt.pruning import MedianRule, SuccessiveHalving
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import AllTrialsFailedError
@@ -30,9 +31,13 @@ __all__ = [
     "Constant",
     "Float",
     "FrozenTrial",
+    "Grid",
+    "GridSearch",
     "Integer",
+    "LatinHypercube",
     "MedianRule",
     "Ordinal",
+    "RandomPoints",
     "RandomSearch",
     "Space",
     "SuccessiveHalving",

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from rush_opt.design import sobol_design
+from rush_opt.design import Design, sobol_design
 from rush_opt.evaluation import Objective, Problem, takes_trial
-from rush_opt.loops import OPTIMIZERS, Optimizer
+from rush_opt.loops import OPTIMIZERS, GridSearch, Optimizer
 from rush_opt.pruning import Pruner
 from rush_opt.space import Space
 from rush_opt.space.foreign import from_configspace, from_optuna
@@ -152,8 +152,8 @@ def check_pruner(pruner: Any, objective: Objective, n_objectives: int) -> Pruner
         )
     if n_objectives > 1:
         raise ValueError(
-            f"a pruner stops trials by one objective, but there are {n_objectives}; leave it out, or "
-            "optimize one"
+            f"a pruner stops trials by one objective, but there are {n_objectives}; leave it out, "
+            "or optimize one"
         )
     if not takes_trial(objective):
         raise ValueError(
@@ -208,6 +208,7 @@ def draw_entropy(seed: object) -> int:
 def make_problem(
     objective: Objective,
     space: Any,
+    optimizer: Optimizer,
     *,
     n_trials: object,
     timeout: object,
@@ -219,7 +220,7 @@ def make_problem(
     """Return what is to be optimized; its deadline is the timeout, on a clock that starts at 0."""
     timeout_s = check_timeout(timeout)
     metrics, signs = check_objectives(metric, direction)
-    if n_trials is None and timeout_s is None:
+    if n_trials is None and timeout_s is None and not isinstance(optimizer, GridSearch):
         n_trials = _DEFAULT_N_TRIALS
     return Problem(
         objective=check_objective(objective),
@@ -234,7 +235,7 @@ def make_problem(
 
 
 def initial_points(
-    initial_design: int | Sequence[Mapping[str, Any]] | None,
+    initial_design: int | Sequence[Mapping[str, Any]] | Design | None,
     problem: Problem,
     optimizer: Optimizer,
     n_workers: int,
@@ -243,9 +244,21 @@ def initial_points(
 ) -> list[dict[str, Any]]:
     """Return the configurations to evaluate first, no more than there may be trials.
 
-    Of as many as the optimizer's rule demands, `n_known` are known already.
+    Of as many as the optimizer's rule demands, `n_known` are known already. A grid search has its
+    whole grid here: what may not be evaluated waits for a later run.
     """
     space = problem.space
+    if isinstance(optimizer, GridSearch):
+        if initial_design is not None:
+            raise ValueError(
+                "a grid search evaluates its grid and nothing else, got initial_design="
+                f"{initial_design!r:.80}; drop it, or use another optimizer with initial_design="
+                "Grid(...)"
+            )
+        return optimizer.points(problem)
+    if isinstance(initial_design, Design):
+        X = initial_design.draw(space, problem.design_rng())
+        return space.decode(X[: problem.n_trials])
     if isinstance(initial_design, Sequence) and not isinstance(initial_design, str):
         for i, config in enumerate(initial_design):
             _check_config(f"initial_design[{i}]", config, space)
@@ -254,8 +267,8 @@ def initial_points(
         n = max(optimizer.n_initial(space.n_dims, n_workers) - n_known, 0)
     elif isinstance(initial_design, bool) or not isinstance(initial_design, Integral):
         raise TypeError(
-            "initial_design must be a number of points, a sequence of configurations or None, got "
-            f"{initial_design!r:.80}"
+            "initial_design must be a number of points, a sequence of configurations, a design "
+            f"such as LatinHypercube(40) or None, got {initial_design!r:.80}"
         )
     elif initial_design < 0:
         raise ValueError(f"initial_design must not be negative, got {initial_design}")

@@ -7,6 +7,7 @@ left out: random and spread designs draw others instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -198,6 +199,74 @@ def given_design(space: Space, configs: Sequence[Config]) -> FloatArray:
         except ValueError as error:
             raise ValueError(f"configuration {i}: {error}") from None
     return space.snap(space.encode(configs))
+
+
+@dataclass(frozen=True)
+class RandomPoints:
+    """So many points drawn independently and uniformly, to be given as an initial design.
+
+    Parameters
+    ----------
+    n : int
+        ``>= 0``.
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _check_size(self)
+
+    def draw(self, space: Space, rng: np.random.Generator) -> FloatArray:
+        """Draw the points; see `random_design`."""
+        return random_design(space, self.n, rng)
+
+
+@dataclass(frozen=True)
+class LatinHypercube:
+    """So many points spread over every single parameter, to be given as an initial design.
+
+    Parameters
+    ----------
+    n : int
+        ``>= 0``.
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _check_size(self)
+
+    def draw(self, space: Space, rng: np.random.Generator) -> FloatArray:
+        """Draw the points; see `latin_hypercube_design`."""
+        return latin_hypercube_design(space, self.n, rng)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of evenly spaced values, to be given as an initial design.
+
+    Parameters
+    ----------
+    resolution : int or mapping of str to int
+        How many values of each parameter; see `grid_design`.
+    """
+
+    resolution: int | Mapping[str, int]
+
+    def draw(self, space: Space, rng: np.random.Generator) -> FloatArray:
+        """Put the grid in random order, so that its beginning is an even part of it."""
+        return rng.permutation(grid_design(space, self.resolution))
+
+
+Design = RandomPoints | LatinHypercube | Grid
+
+
+def _check_size(design: RandomPoints | LatinHypercube) -> None:
+    name, n = type(design).__name__, design.n
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise TypeError(f"{name} needs a whole number of points, got {n!r}")
+    if n < 0:
+        raise ValueError(f"{name} needs a number of points >= 0, got {n}")
 
 
 def _fill(space: Space, n: int, draw: Callable[[int], FloatArray]) -> FloatArray:

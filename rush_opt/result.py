@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from rush_opt.trial import STOPPED_AT
 
 if TYPE_CHECKING:
     # Loading pandas takes a third of a second: workers, who import this package, never need it.
+    import optuna
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -167,14 +169,15 @@ class TuneResult:
     ----------
     frozen_trials : list of FrozenTrial
         All trials that ended, in order of completion; lost ones among the failed.
-    space : Space
-        What was searched.
+    space : Space or None
+        What was searched; None in a result read from a file, if the space is made of code.
     metrics, directions : tuple of str
         The names of the objective values in a result, usually one, and where each is to go.
     seed : int
         The run's entropy: give it to `tune()` to draw the same designs and streams again.
     stop_reason : str
-        ``n_trials``, ``timeout`` or ``interrupted``.
+        ``n_trials``, ``timeout``, ``exhausted`` (of a grid search, when the whole grid is done),
+        ``stopped`` or ``interrupted``.
     network_id : str
     started_at, ended_at : float
         The run's wall clock, seconds since 1970 by the server's clock.
@@ -186,7 +189,7 @@ class TuneResult:
     """
 
     frozen_trials: list[FrozenTrial]
-    space: Space
+    space: Space | None
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     seed: int
@@ -282,10 +285,16 @@ class TuneResult:
         Raises
         ------
         ValueError
-            If no trial finished, or there are several objectives.
+            If no trial finished, there are several objectives, or the space is not known.
         """
         self._check_one_objective("no best estimate; take one of result.pareto_front")
         self._check_any_finished()
+        if self.space is None:
+            raise ValueError(
+                "an estimate needs the space of the run, which this result does not know: it was "
+                "read from a file, and its space is made of code; add it: "
+                "dataclasses.replace(result, space=...)"
+            )
         sign = -1.0 if self.direction == "maximize" else 1.0
         i, value, sd = estimate_best(
             self.space.encode([trial.params for trial in self._finished]),
@@ -340,6 +349,104 @@ class TuneResult:
         from rush_opt.plots import plot_pareto_front
 
         return plot_pareto_front(self, ax)
+
+    def plot_timeline(self, ax: Axes | None = None) -> Axes:
+        """Draw what each worker did when; see `rush_opt.plots.plot_timeline`."""
+        from rush_opt.plots import plot_timeline
+
+        return plot_timeline(self, ax)
+
+    def plot_shares(self, ax: Axes | None = None) -> Axes:
+        """Draw where each worker's time went; see `rush_opt.plots.plot_shares`."""
+        from rush_opt.plots import plot_shares
+
+        return plot_shares(self, ax)
+
+    def plot_exploration(self, ax: Axes | None = None) -> Axes:
+        """Draw values against exploration weights; see `rush_opt.plots.plot_exploration`."""
+        from rush_opt.plots import plot_exploration
+
+        return plot_exploration(self, ax)
+
+    def known_at(self, trial: FrozenTrial) -> list[FrozenTrial]:
+        """Return the trials that were known when a trial was proposed, in order of completion.
+
+        Of the trials that came to an end by themselves, finished and failed, and those known before
+        the run, these are the first ``trial.notes["n_known"]``: whoever proposed it had read so
+        many ends. Trials lost with their worker are no part of them, for no optimizer learns from
+        those.
+
+        Where trials ended within the time of a message of each other, the order in which the
+        proposer learned of them may be another than that of their ends.
+
+        Parameters
+        ----------
+        trial : FrozenTrial
+            One of this result.
+
+        Raises
+        ------
+        ValueError
+            If it was not proposed on grounds of others: it is of a design, was known before the
+            run, or the optimizer looks at no result.
+        """
+        if "n_known" not in trial.notes:
+            raise ValueError(
+                f"trial {trial.number} was not proposed by looking at others: its notes have no "
+                "'n_known'; it is of a design, or its optimizer needs no results"
+            )
+        count = [other for other in self.frozen_trials if not other.lost]
+        return count[: int(trial.notes["n_known"])]
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write all of the result to a file, for `from_json` or a reader in another language.
+
+        A space with constraints or transforms is left out: it is made of code.
+
+        Parameters
+        ----------
+        path : path-like
+        """
+        from rush_opt.result_file import write_json
+
+        write_json(self, path)
+
+    @staticmethod
+    def from_json(path: str | os.PathLike[str]) -> TuneResult:
+        """Read the result that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        from rush_opt.result_file import read_json
+
+        return read_json(path)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the table `trials` to a Parquet file.
+
+        A column that Parquet has no type for (values of several types) is written as JSON.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        ImportError
+            If pyarrow is not installed: ``pip install 'rush-hpo[parquet]'``.
+        """
+        from rush_opt.result_file import write_parquet
+
+        write_parquet(self, path)
+
+    def to_optuna(self) -> optuna.Study:
+        """Make an Optuna study of the trials; see `rush_opt.optuna.to_study`."""
+        from rush_opt.optuna import to_study
+
+        return to_study(self)
 
     @cached_property
     def utilization(self) -> pd.DataFrame:

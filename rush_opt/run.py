@@ -20,7 +20,7 @@ from rush_core import (
     WorkerState,
 )
 from rush_opt.evaluation import Problem, takes_trial
-from rush_opt.loops import Centralized, Optimizer
+from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.progress import Progress
 from rush_opt.result import WARM_START, FrozenTrial, freeze_trials
 
@@ -104,7 +104,7 @@ class Run:
     def until_the_end(
         self, points: list[dict[str, Any]], known: Sequence[tuple[dict[str, Any], dict[str, Any]]]
     ) -> str:
-        """Run, and return why it ended: n_trials, timeout, interrupted or stopped.
+        """Run, and return why it ended: n_trials, timeout, interrupted, exhausted or stopped.
 
         Parameters
         ----------
@@ -329,7 +329,11 @@ class Run:
             )
         if errors:
             logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
-        return "n_trials" if enough_trials else "timeout" if out_of_time else "stopped"
+        if enough_trials or out_of_time:
+            return "n_trials" if enough_trials else "timeout"
+        # A grid search ends where nothing is left; whoever is asked to stop leaves something.
+        is_listed = isinstance(self._optimizer, GridSearch)
+        return "exhausted" if is_listed and not self._network.count_tasks().queued else "stopped"
 
     def _has_enough_trials(self) -> bool:
         return self._problem.n_trials is not None and self._n_ended >= self._problem.n_trials

@@ -19,11 +19,12 @@ from rush_opt.arguments import (
     initial_points,
     make_problem,
 )
+from rush_opt.design import Design
 from rush_opt.evaluation import Objective
-from rush_opt.loops import Centralized, Optimizer
+from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.result import TuneResult
 from rush_opt.space import Parameter, Space
-from rush_opt.virtual import Charges, VirtualRun, play_centralized, play_decentralized
+from rush_opt.virtual import Charges, VirtualRun, play_centralized, play_decentralized, play_list
 from rush_opt.warm_start import known_trials
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def simulate(
     direction: str | Sequence[str] = "minimize",
     metric: str | Sequence[str] = "value",
     seed: int | None = None,
-    initial_design: int | Sequence[Mapping[str, Any]] | None = None,
+    initial_design: int | Sequence[Mapping[str, Any]] | Design | None = None,
     warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
 ) -> TuneResult:
     """Tell how `tune()` would go with many workers, from an objective that is quick to call.
@@ -99,21 +100,23 @@ def simulate(
     >>> result.objective_share
     """
     n_workers = check_count("n_workers", n_workers)
+    chosen = choose_optimizer(optimizer)
     problem = make_problem(
-        *(objective, space),
+        *(objective, space, chosen),
         n_trials=n_trials,
         timeout=timeout,
         metric=metric,
         direction=direction,
         seed=seed,
     )
-    chosen = choose_optimizer(optimizer)
     known = known_trials(warm_start, problem)
     points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
     charges = Charges(problem, _checked_cost(cost))
     run = VirtualRun(problem, n_workers, _checked_duration(duration), known)
     if isinstance(chosen, Centralized):
         play_centralized(run, chosen, points, charges)
+    elif isinstance(chosen, GridSearch):
+        play_list(run, points)
     else:
         play_decentralized(run, chosen, points, charges)
     return TuneResult(

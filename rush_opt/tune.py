@@ -18,8 +18,9 @@ from rush_opt.arguments import (
     make_problem,
     usable_cpus,
 )
+from rush_opt.design import Design
 from rush_opt.evaluation import Objective
-from rush_opt.loops import Optimizer
+from rush_opt.loops import GridSearch, Optimizer
 from rush_opt.progress import Progress
 from rush_opt.pruning import Pruner
 from rush_opt.result import FrozenTrial, TuneResult
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["tune"]
+
+# A point that ends the process of its worker so often is failed.
+_MOST_RETRIES = 2
 
 
 def tune(
@@ -47,7 +51,7 @@ def tune(
     seed: int | None = None,
     network_id: str | None = None,
     url: str | None = None,
-    initial_design: int | Sequence[Mapping[str, Any]] | None = None,
+    initial_design: int | Sequence[Mapping[str, Any]] | Design | None = None,
     warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
     executor: Executor | None = None,
     launch: Callable[[str, int], object] | None = None,
@@ -73,13 +77,14 @@ def tune(
         Worker processes, on this machine unless `executor` or `launch` is given; by default one
         per usable CPU of this machine.
     n_trials : int, optional
-        How many trials come to an end, exactly; 100 if there is no `timeout` either. Trials lost
-        with a killed worker do not count.
+        How many trials come to an end, exactly; 100 if there is no `timeout` either, and all of the
+        grid for a grid search. Trials lost with a killed worker do not count.
     timeout : float, optional
         Seconds after which no trial is started any more; running ones are finished. They count
         from the call on, waiting for workers from elsewhere included.
     optimizer : str or Optimizer
-        ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"random"``, or an instance such as ``ADBO(...)``.
+        ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"random"``, ``"grid"``, or an instance such as
+        ``ADBO(...)``.
     pruner : Pruner, optional
         Stops trials early by what they report, whatever proposes them: `SuccessiveHalving` or
         `MedianRule`. The objective calls ``trial.report(value, step)`` and ends when
@@ -99,9 +104,10 @@ def tune(
         one of this run's own.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
-    initial_design : int or sequence of mappings, optional
-        How many Sobol points, or which configurations, are evaluated first; by default the
-        optimizer's rule. A network that has trials already goes on from those instead.
+    initial_design : int, sequence of mappings or design, optional
+        How many Sobol points, or which configurations, are evaluated first, or how they are drawn:
+        `LatinHypercube(40)`, `RandomPoints(40)` or `Grid(3)`; by default the optimizer's rule. A
+        network that has trials already goes on from those instead.
     warm_start : TuneResult, DataFrame or sequence of pairs, optional
         Earlier trials, which are known from the beginning: a result, a table like
         ``result.trials`` (columns ``params_<name>`` and ``value``), or pairs of a configuration
@@ -148,8 +154,9 @@ def tune(
     n_workers = usable_cpus() if n_workers is None else check_count("n_workers", n_workers)
     check_callbacks(callbacks)
     executor, launch = check_places(executor, launch)
+    chosen = choose_optimizer(optimizer)
     problem = make_problem(
-        *(objective, space),
+        *(objective, space, chosen),
         n_trials=n_trials,
         timeout=timeout,
         metric=metric,
@@ -157,11 +164,12 @@ def tune(
         seed=seed,
         pruner=pruner,
     )
-    chosen = choose_optimizer(optimizer)
     known = known_trials(warm_start, problem)
     points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
     shown = Progress(problem.n_trials, problem.deadline) if progress else None
-    with Network(network_id, url) as network:
+    # Every point of a grid is wanted: one whose worker is lost is queued again.
+    max_retries = _MOST_RETRIES if isinstance(chosen, GridSearch) else 0
+    with Network(network_id, url, max_retries=max_retries) as network:
         if problem.deadline is not None:
             problem = replace(problem, deadline=network.now() + problem.deadline)
         run = Run(

@@ -28,7 +28,7 @@ from rush_opt.run import is_hopeless, raise_all_failed
 from rush_opt.trial import Trial
 from rush_opt.warm_start import Known
 
-__all__ = ["Charges", "VirtualRun", "play_centralized", "play_decentralized"]
+__all__ = ["Charges", "VirtualRun", "play_centralized", "play_decentralized", "play_list"]
 
 # How many rows are taken in at once to measure what one costs, and how often.
 _ROWS_MEASURED = 256
@@ -275,7 +275,10 @@ class VirtualRun:
     @property
     def stop_reason(self) -> str:
         """Why the run ended."""
-        return "n_trials" if self.left <= 0 else "timeout"
+        if self.left <= 0:
+            return "n_trials"
+        deadline = self.problem.deadline
+        return "exhausted" if deadline is None or self._now < deadline else "timeout"
 
     @property
     def ended_at(self) -> float:
@@ -283,6 +286,19 @@ class VirtualRun:
         deadline = self.problem.deadline
         waits = self.stop_reason == "timeout" and deadline is not None
         return max(self._now, deadline) if waits and deadline is not None else self._now
+
+
+def play_list(run: VirtualRun, points: Sequence[dict[str, Any]]) -> None:
+    """Let every worker take from a list until nothing is left."""
+    queue = deque(Proposed(str(key), config, {}) for key, config in enumerate(points))
+
+    def be_free(worker: int, now: float) -> None:
+        if queue and run.may_start(now):
+            run.start(worker, now, queue.popleft(), be_free)
+
+    for worker in range(run.n_workers):
+        run.at(0.0, lambda now, worker=worker: be_free(worker, now))  # type: ignore[misc]
+    run.play()
 
 
 def play_decentralized(

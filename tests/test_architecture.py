@@ -31,9 +31,10 @@ CORE_LAYERS = [
 CORE_RANK = {name: rank for rank, layer in enumerate(CORE_LAYERS) for name in layer}
 
 # What in rush_opt may know that there is a network.
-OPT_AND_CORE = {f"rush_opt.{name}" for name in ("tune", "run", "result", "simulate", "virtual")} | {
-    "rush_opt"
-}
+OPT_AND_CORE = {
+    f"rush_opt.{name}"
+    for name in ("tune", "run", "result", "result_file", "simulate", "virtual", "ask_tell")
+} | {"rush_opt"}
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}
 KNOW_REDIS = {

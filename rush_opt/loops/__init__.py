@@ -3,17 +3,20 @@
 from rush_opt.loops.acbo import ACBO
 from rush_opt.loops.adbo import ADBO
 from rush_opt.loops.clbo import CLBO
+from rush_opt.loops.grid_search import GridSearch
 from rush_opt.loops.random_search import RandomSearch
 
-# Every worker decides by itself, or one more process, the proposer, decides for all of them.
+# Every worker decides by itself, or one more process, the proposer, decides for all of them, or all
+# is decided before the run.
 Decentralized = ADBO | RandomSearch
 Centralized = ACBO | CLBO
-Optimizer = Decentralized | Centralized
+Optimizer = Decentralized | Centralized | GridSearch
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "acbo": ACBO,
     "adbo": ADBO,
     "clbo": CLBO,
+    "grid": GridSearch,
     "random": RandomSearch,
 }
 
@@ -24,6 +27,7 @@ __all__ = [
     "OPTIMIZERS",
     "Centralized",
     "Decentralized",
+    "GridSearch",
     "Optimizer",
     "RandomSearch",
 ]

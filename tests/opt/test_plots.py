@@ -7,8 +7,9 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from rush_opt import Float, FrozenTrial, Space, TuneResult
-from rush_opt.plots import history_table
+from rush_core import WorkerInfo, WorkerState
+from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate
+from rush_opt.plots import exploration_table, history_table, shares_table, spans_table
 
 mpl.use("agg")
 
@@ -76,3 +77,107 @@ def test_the_figure_shows_the_table_and_says_its_units(result: TuneResult, tmp_p
     ax.figure.savefig(tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 1000
     assert result.plot_history(ax) is ax
+
+
+# -- where the time went, and what exploration brought ---------------------------------------------
+
+
+def worker(number: int, started_at: float) -> WorkerInfo:
+    return WorkerInfo(
+        worker_id=f"w{number}",
+        number=number,
+        host="here",
+        pid=1,
+        state=WorkerState.STOPPED,
+        started_at=started_at,
+        ended_at=105.0,
+        reason=None,
+        heartbeat_s=None,
+        task_keys=(),
+    )
+
+
+@pytest.fixture
+def modelled(result: TuneResult) -> TuneResult:
+    """Two workers; the second and third trial were proposed by a model, the last by a proposer."""
+    first, second, third, fourth = result.frozen_trials
+    return replace(
+        result,
+        workers=[worker(0, 100.0), worker(1, 100.5)],
+        frozen_trials=[
+            first,
+            replace(second, notes={"surrogate_s": 0.25, "acquisition_s": 0.125, "lambda": 2.0}),
+            replace(third, notes={"surrogate_s": 0.5, "lambda": 0.5}, worker=1),
+            replace(fourth, notes={"surrogate_s": 0.5, "lambda": 0.25, "proposer": 7}),
+        ],
+    )
+
+
+def test_spans_tell_what_each_worker_did_when(modelled: TuneResult) -> None:
+    table = spans_table(modelled)
+    assert table.to_dict("split")["data"] == [
+        [1, "startup", 0.0, 0.5],
+        [0, "objective", 0.0, 1.0],
+        [0, "proposing", 0.625, 1.0],
+        [0, "objective", 1.0, 2.0],
+        [1, "proposing", 1.5, 2.0],
+        [1, "objective", 2.0, 3.0],
+        [0, "objective", 3.0, 4.0],
+    ]
+
+
+def test_spans_leave_out_what_nobody_of_this_run_did(modelled: TuneResult) -> None:
+    first, second, *_ = modelled.frozen_trials
+    warm = replace(first, worker=None, started_at=None)
+    earlier = replace(second, started_at=50.0, ended_at=60.0)
+    assert spans_table(replace(modelled, frozen_trials=[warm, earlier], workers=[])).empty
+
+
+def test_shares_of_a_worker_add_up_to_one() -> None:
+    result = simulate(
+        lambda config: config["x"],
+        {"x": Float(0, 1)},
+        n_workers=3,
+        timeout=20.0,
+        duration=lambda config, number: 1.0,
+        cost=lambda n_known: (0.5, 0.25),
+        seed=1,
+    )
+    table = shares_table(result)
+    assert table.index.tolist() == [0, 1, 2]
+    assert table.sum(axis=1).tolist() == pytest.approx([1.0] * 3)
+    assert table["objective"].mean() == pytest.approx(result.objective_share)
+    bars = result.plot_shares().containers
+    assert [bar.get_label() for bar in bars] == list(table)
+    heights = [patch.get_height() for patch in bars[1]]
+    assert heights == pytest.approx(table["objective"].tolist())
+
+
+@pytest.mark.parametrize(
+    ("direction", "improved"), [("minimize", [False, True, False]), ("maximize", [False] * 3)]
+)
+def test_exploration_is_told_beside_what_came_of_it(
+    direction: str, improved: list[bool], modelled: TuneResult
+) -> None:
+    table = exploration_table(replace(modelled, directions=(direction,)))
+    assert table["number"].tolist() == [1, 2, 3]
+    assert table["lambda"].tolist() == [2.0, 0.5, 0.25]
+    assert table["value"].isna().tolist() == [True, False, False]
+    assert table["improved"].tolist() == improved
+
+
+def test_the_figures_show_their_tables(modelled: TuneResult) -> None:
+    ax = replace(modelled, deadline=104.5).plot_timeline()
+    assert sum(len(bars) for bars in ax.containers) == len(spans_table(modelled))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1"]
+    assert ax.get_xlabel() == "wall clock, seconds"
+    others, better = modelled.plot_exploration().get_lines()
+    assert better.get_xdata().tolist() == [0.5]
+    assert others.get_xdata().tolist() == [2.0, 0.25]
+    assert "1 failed ones not shown" in others.axes.get_title()
+
+
+def test_figures_of_a_run_without_trials_are_empty(result: TuneResult) -> None:
+    nothing = replace(result, frozen_trials=[], workers=[])
+    for axes in (nothing.plot_timeline(), nothing.plot_shares(), nothing.plot_exploration()):
+        assert not any(axes.containers)

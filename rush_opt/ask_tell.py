@@ -1,0 +1,260 @@
+"""Ask-and-tell: proposals for evaluations that happen elsewhere, shared like all others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from rush_core import Heartbeat, Network, Worker
+from rush_opt.archive import Archive
+from rush_opt.arguments import (
+    check_objectives,
+    choose_optimizer,
+    directions_of,
+    draw_entropy,
+    make_space,
+)
+from rush_opt.evaluation import Problem, TrialRunner, evaluate
+from rush_opt.loops import Centralized, GridSearch, Optimizer
+from rush_opt.loops.central import Pending
+from rush_opt.result import TuneResult, freeze_trials
+from rush_opt.space import Parameter, Space
+
+__all__ = ["Advisor", "OpenTrial"]
+
+# As often as the server's records can count: nothing is known against a trial whose asker died.
+_MOST_RETRIES = 127
+
+
+@dataclass(frozen=True)
+class OpenTrial:
+    """A trial that was asked for and has not been told about.
+
+    Attributes
+    ----------
+    key : str
+        Its identifier in the network.
+    params : dict
+        Parameter name to value.
+    """
+
+    key: str
+    params: dict[str, Any]
+
+
+class Advisor:
+    """Proposes trials and learns from what is told of them, its own and all others of a network.
+
+    Any number of advisors, in as many processes and on as many machines as wanted, share a network:
+    each one knows what was told to any of them, and may have many trials open at once. It is a
+    worker of the network, and gives signs of life from a thread of its own. If its process dies,
+    the next one that asks anywhere finds out, and its open trials wait to be asked for again.
+
+    Parameters
+    ----------
+    space : mapping or Space
+        As for `tune()`.
+    network_id : str
+        What advisors that belong together have in common. An embedded server keeps its trials.
+    url : str, optional
+        The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
+    optimizer : str or Optimizer
+        As for `tune()`, but no grid. ``"acbo"`` and ``"clbo"`` keep away from what is open
+        anywhere: choose one of them to have many trials open in one advisor.
+    direction, metric
+        As for `tune()`.
+    seed : int, optional
+        As for `tune()`; advisors draw from streams of their own, by the order of joining.
+    heartbeat : Heartbeat
+        How often the advisor gives signs of life, and after how long without one its open trials
+        go to others.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument cannot be used; nothing was written.
+    RushError
+        If the server cannot be used.
+
+    Notes
+    -----
+    An advisor belongs to one thread. Asking takes at most eight round trips, nine for a centralized
+    optimizer, and telling one.
+
+    Examples
+    --------
+    >>> with Advisor({"x": Float(-1, 1)}, "my-experiment") as advisor:
+    ...     trial = advisor.ask()
+    ...     advisor.tell(trial, measure(trial.params["x"]))
+    ...     advisor.result().best_params
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Parameter] | Space,
+        network_id: str,
+        *,
+        url: str | None = None,
+        optimizer: str | Optimizer = "adbo",
+        direction: str | Sequence[str] = "minimize",
+        metric: str | Sequence[str] = "value",
+        seed: int | None = None,
+        heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
+    ) -> None:
+        chosen = choose_optimizer(optimizer)
+        if isinstance(chosen, GridSearch):
+            raise ValueError(
+                "an advisor needs an optimizer that proposes one trial after the other, got "
+                f"{chosen!r}; take the points of the grid yourself, or tune()"
+            )
+        metrics, signs = check_objectives(metric, direction)
+        self._problem = Problem(
+            objective=_evaluate_elsewhere,
+            space=space if isinstance(space, Space) else make_space(space),
+            metrics=metrics,
+            signs=signs,
+            n_trials=None,
+            deadline=None,
+            seed=draw_entropy(seed),
+        )
+        self._open: dict[str, OpenTrial] = {}
+        self._network = Network(network_id, url, max_retries=_MOST_RETRIES)
+        try:
+            self._worker = Worker(network_id, url=self._network.url, heartbeat=heartbeat)
+        except BaseException:
+            self._network.close()
+            raise
+        self._trials = TrialRunner(self._worker, self._problem)
+        self._archive = Archive(self._problem.space, *metrics, signs=signs)
+        rng = self._problem.worker_rng(self._worker.number)
+        self._optimizer = chosen
+        self._state: Any = chosen.state(self._problem, self._archive, rng)
+
+    def __repr__(self) -> str:
+        return f"<Advisor of network {self._network.network_id!r}, {len(self._open)} trials open>"
+
+    @property
+    def open_trials(self) -> list[OpenTrial]:
+        """What was asked for here and is neither told nor failed; no round trip."""
+        return list(self._open.values())
+
+    def ask(self) -> OpenTrial | None:
+        """Return a trial to evaluate: one that another advisor left open, else a new proposal.
+
+        Returns
+        -------
+        OpenTrial or None
+            None if the network's workers were asked to stop.
+        """
+        self._network.detect_lost_workers()
+        self._worker.should_stop()  # which also tells whether this advisor was lost itself
+        was_lost = self._worker.is_lost
+        if not self._trials.may_start():
+            return None
+        if was_lost:
+            self._open = {}  # they wait for whoever asks
+        waiting = self._trials.claim()
+        if waiting is None:
+            config, notes = self._propose()
+            key = self._worker.start_task(config, extra=notes)
+            if key is None:
+                return None
+            waiting = key, config
+        trial = OpenTrial(*waiting)
+        self._open[trial.key] = trial
+        return trial
+
+    def _propose(self) -> tuple[dict[str, Any], dict[str, float]]:
+        worker, timing = self._worker, self._trials.timing
+        with timing("coordination"):
+            self._archive.add(worker.fetch_new_tasks())
+            self._archive.add_failed(worker.fetch_new_failed_tasks())
+        if isinstance(self._optimizer, Centralized):
+            pending = Pending(self._problem.space)
+            pending.replace(worker.fetch_tasks("queued", "running"))
+            config, notes = self._state.propose(timing, pending)
+        else:
+            config, notes = self._state.propose(timing)
+        return config, notes | self._trials.collect_times()
+
+    def tell(self, trial: OpenTrial, value: float | Mapping[str, Any]) -> bool:
+        """Record what came out of a trial; one round trip.
+
+        Parameters
+        ----------
+        trial : OpenTrial
+            One that was asked for here.
+        value : float or mapping
+            What the objective of `tune()` would return; as there, a NaN makes a failed trial.
+
+        Returns
+        -------
+        bool
+            False if it ended before or went to somebody else meanwhile: nothing was written.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the result holds what cannot be stored; the trial stays open.
+        """
+        result, error = evaluate(lambda config: value, trial.params, self._problem.metrics)
+        if result is None:
+            return self.fail(trial, error)
+        won = self._worker.finish_task(trial.key, result)
+        self._open.pop(trial.key, None)
+        return won
+
+    def fail(self, trial: OpenTrial, error: str | BaseException) -> bool:
+        """Record that a trial failed, and models are to keep away from its like; as `tell`."""
+        won = self._worker.fail_task(trial.key, error)
+        self._open.pop(trial.key, None)
+        return won
+
+    def result(self) -> TuneResult:
+        """Return what the whole network knows by now; two round trips."""
+        tasks = self._network.fetch_tasks("finished", "failed")
+        workers = self._network.fetch_workers()
+        return TuneResult(
+            frozen_trials=freeze_trials(tasks, self._problem.metrics, workers),
+            space=self._problem.space,
+            metrics=self._problem.metrics,
+            directions=directions_of(self._problem.signs),
+            seed=self._problem.seed,
+            stop_reason="not stopped",
+            network_id=self._network.network_id,
+            started_at=min(worker.started_at for worker in workers),
+            ended_at=self._network.now(),
+            workers=workers,
+        )
+
+    def close(self) -> None:
+        """Leave the network; what is open waits to be asked for elsewhere.
+
+        The trials themselves end as lost, which models do not learn from, and new ones with their
+        parameters wait. If this process dies between the two, there are none.
+        """
+        self._worker.should_stop()  # which also tells whether this advisor was lost itself
+        configs = [] if self._worker.is_lost else [trial.params for trial in self.open_trials]
+        self._open = {}
+        try:
+            self._worker.close()
+            self._network.push_tasks(configs)
+        finally:
+            self._network.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _evaluate_elsewhere(config: dict[str, Any]) -> NoReturn:
+    raise AssertionError("an advisor evaluates nothing")

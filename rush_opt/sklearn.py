@@ -1,0 +1,368 @@
+"""`RushSearchCV`: `tune()` as a search estimator of scikit-learn.
+
+It is built on scikit-learn's public functions: `cross_validate` evaluates a trial, all folds at
+once. The searches' common base class is not used: most of what a subclass needs of it is private
+and changes with the versions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cached_property
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv, cross_validate
+from sklearn.utils import Tags, check_random_state, get_tags, indexable
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from rush_opt.cv_results import cv_columns
+from rush_opt.loops import Optimizer
+from rush_opt.result import TuneResult
+from rush_opt.run import AllTrialsFailedError
+from rush_opt.space import Space
+from rush_opt.space.distributions import from_distributions
+from rush_opt.tune import tune
+
+__all__ = ["RushSearchCV"]
+
+
+class Folds:
+    """An objective: the cross-validated score of an estimator with a trial's parameters.
+
+    The data are in a file, which every process maps into its memory when its first trial begins.
+
+    Parameters
+    ----------
+    path : Path
+        What `joblib.dump` wrote: X, y, the folds and the parameters of ``fit``.
+    estimator : estimator
+    values : dict of str to list
+        Lists of whose values the configurations have the places.
+    metric : str
+        The score to optimize, such as ``test_score``.
+    **options
+        For `cross_validate`.
+    """
+
+    def __init__(
+        self, path: Path, estimator: Any, values: dict[str, list[Any]], metric: str, **options: Any
+    ) -> None:
+        self._path = path
+        self._estimator = estimator
+        self._values = values
+        self._metric = metric
+        self._options = options
+
+    @cached_property
+    def _data(self) -> tuple[Any, Any, Any, dict[str, Any]]:
+        data: tuple[Any, Any, Any, dict[str, Any]] = joblib.load(self._path, mmap_mode="r")
+        return data
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Evaluate a configuration: the mean of the scores to optimize, and what each fold gave."""
+        X, y, splits, fit_params = self._data
+        estimator = with_params(self._estimator, looked_up(config, self._values))
+        folds = cross_validate(
+            estimator, X, y, cv=splits, params=fit_params or None, **self._options
+        )
+        if self._metric not in folds:
+            names = [name.removeprefix("test_") for name in folds if name.startswith("test_")]
+            raise ValueError(
+                f"the scores are {names}, of which one has to be optimized; name it: refit='...'"
+            )
+        mean = float(folds[self._metric].mean())
+        return {f"mean_{self._metric}": mean} | {k: list(map(float, v)) for k, v in folds.items()}
+
+
+def looked_up(config: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Put values where a configuration has their places in lists."""
+    return {name: values[name][v] if name in values else v for name, v in config.items()}
+
+
+def with_params(estimator: Any, params: Mapping[str, Any]) -> Any:
+    """Return a new estimator with these parameters, which may be estimators themselves."""
+    return clone(estimator).set_params(**clone(dict(params), safe=False))
+
+
+def _has(name: str) -> Callable[[RushSearchCV], bool]:
+    def has(search: RushSearchCV) -> bool:
+        if not search.refit:
+            raise AttributeError(
+                f"{name} needs the best estimator, but refit={search.refit!r}; set refit=True, or "
+                "fit an estimator with best_params_ yourself"
+            )
+        getattr(getattr(search, "best_estimator_", search.estimator), name)
+        return True
+
+    return has
+
+
+def _delegated(name: str) -> Any:
+    """Make a method that the best estimator answers, if it has such a method."""
+
+    def method(self: RushSearchCV, X: Any) -> Any:
+        check_is_fitted(self)
+        return getattr(self.best_estimator_, name)(X)
+
+    method.__name__ = name
+    method.__doc__ = f"Call `{name}` of the best estimator; see there."
+    return available_if(_has(name))(method)
+
+
+class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # untyped
+    """Search an estimator's parameters with cross-validation, by workers that share their results.
+
+    It takes and gives what `sklearn.model_selection.RandomizedSearchCV` does.
+
+    Parameters
+    ----------
+    estimator : estimator
+    param_distributions : mapping or Space
+        Parameter name to `Float`, `Integer`, ... of this package, a frozen distribution of
+        `scipy.stats`, or a list of values.
+    n_iter : int, optional
+        How many settings are tried; None if only `timeout` ends the search.
+    timeout : float, optional
+        Seconds after which no further setting is tried.
+    optimizer : str or Optimizer
+        As for `tune()`; for ``"grid"``, which ends by itself, `n_iter` may be None.
+    scoring : str, callable, list, tuple, dict or None
+        As for `RandomizedSearchCV`. Of several scores, `refit` names the one to optimize.
+    n_jobs : int, optional
+        Worker processes; -1 for one per CPU. None and 1 evaluate in this process.
+    refit : bool, str or callable
+        As for `RandomizedSearchCV`.
+    cv : int, splitter, iterable or None
+        As for `RandomizedSearchCV`; the folds are drawn once, and the same for all trials.
+    verbose : int
+        Whether to show progress.
+    random_state : int, RandomState or None
+        Of the search; with one worker it then repeats exactly.
+    error_score : ``"raise"`` or number
+        What the folds of a failed trial count in `cv_results_`. A trial fails as a whole if one of
+        its fits does and this is NaN, otherwise if all do.
+    return_train_score : bool
+
+    Attributes
+    ----------
+    best_estimator_, best_params_, best_score_, best_index_, cv_results_, scorer_, n_splits_,
+    refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
+        As of `RandomizedSearchCV`; the rows of `cv_results_` are in order of completion.
+    tune_result_ : TuneResult
+        The run: times, errors, utilization.
+
+    Notes
+    -----
+    The data are written to a temporary file once, which all workers map into memory. Each trial
+    evaluates all its folds, one after the other. Metadata routing is not supported: parameters of
+    `fit` go to the estimator's `fit`.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> search = RushSearchCV(SVC(), {"C": loguniform(1e-2, 1e2)}, n_iter=30, n_jobs=4)
+    >>> search.fit(X, y).best_params_
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Mapping[str, Any] | Space,
+        *,
+        n_iter: int | None = 10,
+        timeout: float | None = None,
+        optimizer: str | Optimizer = "adbo",
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable[[dict[str, Any]], int] = True,
+        cv: Any = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+        error_score: str | float = np.nan,
+        return_train_score: bool = False,
+    ) -> None:
+        self.estimator = estimator
+        self.param_distributions = param_distributions
+        self.n_iter = n_iter
+        self.timeout = timeout
+        self.optimizer = optimizer
+        self.scoring = scoring
+        self.n_jobs = n_jobs
+        self.refit = refit
+        self.cv = cv
+        self.verbose = verbose
+        self.random_state = random_state
+        self.error_score = error_score
+        self.return_train_score = return_train_score
+
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None, **fit_params: Any) -> Self:
+        """Search, and fit the best estimator to all data.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+        groups : array-like of shape (n_samples,), optional
+            For the splitter.
+        **fit_params
+            For the estimator's `fit`; those with a value per sample are split like `X`.
+
+        Returns
+        -------
+        RushSearchCV
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument cannot be used, every trial failed, or one did and `error_score` is
+            ``"raise"``; the message has the traceback.
+        """
+        if self.error_score != "raise" and not isinstance(self.error_score, Real):
+            raise ValueError(
+                f"error_score must be 'raise' or a number, got {self.error_score!r}; numpy.nan "
+                "leaves failed trials without a score"
+            )
+        self.scorer_, metric = self._scorers()
+        space, values = _space_of(self.param_distributions)
+        X, y, groups = indexable(X, y, groups)
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(cv.split(X, y, groups))
+        self.n_splits_ = len(splits)
+        with tempfile.TemporaryDirectory(prefix="rush-data-") as folder:
+            path = Path(folder) / "data"
+            joblib.dump((X, y, splits, fit_params), path)
+            folds = Folds(
+                *(path, self.estimator, values, metric),
+                scoring=self.scorer_,
+                error_score="raise" if self._fails_whole else self.error_score,
+                return_train_score=self.return_train_score,
+            )
+            self.tune_result_ = self._tune(folds, space, f"mean_{metric}")
+        self._keep_best(metric, values)
+        if self.refit:
+            began = time.perf_counter()
+            self.best_estimator_ = with_params(self.estimator, self.best_params_)
+            self.best_estimator_.fit(X, *(() if y is None else (y,)), **fit_params)
+            self.refit_time_ = time.perf_counter() - began
+            if hasattr(self.best_estimator_, "feature_names_in_"):
+                self.feature_names_in_ = self.best_estimator_.feature_names_in_
+        return self
+
+    @property
+    def _fails_whole(self) -> bool:
+        """Whether a fit that fails leaves its trial without a score."""
+        return isinstance(self.error_score, str) or bool(np.isnan(self.error_score))
+
+    def _scorers(self) -> tuple[Any, str]:
+        """Return what `cross_validate` scores with, and the name of the score to optimize."""
+        scoring = self.scoring
+        if scoring is None or isinstance(scoring, str):
+            return check_scoring(self.estimator, scoring), "test_score"
+        if callable(scoring):  # whether it gives one score or several shows when it is called
+            return scoring, f"test_{self.refit}" if isinstance(self.refit, str) else "test_score"
+        pairs = scoring if isinstance(scoring, Mapping) else {name: name for name in scoring}
+        scorers = {name: check_scoring(self.estimator, s) for name, s in pairs.items()}
+        if not isinstance(self.refit, str) or self.refit not in scorers:
+            raise ValueError(
+                "of several scores, refit must name the one to optimize, one of "
+                f"{list(scorers)}, got refit={self.refit!r}"
+            )
+        return scorers, f"test_{self.refit}"
+
+    def _tune(self, objective: Folds, space: Space, metric: str) -> TuneResult:
+        seed: Any = self.random_state
+        if seed is not None and not isinstance(seed, Integral):
+            seed = check_random_state(seed).randint(2**31)
+        n_workers = int(joblib.effective_n_jobs(self.n_jobs))
+        here = ThreadPoolExecutor(1) if n_workers == 1 else nullcontext()
+        try:
+            with here as executor:
+                result = tune(
+                    *(objective, space),
+                    n_workers=n_workers,
+                    n_trials=self.n_iter,
+                    timeout=self.timeout,
+                    optimizer=self.optimizer,
+                    direction="maximize",
+                    metric=metric,
+                    seed=seed,
+                    executor=executor,
+                    progress=bool(self.verbose),
+                )
+        except AllTrialsFailedError as error:
+            raise ValueError(f"no setting could be evaluated: {error}") from error
+        errors = [trial.error for trial in result.frozen_trials if trial.error]
+        if self.error_score == "raise" and errors:
+            raise ValueError(f"{len(errors)} trials failed, the first one with:\n{errors[0]}")
+        return result
+
+    def _keep_best(self, metric: str, values: Mapping[str, list[Any]]) -> None:
+        trials = [trial for trial in self.tune_result_.frozen_trials if not trial.lost]
+        folds = [
+            {k: v for k, v in trial.result.items() if k != f"mean_{metric}"} or None
+            for trial in trials
+        ]
+        params = [looked_up(trial.params, values) for trial in trials]
+        error_score = np.nan if isinstance(self.error_score, str) else self.error_score
+        self.cv_results_ = cv_columns(params, folds, self.n_splits_, error_score)
+        self.multimetric_ = "mean_test_score" not in self.cv_results_
+        if callable(self.refit):
+            self.best_index_ = self.refit(self.cv_results_)
+        else:
+            self.best_index_ = int(self.cv_results_[f"rank_{metric}"].argmin())
+            self.best_score_ = float(self.cv_results_[f"mean_{metric}"][self.best_index_])
+        self.best_params_ = self.cv_results_["params"][self.best_index_]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the best estimator's score on other data, by the score that was optimized."""
+        _has("fit")(self)
+        check_is_fitted(self)
+        scorer = self.scorer_[self.refit] if isinstance(self.scorer_, dict) else self.scorer_
+        score = scorer(self.best_estimator_, X, y)
+        return float(score[self.refit] if isinstance(score, dict) else score)
+
+    predict = _delegated("predict")
+    predict_proba = _delegated("predict_proba")
+    predict_log_proba = _delegated("predict_log_proba")
+    decision_function = _delegated("decision_function")
+    score_samples = _delegated("score_samples")
+    transform = _delegated("transform")
+    inverse_transform = _delegated("inverse_transform")
+
+    @property
+    def classes_(self) -> Any:
+        """Class labels of the best estimator."""
+        _has("classes_")(self)
+        return self.best_estimator_.classes_
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features that the best estimator was fitted with."""
+        _has("n_features_in_")(self)
+        return int(self.best_estimator_.n_features_in_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.estimator_type = inner.estimator_type
+        tags.classifier_tags = inner.classifier_tags
+        tags.regressor_tags = inner.regressor_tags
+        tags.input_tags.sparse = inner.input_tags.sparse
+        tags.input_tags.pairwise = inner.input_tags.pairwise
+        return tags
+
+
+def _space_of(given: Mapping[str, Any] | Space) -> tuple[Space, dict[str, list[Any]]]:
+    if isinstance(given, Space):
+        return given, {}
+    return from_distributions(given)

@@ -1,0 +1,249 @@
+"""Proposals for evaluations elsewhere: several at once, in several processes, and after a crash."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from waiting import wait_until
+
+from rush_core import Network
+from rush_opt import Boolean, Float, Integer
+from rush_opt.ask_tell import Advisor, OpenTrial
+
+SPACE = {"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()}
+PATIENCE_S = 60.0  # for what takes seconds on an idle machine
+
+Join = Callable[..., Advisor]
+
+
+@pytest.fixture
+def advise(network: Network) -> Iterator[Join]:
+    """Make advisors of `network`; they leave when the test is over."""
+    advisors: list[Advisor] = []
+
+    def advise(**options: Any) -> Advisor:
+        given = {"url": network.url, "seed": 1}
+        advisors.append(Advisor(SPACE, network.network_id, **(given | options)))
+        return advisors[-1]
+
+    yield advise
+    for advisor in advisors:
+        advisor.close()
+
+
+def ask(advisor: Advisor) -> OpenTrial:
+    trial = advisor.ask()
+    assert trial is not None
+    return trial
+
+
+def value_of(trial: OpenTrial) -> float:
+    return float((trial.params["x"] - 0.3) ** 2 + 0.01 * trial.params["n"])
+
+
+@pytest.mark.parametrize("optimizer", ["adbo", "acbo", "clbo", "random"])
+def test_what_is_told_is_known_to_the_network(
+    optimizer: str, advise: Join, network: Network
+) -> None:
+    advisor = advise(optimizer=optimizer)
+    for _ in range(6):
+        trial = ask(advisor)
+        assert advisor.open_trials == [trial]
+        assert advisor.tell(trial, {"value": value_of(trial), "site": "far away"})
+    assert advisor.open_trials == []
+    assert network.count_tasks() == (0, 0, 6, 0)
+    result = advisor.result()
+    assert result.best_value == min(t.value for t in result.frozen_trials)
+    assert result.best_trial.result["site"] == "far away"
+    assert [t.worker for t in result.frozen_trials] == [0] * 6
+
+
+def test_an_advisor_comes_nearer_and_nearer(advise: Join) -> None:
+    advisor = advise()
+    for _ in range(30):
+        trial = ask(advisor)
+        advisor.tell(trial, value_of(trial))
+    # A uniform point is this good with a probability of 0.01; 30 of them with one of 0.28.
+    assert advisor.result().best_value < 0.015
+
+
+def test_an_advisor_knows_what_was_told_to_others(advise: Join) -> None:
+    first, second = advise(), advise()
+    for _ in range(5):
+        trial = ask(first)
+        first.tell(trial, value_of(trial))
+    bad = ask(first)
+    first.fail(bad, "the machine caught fire")
+    second.tell(ask(second), 1.0)
+    result = second.result()
+    last = result.frozen_trials[-1]
+    assert last.worker == 1
+    assert last.notes["n_known"] == 6
+    assert result.known_at(last) == result.frozen_trials[:6]
+
+
+@pytest.mark.parametrize("optimizer", ["acbo", "clbo"])
+def test_a_centralized_optimizer_keeps_away_from_what_is_open_anywhere(
+    optimizer: str, network: Network, server: Any
+) -> None:
+    space = {"n": Integer(1, 6), "b": Boolean()}
+    given = {"url": network.url, "optimizer": optimizer, "seed": 1}
+    with (
+        Advisor(space, network.network_id, **given) as first,
+        Advisor(space, network.network_id, **given) as second,
+    ):
+        for _ in range(3):
+            trial = ask(first)
+            first.tell(trial, float(trial.params["n"]))
+        told = [tuple(t.params.values()) for t in first.result().frozen_trials]
+        opened = [tuple(ask(advisor).params.values()) for advisor in [first, second] * 4]
+        assert len({*told, *opened}) == 11
+
+
+def test_many_trials_may_be_open_and_are_told_in_any_order(advise: Join, network: Network) -> None:
+    advisor = advise()
+    trials = [ask(advisor) for _ in range(5)]
+    assert network.count_tasks().running == 5
+    for trial in reversed(trials):
+        assert advisor.tell(trial, value_of(trial))
+    assert not advisor.tell(trials[0], 0.0)
+    keys = [t.key for t in advisor.result().frozen_trials]
+    assert keys == [trial.key for trial in reversed(trials)]
+
+
+@pytest.mark.parametrize("value", [math.nan, "much", None, {"other": 1.0}])
+def test_what_is_no_value_makes_a_failed_trial(value: Any, advise: Join) -> None:
+    advisor = advise()
+    advisor.tell(ask(advisor), value)
+    (trial,) = advisor.result().frozen_trials
+    assert trial.state == "failed"
+    assert "value" in (trial.error or "")
+
+
+def test_what_cannot_be_stored_leaves_the_trial_open(advise: Join) -> None:
+    advisor = advise()
+    trial = ask(advisor)
+    with pytest.raises(TypeError, match="cannot be stored"):
+        advisor.tell(trial, {"value": 1.0, "model": object()})
+    assert advisor.open_trials == [trial]
+    assert advisor.tell(trial, 1.0)
+
+
+def test_what_an_advisor_leaves_open_goes_to_the_next_who_asks(
+    advise: Join, network: Network
+) -> None:
+    with Advisor(SPACE, network.network_id, url=network.url) as first:
+        opened = [ask(first) for _ in range(3)]
+    second = advise()
+    assert [ask(second).params for _ in range(3)] == [trial.params for trial in opened]
+    assert network.count_tasks().queued == 0
+    assert ask(second).params not in [trial.params for trial in opened]
+    second.tell(second.open_trials[0], 0.5)
+    result = second.result()
+    assert [trial.lost for trial in result.frozen_trials] == [True] * 3 + [False]
+    assert result.best_value == 0.5
+
+
+ASKER = """
+import json, sys
+from rush_core import Heartbeat
+from rush_opt import Boolean, Float, Integer
+from rush_opt.ask_tell import Advisor
+
+space = {"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()}
+quick = Heartbeat(period_s=0.1, expire_s=0.5)
+advisor = Advisor(space, sys.argv[1], url=sys.argv[2], seed=1, heartbeat=quick)
+advisor.tell(advisor.ask(), 0.5)
+opened = [advisor.ask() for _ in range(3)]
+print(json.dumps([trial.params for trial in opened]), flush=True)
+sys.stdin.readline()
+late, new = advisor.tell(opened[0], 1.0), advisor.ask()
+print(json.dumps([late, advisor.open_trials == [new]]), flush=True)
+advisor.close()
+"""
+
+
+class Asker:
+    """Another process with three open trials."""
+
+    def __init__(self, network: Network) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ASKER, network.network_id, network.url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.opened = json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture
+def asker(network: Network) -> Iterator[Asker]:
+    asker = Asker(network)
+    yield asker
+    asker.process.kill()
+    asker.process.communicate()
+
+
+def take_over(advisor: Advisor, asker: Asker) -> None:
+    """Ask until all that the other process had open is open here."""
+
+    def taken() -> int:
+        trial = ask(advisor)
+        if trial.params not in asker.opened:
+            advisor.tell(trial, value_of(trial))
+        return len(advisor.open_trials)
+
+    wait_until(lambda: taken() == 3, PATIENCE_S)
+
+
+def test_the_open_trials_of_a_killed_process_go_to_others(advise: Join, asker: Asker) -> None:
+    asker.process.send_signal(signal.SIGKILL)
+    advisor = advise()
+    take_over(advisor, asker)
+    for trial in advisor.open_trials:
+        assert advisor.tell(trial, value_of(trial))
+    result = advisor.result()
+    assert 0.5 in [trial.value for trial in result.frozen_trials]
+    assert all(trial.state == "finished" for trial in result.frozen_trials)
+
+
+def test_an_advisor_that_was_only_slow_comes_back_without_its_trials(
+    advise: Join, asker: Asker
+) -> None:
+    asker.process.send_signal(signal.SIGSTOP)
+    advisor = advise()
+    take_over(advisor, asker)
+    asker.process.send_signal(signal.SIGCONT)
+    said, _ = asker.process.communicate("\n", timeout=PATIENCE_S)
+    assert json.loads(said) == [False, True]
+    assert asker.process.returncode == 0
+    for trial in advisor.open_trials:
+        assert advisor.tell(trial, value_of(trial))
+
+
+def test_a_killed_advisor_is_not_wanted_any_more(advise: Join, network: Network) -> None:
+    advisor = advise()
+    trial = ask(advisor)
+    network.stop_workers([worker.worker_id for worker in network.fetch_workers()], kill=True)
+    assert not advisor.tell(trial, 0.0)
+    assert advisor.ask() is None
+
+
+def test_an_advisor_ends_when_its_network_is_stopped(advise: Join, network: Network) -> None:
+    advisor = advise()
+    trial = ask(advisor)
+    network.stop_workers()
+    assert advisor.ask() is None
+    assert advisor.tell(trial, 1.0)
+
+
+def test_a_grid_is_not_asked_for(advise: Join, network: Network) -> None:
+    with pytest.raises(ValueError, match="take the points of the grid yourself"):
+        advise(optimizer="grid")
+    assert network.fetch_workers() == []

@@ -1,0 +1,229 @@
+"""The grid as an algorithm, and designs as they are given."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rush_core import EmbeddedServer, Network, Worker
+from rush_opt import (
+    Boolean,
+    Categorical,
+    Float,
+    Grid,
+    GridSearch,
+    Integer,
+    LatinHypercube,
+    RandomPoints,
+    Space,
+    TuneResult,
+    simulate,
+    tune,
+)
+from rush_opt.arguments import initial_points
+from rush_opt.design import grid_design
+from rush_opt.evaluation import Problem
+from rush_opt.loops import ADBO
+
+SPACE = Space({"x": Float(0, 1), "n": Integer(1, 3), "kind": Categorical(["a", "b"])})
+N_POINTS = 4 * 3 * 2  # at a resolution of 4
+PROBLEM = Problem(
+    objective=lambda config: config["x"],
+    space=SPACE,
+    metrics=("value",),
+    signs=(1.0,),
+    n_trials=None,
+    deadline=None,
+    seed=5,
+)
+
+
+def unordered(configs: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    return {tuple(config[name] for name in SPACE.names) for config in configs}
+
+
+def grid(resolution: int) -> set[tuple[Any, ...]]:
+    return unordered(SPACE.decode(grid_design(SPACE, resolution)))
+
+
+def run(server: EmbeddedServer, **changes: Any) -> TuneResult:
+    given = {"n_workers": 2, "optimizer": GridSearch(resolution=4), "seed": 5, "progress": False}
+    objective = changes.pop("objective", lambda config: config["x"] + config["n"])
+    return tune(objective, SPACE, **({"url": server.url} | given | changes))
+
+
+# -- the algorithm ---------------------------------------------------------------------------------
+
+
+def test_every_point_of_the_grid_is_evaluated_once_and_that_ends_the_run(
+    server: EmbeddedServer,
+) -> None:
+    result = run(server)
+    params = [trial.params for trial in result.frozen_trials]
+    assert len(params) == N_POINTS
+    assert unordered(params) == grid(4)
+    assert result.stop_reason == "exhausted"
+    assert result.best_value == 1.0
+
+
+def test_the_name_stands_for_ten_values_of_each_parameter(server: EmbeddedServer) -> None:
+    result = run(server, optimizer="grid")
+    assert unordered([trial.params for trial in result.frozen_trials]) == grid(10)
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "n_ended", "reason"),
+    [(7, 7, "n_trials"), (N_POINTS, N_POINTS, "n_trials"), (100, N_POINTS, "exhausted")],
+)
+def test_the_reason_says_whether_the_budget_or_the_grid_ended_the_run(
+    n_trials: int, n_ended: int, reason: str, server: EmbeddedServer
+) -> None:
+    result = run(server, n_trials=n_trials, n_workers=1)
+    assert len(result.frozen_trials) == n_ended
+    assert result.stop_reason == reason
+
+
+def test_a_run_of_the_same_network_goes_on_with_the_rest(
+    server: EmbeddedServer, network: Network
+) -> None:
+    first = run(server, n_trials=9, network_id=network.network_id)
+    assert len(first.frozen_trials) == 9
+    whole = run(server, network_id=network.network_id)
+    assert whole.stop_reason == "exhausted"
+    assert len(whole.frozen_trials) == N_POINTS
+    assert unordered([trial.params for trial in whole.frozen_trials]) == grid(4)
+
+
+def test_the_beginning_of_a_grid_is_an_even_part_of_it() -> None:
+    configs = GridSearch(resolution=4).points(PROBLEM)
+    assert unordered(configs) == grid(4)
+    # All four values of x are among ten of 24 points with probability 0.93; this seed is fixed.
+    assert len({config["x"] for config in configs[:10]}) == 4
+    assert configs == GridSearch(resolution=4).points(PROBLEM)
+    assert configs != GridSearch(resolution=4).points(replace(PROBLEM, seed=6))
+
+
+def test_a_point_whose_worker_is_killed_is_evaluated_by_another(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    mark = tmp_path / "killed"
+
+    def objective(config: dict[str, Any]) -> float:
+        if config["n"] == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return config["x"]
+
+    result = run(server, objective=objective)
+    assert mark.exists()
+    assert [trial.state for trial in result.frozen_trials] == ["finished"] * N_POINTS
+    assert unordered([trial.params for trial in result.frozen_trials]) == grid(4)
+    assert result.stop_reason == "exhausted"
+
+
+def test_a_stop_from_outside_is_not_taken_for_the_end_of_the_grid(
+    server: EmbeddedServer, network: Network
+) -> None:
+    url, network_id = server.url, network.network_id
+
+    def objective(config: dict[str, Any]) -> float:
+        with Network(network_id, url) as mine:
+            mine.stop_workers()
+        return config["x"]
+
+    result = run(server, objective=objective, network_id=network_id)
+    assert result.stop_reason == "stopped"
+    assert len(result.frozen_trials) <= 2
+
+
+def test_a_loop_ends_when_the_queue_is_empty(network: Network, join: Callable[..., Worker]) -> None:
+    network.push_tasks(GridSearch(2).points(PROBLEM))
+    GridSearch(2)(join(), PROBLEM)
+    assert network.count_tasks() == (0, 0, 8, 0)
+    GridSearch(2)(join(), PROBLEM)  # comes too late
+    assert network.count_tasks() == (0, 0, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "n", "reason"), [(3.5, 16, "timeout"), (60.0, 24, "exhausted")]
+)
+def test_a_simulated_grid_ends_as_a_real_one(timeout: float, n: int, reason: str) -> None:
+    result = simulate(
+        lambda config: config["x"],
+        SPACE,
+        n_workers=4,
+        duration=lambda config, number: 1.0,
+        timeout=timeout,
+        optimizer=GridSearch(resolution=4),
+    )
+    assert len(result.frozen_trials) == n
+    assert result.stop_reason == reason
+
+
+def test_a_grid_search_takes_no_other_design(server: EmbeddedServer) -> None:
+    with pytest.raises(ValueError, match="evaluates its grid and nothing else"):
+        run(server, initial_design=4)
+
+
+def test_a_grid_that_is_too_large_is_refused_before_anything_starts(
+    server: EmbeddedServer,
+) -> None:
+    with pytest.raises(ValueError, match="lower the resolution"):
+        run(server, optimizer=GridSearch(resolution=10**6))
+
+
+# -- designs that are given ------------------------------------------------------------------------
+
+
+def points(design: Any, **changes: Any) -> list[dict[str, Any]]:
+    return initial_points(design, replace(PROBLEM, **changes), ADBO(), 4)
+
+
+def test_a_latin_hypercube_fills_every_slice() -> None:
+    configs = points(LatinHypercube(40))
+    assert sorted(int(40 * config["x"]) for config in configs) == list(range(40))
+
+
+def test_random_points_are_as_many_as_asked_for_and_repeat_with_the_seed() -> None:
+    assert len(points(RandomPoints(30))) == 30
+    assert points(RandomPoints(30)) == points(RandomPoints(30))
+    assert points(RandomPoints(30)) != points(RandomPoints(30), seed=6)
+    assert points(RandomPoints(0)) == []
+
+
+def test_a_grid_may_begin_a_run_of_any_optimizer(server: EmbeddedServer) -> None:
+    result = run(server, optimizer="random", initial_design=Grid({"x": 3, "n": 2}), n_trials=20)
+    beginning = [trial.params for trial in result.frozen_trials if trial.params["x"] in (0, 0.5, 1)]
+    assert unordered(beginning) == unordered(SPACE.decode(grid_design(SPACE, {"x": 3, "n": 2})))
+    assert len(result.frozen_trials) == 20
+
+
+def test_a_design_is_cut_to_the_budget() -> None:
+    assert len(points(LatinHypercube(40), n_trials=7)) == 7
+    assert len(points(Grid(4), n_trials=7)) == 7
+
+
+@pytest.mark.parametrize("kind", [LatinHypercube, RandomPoints])
+def test_a_design_needs_a_number_of_points(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"needs a whole number of points, got 1\.5"):
+        kind(1.5)
+    with pytest.raises(TypeError, match="got True"):
+        kind(True)
+    with pytest.raises(ValueError, match="got -1"):
+        kind(-1)
+    assert kind(np.int64(3)).n == 3
+
+
+def test_points_of_a_design_satisfy_the_space() -> None:
+    space = Space(
+        {"a": Boolean(), "x": Float(0, 1, when={"a": True}), "y": Float(0, 1)},
+        constraints=[lambda config: config["x"] < config["y"]],
+    )
+    for design in (LatinHypercube(20), RandomPoints(20), Grid(3)):
+        for config in points(design, space=space):
+            space.validate(config)

@@ -1,0 +1,177 @@
+"""A run as a study: read by the real Optuna."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from rush_opt import (
+    Boolean,
+    Categorical,
+    Constant,
+    Float,
+    Integer,
+    Ordinal,
+    Transformed,
+    TuneResult,
+    simulate,
+)
+from rush_opt.space.foreign import from_optuna
+
+mpl.use("agg")
+
+SPACE = {
+    "rate": Float(1e-3, 1.0, log=True),
+    "share": Float(0.0, 1.0, step=0.25),
+    "leaves": Integer(2, 64, log=True),
+    "depth": Integer(1, 9, step=2),
+    "booster": Categorical(["gbdt", "dart", None]),
+    "level": Ordinal(["low", "high"]),
+    "extra": Boolean(),
+    "drop": Float(0.0, 0.5, when={"booster": "dart"}),
+    "width": Transformed(Integer(3, 6), lambda k: 2**k, inverse=lambda n: n.bit_length() - 1),
+    "root": Transformed(Float(0.0, 2.0), lambda x: x**2, inverse=lambda y: y**0.5),
+    "version": Constant("v1"),
+}
+
+
+def objective(config: dict[str, Any]) -> dict[str, Any]:
+    if config["booster"] is None:
+        raise RuntimeError("no booster")
+    return {"loss": config["rate"] + config.get("drop", 0.1), "curve": np.arange(3.0)}
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@pytest.fixture(scope="module")
+def result() -> TuneResult:
+    return simulate(
+        objective,
+        SPACE,
+        n_workers=4,
+        n_trials=60,
+        optimizer="random",
+        metric="loss",
+        seed=1,
+        duration=lambda config, number: 1.0 + config["rate"],
+    )
+
+
+@pytest.fixture
+def study(result: TuneResult) -> optuna.Study:
+    return result.to_optuna()
+
+
+def test_all_trials_are_there_with_values_states_and_times(
+    result: TuneResult, study: optuna.Study
+) -> None:
+    assert len(study.trials) == 60
+    for mine, theirs in zip(result.frozen_trials, study.trials, strict=True):
+        assert theirs.number == mine.number
+        assert theirs.params == mine.params
+        assert theirs.value == mine.value
+        failed = mine.state == "failed"
+        assert theirs.state == (TrialState.FAIL if failed else TrialState.COMPLETE)
+        assert theirs.datetime_start == datetime.fromtimestamp(mine.started_at or 0.0)
+        assert theirs.datetime_complete == datetime.fromtimestamp(mine.ended_at)
+    assert 0 < sum(trial.state == TrialState.FAIL for trial in study.trials) < 60
+    assert study.best_value == result.best_value
+    assert study.best_params == result.best_params
+    assert study.study_name == result.network_id
+
+
+def test_what_optuna_has_no_place_for_is_in_the_attributes(
+    result: TuneResult, study: optuna.Study
+) -> None:
+    for mine, theirs in zip(result.frozen_trials, study.trials, strict=True):
+        assert theirs.user_attrs["key"] == mine.key
+        assert theirs.user_attrs["worker"] == mine.worker
+        assert theirs.user_attrs["notes_objective_s"] == mine.notes["objective_s"]
+        if mine.error is None:
+            assert theirs.user_attrs["result_curve"] == [0.0, 1.0, 2.0]
+            assert "error" not in theirs.user_attrs
+        else:
+            assert "no booster" in theirs.user_attrs["error"]
+    assert study.user_attrs["metrics"] == ["loss"]
+
+
+def test_distributions_are_those_of_the_space(study: optuna.Study) -> None:
+    trial = next(t for t in study.trials if t.params["booster"] == "dart")
+    assert trial.distributions == {
+        "rate": FloatDistribution(1e-3, 1.0, log=True),
+        "share": FloatDistribution(0.0, 1.0, step=0.25),
+        "leaves": IntDistribution(2, 64, log=True),
+        "depth": IntDistribution(1, 9, step=2),
+        "booster": CategoricalDistribution(("gbdt", "dart", None)),
+        "level": CategoricalDistribution(("low", "high")),
+        "extra": CategoricalDistribution((False, True)),
+        "drop": FloatDistribution(0.0, 0.5),
+        "width": CategoricalDistribution((8, 16, 32, 64)),
+        "root": FloatDistribution(0.0, 4.0),
+        "version": CategoricalDistribution(("v1",)),
+    }
+    for other in study.trials:
+        assert ("drop" in other.distributions) == (other.params["booster"] == "dart")
+
+
+def test_a_space_goes_to_optuna_and_back() -> None:
+    space = {name: SPACE[name] for name in ("rate", "share", "leaves", "depth", "booster")}
+    given = {"n_workers": 1, "n_trials": 2, "optimizer": "random", "seed": 1}
+    there = simulate(lambda c: c["rate"], space, duration=lambda c, n: 1.0, **given).to_optuna()
+    assert from_optuna(there.trials[0].distributions).parameters == tuple(space.values())
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:Attempting to set identical low and high:UserWarning")  # of a
+# fixed value's axis
+def test_pictures_and_importances_work(study: optuna.Study) -> None:
+    import matplotlib.pyplot as plt
+    from optuna.visualization import matplotlib as pictures
+
+    for plot in (
+        pictures.plot_optimization_history,
+        pictures.plot_parallel_coordinate,
+        pictures.plot_slice,
+        pictures.plot_timeline,
+    ):
+        assert plot(study) is not None
+    plt.close("all")
+    importances = optuna.importance.get_param_importances(study)
+    assert max(importances, key=importances.__getitem__) == "rate"
+    assert len(study.trials_dataframe()) == 60
+
+
+def test_optuna_goes_on_from_the_trials(study: optuna.Study) -> None:
+    study.sampler = optuna.samplers.TPESampler(seed=1)
+    study.optimize(lambda trial: trial.suggest_float("rate", 1e-3, 1.0, log=True), n_trials=3)
+    assert len(study.trials) == 63
+
+
+def test_maximizing_stays_maximizing(result: TuneResult) -> None:
+    turned = replace(result, directions=("maximize",))
+    assert turned.to_optuna().best_value == turned.best_value > result.best_value
+
+
+def test_a_trial_that_nobody_started_has_the_time_of_its_end(result: TuneResult) -> None:
+    trial = replace(result.frozen_trials[0], started_at=None, worker=None)
+    (there,) = replace(result, frozen_trials=[trial]).to_optuna().trials
+    assert there.datetime_start == there.datetime_complete
+
+
+def test_a_result_without_its_space_says_what_to_do(result: TuneResult) -> None:
+    with pytest.raises(ValueError, match=r"does not know: .* add it"):
+        replace(result, space=None).to_optuna()

@@ -1,0 +1,342 @@
+"""The search estimator keeps scikit-learn's contract."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
+from sklearn.datasets import make_classification
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import GroupKFold, RandomizedSearchCV, ShuffleSplit, cross_val_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from experiments import lightgbm_search
+from rush_core.server import resolve_url
+from rush_opt import Boolean, Categorical, Float, Integer, Ordinal, Transformed
+from rush_opt.sklearn import Folds, RushSearchCV
+from rush_opt.space.distributions import from_distributions
+
+X, Y = make_classification(60, 5, random_state=0)
+SMOOTHING = {"var_smoothing": Float(1e-9, 1.0, log=True)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared_server() -> None:
+    """Start the embedded server of this process once."""
+    resolve_url(None)
+
+
+def search(estimator: Any = None, space: Any = None, **options: Any) -> RushSearchCV:
+    given = {"n_iter": 4, "cv": 3, "random_state": 0, "optimizer": "random"}
+    return RushSearchCV(estimator or GaussianNB(), space or SMOOTHING, **(given | options))
+
+
+# -- scikit-learn's own checks ---------------------------------------------------------------------
+
+# A fit's TypeError arrives with its traceback in a ValueError: it may come from another process.
+FAILS = "check_dtype_object"
+# Only for SciPy with its array API switched on, which is decided when it is loaded.
+DOES_NOT_APPLY = "check_array_api_input"
+
+
+def name_of(check: Any) -> str:
+    return str(getattr(check, "func", check).__name__)
+
+
+CHECKS = [
+    check
+    for _, check in estimator_checks_generator(search(n_iter=1, cv=2, error_score="raise"))
+    if name_of(check) not in (FAILS, DOES_NOT_APPLY)
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+def test_the_estimator_passes_the_check(check: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the checks themselves, which feed odd data
+        check(search(n_iter=1, cv=2, error_score="raise"))
+
+
+def test_an_error_of_a_fit_arrives_with_its_traceback_in_a_value_error() -> None:
+    objects = np.array([[{"not": "a number"}]] * 60, dtype=object)
+    with pytest.raises(ValueError, match=r"TypeError: .* must be .* number"):
+        search(error_score="raise").fit(objects, Y)
+
+
+def test_the_contract_is_the_one_of_randomized_search() -> None:
+    """Both see the same settings, and must lay out and select the same."""
+    settings = list(np.logspace(-9, 0, 6))
+    ours = search(space={"var_smoothing": settings}, optimizer="grid", n_iter=None)
+    ours.set_params(return_train_score=True).fit(X, Y)
+    theirs = RandomizedSearchCV(
+        GaussianNB(), {"var_smoothing": settings}, n_iter=6, cv=3, return_train_score=True
+    ).fit(X, Y)
+    assert list(ours.cv_results_) == list(theirs.cv_results_)
+    mine, other = (
+        pd.DataFrame(s.cv_results_).sort_values("param_var_smoothing", ignore_index=True)
+        for s in (ours, theirs)
+    )
+    untimed = [name for name in mine if not name.endswith("_time")]
+    pd.testing.assert_frame_equal(mine[untimed], other[untimed])
+    for name in ("best_score_", "n_splits_", "n_features_in_", "multimetric_"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.best_params_ == ours.cv_results_["params"][ours.best_index_]
+    assert ours.cv_results_["rank_test_score"][ours.best_index_] == 1
+    public = {n for n in vars(theirs) if n.endswith("_")}
+    assert public <= set(vars(ours))
+
+
+# -- what is searched ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "parameter"),
+    [
+        (stats.uniform(2, 3), Float(2, 5)),
+        (stats.loguniform(1e-3, 10), Float(1e-3, 10, log=True)),
+        (stats.randint(3, 9), Integer(3, 8)),
+        ([1, 5, 20], Ordinal([1, 5, 20])),
+        (np.array([0.1, 0.5]), Ordinal([0.1, 0.5])),
+        ([5, 1], Categorical([5, 1])),
+        (["a", "b", None], Categorical(["a", "b", None])),
+        ([True, False], Categorical([True, False])),
+        (Boolean(), Boolean()),
+        ([(1,), (2, 3)], Categorical([0, 1])),
+        ([1, True], Categorical([0, 1])),
+    ],
+)
+def test_distributions_and_lists_become_parameters(given: Any, parameter: Any) -> None:
+    space, values = from_distributions({"p": given, "q": Float(0, 1)})
+    assert space.parameters[0] == parameter
+    assert values == ({"p": given} if parameter == Categorical([0, 1]) else {})
+
+
+@pytest.mark.parametrize("given", [stats.norm(3, 2), stats.expon(1, 0.1), stats.beta(2, 5)])
+def test_other_continuous_distributions_are_searched_by_quantiles(given: Any) -> None:
+    space, _ = from_distributions({"p": given})
+    assert isinstance(space.parameters[0], Transformed)
+    (middle,) = space.decode(np.array([[0.5]]))
+    assert given.cdf(middle["p"]) == pytest.approx(0.5, abs=1e-3)
+    low, high = (config["p"] for config in space.decode(np.array([[0.0], [1.0]])))
+    assert math.isfinite(low)
+    assert math.isfinite(high)
+    assert given.cdf(low) <= 0.001
+    assert given.cdf(high) >= 0.999
+
+
+def test_what_cannot_be_searched_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a continuous or a uniform distribution, got 'poi"):
+        from_distributions({"p": stats.poisson(3)})
+    with pytest.raises(TypeError, match="must be a mapping"):
+        from_distributions([{"p": [1, 2]}])  # type: ignore[arg-type]
+
+
+def test_parameters_may_be_estimators_of_a_pipeline() -> None:
+    scalers = [StandardScaler(), MinMaxScaler(), "passthrough"]
+    pipeline = make_pipeline(StandardScaler(), GaussianNB())
+    found = search(pipeline, {"standardscaler": scalers}, optimizer="grid", n_iter=None).fit(X, Y)
+    assert len(found.cv_results_["params"]) == 3
+    assert {str(p["standardscaler"]) for p in found.cv_results_["params"]} == set(map(str, scalers))
+    assert found.best_params_["standardscaler"] in scalers
+    assert found.tune_result_.stop_reason == "exhausted"
+
+
+def test_a_parameter_that_a_trial_did_not_have_is_masked() -> None:
+    space = {
+        "penalize": Categorical([False, True]),
+        "C": Float(0.1, 1, when={"penalize": True}),
+    }
+
+    class Penalized(ClassifierMixin, BaseEstimator):
+        def __init__(self, penalize: bool = False, C: float = 1.0) -> None:
+            self.penalize, self.C = penalize, C
+
+        def fit(self, X: Any, y: Any) -> "Penalized":
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict(self, X: Any) -> Any:
+            return np.zeros(len(X), dtype=int)
+
+    results = search(Penalized(), space, n_iter=8).fit(X, Y).cv_results_
+    assert results["param_C"].mask.tolist() == [not p["penalize"] for p in results["params"]]
+    assert 0 < results["param_C"].mask.sum() < 8
+
+
+# -- scoring ---------------------------------------------------------------------------------------
+
+
+def test_of_several_scores_refit_names_the_one_to_optimize() -> None:
+    scoring = {"acc": "accuracy", "loss": "neg_log_loss"}
+    found = search(scoring=scoring, refit="loss").fit(X, Y)
+    results = found.cv_results_
+    assert found.multimetric_
+    assert found.best_score_ == results["mean_test_loss"].max()
+    assert results["rank_test_loss"][found.best_index_] == 1
+    assert "split0_test_acc" in results
+    assert found.score(X, Y) == pytest.approx(found.scorer_["loss"](found.best_estimator_, X, Y))
+    with pytest.raises(ValueError, match=r"one of \['acc', 'loss'\], got refit=True"):
+        search(scoring=scoring).fit(X, Y)
+
+
+def both(estimator: Any, X: Any, y: Any) -> dict[str, float]:
+    accuracy = accuracy_score(y, estimator.predict(X))
+    return {"accuracy": accuracy, "error": accuracy - 1}
+
+
+def test_a_function_may_give_several_scores() -> None:
+    found = search(scoring=both, refit="error").fit(X, Y)
+    assert found.best_score_ == found.cv_results_["mean_test_error"].max()
+    assert found.score(X, Y) == both(found.best_estimator_, X, Y)["error"]
+    with pytest.raises(ValueError, match="of which one has to be optimized"):
+        search(scoring=both).fit(X, Y)
+
+
+def test_refit_may_be_a_function_of_the_results() -> None:
+    found = search(refit=lambda results: int(results["mean_test_score"].argmin())).fit(X, Y)
+    assert found.best_index_ == found.cv_results_["mean_test_score"].argmin()
+    assert not hasattr(found, "best_score_")
+
+
+def test_without_refit_there_is_no_estimator_to_ask() -> None:
+    found = search(refit=False, scoring=make_scorer(accuracy_score)).fit(X, Y)
+    assert found.best_params_
+    assert not hasattr(found, "predict")
+    assert not hasattr(found, "classes_")
+    with pytest.raises(AttributeError, match="refit=False; set refit=True"):
+        found.score(X, Y)
+
+
+# -- folds and data --------------------------------------------------------------------------------
+
+
+def test_all_trials_are_judged_on_the_same_folds() -> None:
+    found = search(space={"priors": [None, (0.5, 0.5)]}, optimizer="grid", n_iter=None)
+    results = found.set_params(cv=ShuffleSplit(4, random_state=None)).fit(X, Y).cv_results_
+    first, again = (
+        np.array([results[f"split{i}_test_score"][j] for i in range(4)]) for j in (0, 1)
+    )
+    # Both priors are the same for balanced classes, so the scores differ only with the folds.
+    np.testing.assert_allclose(first, again, atol=0.2)
+    assert found.n_splits_ == 4
+
+
+def test_groups_and_weights_reach_the_splitter_and_the_fits() -> None:
+    groups = np.arange(len(X)) % 6
+    weights = np.where(Y == 0, 1.0, 1e-6)
+    found = search(cv=GroupKFold(3)).fit(X, Y, groups=groups, sample_weight=weights)
+    assert found.n_splits_ == 3
+    assert (found.predict(X) == 0).mean() > (search().fit(X, Y).predict(X) == 0).mean()
+
+
+def test_the_data_are_mapped_and_not_loaded(tmp_path: Path) -> None:
+    joblib.dump((X, Y, [(np.arange(40), np.arange(40, 60))], {}), tmp_path / "data")
+    folds = Folds(tmp_path / "data", GaussianNB(), {}, "test_score", scoring=None)
+    result = folds({"var_smoothing": 1e-9})
+    assert isinstance(folds._data[0], np.memmap)
+    assert folds._data[0] is folds._data[0]
+    expected = GaussianNB().fit(X[:40], Y[:40]).score(X[40:], Y[40:])
+    assert result["mean_test_score"] == expected
+    assert result["test_score"] == [expected]
+
+
+def test_one_worker_repeats_a_search_with_a_seed() -> None:
+    first, second = (search(optimizer="adbo", n_iter=6).fit(X, Y) for _ in range(2))
+    assert first.cv_results_["params"] == second.cv_results_["params"]
+    third = search(random_state=np.random.RandomState(1)).fit(X, Y)
+    fourth = search(random_state=np.random.RandomState(1)).fit(X, Y)
+    assert third.cv_results_["params"] == fourth.cv_results_["params"]
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+class Fussy(ClassifierMixin, BaseEstimator):
+    """Predicts class 0, and cannot be fitted with a negative tolerance."""
+
+    def __init__(self, tolerance: float = 0.0) -> None:
+        self.tolerance = tolerance
+
+    def fit(self, X: Any, y: Any) -> "Fussy":
+        if self.tolerance < 0:
+            raise OverflowError("no tolerance left")
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return np.zeros(len(X), dtype=int)
+
+
+@pytest.mark.parametrize("error_score", [math.nan, -7.0])
+def test_a_failed_trial_has_the_error_score_and_ranks_last(error_score: float) -> None:
+    space = {"tolerance": [-1.0, 0.0, 1.0]}
+    given = {"optimizer": "grid", "n_iter": None, "error_score": error_score}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn reports the failed fits
+        found = search(Fussy(), space, **given).fit(X, Y)
+    results = found.cv_results_
+    (bad,) = [i for i, p in enumerate(results["params"]) if p["tolerance"] < 0]
+    np.testing.assert_equal(results["mean_test_score"][bad], error_score)
+    assert results["rank_test_score"][bad] == 3
+    assert found.best_params_["tolerance"] >= 0
+    assert "no tolerance left" in found.tune_result_.trials["error"][bad]
+
+
+def test_failures_are_raised_if_wanted_or_if_there_is_nothing_else() -> None:
+    space = {"tolerance": [-1.0, 0.0]}
+    with pytest.raises(ValueError, match=r"1 trials failed.*\n(.*\n)*.*no tolerance left"):
+        search(Fussy(), space, optimizer="grid", n_iter=None, error_score="raise").fit(X, Y)
+    with pytest.raises(ValueError, match="no setting could be evaluated"):
+        search(Fussy(), {"tolerance": Float(-2, -1)}).fit(X, Y)
+    with pytest.raises(ValueError, match="error_score must be 'raise' or a number"):
+        search(error_score="ignore").fit(X, Y)
+
+
+# -- an estimator among others ---------------------------------------------------------------------
+
+
+def test_it_is_what_its_estimator_is() -> None:
+    assert is_classifier(search())
+    assert is_regressor(search(Ridge(), {"alpha": Float(0.1, 1)}))
+    assert not hasattr(search(Ridge(), {"alpha": Float(0.1, 1)}), "predict_proba")
+    copied = clone(search())
+    assert copied.param_distributions == SMOOTHING
+    assert cross_val_score(search(), X, Y, cv=2).shape == (2,)
+
+
+def test_methods_are_those_of_the_best_estimator() -> None:
+    found = search(LogisticRegression(), {"C": Float(0.1, 1)}).fit(X, Y)
+    for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        expected = getattr(found.best_estimator_, name)(X)
+        np.testing.assert_array_equal(getattr(found, name)(X), expected)
+    assert found.classes_.tolist() == [0, 1]
+    assert found.score(X, Y) == found.best_estimator_.score(X, Y)
+    reduced = search(PCA(), {"n_components": Integer(1, 3)}).fit(X)
+    np.testing.assert_allclose(
+        reduced.inverse_transform(reduced.transform(X)),
+        reduced.best_estimator_.inverse_transform(reduced.best_estimator_.transform(X)),
+    )
+
+
+def test_a_data_frame_gives_its_names() -> None:
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    assert search().fit(frame, Y).feature_names_in_.tolist() == list("abcde")
+
+
+def test_the_lightgbm_example_runs_with_two_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    found = lightgbm_search.main(["--n-iter", "8", "--n-jobs", "2"])
+    assert len(found.cv_results_["params"]) == 8
+    assert len(found.tune_result_.workers) == 2
+    assert found.best_score_ > -0.5
+    assert "accuracy, held out: 0.9" in capsys.readouterr().out
