@@ -302,6 +302,11 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                 )
         except AllTrialsFailedError as error:
             raise ValueError(f"no setting could be evaluated: {error}") from error
+        if all(trial.value is None for trial in result.frozen_trials):
+            raise ValueError(
+                f"no setting was evaluated, the search ended by {result.stop_reason!r}; raise "
+                f"timeout, got {self.timeout!r}"
+            )
         errors = [trial.error for trial in result.frozen_trials if trial.error]
         if self.error_score == "raise" and errors:
             raise ValueError(f"{len(errors)} trials failed, the first one with:\n{errors[0]}")

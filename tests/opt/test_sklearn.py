@@ -303,6 +303,11 @@ def test_failures_are_raised_if_wanted_or_if_there_is_nothing_else() -> None:
         search(error_score="ignore").fit(X, Y)
 
 
+def test_a_search_without_time_for_a_single_trial_says_so() -> None:
+    with pytest.raises(ValueError, match=r"ended by 'timeout'; raise timeout, got 1e-06"):
+        search(timeout=1e-6).fit(X, Y)
+
+
 # -- an estimator among others ---------------------------------------------------------------------
 
 

@@ -798,7 +798,9 @@ def with_lock() -> Callable[..., Any]:
         refused(ValueError, "timeout must be", "finite", "got inf", timeout=math.inf),
         refused(TypeError, "timeout must be a number", "got True", timeout=True),
         refused(TypeError, "timeout must be a number", "got '10'", timeout="10"),
-        refused(ValueError, "'acbo', 'adbo', 'clbo', 'random'", "got 'abdo'", optimizer="abdo"),
+        refused(
+            ValueError, "'acbo', 'adbo', 'clbo', 'grid', 'random'", "got 'abdo'", optimizer="abdo"
+        ),
         refused(TypeError, "an instance", "write ADBO()", optimizer=ADBO),
         refused(TypeError, "an instance such as ADBO()", "Searching", optimizer=Searching()),
         refused(TypeError, "an instance such as ADBO()", "None", optimizer=None),
