@@ -269,19 +269,21 @@ class Run:
         self._n_ended += len(ended)
         self._proposer_numbers.update(trial.notes.get("proposer") for trial in new)
         self._n_failed += sum(trial.state == "failed" for trial in ended)
-        self._keep_best([trial.result for trial in new if trial.state == "finished"])
+        self._keep_best(new)
         return new
 
-    def _keep_best(self, results: Sequence[dict[str, Any]]) -> None:
-        """Keep the best value of each objective, if these have a better one."""
-        if not results:
-            return
-        problem, best = self._problem, []
-        for i, (metric, sign) in enumerate(zip(problem.metrics, problem.signs, strict=True)):
-            values = [result[metric] for result in results if metric in result]
-            known = values if self._best is None else [self._best[i], *values]
-            best.append(min(known, key=lambda value: sign * value))
-        self._best = best
+    def _keep_best(self, trials: Sequence[FrozenTrial]) -> None:
+        """Keep the best value of each objective."""
+        metrics, signs = self._problem.metrics, self._problem.signs
+        for result in (trial.result for trial in trials if trial.state == "finished"):
+            if not all(metric in result for metric in metrics):
+                continue  # of another run: whoever calls will refuse it
+            values = [result[metric] for metric in metrics]
+            known = values if self._best is None else self._best
+            self._best = [
+                sign * min(sign * value, sign * best)
+                for sign, value, best in zip(signs, values, known, strict=True)
+            ]
 
     def _check_earlier_trials(self) -> None:
         """Refuse to go on in a network whose trials are of another space or metric."""
