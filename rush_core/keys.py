@@ -31,7 +31,7 @@ def check_identifier(what: str, value: str) -> str:
 _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "wake"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
-    **dict.fromkeys(("started", "stop", "alive"), "string"),
+    **dict.fromkeys(("started", "stop", "alive", "about"), "string"),
     **dict.fromkeys(("idle", "waiting", "unwanted"), "set"),
     "log": "stream",
 }
@@ -55,6 +55,7 @@ class NetworkKeys:
     running: bytes = field(init=False)  # hash: key -> record
     finished: bytes = field(init=False)  # list of records, append-only: the finished log
     failed: bytes = field(init=False)  # list of records, append-only
+    about: bytes = field(init=False)  # mapping: what the tasks have in common
     # Who takes part.
     clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record
