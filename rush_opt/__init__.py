@@ -3,7 +3,7 @@
 from rush_opt.evaluation import Trial
 from rush_opt.loops import ACBO, ADBO, CLBO, RandomSearch
 from rush_opt.result import FrozenTrial, TuneResult
-from rush_opt.run import AllTrialsFailedError
+from rush_opt.run import AllTrialsFailedError, StopRun
 from rush_opt.simulate import simulate
 from rush_opt.space import (
     Boolean,
@@ -16,6 +16,7 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
+from rush_opt.stopping import History, Seconds, Stagnation, Target, Trials
 from rush_opt.tune import tune
 
 __all__ = [
@@ -29,12 +30,18 @@ __all__ = [
     "Constant",
     "Float",
     "FrozenTrial",
+    "History",
     "Integer",
     "Ordinal",
     "RandomSearch",
+    "Seconds",
     "Space",
+    "Stagnation",
+    "StopRun",
+    "Target",
     "Transformed",
     "Trial",
+    "Trials",
     "TuneResult",
     "simulate",
     "tune",

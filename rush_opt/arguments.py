@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from numbers import Integral, Real
@@ -13,9 +14,11 @@ import numpy as np
 
 from rush_opt.design import sobol_design
 from rush_opt.evaluation import Objective, Problem
+from rush_opt.limits import Limits
 from rush_opt.loops import OPTIMIZERS, Optimizer
 from rush_opt.space import Space
 from rush_opt.space.foreign import from_configspace, from_optuna
+from rush_opt.stopping import make_rule
 
 _DEFAULT_N_TRIALS = 100
 
@@ -29,15 +32,48 @@ def check_count(name: str, value: object) -> int:
     return int(value)
 
 
-def check_timeout(timeout: object) -> float | None:
+def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     """Return a timeout as a float; None stays None."""
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, Real):
-        raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")
+        raise TypeError(f"{name} must be a number of seconds or None, got {timeout!r}")
     if not 0 < float(timeout) < math.inf:
-        raise ValueError(f"timeout must be a positive, finite number of seconds, got {timeout!r}")
+        raise ValueError(f"{name} must be a positive, finite number of seconds, got {timeout!r}")
     return float(timeout)
+
+
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kMGT]?)(i?)B")
+
+# An interpreter that has imported nothing takes more than half of this.
+_LEAST_MEMORY = 2**24
+
+
+def check_limits(trial_timeout: object, trial_memory: object) -> Limits | None:
+    """Return what a trial may take; None if that is not limited."""
+    timeout_s = check_timeout(trial_timeout, name="trial_timeout")
+    if timeout_s is None and trial_memory is None:
+        return None
+    return Limits(timeout_s, None if trial_memory is None else _bytes(trial_memory))
+
+
+def _bytes(memory: object) -> int:
+    """Return a number of bytes, which a text such as 2GB or 512 MiB can say as well."""
+    written = _BYTES.fullmatch(memory.strip()) if isinstance(memory, str) else None
+    if written is not None:
+        number, prefix, binary = written.groups()
+        memory = round(float(number) * (1024 if binary else 1000) ** " kMGT".index(prefix or " "))
+    if isinstance(memory, bool) or not isinstance(memory, Integral):
+        raise TypeError(
+            "trial_memory must be a whole number of bytes, or a text such as '2GB' or '512MiB', "
+            f"got {memory!r}"
+        )
+    if memory < _LEAST_MEMORY:
+        raise ValueError(
+            f"trial_memory must be at least {_LEAST_MEMORY:,} bytes, which an interpreter takes by "
+            f"itself, got {memory!r}"
+        )
+    return int(memory)
 
 
 def check_callbacks(callbacks: object) -> None:
@@ -152,10 +188,12 @@ def make_problem(
     metric: object,
     direction: object,
     seed: object,
+    stop: object = None,
 ) -> Problem:
     """Return what is to be optimized; its deadline is the timeout, on a clock that starts at 0."""
     timeout_s = check_timeout(timeout)
-    if n_trials is None and timeout_s is None:
+    rule = None if stop is None else make_rule(stop)
+    if n_trials is None and timeout_s is None and rule is None:
         n_trials = _DEFAULT_N_TRIALS
     return Problem(
         objective=check_objective(objective),
@@ -165,6 +203,7 @@ def make_problem(
         n_trials=None if n_trials is None else check_count("n_trials", n_trials),
         deadline=timeout_s,
         seed=draw_entropy(seed),
+        stop=rule,
     )
 
 

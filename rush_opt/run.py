@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from numbers import Real
 from typing import Any, NoReturn
 
 from rush_core import (
@@ -19,11 +18,13 @@ from rush_core import (
     WorkerState,
 )
 from rush_opt.evaluation import Problem
+from rush_opt.limits import LimitedLoop, Limits
 from rush_opt.loops import Centralized, Optimizer
 from rush_opt.progress import Progress
 from rush_opt.result import WARM_START, FrozenTrial, freeze_trials
+from rush_opt.resume import check_about, check_trials, put_out_orphans
 
-__all__ = ["AllTrialsFailedError", "Run"]
+__all__ = ["AllTrialsFailedError", "Run", "StopRun"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,13 @@ class AllTrialsFailedError(RushError):
     """No trial of a run finished; the message has the first one's traceback."""
 
 
+class StopRun(Exception):  # noqa: N818  # a wish, like StopIteration; nothing is wrong
+    """What a callback raises to end the run after the running trials.
+
+    Its text, if it has one, becomes ``result.stop_reason``, which else is ``callback``.
+    """
+
+
 class Run:
     """A run as its manager follows it: starts workers, replaces lost ones, looks on.
 
@@ -51,6 +59,8 @@ class Run:
     n_workers : int
     callbacks : sequence of callable
     progress : Progress or None
+    limits : Limits, optional
+        What each trial may take.
     executor : concurrent.futures.Executor, optional
         Where to run the workers instead of on this machine.
     launch : callable, optional
@@ -66,17 +76,22 @@ class Run:
         callbacks: Sequence[Callable[[FrozenTrial], object]],
         progress: Progress | None,
         *,
+        limits: Limits | None = None,
         executor: Executor | None = None,
         launch: Callable[[str, int], object] | None = None,
     ) -> None:
         self._network = network
         self._problem = problem
         self._optimizer = optimizer
+        self._loop = optimizer if limits is None else LimitedLoop(optimizer, limits)
         self._n_workers = n_workers
         self._callbacks = callbacks
         self._progress = progress
         self._executor = executor
         self._launch = launch
+        self._watch = problem.watch()
+        self._wish: str | None = None  # why a callback wants the run to end
+        self._is_stopping = False
         self._proposer_ids: list[str] = []
         # Those of earlier runs in this network are known by the trials that they proposed.
         self._proposer_numbers: set[int | None] = set()
@@ -101,7 +116,7 @@ class Run:
     def until_the_end(
         self, points: list[dict[str, Any]], known: Sequence[tuple[dict[str, Any], dict[str, Any]]]
     ) -> str:
-        """Run, and return why it ended: n_trials, timeout, interrupted or stopped.
+        """Run, and return why it ended: see `TuneResult`.
 
         Parameters
         ----------
@@ -111,8 +126,10 @@ class Run:
             Configurations and results of earlier trials, for such a network as well.
         """
         network = self._network
+        put_out_orphans(network)
         self._take_in()  # what an earlier run in this network left
-        self._check_earlier_trials()
+        check_trials(self.trials, self._problem, network.network_id)
+        check_about(network, self._problem)
         is_new = not any(network.count_tasks())
         if is_new:
             configs, results = [config for config, _ in known], [result for _, result in known]
@@ -125,8 +142,9 @@ class Run:
         self.started_at = network.now()
         try:
             try:
-                self._start_workers(self._n_workers)
-                self._start_proposer()
+                if not (self._has_enough_trials() or self._stop_if_wanted()):
+                    self._start_workers(self._n_workers)
+                    self._start_proposer()
             except LoopError:
                 if is_new:
                     network.reset(workers=False)  # nothing was started: nothing is left waiting
@@ -157,7 +175,8 @@ class Run:
         self._raise_if_hopeless(ended=False)
         lost = self._network.detect_lost_workers()
         if not lost:
-            if self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED):
+            no_proposer = self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED)
+            if not self._stop_if_wanted() and no_proposer:
                 self._network.stop_workers()  # all is started, or nobody proposes any more
             return all_ended and (self._launch is None or self._launched_ended())
         self._losses_in_a_row += len(lost)
@@ -166,21 +185,38 @@ class Run:
                 f"{self._losses_in_a_row} workers were lost and no trial ended in between; the "
                 f"objective seems to end its process. The last one: {self._last_error()}"
             )
+        if not self._stop_if_wanted():
+            self._replace(lost)
+        return False
+
+    def _replace(self, lost: Sequence[str]) -> None:
         n_lost = len(set(lost) - set(self._proposer_ids))
         if n_lost and self._launch is None:
             self._start_workers(n_lost)
         if self._proposer_state() not in (WorkerState.RUNNING, WorkerState.STOPPING):
             self._start_proposer()
-        return False
+
+    def _stop_if_wanted(self) -> bool:
+        """Ask the workers to stop, once, if a rule or a callback wants it; tell whether one does.
+
+        Workers find out by themselves that a rule holds. This is for those that sleep, or come.
+        """
+        wanted = self._wish is not None or (
+            self._watch is not None and self._watch.is_over(self._network.now())
+        )
+        if wanted and not self._is_stopping:
+            self._network.stop_workers()
+            self._is_stopping = True
+        return wanted
 
     def _start_workers(self, n: int) -> None:
         """Start workers and wait: for all that are processes here, for the first one elsewhere."""
         network, arguments = self._network, (self._problem,)
         self._joined = network.fetch_workers()
         if self._launch is not None:
-            self._launch(network.worker_command(self._optimizer, args=arguments), n)
+            self._launch(network.worker_command(self._loop, args=arguments), n)
         else:
-            ids = network.start_workers(self._optimizer, n, args=arguments, executor=self._executor)
+            ids = network.start_workers(self._loop, n, args=arguments, executor=self._executor)
             if self._executor is None:
                 return network.wait_for_workers(worker_ids=ids)
         self._wait_for_another_worker()
@@ -223,7 +259,8 @@ class Run:
         if not self._some_take_part():
             mine = [worker for worker in self.workers if self._is_of_this_run(worker)]
             by_themselves = mine and all(w.state is not WorkerState.LOST for w in mine)
-            if by_themselves or self._has_enough_trials() or self._is_out_of_time():
+            over = self._has_enough_trials() or self._is_out_of_time() or self._is_stopping
+            if by_themselves or over:
                 return True
         time.sleep(_LOOK_EVERY_S)
         return False
@@ -233,9 +270,11 @@ class Run:
         if any(not trial.lost for trial in new):
             self._losses_in_a_row = 0
         for trial in new:
-            if trial.value is not None:
-                for callback in self._callbacks:
+            for callback in self._callbacks:
+                try:
                     callback(trial)
+                except StopRun as wish:
+                    self._wish = self._wish or str(wish) or "callback"
         if self._progress is not None:
             self._show(self._progress)
 
@@ -243,6 +282,8 @@ class Run:
         """Fetch what ended since the last time; two round trips, one more if trials failed."""
         network = self._network
         tasks = list(network.fetch_new_tasks())
+        if self._watch is not None:
+            self._watch.add(tasks)  # in the order of the log, as the workers do
         if network.count_tasks().failed > self._n_failed_seen:
             failed = network.fetch_tasks("failed")
             tasks += failed[self._n_failed_seen :]
@@ -264,26 +305,6 @@ class Run:
             self._best = min(known, key=lambda value: sign * value)
         return new
 
-    def _check_earlier_trials(self) -> None:
-        """Refuse to go on in a network whose trials are of another space or metric."""
-        space, metric = self._problem.space, self._problem.metric
-        for trial in self.trials:
-            if trial.state != "finished":
-                continue
-            if not isinstance(trial.value, Real):
-                problem = f"its result has no number {metric!r}: {trial.result!r:.80}"
-            else:
-                try:
-                    space.validate(trial.params)
-                except ValueError as error:
-                    problem = str(error)
-                else:
-                    continue
-            raise ValueError(
-                f"network {self._network.network_id!r} has trial {trial.key!r}, which does not fit "
-                f"this run: {problem}. Use the same space and metric, or another network_id"
-            )
-
     def _show(self, progress: Progress, *, last: bool = False) -> None:
         joined = None
         if self._executor is not None or self._launch is not None:
@@ -302,14 +323,15 @@ class Run:
             and worker.reason
             and self._is_of_this_run(worker)
         ]
+        wanted = self._wish if self._watch is None else self._watch.reason or self._wish
         enough_trials, out_of_time = self._has_enough_trials(), self._is_out_of_time()
-        if not (enough_trials or out_of_time) and errors:
+        if not (wanted or enough_trials or out_of_time) and errors:
             raise WorkersFailedError(
                 f"the run ended early, after {self._n_ended} trials: {errors[0]}"
             )
         if errors:
             logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
-        return "n_trials" if enough_trials else "timeout" if out_of_time else "stopped"
+        return wanted or ("n_trials" if enough_trials else "timeout" if out_of_time else "stopped")
 
     def _has_enough_trials(self) -> bool:
         return self._problem.n_trials is not None and self._n_ended >= self._problem.n_trials

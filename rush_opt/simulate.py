@@ -22,6 +22,7 @@ from rush_opt.evaluation import Objective
 from rush_opt.loops import Centralized, Optimizer
 from rush_opt.result import TuneResult
 from rush_opt.space import Parameter, Space
+from rush_opt.stopping import History, Rule
 from rush_opt.virtual import Charges, VirtualRun, play_centralized, play_decentralized
 from rush_opt.warm_start import known_trials
 
@@ -39,6 +40,7 @@ def simulate(
     duration: Callable[[dict[str, Any], int], float],
     n_trials: int | None = None,
     timeout: float | None = None,
+    stop: Rule | Callable[[History], bool] | None = None,
     optimizer: str | Optimizer = "adbo",
     cost: Callable[[int], tuple[float, float]] | None = None,
     direction: str = "minimize",
@@ -51,8 +53,8 @@ def simulate(
 
     Parameters
     ----------
-    objective, space, n_trials, timeout, optimizer, direction, metric, seed
-        As for `tune()`; `timeout` in virtual seconds.
+    objective, space, n_trials, timeout, stop, optimizer, direction, metric, seed
+        As for `tune()`; `timeout` in virtual seconds, as `Seconds` is.
     n_workers : int
         Virtual workers; thousands are fine.
     duration : callable
@@ -105,6 +107,7 @@ def simulate(
         metric=metric,
         direction=direction,
         seed=seed,
+        stop=stop,
     )
     chosen = choose_optimizer(optimizer)
     known = known_trials(warm_start, problem)

@@ -170,6 +170,10 @@ class VirtualRun:
         configs, results = [config for config, _ in known], [result for _, result in known]
         self._archive.add(TaskTable.from_results(configs, results))
         self._n_finished = len(known)
+        self._watch = problem.watch()
+        if self._watch is not None:
+            for _, result in known:
+                self._watch.know(result[problem.metric])
         self.trials = [
             FrozenTrial(
                 *(i, f"known-{i}", "finished", config, result[problem.metric], result, None, None),
@@ -200,6 +204,8 @@ class VirtualRun:
     def may_start(self, now: float) -> bool:
         """Tell whether a trial may be started."""
         deadline = self.problem.deadline
+        if self._watch is not None and self._watch.is_over(now):
+            return False
         return self.left > 0 and (deadline is None or now < deadline)
 
     def at(self, when: float, action: Action) -> None:
@@ -256,6 +262,8 @@ class VirtualRun:
     def _count(self, trial: FrozenTrial) -> None:
         if trial.value is not None:
             self._n_finished += 1
+            if self._watch is not None:
+                self._watch.add_trial(trial.value, trial.ended_at)
             return
         self._n_failed += 1
         if not self._n_finished and is_hopeless(self._n_failed, self.n_workers, ended=False):
@@ -271,6 +279,8 @@ class VirtualRun:
     @property
     def stop_reason(self) -> str:
         """Why the run ended."""
+        if self._watch is not None and self._watch.reason is not None:
+            return self._watch.reason
         return "n_trials" if self.left <= 0 else "timeout"
 
     @property

@@ -31,8 +31,9 @@ CORE_LAYERS = [
 CORE_RANK = {name: rank for rank, layer in enumerate(CORE_LAYERS) for name in layer}
 
 # What in rush_opt may know that there is a network.
-OPT_AND_CORE = {f"rush_opt.{name}" for name in ("tune", "run", "result", "simulate", "virtual")} | {
-    "rush_opt"
+OPT_AND_CORE = {
+    "rush_opt",
+    *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "result", "simulate", "virtual")),
 }
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}

@@ -64,7 +64,7 @@ class ADBO:
         trials = TrialRunner(worker, problem)
         archive = Archive(problem.space, problem.metric, problem.sign)
         state = self.state(problem, archive, problem.worker_rng(worker.number))
-        archive.add(worker.fetch_new_tasks())
+        archive.add(trials.fetch_new())
         archive.add_failed(worker.fetch_new_failed_tasks())
         while trials.may_start() and (waiting := trials.claim()):
             archive.add(trials.run(*waiting))
