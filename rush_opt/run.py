@@ -98,6 +98,7 @@ class Run:
         self._joined: list[WorkerInfo] = []
         self._n_failed_seen = 0
         self._n_ended = self._n_failed = 0
+        self._objective_s = 0.0
         self._losses_in_a_row = 0
         self._best: float | None = None
         self.trials: list[FrozenTrial] = []
@@ -139,6 +140,7 @@ class Run:
         if self._progress is not None:
             self._progress.begin(self._n_ended)
         interrupted = False
+        self._objective_s = 0.0  # of this run alone
         self.started_at = network.now()
         try:
             try:
@@ -296,6 +298,7 @@ class Run:
         self.trials += new
         ended = [trial for trial in new if not (trial.lost or trial.warm)]
         self._n_ended += len(ended)
+        self._objective_s += sum(trial.notes.get("objective_s", 0.0) for trial in ended)
         self._proposer_numbers.update(trial.notes.get("proposer") for trial in new)
         self._n_failed += sum(trial.value is None for trial in ended)
         values = [trial.value for trial in new if trial.value is not None]
@@ -309,7 +312,13 @@ class Run:
         joined = None
         if self._executor is not None or self._launch is not None:
             joined = sum(self._is_of_this_run(worker) for worker in self.workers)
-        progress.show(self._n_ended, self._n_failed, self._best, n_joined=joined, last=last)
+        wall_s = (self._network.now() - self.started_at) * self._n_workers
+        progress.show(
+            *(self._n_ended, self._n_failed, self._best),
+            objective_share=min(self._objective_s / wall_s, 1.0) if wall_s > 0 else None,
+            n_joined=joined,
+            last=last,
+        )
 
     def _raise_if_hopeless(self, *, ended: bool) -> None:
         if self._best is None and is_hopeless(self._n_failed, self._n_workers, ended=ended):

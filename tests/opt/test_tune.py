@@ -291,7 +291,8 @@ def test_at_the_timeout_running_trials_end_and_none_is_started(
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == ""
-    assert all(re.match(r"[01] trials, \d+/5 s, \S+ trials/s, best value ", line) for line in lines)
+    shown = re.compile(r"[01] trials, \d+/5 s, \S+ trials/s, objective \d+ %, best value ")
+    assert all(map(shown.match, lines))
     assert lines[-1].endswith(f"best value {result.best_value:.6g}")
 
 
