@@ -31,7 +31,7 @@ def check_identifier(what: str, value: str) -> str:
 _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
-    **dict.fromkeys(("started", "stop", "alive"), "string"),
+    **dict.fromkeys(("started", "stop", "alive", "about"), "string"),
     **dict.fromkeys(("idle", "waiting", "unwanted", "unique"), "set"),
     "log": "stream",
 }
@@ -57,6 +57,7 @@ class NetworkKeys:
     failed: bytes = field(init=False)  # list of records, append-only
     reports: bytes = field(init=False)  # list of records, append-only: said of running tasks
     unique: bytes = field(init=False)  # set of marks: of tasks that no other may be like
+    about: bytes = field(init=False)  # mapping: what the tasks have in common
     # Who takes part.
     clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record

@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
+from rush_core.codec import decode, encode_record
 from rush_core.connection import Connection, check_server, pack
 from rush_core.crew import Crew
-from rush_core.errors import RushError
+from rush_core.errors import CorruptRecordError, RushError
 from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.log import LogReader, LogRecord
@@ -210,6 +211,31 @@ class Network:
     def count_tasks(self) -> TaskCounts:
         """Count the tasks in each place as one look; one round trip."""
         return self._reader.count()
+
+    def push_about(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Say what the tasks of this network are about, unless somebody has; two round trips.
+
+        Returns
+        -------
+        dict
+            What was said first, by this call or another: it stays until `reset`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        """
+        k, connection = self._keys, self._connection
+        first = pack((b"SET", k.about, encode_record((about,), ("about",), about, None), b"NX"))
+        retry_unreachable(lambda: connection.execute(first))
+        said = retry_unreachable(lambda: connection.execute(pack((b"GET", k.about))))
+        try:
+            (found,) = decode(said)
+        except (ValueError, TypeError) as error:
+            raise CorruptRecordError(
+                f"{k.about.decode()} holds bytes that say nothing ({error})", key=k.about.decode()
+            ) from None
+        return dict(found)
 
     def now(self) -> float:
         """Return the server's time, seconds since 1970; no round trip."""
@@ -428,7 +454,7 @@ class Network:
             "reset_network",
             *(k.clients, k.workers, k.started, k.stop, k.loops),
             *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
-            *(k.reports, k.unique),
+            *(k.reports, k.unique, k.about),
         )
         everything = b"1" if workers else b""
         retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))

@@ -4,7 +4,7 @@ from rush_opt.design import Grid, LatinHypercube, RandomPoints
 from rush_opt.loops import ACBO, ADBO, CLBO, GridSearch, RandomSearch
 from rush_opt.pruning import MedianRule, SuccessiveHalving
 from rush_opt.result import FrozenTrial, TuneResult
-from rush_opt.run import AllTrialsFailedError
+from rush_opt.run import AllTrialsFailedError, StopRun
 from rush_opt.simulate import simulate
 from rush_opt.space import (
     Boolean,
@@ -17,6 +17,7 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
+from rush_opt.stopping import History, Seconds, Stagnation, Target, Trials
 from rush_opt.trial import Trial
 from rush_opt.tune import tune
 
@@ -33,16 +34,22 @@ __all__ = [
     "FrozenTrial",
     "Grid",
     "GridSearch",
+    "History",
     "Integer",
     "LatinHypercube",
     "MedianRule",
     "Ordinal",
     "RandomPoints",
     "RandomSearch",
+    "Seconds",
     "Space",
+    "Stagnation",
+    "StopRun",
     "SuccessiveHalving",
+    "Target",
     "Transformed",
     "Trial",
+    "Trials",
     "TuneResult",
     "simulate",
     "tune",

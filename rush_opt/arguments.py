@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from numbers import Integral, Real
@@ -13,10 +14,12 @@ import numpy as np
 
 from rush_opt.design import Design, sobol_design
 from rush_opt.evaluation import Objective, Problem, takes_trial
+from rush_opt.limits import Limits
 from rush_opt.loops import OPTIMIZERS, GridSearch, Optimizer
 from rush_opt.pruning import Pruner
 from rush_opt.space import Space
 from rush_opt.space.foreign import from_configspace, from_optuna
+from rush_opt.stopping import Rule, make_rule
 
 _DEFAULT_N_TRIALS = 100
 
@@ -30,15 +33,48 @@ def check_count(name: str, value: object) -> int:
     return int(value)
 
 
-def check_timeout(timeout: object) -> float | None:
+def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     """Return a timeout as a float; None stays None."""
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, Real):
-        raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")
+        raise TypeError(f"{name} must be a number of seconds or None, got {timeout!r}")
     if not 0 < float(timeout) < math.inf:
-        raise ValueError(f"timeout must be a positive, finite number of seconds, got {timeout!r}")
+        raise ValueError(f"{name} must be a positive, finite number of seconds, got {timeout!r}")
     return float(timeout)
+
+
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kMGT]?)(i?)B")
+
+# An interpreter that has imported nothing takes more than half of this.
+_LEAST_MEMORY = 2**24
+
+
+def check_limits(trial_timeout: object, trial_memory: object) -> Limits | None:
+    """Return what a trial may take; None if that is not limited."""
+    timeout_s = check_timeout(trial_timeout, name="trial_timeout")
+    if timeout_s is None and trial_memory is None:
+        return None
+    return Limits(timeout_s, None if trial_memory is None else _bytes(trial_memory))
+
+
+def _bytes(memory: object) -> int:
+    """Return a number of bytes, which a text such as 2GB or 512 MiB can say as well."""
+    written = _BYTES.fullmatch(memory.strip()) if isinstance(memory, str) else None
+    if written is not None:
+        number, prefix, binary = written.groups()
+        memory = round(float(number) * (1024 if binary else 1000) ** " kMGT".index(prefix or " "))
+    if isinstance(memory, bool) or not isinstance(memory, Integral):
+        raise TypeError(
+            "trial_memory must be a whole number of bytes, or a text such as '2GB' or '512MiB', "
+            f"got {memory!r}"
+        )
+    if memory < _LEAST_MEMORY:
+        raise ValueError(
+            f"trial_memory must be at least {_LEAST_MEMORY:,} bytes, which an interpreter takes by "
+            f"itself, got {memory!r}"
+        )
+    return int(memory)
 
 
 def check_callbacks(callbacks: object) -> None:
@@ -165,6 +201,18 @@ def check_pruner(pruner: Any, objective: Objective, n_objectives: int) -> Pruner
     return chosen
 
 
+def check_stop(stop: object, n_objectives: int) -> Rule | None:
+    """Return a rule that ends a run with so many objectives; None stays None."""
+    if stop is None:
+        return None
+    if n_objectives > 1:
+        raise ValueError(
+            f"stop looks at one objective, but there are {n_objectives}; use n_trials or timeout, "
+            "or a callback that raises StopRun"
+        )
+    return make_rule(stop)
+
+
 def check_metrics(metric: object) -> tuple[str, ...]:
     """Return metrics that are names and differ."""
     metrics = _one_or_several(metric)
@@ -216,11 +264,14 @@ def make_problem(
     direction: object,
     seed: object,
     pruner: object = None,
+    stop: object = None,
 ) -> Problem:
     """Return what is to be optimized; its deadline is the timeout, on a clock that starts at 0."""
     timeout_s = check_timeout(timeout)
     metrics, signs = check_objectives(metric, direction)
-    if n_trials is None and timeout_s is None and not isinstance(optimizer, GridSearch):
+    rule = check_stop(stop, len(metrics))
+    budgets = (n_trials, timeout_s, rule)
+    if all(budget is None for budget in budgets) and not isinstance(optimizer, GridSearch):
         n_trials = _DEFAULT_N_TRIALS
     return Problem(
         objective=check_objective(objective),
@@ -231,6 +282,7 @@ def make_problem(
         deadline=timeout_s,
         seed=draw_entropy(seed),
         pruner=check_pruner(pruner, objective, len(metrics)),
+        stop=rule,
     )
 
 

@@ -8,7 +8,7 @@ import resource
 import time
 import traceback
 from asyncio import CancelledError
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from rush_opt.archive import FinishedTasks
 from rush_opt.curves import Curves, TaskReport
 from rush_opt.pruning import Pruner
 from rush_opt.space import Space
+from rush_opt.stopping import Rule, Watch
 from rush_opt.trial import STOPPED_AT, Trial
 
 Objective = Callable[..., Any]
@@ -33,6 +34,10 @@ _LONGEST_SLEEP_S = 60.0
 
 # The first child of the seed belongs to the initial design, the second to the workers.
 _DESIGN, _WORKERS = 0, 1
+
+
+class TrialFailure(Exception):  # noqa: N818  # it is a trial's, no error of whoever catches it
+    """What an objective raises whose trial failed elsewhere: the text is the trial's error."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Problem:
         Entropy of the run.
     pruner : Pruner or None
         Stops trials early.
+    stop : Rule or None
+        What ends the run besides.
+    began : float
+        When the run did, by the same clock.
     """
 
     objective: Objective
@@ -66,6 +75,14 @@ class Problem:
     deadline: float | None
     seed: int
     pruner: Pruner | None = None
+    stop: Rule | None = None
+    began: float = 0.0
+
+    def watch(self) -> Watch | None:
+        """Return what follows the finished log and tells when to stop; None if no rule does."""
+        if self.stop is None:
+            return None
+        return Watch(self.stop, self.metrics[0], self.signs[0], self.began)
 
     def design_rng(self) -> np.random.Generator:
         """Return the stream from which the initial design is drawn."""
@@ -75,6 +92,10 @@ class Problem:
         """Return the stream of the worker with this number."""
         sequence = np.random.SeedSequence(self.seed, spawn_key=(_WORKERS, number))
         return np.random.default_rng(sequence)
+
+
+class TrialTable(FinishedTasks, Iterable[Any], Protocol):
+    """Finished tasks as a worker fetches them: columns for the archive, rows for a rule."""
 
 
 class TrialWorker(Protocol):
@@ -97,10 +118,10 @@ class TrialWorker(Protocol):
         self, key: str, values: dict[str, Any]
     ) -> tuple[bool, Sequence[TaskReport]]: ...
     def fail_task(self, key: str, error: str, *, extra: dict[str, Any]) -> bool: ...  # noqa: D102
-    def fetch_new_tasks(self) -> FinishedTasks: ...  # noqa: D102
+    def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TrialTable: ...  # noqa: D102
     def finish_and_fetch_new(  # noqa: D102
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any]
-    ) -> tuple[bool, FinishedTasks]: ...
+    ) -> tuple[bool, TrialTable]: ...
 
 
 class TrialRunner:
@@ -115,13 +136,14 @@ class TrialRunner:
     def __init__(self, worker: TrialWorker, problem: Problem) -> None:
         self._worker = worker
         self._problem = problem
+        self._watch = problem.watch()
         self._takes_trial = takes_trial(problem.objective)
         self._curves = Curves(problem.signs[0])
         self._seconds: dict[Phase, float] = dict.fromkeys(
             ("objective", "surrogate", "acquisition", "coordination"), 0.0
         )
         self._inner_s = 0.0
-        self._cpu_s = _cpu_seconds()
+        self._cpu_s = self._cpu_seconds()
 
     @contextmanager
     def timing(self, phase: Phase) -> Iterator[None]:
@@ -136,11 +158,11 @@ class TrialRunner:
             self._inner_s = outer_s + spent
 
     def may_start(self) -> bool:
-        """Tell whether there is time, and no wish to stop; come back if declared lost meanwhile."""
+        """Tell whether the run goes on for this worker; come back if declared lost meanwhile."""
         worker = self._worker
         if worker.is_lost and not worker.rejoin():
             return False
-        return not worker.should_stop() and not self._time_is_up()
+        return not worker.should_stop() and not self._is_over()
 
     def claim(self) -> tuple[str, dict[str, Any]] | None:
         """Take a waiting trial: its key and configuration; None if there is none."""
@@ -168,19 +190,19 @@ class TrialRunner:
         return min(max(left, 0.0), _LONGEST_SLEEP_S)
 
     def start(self, config: dict[str, Any], unique: bytes | None = None) -> str | None:
-        """Start a trial of our own; None if the trials or the time are used up.
+        """Start a trial of our own; None if the budget is used up.
 
         Raises
         ------
         LikeTaskError
             If another worker has started a trial with the same bytes `unique`.
         """
-        if self._time_is_up():  # proposing may have taken long
+        if self._is_over():  # proposing may have taken long
             return None
         with self.timing("coordination"):
             return self._worker.start_task(config, limit=self._problem.n_trials, unique=unique)
 
-    def run(self, key: str, config: dict[str, Any], **notes: float) -> FinishedTasks:
+    def run(self, key: str, config: dict[str, Any], **notes: float) -> TrialTable:
         """Evaluate a trial and hand in what came out.
 
         Parameters
@@ -192,7 +214,7 @@ class TrialRunner:
 
         Returns
         -------
-        FinishedTasks
+        TrialTable
             Trials of all workers that finished since the last call, this one included unless it
             failed.
         """
@@ -206,15 +228,33 @@ class TrialRunner:
         with self.timing("coordination"):
             if result is not None:
                 try:
-                    return self._worker.finish_and_fetch_new(key, result, extra=extra)[1]
+                    return self._seen(
+                        self._worker.finish_and_fetch_new(key, result, extra=extra)[1]
+                    )
                 except (TypeError, ValueError) as unstorable:
                     error = str(unstorable)
             self._worker.fail_task(key, error, extra=extra)
-            return self._worker.fetch_new_tasks()
+            return self.fetch_new()
 
-    def _time_is_up(self) -> bool:
+    def fetch_new(self, *, timeout_s: float = 0.0) -> TrialTable:
+        """Fetch trials of all workers that finished since the last call of this or of `run`.
+
+        One round trip. If there are none, the server keeps its reply back until a trial ends or
+        `timeout_s` seconds are over.
+        """
+        return self._seen(self._worker.fetch_new_tasks(timeout_s=timeout_s))
+
+    def _seen(self, tasks: TrialTable) -> TrialTable:
+        if self._watch is not None:
+            self._watch.add(tasks)
+        return tasks
+
+    def _is_over(self) -> bool:
+        """Tell whether the time is up, or what was found is enough."""
         deadline = self._problem.deadline
-        return deadline is not None and self._worker.now() >= deadline
+        if deadline is not None and self._worker.now() >= deadline:
+            return True
+        return self._watch is not None and self._watch.is_over(self._worker.now())
 
     def _call(self, trial: Trial) -> Callable[[dict[str, Any]], Any]:
         objective = self._problem.objective
@@ -238,10 +278,16 @@ class TrialRunner:
         """Return the seconds by phase since the last call; handing in belongs to the next trial."""
         times = {f"{phase}_s": seconds for phase, seconds in self._seconds.items()}
         self._seconds = dict.fromkeys(self._seconds, 0.0)
-        cpu_s = _cpu_seconds()
+        cpu_s = self._cpu_seconds()
         times["cpu_s"] = cpu_s - self._cpu_s
         self._cpu_s = cpu_s
         return times
+
+    def _cpu_seconds(self) -> float:
+        """Return the CPU time of this process and its children, ended or evaluating, seconds."""
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        elsewhere: float = getattr(self._problem.objective, "cpu_s", 0.0)
+        return time.process_time() + children.ru_utime + children.ru_stime + elsewhere
 
 
 def evaluate(
@@ -258,6 +304,8 @@ def evaluate(
     """
     try:
         returned = objective(config)
+    except TrialFailure as failure:
+        return None, str(failure)
     except (Exception, SystemExit, CancelledError) as error:
         # The first frame is this function's.
         trace = error.__traceback__.tb_next if error.__traceback__ else None
@@ -332,9 +380,3 @@ def takes_trial(objective: Objective) -> bool:
     positional = [p for p in parameters if p.kind in kinds]
     required = [p for p in positional if p.default is p.empty]
     return len(required) >= 2 or any(p.name == "trial" for p in positional)
-
-
-def _cpu_seconds() -> float:
-    """Return this process's CPU time, that of its ended children included, seconds."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime

@@ -46,6 +46,7 @@ class Progress:
         n_failed: int,
         best: Sequence[float] | None,
         *,
+        objective_share: float | None = None,
         n_joined: int | None = None,
         last: bool = False,
     ) -> None:
@@ -57,6 +58,8 @@ class Progress:
             Trials that came to an end, and how many of them failed.
         best : sequence of float or None
             Best value of each objective so far.
+        objective_share : float, optional
+            Time in the objective over wall clock times workers, of the trials that ended.
         n_joined : int, optional
             Workers that joined so far, where they come from elsewhere.
         last : bool
@@ -66,7 +69,17 @@ class Progress:
         if not last and now - self._printed_at < _EVERY_S[self._rewrites]:
             return
         self._printed_at = now
-        line = self._line(n_ended, n_failed, best, n_joined, now - self._began)
+        seconds = now - self._began
+        rate = (n_ended - self._n_before) / seconds if seconds > 0 else 0.0
+        parts = [
+            self._done(n_ended, n_failed, seconds),
+            None if last else self._left(n_ended, rate),
+            None if n_joined is None else f"{n_joined} workers joined",
+            f"{rate:.3g} trials/s",
+            None if objective_share is None else f"objective {100 * objective_share:.0f} %",
+            f"best value {'none yet' if best is None else format(best, '.6g')}",
+        ]
+        line = ", ".join(part for part in parts if part is not None)
         if self._rewrites:
             padding = " " * (self._width - len(line))
             self._width = len(line)
@@ -83,22 +96,14 @@ class Progress:
         self._stream.flush()
         self._line_is_open = not ends
 
-    def _line(
-        self,
-        n_ended: int,
-        n_failed: int,
-        best: Sequence[float] | None,
-        n_joined: int | None,
-        seconds: float,
-    ) -> str:
+    def _done(self, n_ended: int, n_failed: int, seconds: float) -> str:
         of_trials = f"/{self._n_trials}" if self._n_trials else ""
         of_time = f"/{self._timeout_s:.0f}" if self._timeout_s else ""
         failed = f" ({n_failed} failed)" if n_failed else ""
-        rate = (n_ended - self._n_before) / seconds if seconds > 0 else 0.0
-        workers = "" if n_joined is None else f"{n_joined} workers joined, "
-        best_text = "none yet" if best is None else " and ".join(f"{value:.6g}" for value in best)
-        several = "s" if best is not None and len(best) > 1 else ""
-        return (
-            f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s, "
-            f"{workers}{rate:.3g} trials/s, best value{several} {best_text}"
-        )
+        return f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s"
+
+    def _left(self, n_ended: int, rate: float) -> str | None:
+        """Say how long the trials will take at this rate; of a timeout one sees what is left."""
+        if self._n_trials is None or rate <= 0:
+            return None
+        return f"about {(self._n_trials - n_ended) / rate:.0f} s left"

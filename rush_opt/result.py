@@ -176,8 +176,9 @@ class TuneResult:
     seed : int
         The run's entropy: give it to `tune()` to draw the same designs and streams again.
     stop_reason : str
-        ``n_trials``, ``timeout``, ``exhausted`` (of a grid search, when the whole grid is done),
-        ``stopped`` or ``interrupted``.
+        ``n_trials``, ``timeout``, ``exhausted`` (of a grid search, when the whole grid is done) or
+        ``interrupted``; the rule that held of those given as `stop`, such as
+        ``Target(value=0.1)``; what a callback said with `StopRun`, or ``callback``.
     network_id : str
     started_at, ended_at : float
         The run's wall clock, seconds since 1970 by the server's clock.

@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from numbers import Real
 from typing import Any, NoReturn
 
 from rush_core import (
@@ -20,11 +19,13 @@ from rush_core import (
     WorkerState,
 )
 from rush_opt.evaluation import Problem, takes_trial
+from rush_opt.limits import LimitedLoop, Limits
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.progress import Progress
 from rush_opt.result import WARM_START, FrozenTrial, freeze_trials
+from rush_opt.resume import check_about, check_trials, put_out_orphans
 
-__all__ = ["AllTrialsFailedError", "Run"]
+__all__ = ["AllTrialsFailedError", "Run", "StopRun"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,13 @@ class AllTrialsFailedError(RushError):
     """No trial of a run finished; the message has the first one's traceback."""
 
 
+class StopRun(Exception):  # noqa: N818  # a wish, like StopIteration; nothing is wrong
+    """What a callback raises to end the run after the running trials.
+
+    Its text, if it has one, becomes ``result.stop_reason``, which else is ``callback``.
+    """
+
+
 class Run:
     """A run as its manager follows it: starts workers, replaces lost ones, looks on.
 
@@ -52,6 +60,8 @@ class Run:
     n_workers : int
     callbacks : sequence of callable
     progress : Progress or None
+    limits : Limits, optional
+        What each trial may take.
     executor : concurrent.futures.Executor, optional
         Where to run the workers instead of on this machine.
     launch : callable, optional
@@ -67,23 +77,29 @@ class Run:
         callbacks: Sequence[Callable[[FrozenTrial], object]],
         progress: Progress | None,
         *,
+        limits: Limits | None = None,
         executor: Executor | None = None,
         launch: Callable[[str, int], object] | None = None,
     ) -> None:
         self._network = network
         self._problem = problem
         self._optimizer = optimizer
+        self._loop = optimizer if limits is None else LimitedLoop(optimizer, limits)
         self._n_workers = n_workers
         self._callbacks = callbacks
         self._progress = progress
         self._executor = executor
         self._launch = launch
+        self._watch = problem.watch()
+        self._wish: str | None = None  # why a callback wants the run to end
+        self._is_stopping = False
         self._proposer_ids: list[str] = []
         # Those of earlier runs in this network are known by the trials that they proposed.
         self._proposer_numbers: set[int | None] = set()
         self._joined: list[WorkerInfo] = []
         self._n_failed_seen = 0
         self._n_ended = self._n_failed = 0
+        self._objective_s = 0.0
         self._losses_in_a_row = 0
         # By key and attempt: step to value, also of trials that are still running.
         self._reported: dict[tuple[str, int], dict[float, float]] = defaultdict(dict)
@@ -104,7 +120,7 @@ class Run:
     def until_the_end(
         self, points: list[dict[str, Any]], known: Sequence[tuple[dict[str, Any], dict[str, Any]]]
     ) -> str:
-        """Run, and return why it ended: n_trials, timeout, interrupted, exhausted or stopped.
+        """Run, and return why it ended: see `TuneResult`.
 
         Parameters
         ----------
@@ -114,8 +130,10 @@ class Run:
             Configurations and results of earlier trials, for such a network as well.
         """
         network = self._network
+        put_out_orphans(network)
         self._take_in()  # what an earlier run in this network left
-        self._check_earlier_trials()
+        check_trials(self.trials, self._problem, network.network_id)
+        check_about(network, self._problem)
         is_new = not any(network.count_tasks())
         if is_new:
             configs, results = [config for config, _ in known], [result for _, result in known]
@@ -125,11 +143,13 @@ class Run:
         if self._progress is not None:
             self._progress.begin(self._n_ended)
         interrupted = False
+        self._objective_s = 0.0  # of this run alone
         self.started_at = network.now()
         try:
             try:
-                self._start_workers(self._n_workers)
-                self._start_proposer()
+                if not (self._has_enough_trials() or self._stop_if_wanted()):
+                    self._start_workers(self._n_workers)
+                    self._start_proposer()
             except LoopError:
                 if is_new:
                     network.reset(workers=False)  # nothing was started: nothing is left waiting
@@ -160,7 +180,8 @@ class Run:
         self._raise_if_hopeless(ended=False)
         lost = self._network.detect_lost_workers()
         if not lost:
-            if self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED):
+            no_proposer = self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED)
+            if not self._stop_if_wanted() and no_proposer:
                 self._network.stop_workers()  # all is started, or nobody proposes any more
             return all_ended and (self._launch is None or self._launched_ended())
         self._losses_in_a_row += len(lost)
@@ -169,21 +190,38 @@ class Run:
                 f"{self._losses_in_a_row} workers were lost and no trial ended in between; the "
                 f"objective seems to end its process. The last one: {self._last_error()}"
             )
+        if not self._stop_if_wanted():
+            self._replace(lost)
+        return False
+
+    def _replace(self, lost: Sequence[str]) -> None:
         n_lost = len(set(lost) - set(self._proposer_ids))
         if n_lost and self._launch is None:
             self._start_workers(n_lost)
         if self._proposer_state() not in (WorkerState.RUNNING, WorkerState.STOPPING):
             self._start_proposer()
-        return False
+
+    def _stop_if_wanted(self) -> bool:
+        """Ask the workers to stop, once, if a rule or a callback wants it; tell whether one does.
+
+        Workers find out by themselves that a rule holds. This is for those that sleep, or come.
+        """
+        wanted = self._wish is not None or (
+            self._watch is not None and self._watch.is_over(self._network.now())
+        )
+        if wanted and not self._is_stopping:
+            self._network.stop_workers()
+            self._is_stopping = True
+        return wanted
 
     def _start_workers(self, n: int) -> None:
         """Start workers and wait: for all that are processes here, for the first one elsewhere."""
         network, arguments = self._network, (self._problem,)
         self._joined = network.fetch_workers()
         if self._launch is not None:
-            self._launch(network.worker_command(self._optimizer, args=arguments), n)
+            self._launch(network.worker_command(self._loop, args=arguments), n)
         else:
-            ids = network.start_workers(self._optimizer, n, args=arguments, executor=self._executor)
+            ids = network.start_workers(self._loop, n, args=arguments, executor=self._executor)
             if self._executor is None:
                 return network.wait_for_workers(worker_ids=ids)
         self._wait_for_another_worker()
@@ -226,7 +264,8 @@ class Run:
         if not self._some_take_part():
             mine = [worker for worker in self.workers if self._is_of_this_run(worker)]
             by_themselves = mine and all(w.state is not WorkerState.LOST for w in mine)
-            if by_themselves or self._has_enough_trials() or self._is_out_of_time():
+            over = self._has_enough_trials() or self._is_out_of_time() or self._is_stopping
+            if by_themselves or over:
                 return True
         time.sleep(_LOOK_EVERY_S)
         return False
@@ -236,9 +275,11 @@ class Run:
         if any(not trial.lost for trial in new):
             self._losses_in_a_row = 0
         for trial in new:
-            if trial.state == "finished":
-                for callback in self._callbacks:
+            for callback in self._callbacks:
+                try:
                     callback(trial)
+                except StopRun as wish:
+                    self._wish = self._wish or str(wish) or "callback"
         if self._progress is not None:
             self._show(self._progress)
 
@@ -249,6 +290,8 @@ class Run:
         """
         network = self._network
         tasks = list(network.fetch_new_tasks())
+        if self._watch is not None:
+            self._watch.add(tasks)  # in the order of the log, as the workers do
         if network.count_tasks().failed > self._n_failed_seen:
             failed = network.fetch_tasks("failed")
             tasks += failed[self._n_failed_seen :]
@@ -267,6 +310,7 @@ class Run:
         self.trials += new
         ended = [trial for trial in new if not (trial.lost or trial.warm)]
         self._n_ended += len(ended)
+        self._objective_s += sum(trial.notes.get("objective_s", 0.0) for trial in ended)
         self._proposer_numbers.update(trial.notes.get("proposer") for trial in new)
         self._n_failed += sum(trial.state == "failed" for trial in ended)
         self._keep_best(new)
@@ -285,32 +329,17 @@ class Run:
                 for sign, value, best in zip(signs, values, known, strict=True)
             ]
 
-    def _check_earlier_trials(self) -> None:
-        """Refuse to go on in a network whose trials are of another space or metric."""
-        space, metrics = self._problem.space, self._problem.metrics
-        for trial in self.trials:
-            if trial.state != "finished":
-                continue
-            missing = [name for name in metrics if not isinstance(trial.result.get(name), Real)]
-            if missing:
-                problem = f"its result has no number {missing[0]!r}: {trial.result!r:.80}"
-            else:
-                try:
-                    space.validate(trial.params)
-                except ValueError as error:
-                    problem = str(error)
-                else:
-                    continue
-            raise ValueError(
-                f"network {self._network.network_id!r} has trial {trial.key!r}, which does not fit "
-                f"this run: {problem}. Use the same space and metric, or another network_id"
-            )
-
     def _show(self, progress: Progress, *, last: bool = False) -> None:
         joined = None
         if self._executor is not None or self._launch is not None:
             joined = sum(self._is_of_this_run(worker) for worker in self.workers)
-        progress.show(self._n_ended, self._n_failed, self._best, n_joined=joined, last=last)
+        wall_s = (self._network.now() - self.started_at) * self._n_workers
+        progress.show(
+            *(self._n_ended, self._n_failed, self._best),
+            objective_share=min(self._objective_s / wall_s, 1.0) if wall_s > 0 else None,
+            n_joined=joined,
+            last=last,
+        )
 
     def _raise_if_hopeless(self, *, ended: bool) -> None:
         if self._best is None and is_hopeless(self._n_failed, self._n_workers, ended=ended):
@@ -324,15 +353,16 @@ class Run:
             and worker.reason
             and self._is_of_this_run(worker)
         ]
+        wanted = self._wish if self._watch is None else self._watch.reason or self._wish
         enough_trials, out_of_time = self._has_enough_trials(), self._is_out_of_time()
-        if not (enough_trials or out_of_time) and errors:
+        if not (wanted or enough_trials or out_of_time) and errors:
             raise WorkersFailedError(
                 f"the run ended early, after {self._n_ended} trials: {errors[0]}"
             )
         if errors:
             logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
-        if enough_trials or out_of_time:
-            return "n_trials" if enough_trials else "timeout"
+        if wanted or enough_trials or out_of_time:
+            return wanted or ("n_trials" if enough_trials else "timeout")
         # A grid search ends where nothing is left; whoever is asked to stop leaves something.
         is_listed = isinstance(self._optimizer, GridSearch)
         return "exhausted" if is_listed and not self._network.count_tasks().queued else "stopped"

@@ -24,6 +24,7 @@ from rush_opt.evaluation import Objective
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.result import TuneResult
 from rush_opt.space import Parameter, Space
+from rush_opt.stopping import History, Rule
 from rush_opt.virtual import Charges, VirtualRun, play_centralized, play_decentralized, play_list
 from rush_opt.warm_start import known_trials
 
@@ -41,6 +42,7 @@ def simulate(
     duration: Callable[[dict[str, Any], int], float],
     n_trials: int | None = None,
     timeout: float | None = None,
+    stop: Rule | Callable[[History], bool] | None = None,
     optimizer: str | Optimizer = "adbo",
     cost: Callable[[int], tuple[float, float]] | None = None,
     direction: str | Sequence[str] = "minimize",
@@ -53,8 +55,9 @@ def simulate(
 
     Parameters
     ----------
-    objective, space, n_trials, timeout, optimizer, direction, metric, seed
-        As for `tune()`; `timeout` in virtual seconds. What a trial reports goes nowhere.
+    objective, space, n_trials, timeout, stop, optimizer, direction, metric, seed
+        As for `tune()`; `timeout` in virtual seconds, as `Seconds` is. What a trial reports goes
+        nowhere.
     n_workers : int
         Virtual workers; thousands are fine.
     duration : callable
@@ -108,6 +111,7 @@ def simulate(
         metric=metric,
         direction=direction,
         seed=seed,
+        stop=stop,
     )
     known = known_trials(warm_start, problem)
     points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))

@@ -11,6 +11,7 @@ from rush_core import Network
 from rush_opt.arguments import (
     check_callbacks,
     check_count,
+    check_limits,
     check_places,
     choose_optimizer,
     directions_of,
@@ -26,6 +27,7 @@ from rush_opt.pruning import Pruner
 from rush_opt.result import FrozenTrial, TuneResult
 from rush_opt.run import Run
 from rush_opt.space import Parameter, Space
+from rush_opt.stopping import History, Rule
 from rush_opt.warm_start import known_trials
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def tune(
     n_workers: int | None = None,
     n_trials: int | None = None,
     timeout: float | None = None,
+    stop: Rule | Callable[[History], bool] | None = None,
     optimizer: str | Optimizer = "adbo",
     pruner: Pruner | None = None,
     direction: str | Sequence[str] = "minimize",
@@ -55,6 +58,8 @@ def tune(
     warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
     executor: Executor | None = None,
     launch: Callable[[str, int], object] | None = None,
+    trial_timeout: float | None = None,
+    trial_memory: int | str | None = None,
     callbacks: Sequence[Callable[[FrozenTrial], object]] = (),
     progress: bool = True,
 ) -> TuneResult:
@@ -77,11 +82,18 @@ def tune(
         Worker processes, on this machine unless `executor` or `launch` is given; by default one
         per usable CPU of this machine.
     n_trials : int, optional
-        How many trials come to an end, exactly; 100 if there is no `timeout` either, and all of the
-        grid for a grid search. Trials lost with a killed worker do not count.
+        How many trials come to an end, exactly; 100 if there is neither `timeout` nor `stop`, and
+        all of the grid for a grid search. Trials lost with a killed worker do not count, those of
+        earlier runs in the network do.
     timeout : float, optional
         Seconds after which no trial is started any more; running ones are finished. They count
         from the call on, waiting for workers from elsewhere included.
+    stop : Rule or callable, optional
+        What else ends the run: ``Target(0.1) | Stagnation(50)`` when a value of 0.1 is found or 50
+        trials in a row brought nothing better, ``Stagnation(50) & Trials(200)`` when both hold; or
+        a function that takes a `History` and returns a bool. No worker starts a trial that has
+        read of the one by which the rule holds; what runs then is finished, and each of the other
+        workers may at most have been about to start one.
     optimizer : str or Optimizer
         ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"random"``, ``"grid"``, or an instance such as
         ``ADBO(...)``.
@@ -101,7 +113,8 @@ def tune(
         the whole run. By default drawn anew, see ``result.seed``.
     network_id : str, optional
         A network that stays in the server and can be looked at while the run goes on; by default
-        one of this run's own.
+        one of this run's own. Given again, also after a crash, the run goes on where it stood:
+        trials that were running are lost and replaced, all others count.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional
@@ -121,8 +134,19 @@ def tune(
         Brings the workers to life: called once as ``launch(command, n_workers)``, it is to run the
         shell line `command` so many times, anywhere, or to tell somebody to. The same line can
         start further workers at any time; lost ones are not replaced.
+    trial_timeout : float, optional
+        Seconds after which a trial is killed, and fails with this reason, whatever it is busy
+        with; its worker goes on. With a limit, each worker evaluates in a process of its own, which
+        stays for its next trial; what a `trial` argument offers is called from there.
+    trial_memory : int or str, optional
+        Bytes, or a text such as ``"2GB"``: how much memory the evaluation process may occupy, its
+        children, interpreter and libraries included. It is looked at every 0.05 s: what grows
+        faster can be more for a moment. A trial that takes more is killed and fails, too.
     callbacks : sequence of callable
-        Each is called in this process as ``callback(trial)`` for every finished trial.
+        Each is called in this process as ``callback(trial)`` for every trial that ended, be it
+        finished, failed or lost, which ``trial.state`` and ``trial.lost`` tell. It may raise
+        `StopRun` to end the run after the running trials; any other exception kills the workers
+        and is raised here, while a named network keeps what there is.
     progress : bool
         Whether to print how the run goes, on standard error.
 
@@ -134,8 +158,8 @@ def tune(
     Raises
     ------
     TypeError, ValueError
-        If an argument cannot be used, or the network's earlier trials do not fit; nothing was
-        started.
+        If an argument cannot be used, or the network was begun with another space, metric or
+        direction; nothing was started.
     LoopError
         If the objective cannot be shipped to worker processes; nothing was started.
     AllTrialsFailedError
@@ -153,6 +177,7 @@ def tune(
     """
     n_workers = usable_cpus() if n_workers is None else check_count("n_workers", n_workers)
     check_callbacks(callbacks)
+    limits = check_limits(trial_timeout, trial_memory)
     executor, launch = check_places(executor, launch)
     chosen = choose_optimizer(optimizer)
     problem = make_problem(
@@ -163,6 +188,7 @@ def tune(
         direction=direction,
         seed=seed,
         pruner=pruner,
+        stop=stop,
     )
     known = known_trials(warm_start, problem)
     points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
@@ -170,10 +196,12 @@ def tune(
     # Every point of a grid is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if isinstance(chosen, GridSearch) else 0
     with Network(network_id, url, max_retries=max_retries) as network:
-        if problem.deadline is not None:
-            problem = replace(problem, deadline=network.now() + problem.deadline)
+        began = network.now()
+        deadline = None if problem.deadline is None else began + problem.deadline
+        problem = replace(problem, began=began, deadline=deadline)
         run = Run(
             *(network, problem, chosen, n_workers, callbacks, shown),
+            limits=limits,
             executor=executor,
             launch=launch,
         )

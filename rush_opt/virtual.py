@@ -173,6 +173,10 @@ class VirtualRun:
         metrics = problem.metrics
         self._archive.add(TaskTable.from_results(configs, results))
         self._n_finished = len(known)
+        self._watch = problem.watch()
+        if self._watch is not None:
+            for _, result in known:
+                self._watch.know(result[metrics[0]])
         self.trials = [
             FrozenTrial(
                 *(i, f"known-{i}", "finished", config, only_value(result, metrics), result),
@@ -204,6 +208,8 @@ class VirtualRun:
     def may_start(self, now: float) -> bool:
         """Tell whether a trial may be started."""
         deadline = self.problem.deadline
+        if self._watch is not None and self._watch.is_over(now):
+            return False
         return self.left > 0 and (deadline is None or now < deadline)
 
     def at(self, when: float, action: Action) -> None:
@@ -260,6 +266,8 @@ class VirtualRun:
     def _count(self, trial: FrozenTrial) -> None:
         if trial.state == "finished":
             self._n_finished += 1
+            if self._watch is not None:
+                self._watch.add_trial(trial.result[self.problem.metrics[0]], trial.ended_at)
             return
         self._n_failed += 1
         if not self._n_finished and is_hopeless(self._n_failed, self.n_workers, ended=False):
@@ -275,6 +283,8 @@ class VirtualRun:
     @property
     def stop_reason(self) -> str:
         """Why the run ended."""
+        if self._watch is not None and self._watch.reason is not None:
+            return self._watch.reason
         if self.left <= 0:
             return "n_trials"
         deadline = self.problem.deadline

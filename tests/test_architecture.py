@@ -32,9 +32,10 @@ CORE_RANK = {name: rank for rank, layer in enumerate(CORE_LAYERS) for name in la
 
 # What in rush_opt may know that there is a network.
 OPT_AND_CORE = {
-    f"rush_opt.{name}"
-    for name in ("tune", "run", "result", "result_file", "simulate", "virtual", "ask_tell")
-} | {"rush_opt"}
+    "rush_opt",
+    *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "result", "result_file")),
+    *(f"rush_opt.{name}" for name in ("simulate", "virtual", "ask_tell")),
+}
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}
 KNOW_REDIS = {

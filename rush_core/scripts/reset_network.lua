@@ -1,8 +1,9 @@
--- Delete the tasks of a network and the reports on them, and its workers, clients and loops if asked to.
--- KEYS: clients, workers, started, stop, loops, queued, running, finished, failed, idle, waiting, log, reports, unique
+-- Delete the tasks of a network, what was said of them and what they are about; workers, clients, loops if asked to.
+-- KEYS: clients, workers, started, stop, loops, queued, running, finished, failed, idle, waiting, log, reports, unique,
+--       about
 -- ARGV: '1' to delete workers, clients and loops as well, wake prefix, prefix of signs of life
 -- Returns: nothing. Clients that go on learn at their next command that they are out.
-redis.call('DEL', KEYS[3], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[13], KEYS[14])
+redis.call('DEL', KEYS[3], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[13], KEYS[14], KEYS[15])
 if ARGV[1] ~= '1' then return end
 -- Whatever another program left in a key goes, too: this is how a spoiled network is mended.
 for _, client in ipairs(redis.pcall('HKEYS', KEYS[1])) do

@@ -73,7 +73,7 @@ class ADBO:
         state = self.state(problem, archive, problem.worker_rng(worker.number))
         # The initial design is claimed by whoever is free, and starts without a mark of its own.
         state.avoid([task.config for task in worker.fetch_tasks("queued", "running")])
-        archive.add(worker.fetch_new_tasks())
+        archive.add(trials.fetch_new())
         archive.add_failed(worker.fetch_new_failed_tasks())
         while trials.may_start() and (waiting := trials.claim()):
             archive.add(trials.run(*waiting))

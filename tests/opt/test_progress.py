@@ -124,6 +124,20 @@ def test_standard_error_is_where_it_goes_by_default(capsys: pytest.CaptureFixtur
     assert captured.err.startswith("1/1 trials")
 
 
+def test_the_objectives_share_and_the_time_left_are_told(terminal: Terminal) -> None:
+    progress = Progress(100, None, terminal.stream)
+
+    def shown() -> str:
+        progress.show(50, 0, 1.0, objective_share=0.834)
+        return terminal.read()
+
+    line = wait_until(shown)
+    assert re.match(
+        r"\r50/100 trials, 0 s, about [01] s left, \S+ trials/s, objective 83 %, best value 1$",
+        line,
+    )
+
+
 def test_workers_from_elsewhere_are_counted() -> None:
     stream = io.StringIO()
     progress = Progress(100, None, stream)

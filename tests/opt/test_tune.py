@@ -204,9 +204,9 @@ def test_four_processes_of_their_own_did_the_work(run: Run) -> None:
             assert trial.result["pid"] == pids[trial.worker]
 
 
-def test_a_callback_is_called_once_per_finished_trial_in_order(run: Run) -> None:
-    finished = [t for t in run.result.frozen_trials if t.state == "finished"]
-    assert run.called_with == finished
+def test_a_callback_is_called_once_per_trial_in_order_failed_ones_included(run: Run) -> None:
+    assert run.called_with == run.result.frozen_trials
+    assert {trial.state for trial in run.called_with} == {"finished", "failed"}
 
 
 def test_a_network_of_the_runs_own_leaves_nothing_in_the_server(run: Run) -> None:
@@ -291,7 +291,8 @@ def test_at_the_timeout_running_trials_end_and_none_is_started(
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == ""
-    assert all(re.match(r"[01] trials, \d+/5 s, \S+ trials/s, best value ", line) for line in lines)
+    shown = re.compile(r"[01] trials, \d+/5 s, \S+ trials/s, objective \d+ %, best value ")
+    assert all(map(shown.match, lines))
     assert lines[-1].endswith(f"best value {result.best_value:.6g}")
 
 
@@ -498,7 +499,7 @@ def test_a_killed_worker_is_replaced_and_its_place_given_back(
 
     others = [trial for trial in result.frozen_trials if not trial.lost]
     assert [trial.state for trial in others] == ["finished"] * 30
-    assert called_with == others
+    assert called_with == result.frozen_trials
     assert result.stop_reason == "n_trials"
 
     assert [worker.number for worker in result.workers] == [0, 1, 2]

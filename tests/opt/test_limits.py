@@ -1,0 +1,109 @@
+"""Limits on trials, with real processes that are busy in foreign code, too large or gone."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+import pytest
+from waiting import wait_until
+
+from rush_core import EmbeddedServer, WorkerState
+from rush_opt import Categorical, Trial, TuneResult, tune
+
+# What cannot be interrupted from within: the interpreter lock is held all the time.
+ENDLESS = ("(a+)+$", "a" * 50 + "b")
+
+
+def objective(config: dict[str, Any], trial: Trial) -> dict[str, Any]:
+    case = config["case"]
+    if case == "endless":
+        re.match(*ENDLESS)
+    if case == "large":
+        held = [bytearray(b"x" * 10**7) for _ in range(200)]
+        time.sleep(60 + len(held))
+    if case == "large child":
+        code = "import time; held = bytearray(b'x' * 10**9); time.sleep(60)"
+        subprocess.run([sys.executable, "-c", code], check=True)
+    if case == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if case == "error":
+        raise ValueError("no such thing")
+    return {"value": 1.0, "pid": os.getpid(), "key": trial.key}
+
+
+CASES = ["fine", "endless", "large", "large child", "crash", "error", "fine"]
+
+
+@pytest.fixture(scope="module")
+def limited(server: EmbeddedServer) -> TuneResult:
+    """A run of one worker that meets every case."""
+    before = {process.pid for process in psutil.process_iter()}
+    result = tune(
+        objective,
+        {"case": Categorical(sorted(set(CASES)))},
+        n_workers=1,
+        n_trials=len(CASES),
+        optimizer="random",
+        initial_design=[{"case": case} for case in CASES],
+        trial_timeout=3.0,
+        trial_memory="400MB",
+        url=server.url,
+        progress=False,
+    )
+
+    def evaluating() -> list[psutil.Process]:
+        new = [p for p in psutil.process_iter() if p.pid not in before]
+        return [p for p in new if "child.py" in " ".join(p.cmdline())]
+
+    wait_until(lambda: not evaluating())
+    return result
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("endless", "the trial took longer than trial_timeout=3 s"),
+        ("large", "more than trial_memory=400,000,000"),
+        ("large child", "more than trial_memory=400,000,000"),
+        ("crash", "the objective ended its process: SIGSEGV"),
+        ("error", "ValueError: no such thing"),
+    ],
+)
+def test_a_trial_beyond_its_limits_fails_with_the_reason(
+    case: str, said: str, limited: TuneResult
+) -> None:
+    (trial,) = (t for t in limited.frozen_trials if t.params["case"] == case)
+    assert trial.state == "failed"
+    assert not trial.lost
+    assert said in trial.error
+    assert "rush_opt/limits.py" not in trial.error
+
+
+def test_the_worker_goes_on_and_evaluates_elsewhere(limited: TuneResult) -> None:
+    (worker,) = limited.workers
+    assert worker.state is WorkerState.STOPPED
+    assert [trial.params["case"] for trial in limited.frozen_trials] == CASES
+    fine = [trial for trial in limited.frozen_trials if trial.state == "finished"]
+    assert len(fine) == 2
+    assert len({trial.result["pid"] for trial in fine} | {worker.pid}) == 3
+    assert [trial.result["key"] for trial in fine] == [trial.key for trial in fine]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"trial_timeout": 0}, "trial_timeout must be a positive"),
+        ({"trial_timeout": "5"}, "trial_timeout must be a number of seconds"),
+        ({"trial_memory": "2 gigs"}, "a text such as '2GB'"),
+        ({"trial_memory": 1.5}, "a whole number of bytes"),
+        ({"trial_memory": 2}, "at least 16,777,216 bytes"),
+    ],
+)
+def test_limits_that_cannot_be_used_are_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(said)):
+        tune(objective, {"case": Categorical(["fine", "error"])}, **arguments)

@@ -1,0 +1,174 @@
+"""Rules that end a run: judged at each finished trial, in workers and in virtual time."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rush_core import EmbeddedServer
+from rush_opt import (
+    Float,
+    FrozenTrial,
+    History,
+    Seconds,
+    Stagnation,
+    StopRun,
+    Target,
+    Trials,
+    simulate,
+    tune,
+)
+from rush_opt.stopping import Rule, Watch, make_rule
+
+X = {"x": Float(0, 1)}
+
+
+def stops_after(rule: Any, values: list[float], *, sign: float = 1.0) -> int | None:
+    """Return after how many trials a rule holds; one ends each second."""
+    watch = Watch(make_rule(rule), "value", sign, began=0.0)
+    for n, value in enumerate(values, start=1):
+        watch.add_trial(value, float(n))
+        if watch.reason is not None:
+            return n
+    return None
+
+
+@pytest.mark.parametrize(
+    ("rule", "sign", "n"),
+    [
+        (Target(3), 1.0, 3),
+        (Target(2.9), 1.0, 6),
+        (Target(7), -1.0, 2),
+        (Stagnation(2), 1.0, 5),
+        (Stagnation(3), 1.0, None),
+        (Stagnation(1, min_improvement=2.0), 1.0, 2),
+        (Stagnation(2, min_improvement=2.0), 1.0, 3),
+        (Trials(4), 1.0, 4),
+        (Seconds(2.5), 1.0, 3),
+        (Target(3) | Trials(2), 1.0, 2),
+        (Target(3) & Trials(5), 1.0, 5),
+        (Trials(2) & Target(3) | Trials(1) & Seconds(6), 1.0, 3),
+        (lambda history: history.n_finished == 2, 1.0, 2),
+        ((lambda history: sum(history.values) > 20) | Target(0), 1.0, 5),
+        (Trials(3) & (lambda history: history.best_value == 1), 1.0, 6),
+    ],
+)
+def test_a_rule_holds_after_the_trial_that_makes_it_true(
+    rule: Rule | Callable[[History], bool], sign: float, n: int | None
+) -> None:
+    assert stops_after(rule, [5, 7, 3, 4, 3, 1], sign=sign) == n
+
+
+def test_any_names_what_holds_and_all_name_everything() -> None:
+    watch = Watch((Target(1) | Trials(2)) & Seconds(0.5), "value", 1.0, began=0.0)
+    watch.add_trial(4.0, 1.0)
+    assert watch.reason is None
+    watch.add_trial(4.0, 2.0)
+    assert watch.reason == "Trials(n_finished=2) & Seconds(seconds=0.5)"
+
+
+def test_time_passes_without_trials() -> None:
+    watch = Watch(Seconds(10), "value", 1.0, began=100.0)
+    assert not watch.is_over(109.0)
+    assert watch.is_over(110.0)
+
+
+def test_trials_of_an_earlier_run_count_but_do_not_end_this_one() -> None:
+    watch = Watch(Stagnation(2), "value", 1.0, began=10.0)
+    for ended_at, value in enumerate([1.0, 1.0, 1.0, 0.5]):
+        watch.add_trial(value, float(ended_at))
+    assert not watch.is_over(10.0)
+    watch.add_trial(0.5, 11.0)
+    watch.add_trial(0.5, 12.0)
+    assert watch.is_over(12.0)
+
+
+def test_known_values_are_improved_upon_but_are_no_trials() -> None:
+    watch = Watch(Stagnation(2), "value", 1.0, began=0.0)
+    for value in (3.0, 1.0, 2.0):
+        watch.know(value)
+    watch.add_trial(4.0, 1.0)
+    assert watch.reason is None
+    watch.add_trial(4.0, 2.0)
+    assert watch.reason == "Stagnation(n_trials=2, min_improvement=0.0)"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Target("0.1"), "an objective value, a number, got '0.1'"),
+        (lambda: Target(float("nan")), "got nan"),
+        (lambda: Stagnation(0), "a whole one >= 1, got 0"),
+        (lambda: Stagnation(5, -0.1), "min_improvement >= 0"),
+        (lambda: Trials(2.5), "got 2.5"),
+        (lambda: Seconds(0), "positive, finite number, got 0"),
+        (lambda: Target(1) | 3, "a rule such as Target(0.1) | Stagnation(50)"),
+        (lambda: tune(float, X, stop=Target), "write Target(...)"),
+        (lambda: tune(float, X, stop=0.1), "got 0.1"),
+        (lambda: stops_after(lambda history: 1, [0.0]), "must return a bool, got 1"),
+    ],
+)
+def test_what_is_no_rule_is_refused(make: Callable[[], object], said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(said)):
+        make()
+
+
+@pytest.mark.parametrize("optimizer", ["random", "adbo", "acbo", "clbo"])
+def test_in_virtual_time_no_trial_starts_after_the_target(optimizer: str) -> None:
+    result = simulate(
+        lambda config: config["x"],
+        X,
+        n_workers=5,
+        n_trials=300,
+        duration=lambda config, number: 1.0 + config["x"],
+        cost=lambda n_known: (0.01, 0.01),
+        optimizer=optimizer,
+        stop=Target(0.1),
+        seed=1,
+    )
+    assert result.stop_reason == "Target(value=0.1)"
+    reached_at = next(t.ended_at for t in result.frozen_trials if t.value <= 0.1)
+    assert len(result.frozen_trials) < 300
+    assert max(t.started_at for t in result.frozen_trials) <= reached_at
+
+
+@pytest.mark.parametrize("optimizer", ["random", "acbo"])
+def test_no_worker_starts_a_trial_that_has_read_of_the_last_one(
+    optimizer: str, server: EmbeddedServer
+) -> None:
+    result = tune(
+        lambda config: config["x"],
+        X,
+        n_workers=2,
+        optimizer=optimizer,
+        stop=Target(-1.0) | Trials(20),
+        seed=1,
+        url=server.url,
+        progress=False,
+    )
+    assert result.stop_reason == "Trials(n_finished=20)"
+    finished = [t for t in result.frozen_trials if t.value is not None]
+    assert 20 <= len(finished) <= 21  # at most one more by each other worker
+
+
+def test_a_callback_can_end_the_run(server: EmbeddedServer) -> None:
+    def enough(trial: FrozenTrial) -> None:
+        called.append(trial)
+        if trial.number >= 5:
+            raise StopRun("seen enough")
+
+    called: list[FrozenTrial] = []
+    result = tune(
+        *(lambda config: config["x"], X),
+        n_workers=2,
+        n_trials=100_000,
+        optimizer="random",
+        url=server.url,
+        callbacks=[enough],
+        progress=False,
+    )
+    assert result.stop_reason == "seen enough"
+    assert called == result.frozen_trials
+    assert 6 <= len(called) < 100_000
+    assert {worker.state for worker in result.workers} == {"stopped"}
