@@ -3,8 +3,9 @@
 ``python -m experiments.proposal_cost`` appends rows to ``results/raw/proposal_cost.csv`` and writes
 ``results/tables/proposal_cost.md`` from this run's rows. Times are CPU milliseconds on one core.
 
-Expected before measuring: at most 15 ms for a proposal after 1,000 finished tasks and 35 ms after
-16,000 and 100,000, at most 1 ms to take in the results of 448 workers, records decoded.
+Expected before measuring: in 8 dimensions at most 4 ms for a proposal after 100 finished tasks, 8
+after 1,000 and 12 after 16,000 and 100,000, whether 0, 64 or 448 points are known to be running; at
+most 1 ms to take in the results of 448 workers, records decoded.
 """
 
 from __future__ import annotations
@@ -26,23 +27,36 @@ from rush_core import TaskTable
 from rush_core.task import decode_tasks
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
+from rush_opt.gaussian_process import GaussianProcess
+from rush_opt.loops import ADBO
+from rush_opt.loops.central import Pending
 from rush_opt.proposal import propose
-from rush_opt.space import Float, Space
-from rush_opt.surrogate import ExtraTrees, RandomForest
+from rush_opt.space import Categorical, Float, Space
+from rush_opt.surrogate import ExtraTrees, RandomForest, Surrogate
 
 N_FINISHED = (100, 1_000, 16_000, 100_000)
+N_PENDING = (0, 64, 448)
 N_NEW = 448
 
 SPACES = {
-    8: Space(LIGHTGBM),
-    30: Space(LIGHTGBM | {f"x{i}": Float(0, 1) for i in range(22)}),
+    "flat, 8": Space(LIGHTGBM),
+    "flat, 30": Space(LIGHTGBM | {f"x{i}": Float(0, 1) for i in range(22)}),
+    # 3 parameters of one choice out of three besides two common ones are active at a time.
+    "conditional, 12": Space(
+        {
+            "method": Categorical(["a", "b", "c"]),
+            "rate": Float(1e-3, 1.0, log=True),
+            "share": Float(0.1, 1.0),
+            **{f"{m}{i}": Float(0, 1, when={"method": m}) for m in "abc" for i in range(3)},
+        }
+    ),
 }
 
 
 def records(space: Space, n: int, rng: np.random.Generator) -> list[bytes]:
     """Make finished tasks as they lie in the server: MessagePack records."""
     X = random_design(space, n, rng)
-    values = ((X[:, :8] - 0.35) ** 2).sum(axis=1) + 0.1 * rng.standard_normal(n)
+    values = ((X[:, 1:8] - 0.35) ** 2).sum(axis=1) + 0.1 * rng.standard_normal(n)
     encode = msgspec.msgpack.encode
     return [
         encode(["worker", 0, f"{i:032x}"[:31], config, None, 0.0, 1.0, {"error": y}, None, None])
@@ -57,27 +71,35 @@ def cpu_ms(action: Callable[[], Any]) -> float:
     return (time.thread_time_ns() - begin) / 1e6
 
 
-def measurements(n_dims: int, n: int, seed: int) -> dict[str, Callable[[], Any]]:
+def measurements(name: str, n: int, seed: int) -> dict[str, Callable[[], Any]]:
     """Prepare what is timed at one size, each callable again and again."""
-    space, rng = SPACES[n_dims], np.random.default_rng(seed)
+    space, rng = SPACES[name], np.random.default_rng(seed)
     old, new = records(space, n, rng), records(space, N_NEW, rng)
     archive = Archive(space, "error")
     archive.add(TaskTable(decode_tasks(old, b"finished")))
-    settings = ExtraTrees()
-    forest = settings.fit(archive.X, archive.y, rng)
+    surrogate = ADBO().surrogate
+    model = surrogate.fit(archive.X, archive.y, rng)
+    configs = space.decode(random_design(space, max(N_PENDING), rng))
     growing = Archive(space, "error")
     growing.add(TaskTable(decode_tasks(old, b"finished")))
 
-    def total() -> None:
-        propose(archive, settings.fit(archive.X, archive.y, rng), 1.0, rng)
+    def total(surrogate: Surrogate, n_pending: int = 0) -> Callable[[], Any]:
+        pending = Pending(space)
+        for i, config in enumerate(configs[:n_pending]):
+            pending.add(str(i), config)
+        return lambda: propose(
+            archive, surrogate.fit(archive.X, archive.y, rng), 1.0, rng, pending=pending
+        )
 
     actions: dict[str, Callable[[], Any]] = {
-        "fit": lambda: settings.fit(archive.X, archive.y, rng),
-        "search": lambda: propose(archive, forest, 1.0, rng),
-        "proposal": total,
+        "fit": lambda: surrogate.fit(archive.X, archive.y, rng),
+        "search": lambda: propose(archive, model, 1.0, rng),
+        **{f"proposal, {k} pending": total(surrogate, k) for k in N_PENDING},
+        "proposal by trees": total(ExtraTrees()),
+        "proposal by a process": total(GaussianProcess()),
         f"take in {N_NEW}": lambda: growing.add(TaskTable(decode_tasks(new, b"finished"))),
     }
-    if n_dims == 8 and n == 1_000:
+    if name == "flat, 8" and n == 1_000:
         actions |= {
             "mlr3mbo's forest, fit": lambda: RandomForest().fit(archive.X, archive.y, rng),
             "stock 100 extra trees, fit": lambda: ExtraTreesRegressor().fit(archive.X, archive.y),
@@ -89,10 +111,10 @@ def measurements(n_dims: int, n: int, seed: int) -> dict[str, Callable[[], Any]]
 def measure(n_repeats: int, seed: int) -> list[dict[str, Any]]:
     """Time everything again and again, in a new order each time, after one warm-up."""
     cells = [
-        (n_dims, n, what, action)
-        for n_dims in SPACES
+        (name, n, what, action)
+        for name in SPACES
         for n in N_FINISHED
-        for what, action in measurements(n_dims, n, seed).items()
+        for what, action in measurements(name, n, seed).items()
     ]
     source = provenance()
     for *_, action in cells:
@@ -101,9 +123,10 @@ def measure(n_repeats: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for repeat in range(n_repeats):
         for i in rng.permutation(len(cells)):
-            n_dims, n, what, action = cells[i]
+            name, n, what, action = cells[i]
             if repeat >= 5 and "fit" in what and what != "fit":
                 continue  # the comparisons take seconds: five are enough
+            n_dims = SPACES[name].n_dims
             row = {"what": what, "n_dims": n_dims, "n_finished": n, "repeat": repeat}
             rows.append({**row, "value": round(cpu_ms(action), 4), "unit": "CPU ms", "seed": seed})
     return [{**row, **source} for row in rows]

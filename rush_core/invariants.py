@@ -153,7 +153,7 @@ def _budget_adds_up(look: _Look) -> Iterator[str]:
 def _marks_are_of_one_task_each(look: _Look) -> Iterator[str]:
     seen: set[str] = set()
     for record in [record for records in look.places.values() for record in records]:
-        mark, colon, _ = record[2].partition(":")
+        mark, colon, _ = str(record[2]).partition(":")
         extra = record[9] if len(record) > 9 else None
         if not colon or (isinstance(extra, dict) and "lost" in extra):
             continue

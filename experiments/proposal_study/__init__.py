@@ -1,0 +1,1 @@
+"""How should a proposal be made, and what do others' running points tell; see README.md."""
