@@ -20,8 +20,8 @@ X = {"x": Float(0, 1)}
 PROBLEM = Problem(
     objective=lambda config: config["x"],
     space=Space(X),
-    metric="loss",
-    sign=1.0,
+    metrics=("loss",),
+    signs=(1.0,),
     n_trials=None,
     deadline=None,
     seed=3,
@@ -67,7 +67,7 @@ def rising(config: dict[str, Any], trial: Trial) -> float:
 def test_reports_say_step_and_value_in_the_direction_of_the_user(
     worker: Worker, network: Network
 ) -> None:
-    (task,) = run(runner(worker, rising, sign=-1.0, pruner=HALVING))
+    (task,) = run(runner(worker, rising, signs=(-1.0,), pruner=HALVING))
     reports = network.fetch_new_reports()
     assert {report.key for report in reports} == {task.key}
     assert [report.values for report in reports][:2] == [
@@ -82,7 +82,7 @@ def test_reports_say_step_and_value_in_the_direction_of_the_user(
 def test_a_stopped_trial_is_finished_with_its_last_report(
     worker: Worker, objective: Callable[..., Any], sign: float
 ) -> None:
-    trials = runner(worker, objective, sign=sign, pruner=HALVING)
+    trials = runner(worker, objective, signs=(sign,), pruner=HALVING)
     good, bad = (0.1, 0.9) if sign > 0 else (0.9, 0.1)
     (best,) = run(trials, good)
     (stopped,) = run(trials, bad)
