@@ -186,8 +186,15 @@ def _smac_objective(config: Any, seed: int = 0) -> float:
 
 def _smac(task: Task, facade: str) -> None:
     import smac
+    from distributed import Client
 
-    with tempfile.TemporaryDirectory() as folder:
+    # With a client of its own SMAC3 leaves the workers running, and the interpreter does not end.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Client(  # type: ignore[no-untyped-call]
+            n_workers=N_WORKERS, threads_per_worker=1, local_directory=folder
+        ) as client,
+    ):
         scenario = smac.Scenario(
             to_configspace(SPACE, task.seed),
             deterministic=True,
@@ -198,7 +205,13 @@ def _smac(task: Task, facade: str) -> None:
             output_directory=folder,
         )
         kind = smac.RandomFacade if facade == "random" else smac.HyperparameterOptimizationFacade
-        kind(scenario, _smac_objective, overwrite=True, logging_level=logging.ERROR).optimize()
+        kind(
+            scenario,
+            _smac_objective,
+            overwrite=True,
+            logging_level=logging.ERROR,
+            dask_client=client,
+        ).optimize()
 
 
 def _hyperopt(task: Task, algorithm: str) -> None:
