@@ -157,7 +157,7 @@ def as_figure(curves: pd.DataFrame) -> Figure:
                 capsize=2,
             )
         panel.set(
-            title=f"{n_workers} workers, {here['n'].max()} runs each",
+            title=f"workers: {n_workers}, runs: {here['n'].max()}",
             xlabel="share of the trials",
             xticks=list(MOMENTS.values()),
             yscale="log",
@@ -251,7 +251,7 @@ def _cost_table(rows: pd.DataFrame) -> str:
             f"{cost.quantile(0.1):.1f} to {cost.quantile(0.9):.1f}",
             f"{failed.sum()} of {len(part)}",
         ]
-    return _as_table(["package", "median, ms", "most, ms", "failed"], lines)
+    return _as_table(["package", "median, ms", "10 to 90 %, ms", "failed"], lines)
 
 
 def _interval(found: pd.Series) -> str:
