@@ -1,0 +1,1 @@
+"""rush beside Optuna, DeepHyper, Hyperopt and SMAC3: quality and speed; see README.md."""

@@ -1,0 +1,263 @@
+"""From rows of `quality` to tables and a figure: pure functions.
+
+=======  ===================================================================================
+word     meaning
+=======  ===================================================================================
+block    one problem with one seed and one number of workers: all methods ran on it
+rank     a method's place in its block by regret, 1 is best; equal regrets share their places
+moment   a quarter, a half and all of the trials
+=======  ===================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from experiments.style import PEER_COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OURS = "rush ADBO"
+BASE = "random"
+MOMENTS = {"regret_at_quarter": 0.25, "regret_at_half": 0.5, "regret": 1.0}
+
+# Below this a regret counts as none: the optimum was found for every practical purpose.
+FLOOR = 1e-6
+# So much has a run that failed: it comes after all that did not.
+_FAILED = 1e12
+_RESAMPLES = 2_000
+
+_CELL = ["problem", "n_workers", "seed", "method"]
+_BLOCK = _CELL[:3]
+
+
+def blocks(rows: pd.DataFrame, moment: str = "regret") -> pd.DataFrame:
+    """Arrange regrets: a row per block that all methods ran on, a column per method.
+
+    Of a cell that was run several times the latest row counts.
+    """
+    methods = rows["method"].unique()
+    latest = rows.drop_duplicates(_CELL, keep="last")
+    failed = latest["error"].astype(str) != ""
+    regret = latest[moment].astype(float).clip(FLOOR, _FAILED).where(~failed, _FAILED)
+    table = latest.assign(value=regret).pivot(
+        index=["kind", *_BLOCK], columns="method", values="value"
+    )
+    return table.dropna()[sorted(methods, key=_place)]
+
+
+def _place(method: str) -> tuple[bool, bool, str]:
+    """Ours first, the base last."""
+    return method != OURS, method == BASE, method
+
+
+def mean_ranks(table: pd.DataFrame) -> pd.DataFrame:
+    """Average the ranks over blocks, every problem with the same weight.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `blocks` makes it.
+
+    Returns
+    -------
+    DataFrame
+        ``rank``, ``low`` and ``high`` per method: 95 % of the means when the seeds of each problem
+        are drawn anew, 2,000 times.
+    """
+    ranks = table.rank(axis=1)
+    groups = [group.to_numpy() for _, group in ranks.groupby(level="problem")]
+    mean, low, high = _resampled(groups)
+    return pd.DataFrame({"rank": mean, "low": low, "high": high}, index=table.columns)
+
+
+def _resampled(
+    groups: list[npt.NDArray[np.float64]],
+) -> tuple[npt.NDArray[np.float64], ...]:
+    """Average means of groups of rows, and bound them by drawing rows within groups anew."""
+    rng = np.random.default_rng(0)
+    drawn = [
+        group[rng.integers(len(group), size=(_RESAMPLES, len(group)))].mean(axis=1)
+        for group in groups
+    ]
+    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975], axis=0)
+    return np.mean([group.mean(axis=0) for group in groups], axis=0), low, high
+
+
+def duels(table: pd.DataFrame, ours: str = OURS) -> pd.DataFrame:
+    """Count in how many blocks ours has less, more and as much regret as each other method.
+
+    Returns
+    -------
+    DataFrame
+        ``wins``, ``losses``, ``ties`` and ``ratio`` per other method; the ratio is the geometric
+        mean of our regret over theirs, of the blocks where neither failed.
+    """
+    others = [method for method in table.columns if method != ours]
+    won = {other: (table[ours] < table[other]).sum() for other in others}
+    lost = {other: (table[ours] > table[other]).sum() for other in others}
+    counts = pd.DataFrame({"wins": won, "losses": lost}).reindex(others)
+    counts["ties"] = len(table) - counts["wins"] - counts["losses"]
+    counts["ratio"] = [_geometric_ratio(table[ours], table[other]) for other in others]
+    return counts
+
+
+def _geometric_ratio(ours: pd.Series, theirs: pd.Series) -> float:
+    both = (ours < _FAILED) & (theirs < _FAILED)
+    return float(np.exp(np.log(ours[both] / theirs[both]).mean()))
+
+
+def curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """Describe how regret goes down in relation to random search.
+
+    Returns
+    -------
+    DataFrame
+        A row per number of workers, method and moment: ``share`` of the trials, ``ratio``, the
+        geometric mean over blocks of the regret over that of random search with all its trials,
+        ``low`` and ``high`` as in `mean_ranks`, and ``n`` blocks. Failed runs are left out with
+        their blocks.
+    """
+    base = blocks(rows)[BASE]
+    found = []
+    for moment, share in MOMENTS.items():
+        table = blocks(rows, moment)
+        table = table[(table < _FAILED).all(axis=1)]
+        logs = np.log(table.div(base.reindex(table.index), axis=0))
+        for n_workers, part in logs.groupby(level="n_workers"):
+            groups = [group.to_numpy() for _, group in part.groupby(level="problem")]
+            for method, *bounds in zip(part.columns, *map(np.exp, _resampled(groups)), strict=True):
+                names = dict(zip(("ratio", "low", "high"), map(float, bounds), strict=True))
+                cell = {"n_workers": n_workers, "method": method, "share": share}
+                found.append({**cell, **names, "n": len(part)})
+    return pd.DataFrame(found)
+
+
+def as_figure(curves: pd.DataFrame) -> Figure:
+    """Draw what `curves` made: a panel per number of workers, a line per method."""
+    from matplotlib.figure import Figure
+
+    counts = sorted(curves["n_workers"].unique())
+    figure = Figure(figsize=(4 * len(counts), 4), layout="constrained")
+    panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    for panel, n_workers in zip(panels, counts, strict=True):
+        here = curves[curves["n_workers"] == n_workers]
+        for method, line in here.groupby("method", sort=False):
+            spread = [line["ratio"] - line["low"], line["high"] - line["ratio"]]
+            panel.errorbar(
+                *(line["share"], line["ratio"], spread),
+                label=method,
+                color=PEER_COLOURS[str(method)],
+                linewidth=2.5 if method == OURS else 1.2,
+                capsize=2,
+            )
+        panel.set(
+            title=f"workers: {n_workers}, runs: {here['n'].max()}",
+            xlabel="share of the trials",
+            xticks=list(MOMENTS.values()),
+            yscale="log",
+        )
+    panels[0].set_ylabel("regret over that of random search at the end")
+    panels[-1].legend(fontsize="small", frameon=False)
+    return figure
+
+
+def as_markdown(rows: pd.DataFrame) -> str:
+    """Write all tables."""
+    table = blocks(rows)
+    n_seeds = table.reset_index().groupby("problem")["seed"].nunique()
+    commits = ", ".join(sorted(rows["commit"].unique()))
+    parts = [
+        "# Optimizers at equal trials, in virtual time\n",
+        f"{len(n_seeds)} problems, {n_seeds.min()} to {n_seeds.max()} seeds each; commits {commits}"
+        ". Rows: `results/raw/peers_quality.csv`, made by `experiments/peers/quality.py`, where "
+        "README.md says what was run. Mean ranks with 95 % bootstrap intervals; 1 is best of "
+        f"{len(table.columns)}. A regret below {FLOOR:g} counts as none.\n",
+        "## Mean ranks by number of workers, all problems\n",
+        _rank_table(rows, by="n_workers"),
+        "## Mean ranks by kind of problem, all numbers of workers\n",
+        _rank_table(rows, by="kind"),
+        "## Mean ranks after a quarter, a half and all of the trials\n",
+        _moment_table(rows),
+        f"## {OURS} against each: wins / losses / ties, and ratio of regrets\n",
+        _duel_table(table),
+        "## CPU time per trial, and runs that failed\n",
+        _cost_table(rows),
+    ]
+    return "\n".join(parts)
+
+
+def _rank_table(rows: pd.DataFrame, by: str) -> str:
+    table = blocks(rows)
+    columns = {str(name): mean_ranks(part) for name, part in table.groupby(level=by)}
+    n = {str(name): len(part) for name, part in table.groupby(level=by)}
+    return _as_table(
+        [f"{name} ({n[name]} runs)" for name in columns],
+        {method: [_interval(c.loc[method]) for c in columns.values()] for method in table.columns},
+    )
+
+
+def _moment_table(rows: pd.DataFrame) -> str:
+    tables = [blocks(rows, moment) for moment in MOMENTS]
+    found = {
+        (n_workers, share): mean_ranks(part)
+        for share, table in zip(MOMENTS.values(), tables, strict=True)
+        for n_workers, part in table.groupby(level="n_workers")
+    }
+    names = sorted(found)
+    return _as_table(
+        [f"{n_workers} w, {share:g}" for n_workers, share in names],
+        {
+            method: [f"{found[name].loc[method, 'rank']:.2f}" for name in names]
+            for method in tables[0].columns
+        },
+    )
+
+
+def _duel_table(table: pd.DataFrame) -> str:
+    groups = {
+        (str(kind), n): part for (kind, n), part in table.groupby(level=["kind", "n_workers"])
+    }
+    for n_workers, part in table.groupby(level="n_workers"):
+        groups["all", n_workers] = part
+    found = {f"{kind}, {n} w": duels(part) for (kind, n), part in groups.items()}
+    return _as_table(
+        list(table.columns.drop(OURS)),
+        {
+            name: [
+                f"{d.wins:.0f} / {d.losses:.0f} / {d.ties:.0f}, {d.ratio:.2g}"
+                for d in counts.itertuples()
+            ]
+            for name, counts in found.items()
+        },
+        corner="problems, workers",
+    )
+
+
+def _cost_table(rows: pd.DataFrame) -> str:
+    lines = {}
+    for method in sorted(rows["method"].unique(), key=_place):
+        part = rows[rows["method"] == method]
+        failed = part["error"].astype(str) != ""
+        cost = part.loc[~failed, "cpu_ms_per_trial"].astype(float)
+        lines[method] = [
+            ", ".join(sorted(part["package"].unique())),
+            f"{cost.median():.1f}",
+            f"{cost.quantile(0.1):.1f} to {cost.quantile(0.9):.1f}",
+            f"{failed.sum()} of {len(part)}",
+        ]
+    return _as_table(["package", "median, ms", "10 to 90 %, ms", "failed"], lines)
+
+
+def _interval(found: pd.Series) -> str:
+    return f"{found['rank']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def _as_table(columns: list[str], lines: dict[str, list[str]], corner: str = "method") -> str:
+    header = [f"| {corner} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    return "\n".join([*header, *(f"| {k} | {' | '.join(v)} |" for k, v in lines.items())]) + "\n"

@@ -1,0 +1,134 @@
+"""How many trials per second, how soon the first, how much memory, and how exact a budget?
+
+Question, prediction, set-up and command are in README.md. Every cell runs in an interpreter of its
+own, one at a time, in shuffled order; one repeat of all cells follows another.
+
+Run from the project's root, in the environment of README.md:
+``python -m experiments.peers.speed``; ``--report`` makes the table and the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.peers import rates
+from experiments.peers.tools import RECORDS, SLEEP, TOOLS, Task, read_records
+from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
+
+ROWS = RAW / "peers_speed.csv"
+FIGURE = ROOT / "results" / "figures" / "peers_speed.svg"
+# Seconds that the objective sleeps, and the numbers of trials asked for.
+GRID = {0.0: (100, 1_000, 10_000), 0.05: (100, 1_000)}
+# What a package may take beyond its time limit, to start and to stop, before it is ended.
+GRACE_S = 60.0
+
+
+def measure(tool: str, sleep_s: float, task: Task) -> dict[str, Any]:
+    """Run a cell in a process of its own and describe what its evaluations recorded."""
+    with tempfile.TemporaryDirectory() as folder:
+        records = Path(folder) / "records"
+        records.touch()
+        command = [sys.executable, "-m", "experiments.peers.speed", "--cell", tool]
+        command += [str(task.n_trials), str(task.cap_s), str(task.seed)]
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        environment = {**os.environ, **one_thread, RECORDS: str(records), SLEEP: str(sleep_s)}
+        started_at = time.time()
+        error = _run(command, environment, task.cap_s + GRACE_S)
+        total_s = time.time() - started_at
+        found = read_records(records)
+    return {
+        **{"tool": tool, "sampler": TOOLS[tool].sampler, "sharing": TOOLS[tool].sharing},
+        **{"sleep_s": sleep_s, "n_trials": task.n_trials, "cap_s": task.cap_s, "seed": task.seed},
+        "n_ran": len(found.ended_at),
+        **rates.describe(found.ended_at, started_at, task.n_trials),
+        "total_s": round(total_s, 3),
+        "worker_peak_mib": round(int(found.peak_kib.max(initial=0)) / 1024, 1),
+        "n_processes": len(np.unique(found.pid)),
+        "error": error,
+    }
+
+
+def _run(command: Sequence[str], environment: dict[str, str], limit_s: float) -> str:
+    """Run a command to its end or to the limit, and say what went wrong."""
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
+        )
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return f"had to be ended after {limit_s:g} s"
+        finally:
+            _end_session(process)
+        if not process.returncode:
+            return ""
+        output.seek(0)
+        last = output.read().strip().splitlines()[-1:] or ["no output"]
+        return f"exit code {process.returncode}: {last[0]}"[:300]
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """End what a cell started and left behind."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def main() -> None:
+    """Measure, or report on what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cap", type=float, default=60.0, help="seconds for a cell's trials")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS), metavar="NAME")
+    parser.add_argument("--most", type=int, default=10_000, help="trials to ask for at most")
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--cell", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.cell:
+        tool, n_trials, cap_s, seed = arguments.cell
+        warnings.simplefilter("ignore")
+        TOOLS[tool].run(Task(int(n_trials), float(cap_s), int(seed)))
+        return
+    if arguments.report:
+        report(pd.read_csv(arguments.rows, keep_default_na=False))
+        return
+    common = provenance()
+    sizes = [(s, n) for s, counts in GRID.items() for n in counts if n <= arguments.most]
+    for repeat in range(arguments.repeats):
+        work = list(product(arguments.tools, sizes))
+        random.Random(repeat).shuffle(work)
+        for tool, (sleep_s, n_trials) in work:
+            row = measure(tool, sleep_s, Task(n_trials, arguments.cap, repeat))
+            append_rows(arguments.rows, [{**row, **common}])
+            print(*row.values(), flush=True)
+
+
+def report(rows: pd.DataFrame) -> None:
+    """Write the table and the figure."""
+    TABLES.joinpath("peers_speed.md").write_text(rates.as_markdown(rows))
+    found = rates.medians(rows)
+    FIGURE.parent.mkdir(parents=True, exist_ok=True)
+    found.to_csv(FIGURE.with_suffix(".csv"), index=False)
+    rates.as_figure(found).savefig(FIGURE)
+
+
+if __name__ == "__main__":
+    main()
