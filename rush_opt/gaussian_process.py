@@ -251,6 +251,6 @@ def _parts() -> SimpleNamespace:
     """Load what takes long to load when it is needed, as `rush_opt.surrogate` does."""
     from scipy.linalg import lapack
     from scipy.optimize import minimize
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+    from threadpoolctl import ThreadpoolController
 
     return SimpleNamespace(lapack=lapack, minimize=minimize, blas=ThreadpoolController())
