@@ -77,7 +77,7 @@ class Progress:
             None if n_joined is None else f"{n_joined} workers joined",
             f"{rate:.3g} trials/s",
             None if objective_share is None else f"objective {100 * objective_share:.0f} %",
-            f"best value {'none yet' if best is None else format(best, '.6g')}",
+            self._best(best),
         ]
         line = ", ".join(part for part in parts if part is not None)
         if self._rewrites:
@@ -101,6 +101,11 @@ class Progress:
         of_time = f"/{self._timeout_s:.0f}" if self._timeout_s else ""
         failed = f" ({n_failed} failed)" if n_failed else ""
         return f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s"
+
+    def _best(self, best: Sequence[float] | None) -> str:
+        several = "s" if best is not None and len(best) > 1 else ""
+        values = "none yet" if best is None else " and ".join(f"{value:.6g}" for value in best)
+        return f"best value{several} {values}"
 
     def _left(self, n_ended: int, rate: float) -> str | None:
         """Say how long the trials will take at this rate; of a timeout one sees what is left."""

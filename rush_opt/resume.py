@@ -123,12 +123,17 @@ def _about(problem: Problem) -> dict[str, Any]:
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
     for what in ("metric", "direction", "constraints"):
         if there.get(what) != here[what]:
-            yield f"{what} was {there.get(what)!r} and is {here[what]!r}"
+            yield f"{what} was {_shown(there.get(what))} and is {_shown(here[what])}"
     old, new = there.get("space", {}), here["space"]
     for name in dict.fromkeys((*old, *new)):
         if old.get(name) != new.get(name):
             was, is_now = old.get(name, "not there"), new.get(name, "not there")
             yield f"parameter {name!r} was {was} and is {is_now}"
+
+
+def _shown(values: Any) -> str:
+    """Show a list, and one value as itself."""
+    return repr(values[0] if isinstance(values, list) and len(values) == 1 else values)
 
 
 def _text(parameter: object) -> str:

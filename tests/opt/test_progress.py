@@ -128,7 +128,7 @@ def test_the_objectives_share_and_the_time_left_are_told(terminal: Terminal) -> 
     progress = Progress(100, None, terminal.stream)
 
     def shown() -> str:
-        progress.show(50, 0, 1.0, objective_share=0.834)
+        progress.show(50, 0, [1.0], objective_share=0.834)
         return terminal.read()
 
     line = wait_until(shown)

@@ -161,7 +161,7 @@ def test_adbo_finds_more_than_random_search_whatever_the_units() -> None:
     assert areas["adbo"] > 2 * areas["random"]
 
 
-@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZERS) - {"random"}))
+@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZERS) - {"grid", "random"}))
 def test_every_proposal_of_a_model_has_weights_of_its_own(optimizer: str) -> None:
     found = run(optimizer=optimizer, n_trials=30)
     proposed = [trial.notes for trial in found.frozen_trials if "lambda" in trial.notes]
@@ -186,7 +186,7 @@ def test_workers_find_a_front_and_failed_trials_say_what_was_missing(network: Ne
     )
     finished = [t for t in found.frozen_trials if t.state == "finished"]
     failed = [t for t in found.frozen_trials if t.state == "failed"]
-    assert called_with == finished
+    assert called_with == found.frozen_trials
     assert len(finished) + len(failed) == 30
     assert failed
     assert all("no 'recall'; it has ['error']" in (t.error or "") for t in failed)
@@ -214,6 +214,7 @@ def test_three_objectives_in_two_directions_are_searched_too() -> None:
         metric=["a", "b", "c"],
         direction=["minimize", "minimize", "maximize"],
         optimizer="adbo",
+        n_trials=100,
     )
     assert np.median([abs(t.params["y"] - 0.5) for t in found.pareto_front]) < 0.2
 

@@ -57,8 +57,9 @@ def limited(server: EmbeddedServer) -> TuneResult:
     )
 
     def evaluating() -> list[psutil.Process]:
-        new = [p for p in psutil.process_iter() if p.pid not in before]
-        return [p for p in new if "child.py" in " ".join(p.cmdline())]
+        # Of a process that ends meanwhile, the line is None.
+        new = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
+        return [p for p in new if "child.py" in " ".join(p.info["cmdline"] or ())]
 
     wait_until(lambda: not evaluating())
     return result
