@@ -88,13 +88,18 @@ def draw_objective_shares(table: pd.DataFrame) -> Figure:
 
 
 def draw_saturation(table: pd.DataFrame) -> Figure:
-    """Draw the objective share against the number of workers, one panel per data set and cost."""
-    names = (table["dataset"] + ", cost: " + table["cost"]).unique()
-    figure, panels = _panels(names)
-    for (dataset, cost, strategy), curve in table.groupby(
-        ["dataset", "cost", "strategy"], sort=False
-    ):
-        axes = panels[f"{dataset}, cost: {cost}"]
+    """Draw objective shares by numbers of workers, a panel per data set, time and cost."""
+    table = table.assign(
+        panel=[
+            f"{dataset}, {seconds:g} s, cost: {cost}"
+            for dataset, seconds, cost in zip(
+                table["dataset"], table["seconds"], table["cost"], strict=True
+            )
+        ]
+    )
+    figure, panels = _panels(table["panel"].unique())
+    for (panel, strategy), curve in table.groupby(["panel", "strategy"], sort=False):
+        axes = panels[str(panel)]
         ordered = curve.sort_values("workers")
         colour = STRATEGY_COLOURS[str(strategy)]
         axes.plot(
@@ -104,7 +109,7 @@ def draw_saturation(table: pd.DataFrame) -> Figure:
         axes.set_ylim(0, 1.05)
         axes.set_xlabel("workers")
         axes.set_ylabel("objective share")
-        axes.set_title(f"{dataset}, cost: {cost}", fontsize=9)
+        axes.set_title(str(panel), fontsize=9)
         axes.legend(fontsize=8)
     return figure
 

@@ -148,11 +148,13 @@ def perform(
             f"{configuration.strategy} on {configuration.dataset} was over before its "
             f"{configuration.seconds:g} s ({result.stop_reason}): it does not count, run it again"
         )
-    if len(result.workers) < configuration.workers:
+    deadline = result.deadline or result.ended_at
+    n_joined = sum(worker.started_at < deadline for worker in result.workers)
+    if n_joined < configuration.workers:
         raise RushError(
-            f"{len(result.workers)} of {configuration.workers} workers joined the run of "
-            f"{configuration.strategy} on {configuration.dataset}, so it does not count; see why "
-            "the others did not start, and run it again"
+            f"{n_joined} of {configuration.workers} workers joined the run of "
+            f"{configuration.strategy} on {configuration.dataset} in time, so it does not count; "
+            "see why the others did not start, and run it again"
         )
     tables = [trial_table(result), sample_table(result), result.utilization]
     first = {
