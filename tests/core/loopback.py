@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -71,9 +72,14 @@ class LoopbackServer:
 
     def stop(self) -> None:
         """End it; the data stay."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
+        if self._process is None:
+            return
+        for _ in range(20):
+            self._process.terminate()  # ignored by one that writes its first append-only file
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+                return
+        self.kill()
 
     def ask(self, *command: str | bytes | int) -> Any:
         """Send one command, which may be repeated, as the server's administrator."""
