@@ -1,6 +1,7 @@
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -21,7 +22,7 @@ def _nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ.pop(name, None)
     if server := os.environ.get("RUSH_TEST_SERVER"):  # the binary to test with, instead of ours
         folder = tmp_path_factory.mktemp("server")
-        (folder / "valkey-server").symlink_to(server)
+        (folder / "valkey-server").symlink_to(Path(server).resolve(strict=True))
         os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
     os.environ["RUSH_HOME"] = str(tmp_path_factory.mktemp("home"))
 
