@@ -98,8 +98,8 @@ def intervals(run: Run) -> pd.DataFrame:
     return table[table["end_s"] > table["start_s"]].reset_index(drop=True)
 
 
-def shares_over_time(run: Run, n_bins: int = 30) -> pd.DataFrame:
-    """Return the shares of all workers' time, in equal parts of the run.
+def shares_over_time(runs: Sequence[Run], n_bins: int = 30) -> pd.DataFrame:
+    """Return the shares of all workers' time in equal parts of the run, means over replications.
 
     Returns
     -------
@@ -107,7 +107,18 @@ def shares_over_time(run: Run, n_bins: int = 30) -> pd.DataFrame:
         ``at_s``, the middle of a part; ``objective`` and ``busy`` as accounted; ``cpu`` as measured
         in the workers.
     """
-    edges = np.linspace(0.0, run.summary["deadline_s"], n_bins + 1)
+    tables = []
+    for (dataset, strategy), group in _grouped(runs):
+        edges = np.linspace(0.0, min(run.summary["deadline_s"] for run in group), n_bins + 1)
+        mean = sum(_shares(run, edges) for run in group) / len(group)
+        table = pd.DataFrame(mean, columns=["objective", "busy", "cpu"])
+        table.insert(0, "at_s", (edges[:-1] + edges[1:]) / 2)
+        tables.append(table.assign(dataset=dataset, strategy=strategy))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _shares(run: Run, edges: FloatArray) -> FloatArray:
+    """Return objective, busy and CPU shares, shape (n_bins, 3)."""
     capacity = run.configuration.workers * np.diff(edges)
     spans = intervals(run)
     own = spans[spans["worker"] >= 0]
@@ -115,14 +126,12 @@ def shares_over_time(run: Run, n_bins: int = 30) -> pd.DataFrame:
     samples = run.samples
     starts = (samples["at_s"] - samples["interval_s"]).to_numpy(dtype=float)
     rate = (samples["cpu_s"] / samples["interval_s"]).to_numpy(dtype=float)
-    return pd.DataFrame(
-        {
-            "at_s": (edges[:-1] + edges[1:]) / 2,
-            "objective": _overlap(*_ends(objective), edges) / capacity,
-            "busy": _overlap(*_ends(own), edges) / capacity,
-            "cpu": _overlap(starts, samples["at_s"].to_numpy(dtype=float), edges, rate) / capacity,
-        }
-    )
+    spent = [
+        _overlap(*_ends(objective), edges),
+        _overlap(*_ends(own), edges),
+        _overlap(starts, samples["at_s"].to_numpy(dtype=float), edges, rate),
+    ]
+    return np.column_stack(spent) / capacity[:, np.newaxis]
 
 
 def worker_table(runs: Sequence[Run]) -> pd.DataFrame:

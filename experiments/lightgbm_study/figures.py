@@ -64,6 +64,7 @@ def draw_lanes(table: pd.DataFrame) -> Figure:
                 lanes = [(s, e - s) for s, e in zip(spans["start_s"], spans["end_s"], strict=True)]
                 axes.broken_barh(lanes, (float(worker) - 0.4, 0.8), facecolor=colour)
         lanes_there = sorted(here["worker"].unique())
+        axes.set_xlim(0.0, table["end_s"].max())
         axes.set_yticks(lanes_there, ["proposer" if w < 0 else f"worker {w}" for w in lanes_there])
         axes.set_title(f"{strategy}: objective (blue), proposing (orange)", fontsize=9)
         axes.set_xlabel("wall clock, s")

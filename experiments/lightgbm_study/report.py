@@ -78,8 +78,7 @@ def _report_runs(runs: list[Run], out: Path, tables: Path, pictures: Path) -> li
     rows.to_csv(out / "aggregated.csv", index=False, float_format="%.6g")
     means.to_csv(out / "aggregated_mean.csv", index=False, float_format="%.6g")
     (tables / "lightgbm_bench.md").write_text(as_markdown(means, worker_table(runs)))
-    over_time = pd.concat([_labelled(shares_over_time(run), run) for run in runs])
-    over_time = over_time.groupby(["dataset", "strategy", "at_s"], sort=False).mean().reset_index()
+    over_time = shares_over_time(runs)
     curves = incumbents(runs)
     figures.save(figures.draw_incumbents(curves), curves, pictures / "lightgbm_incumbent")
     figures.save(

@@ -119,7 +119,7 @@ def test_intervals_are_what_each_worker_did_until_the_deadline() -> None:
 
 
 def test_shares_over_time_add_up_to_those_of_the_run() -> None:
-    shares = shares_over_time(make_run(), n_bins=5)
+    shares = shares_over_time([make_run()], n_bins=5)
     assert shares["at_s"].tolist() == [1.0, 3.0, 5.0, 7.0, 9.0]
     # From 4 to 6: worker 0 evaluates 1 s and proposes 1 s, worker 1 evaluates 2 s.
     assert shares["objective"].tolist() == pytest.approx([1 / 4, 2 / 4, 3 / 4, 4 / 4, 3 / 4])
@@ -127,6 +127,15 @@ def test_shares_over_time_add_up_to_those_of_the_run() -> None:
     assert shares["cpu"].mean() == pytest.approx(9.5 / 20)
     # From 4 to 6: worker 0 at 4/5 and then at 3/5 of a core, worker 1 at half of one.
     assert shares["cpu"][2] == pytest.approx((0.8 + 0.6 + 1.0) / 4)
+
+
+def test_shares_over_time_are_means_though_replications_do_not_end_at_the_same_instant() -> None:
+    first, second = make_run(), make_run(replication=2)
+    second.summary["deadline_s"] += 1e-3
+    shares = shares_over_time([first, second, make_run("random")], n_bins=5)
+    assert shares["at_s"].tolist() == [1.0, 3.0, 5.0, 7.0, 9.0] * 2
+    assert shares["strategy"].tolist() == ["adbo"] * 5 + ["random"] * 5
+    assert shares["objective"][:5].tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.75])
 
 
 def test_workers_are_told_apart() -> None:
