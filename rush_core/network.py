@@ -23,7 +23,7 @@ from rush_core.keys import NetworkKeys
 from rush_core.log import LogReader, LogRecord
 from rush_core.registry import Registry, WorkerInfo
 from rush_core.report import Report
-from rush_core.script import Script, retry_unreachable
+from rush_core.script import Script, execute_on, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.shipping import MOST_BYTES, pack_loop, store_loop
 from rush_core.table import TaskTable
@@ -228,7 +228,7 @@ class Network:
         k, connection = self._keys, self._connection
         first = pack((b"SET", k.about, encode_record((about,), ("about",), about, None), b"NX"))
         retry_unreachable(lambda: connection.execute(first))
-        said = retry_unreachable(lambda: connection.execute(pack((b"GET", k.about))))
+        said = retry_unreachable(lambda: execute_on(connection, k.about, pack((b"GET", k.about))))
         try:
             (found,) = decode(said)
         except (ValueError, TypeError) as error:

@@ -14,17 +14,12 @@ from typing import Any, Self
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.connection import Connection, pack
-from rush_core.errors import (
-    LikeTaskError,
-    ServerRefusedError,
-    ServerUnreachableError,
-    WorkerLostError,
-)
+from rush_core.errors import LikeTaskError, ServerUnreachableError, WorkerLostError
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerState
 from rush_core.report import Report, report_end
-from rush_core.script import name_culprit, retry_unreachable
+from rush_core.script import execute_on, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.table import TaskTable
 from rush_core.task import (
@@ -432,10 +427,8 @@ class Worker:
         server (one round trip) only if none of them was called since it was last asked.
         """
         if not self._heard_from_server:
-            try:
-                epoch = retry_unreachable(lambda: self._connection.execute(self._epoch_request))
-            except ServerRefusedError as error:
-                raise name_culprit(error, self._connection, (self._keys.clients,)) from None
+            question = (self._connection, self._keys.clients, self._epoch_request)
+            epoch = retry_unreachable(lambda: execute_on(*question))
             if epoch is None:
                 self._transitions.note_out()
             elif epoch.endswith(b"s"):
