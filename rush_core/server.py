@@ -259,6 +259,9 @@ def _print_when_it_answers(url: str, lock: Path, serving: int) -> None:
         os._exit(0)
     os.close(serving)
     with lock.open("r+") as found:
+        # Asked for again and again, because this server has no way to say that it is ready: to
+        # systemd's socket only those built with libsystemd do, and the one of pip is not; its words
+        # go where the caller's errors go, and a pipe in between would need a reader for its life.
         while not _answers(_named_url(url) or url, timeout_s=0.5):
             if _try_lock(found.fileno()):  # the server has ended
                 os._exit(1)
