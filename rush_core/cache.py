@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import hiredis
 
+from rush_core.arguments import check_timeout
 from rush_core.connection import Connection, pack
 from rush_core.errors import ServerUnreachableError
 from rush_core.keys import NetworkKeys
@@ -158,6 +159,7 @@ class TaskReader:
         If there are none, the server keeps its reply back until a task ends, a worker joins or
         leaves, or the time is over.
         """
+        check_timeout(timeout_s)
         if timeout_s > 0:
             records = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
             return TaskTable(retry_unreachable(lambda: self.new_log.accept(records))[0])
