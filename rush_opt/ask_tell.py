@@ -20,9 +20,10 @@ from rush_opt.arguments import (
 )
 from rush_opt.design import Design
 from rush_opt.evaluation import Problem, TrialRunner, evaluate
+from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.loops.central import Pending
-from rush_opt.result import TuneResult, freeze_trials
+from rush_opt.result import TuneResult
 from rush_opt.space import Parameter, Space
 
 __all__ = ["Advisor", "OpenTrial"]

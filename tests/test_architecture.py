@@ -33,8 +33,8 @@ CORE_RANK = {name: rank for rank, layer in enumerate(CORE_LAYERS) for name in la
 # What in rush_opt may know that there is a network.
 OPT_AND_CORE = {
     "rush_opt",
-    *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "result", "result_file")),
-    *(f"rush_opt.{name}" for name in ("simulate", "virtual", "ask_tell")),
+    *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "simulate", "virtual", "ask_tell")),
+    *(f"rush_opt.{name}" for name in ("frozen_trial", "utilization", "result", "result_file")),
 }
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}
