@@ -156,18 +156,11 @@ class Worker:
         WorkerLostError
             If this worker was declared lost.
         """
-        key = self._new_key()
-        if unique is not None:
-            return self._start_unique(f"{_mark(unique)}:{key}", config, extra, limit)
+        key = self._new_key() if unique is None else f"{_mark(unique)}:{self._new_key()}"
         record = running_record(key, config, extra, self.worker_id, self._clock.now())
         self._heard_from_server = True
-        return key if self._transitions.start((key.encode(), record), limit) else None
-
-    def _start_unique(
-        self, key: str, config: dict[str, Any], extra: dict[str, Any] | None, limit: int | None
-    ) -> str | None:
-        record = running_record(key, config, extra, self.worker_id, self._clock.now())
-        self._heard_from_server = True
+        if unique is None:
+            return key if self._transitions.start((key.encode(), record), limit) else None
         started = self._transitions.start_unique((key.encode(), record), limit)
         if started is None:
             raise LikeTaskError(
