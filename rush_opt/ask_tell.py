@@ -157,7 +157,7 @@ class Advisor:
         return list(self._open.values())
 
     def ask(self) -> OpenTrial | None:
-        """Return a trial to evaluate: one that another advisor left open, else a new proposal.
+        """Return a trial to evaluate: of the design, or left open by others, else a new proposal.
 
         Returns
         -------
