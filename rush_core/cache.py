@@ -13,11 +13,12 @@ from typing import Any, Generic, TypeVar
 
 import hiredis
 
+from rush_core.arguments import check_timeout
 from rush_core.connection import Connection, pack
-from rush_core.errors import ServerRefusedError, ServerUnreachableError
+from rush_core.errors import ServerUnreachableError
 from rush_core.keys import NetworkKeys
 from rush_core.report import Report, decode_reports
-from rush_core.script import Script, look, name_culprit, retry_unreachable
+from rush_core.script import Script, execute_on, look, retry_unreachable
 from rush_core.table import TaskTable
 from rush_core.task import Task, TaskCounts, TaskState, decode_tasks
 
@@ -87,10 +88,7 @@ class LogPosition(Generic[R]):
         return self.accept(self._execute())
 
     def _execute(self) -> list[bytes]:
-        try:
-            records: list[bytes] = self._connection.execute(self.request())
-        except ServerRefusedError as error:
-            raise name_culprit(error, self._connection, (self._redis_key,)) from None
+        records: list[bytes] = execute_on(self._connection, self._redis_key, self.request())
         return records
 
 
@@ -161,6 +159,7 @@ class TaskReader:
         If there are none, the server keeps its reply back until a task ends, a worker joins or
         leaves, or the time is over.
         """
+        check_timeout(timeout_s)
         if timeout_s > 0:
             records = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
             return TaskTable(retry_unreachable(lambda: self.new_log.accept(records))[0])

@@ -15,14 +15,9 @@ import msgspec
 
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
-from rush_core.errors import (
-    CorruptRecordError,
-    RushError,
-    ServerRefusedError,
-    ServerUnreachableError,
-)
+from rush_core.errors import CorruptRecordError, RushError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
-from rush_core.script import name_culprit, retry_unreachable
+from rush_core.script import execute_on, name_culprit, retry_unreachable
 
 __all__ = ["LogReader", "LogRecord", "NetworkLogHandler"]
 
@@ -147,13 +142,10 @@ class LogReader:
                 yield record
 
     def _last_entries(self, n: int | None) -> list[tuple[bytes, list[bytes]]]:
-        count = () if n is None else (b"COUNT", n)
-        request = pack((b"XREVRANGE", self._keys.log, b"+", b"-", *count))
+        log, count = self._keys.log, () if n is None else (b"COUNT", n)
+        request = pack((b"XREVRANGE", log, b"+", b"-", *count))
         entries: list[tuple[bytes, list[bytes]]]
-        try:
-            entries = retry_unreachable(lambda: self._connection.execute(request))
-        except ServerRefusedError as error:
-            raise name_culprit(error, self._connection, (self._keys.log,)) from None
+        entries = retry_unreachable(lambda: execute_on(self._connection, log, request))
         return entries[::-1]
 
 

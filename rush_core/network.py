@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.codec import decode, encode_record
@@ -23,14 +23,13 @@ from rush_core.keys import NetworkKeys
 from rush_core.log import LogReader, LogRecord
 from rush_core.registry import Registry, WorkerInfo
 from rush_core.report import Report
-from rush_core.script import Script, retry_unreachable
+from rush_core.script import Script, execute_on, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.shipping import MOST_BYTES, pack_loop, store_loop
 from rush_core.table import TaskTable
-from rush_core.task import TaskCounts, ended_record, failed_end, queued_record
+from rush_core.task import TaskCounts, ended_record, failed_end, key_maker, queued_records
 from rush_core.transitions import Transitions
 from rush_core.url import redact
-from rush_core.worker import check_lengths, check_timeout, error_text
 
 __all__ = ["Network"]
 
@@ -106,9 +105,7 @@ class Network:
             self._client_id,
             max_retries,
         )
-        self._lock = threading.Lock()
-        self._key_prefix = secrets.token_hex(6)
-        self._n_keys = 0
+        self._new_key = key_maker()
 
     def __repr__(self) -> str:
         return f"<Network {self.network_id!r} at {redact(self.url)}>"
@@ -140,12 +137,8 @@ class Network:
         TypeError, ValueError
             If a value cannot be stored; nothing was written.
         """
-        check_lengths(configs=configs, extras=extras)
-        keys = self._new_keys(len(configs))
-        records = [
-            queued_record(key, config, extra)
-            for key, config, extra in zip(keys, configs, extras or [None] * len(keys), strict=True)
-        ]
+        given = line_up(configs=configs, extras=extras)
+        keys, records = queued_records(self._new_key, given)
         if records:
             self._transitions.push(records)
         return keys
@@ -158,8 +151,11 @@ class Network:
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
         """Append tasks that were evaluated elsewhere as finished; otherwise as `push_tasks`."""
-        check_lengths(configs=configs, results=results, extras=extras)
-        return self._push_ended(self._transitions.push_finished, configs, results, None, extras)
+        ended = [
+            (config, extra, result, None)
+            for config, result, extra in line_up(configs=configs, results=results, extras=extras)
+        ]
+        return self._push_ended(self._transitions.push_finished, ended)
 
     def push_failed_tasks(
         self,
@@ -169,9 +165,11 @@ class Network:
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
         """Append tasks that failed elsewhere; otherwise as `push_tasks`."""
-        check_lengths(configs=configs, errors=errors, extras=extras)
-        texts = [error_text(error) for error in errors]
-        return self._push_ended(self._transitions.push_failed, configs, None, texts, extras)
+        ended = [
+            (config, extra, None, error_text(error))
+            for config, error, extra in line_up(configs=configs, errors=errors, extras=extras)
+        ]
+        return self._push_ended(self._transitions.push_failed, ended)
 
     def clear_queue(self) -> int:
         """Make all queued tasks failed; one round trip, atomic. Returns how many."""
@@ -198,7 +196,6 @@ class Network:
         One round trip. If nothing is new, the server keeps its reply back until a task ends, a
         worker joins or leaves, or `timeout_s` seconds are over; the table can then be empty.
         """
-        check_timeout(timeout_s)
         return self._reader.fetch_new(timeout_s)
 
     def fetch_new_reports(self) -> list[Report]:
@@ -228,7 +225,7 @@ class Network:
         k, connection = self._keys, self._connection
         first = pack((b"SET", k.about, encode_record((about,), ("about",), about, None), b"NX"))
         retry_unreachable(lambda: connection.execute(first))
-        said = retry_unreachable(lambda: connection.execute(pack((b"GET", k.about))))
+        said = retry_unreachable(lambda: execute_on(connection, k.about, pack((b"GET", k.about))))
         try:
             (found,) = decode(said)
         except (ValueError, TypeError) as error:
@@ -488,28 +485,15 @@ class Network:
     def _push_ended(
         self,
         push: Callable[[Sequence[bytes]], None],
-        configs: Sequence[dict[str, Any]],
-        results: Sequence[Any] | None,
-        errors: Sequence[str] | None,
-        extras: Sequence[dict[str, Any] | None] | None,
+        ended: Sequence[tuple[dict[str, Any], dict[str, Any] | None, Any, str | None]],
     ) -> list[str]:
-        nothing = [None] * len(configs)
-        keys, now = self._new_keys(len(configs)), self._clock.now()
-        records = [
-            ended_record(key, config, extra, now, result, error)
-            for key, config, extra, result, error in zip(
-                keys, configs, extras or nothing, results or nothing, errors or nothing, strict=True
-            )
-        ]
+        keys, records, now = [], [], self._clock.now()
+        for config, extra, result, error in ended:
+            keys.append(self._new_key())
+            records.append(ended_record(keys[-1], config, extra, now, result, error))
         if records:
             push(records)
         return keys
-
-    def _new_keys(self, n: int) -> list[str]:
-        with self._lock:
-            first = self._n_keys
-            self._n_keys += n
-        return [f"{self._key_prefix}-{i}" for i in range(first, first + n)]
 
 
 def _pack(

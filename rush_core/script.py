@@ -12,7 +12,15 @@ from rush_core.connection import Connection, ReplyError, pack, refusal
 from rush_core.errors import RushError, ServerRefusedError, ServerUnreachableError
 from rush_core.keys import expected_type
 
-__all__ = ["PATIENCE_S", "Script", "is_missing", "look", "name_culprit", "retry_unreachable"]
+__all__ = [
+    "PATIENCE_S",
+    "Script",
+    "execute_on",
+    "is_missing",
+    "look",
+    "name_culprit",
+    "retry_unreachable",
+]
 
 T = TypeVar("T")
 
@@ -107,6 +115,20 @@ def name_culprit(
                 f"{error}; the key {name} has to hold {what}", key=name, found=error.found
             )
     return error
+
+
+def execute_on(connection: Connection, redis_key: bytes, request: bytes) -> Any:
+    """Execute a packed command on one key and return its reply; one round trip.
+
+    Raises
+    ------
+    ServerRefusedError
+        If the server refuses it; a key of a wrong type is named.
+    """
+    try:
+        return connection.execute(request)
+    except ServerRefusedError as error:
+        raise name_culprit(error, connection, (redis_key,)) from None
 
 
 def look(connection: Connection, reads: Sequence[tuple[Any, ...]]) -> list[Any]:

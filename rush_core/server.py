@@ -90,15 +90,9 @@ class EmbeddedServer:
         self._folder = _private_folder()
         socket_path = self._folder / "server.sock"
         self.url = f"unix://{socket_path}"
-        options = {
-            "port": "0",
-            "unixsocket": str(socket_path),
-            "unixsocketperm": "700",
-            "dir": str(data_folder or self._folder),
-            "save": "",
-            "appendonly": "yes" if data_folder else "no",
-            "appendfsync": _APPENDFSYNC,
-        }
+        options = _listening_on(socket_path) | _keeping_data_in(data_folder or self._folder)
+        if data_folder is None:
+            options["appendonly"] = "no"
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "sh", str(binary), *arguments],
@@ -212,15 +206,14 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     binary = find_server_binary()
     path = Path(folder).resolve()
     socket_path = path / "server.sock"
-    options = [("dir", str(path)), ("save", "")]
-    options += [("appendonly", "yes"), ("appendfsync", _APPENDFSYNC)]
+    options = _keeping_data_in(path)
     if host is None:
         if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
             raise ValueError(
                 f"a socket's path has at most {_LONGEST_SOCKET_PATH} bytes, and {socket_path} is "
                 "longer; choose a shorter folder"
             )
-        options += [("port", "0"), ("unixsocket", str(socket_path)), ("unixsocketperm", "700")]
+        options |= _listening_on(socket_path)
         url = f"unix://{socket_path}"
     else:
         password = os.environ.get("RUSH_REDIS_PASSWORD")
@@ -229,7 +222,7 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
                 f"a server at {host} needs a password: set RUSH_REDIS_PASSWORD here and for all "
                 "workers, or give no host for a unix socket"
             )
-        options += [("bind", host), ("port", str(port)), ("requirepass", password)]
+        options |= {"bind": host, "port": str(port), "requirepass": password}
         url = f"redis://{host}:{port}/0"
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
@@ -244,10 +237,22 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     configuration = path / "server.conf"
     # In a file, because everybody can read command lines; made unreadable before it is written.
     configuration.touch(mode=0o600)
-    configuration.write_text("".join(f"{name} {_quoted(value)}\n" for name, value in options))
+    configuration.write_text(
+        "".join(f"{name} {_quoted(value)}\n" for name, value in options.items())
+    )
     _print_when_it_answers(url, lock, serving)
     os.dup2(2, 1)
     os.execv(binary, [str(binary), str(configuration)])
+
+
+def _listening_on(socket_path: Path) -> dict[str, str]:
+    """Return the options of a server that only this user can reach."""
+    return {"port": "0", "unixsocket": str(socket_path), "unixsocketperm": "700"}
+
+
+def _keeping_data_in(folder: Path) -> dict[str, str]:
+    """Return the options of a server that appends every change to a file."""
+    return {"dir": str(folder), "save": "", "appendonly": "yes", "appendfsync": _APPENDFSYNC}
 
 
 def _print_when_it_answers(url: str, lock: Path, serving: int) -> None:
@@ -259,6 +264,9 @@ def _print_when_it_answers(url: str, lock: Path, serving: int) -> None:
         os._exit(0)
     os.close(serving)
     with lock.open("r+") as found:
+        # Asked for again and again, because this server has no way to say that it is ready: to
+        # systemd's socket only those built with libsystemd do, and the one of pip is not; its words
+        # go where the caller's errors go, and a pipe in between would need a reader for its life.
         while not _answers(_named_url(url) or url, timeout_s=0.5):
             if _try_lock(found.fileno()):  # the server has ended
                 os._exit(1)

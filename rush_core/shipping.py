@@ -22,7 +22,7 @@ import cloudpickle
 from rush_core.connection import Connection, pack
 from rush_core.errors import LoopError
 from rush_core.keys import NetworkKeys
-from rush_core.script import retry_unreachable
+from rush_core.script import execute_on, retry_unreachable
 
 __all__ = ["MOST_BYTES", "ShippedLoop", "load_loop", "pack_loop", "store_loop"]
 
@@ -102,7 +102,7 @@ def store_loop(
     digest = hashlib.sha256(packed).hexdigest()
     content = packed if shared_folder is None else _FILE + _write(shared_folder / digest, packed)
     stored = pack((b"HSET", keys.loops, digest, _signature(packed) + content))
-    retry_unreachable(lambda: connection.execute(stored))
+    retry_unreachable(lambda: execute_on(connection, keys.loops, stored))
     return digest
 
 
@@ -127,7 +127,7 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
         If there is no such loop, its digest or its signature does not fit, or it cannot be
         unpickled here.
     """
-    stored = connection.execute(pack((b"HGET", keys.loops, digest)))
+    stored = execute_on(connection, keys.loops, pack((b"HGET", keys.loops, digest)))
     if stored is None:
         raise LoopError(
             f"network {keys.network_id!r} has no worker loop {digest[:12]}: it was reset since "

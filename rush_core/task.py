@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import enum
 import operator
-from collections.abc import Callable, Collection
+import secrets
+from collections.abc import Callable, Collection, Iterable
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
@@ -177,9 +179,23 @@ _GIVEN = ("configuration parameter", "extra")
 _RETURNED = ("result", "extra")
 
 
-def queued_record(key: str, config: Any, extra: Any) -> bytes:
-    """Pack a task that waits for a worker."""
-    return encode_record(("", 0, key, config, extra), _GIVEN, config, extra)
+def key_maker() -> Callable[[], str]:
+    """Return what makes one key after the other, in any thread.
+
+    They are unique without asking anybody: their prefix is drawn anew for each maker.
+    """
+    return map(f"{secrets.token_hex(6)}-%d".__mod__, count(1)).__next__
+
+
+def queued_records(
+    new_key: Callable[[], str], given: Iterable[tuple[Any, Any]]
+) -> tuple[list[str], list[bytes]]:
+    """Make keys for tasks that wait for a worker, and pack them: pairs of config and extra."""
+    keys, records = [], []
+    for config, extra in given:
+        keys.append(new_key())
+        records.append(encode_record(("", 0, keys[-1], config, extra), _GIVEN, config, extra))
+    return keys, records
 
 
 def running_record(key: str, config: Any, extra: Any, worker_id: str, started_at: float) -> bytes:

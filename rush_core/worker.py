@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import secrets
-import traceback
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from itertools import chain, count
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
+from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.connection import Connection, pack
-from rush_core.errors import (
-    LikeTaskError,
-    ServerRefusedError,
-    ServerUnreachableError,
-    WorkerLostError,
-)
+from rush_core.errors import LikeTaskError, ServerUnreachableError, WorkerLostError
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerState
 from rush_core.report import Report, report_end
-from rush_core.script import name_culprit, retry_unreachable
+from rush_core.script import execute_on, retry_unreachable
 from rush_core.server import resolve_url
 from rush_core.table import TaskTable
 from rush_core.task import (
@@ -33,7 +28,8 @@ from rush_core.task import (
     decode_tasks,
     failed_end,
     finished_end,
-    queued_record,
+    key_maker,
+    queued_records,
     running_record,
 )
 from rush_core.transitions import Transitions
@@ -107,8 +103,7 @@ class Worker:
             raise
         self._transitions = Transitions(self._connection, self._keys, worker_id, epoch=1)
         self._reader = TaskReader(self._connection, self._keys, worker_id, waiting=self._connection)
-        # Unique without asking anybody: the prefix is drawn anew by each worker object.
-        self._new_key = map(f"{secrets.token_hex(6)}-%d".__mod__, count(1)).__next__
+        self._new_key = key_maker()
         self._asked_to_stop = False
         self._heard_from_server = True
         self._epoch_request = pack((b"HGET", self._keys.clients, worker_id))
@@ -161,18 +156,11 @@ class Worker:
         WorkerLostError
             If this worker was declared lost.
         """
-        key = self._new_key()
-        if unique is not None:
-            return self._start_unique(f"{_mark(unique)}:{key}", config, extra, limit)
+        key = self._new_key() if unique is None else f"{_mark(unique)}:{self._new_key()}"
         record = running_record(key, config, extra, self.worker_id, self._clock.now())
         self._heard_from_server = True
-        return key if self._transitions.start((key.encode(), record), limit) else None
-
-    def _start_unique(
-        self, key: str, config: dict[str, Any], extra: dict[str, Any] | None, limit: int | None
-    ) -> str | None:
-        record = running_record(key, config, extra, self.worker_id, self._clock.now())
-        self._heard_from_server = True
+        if unique is None:
+            return key if self._transitions.start((key.encode(), record), limit) else None
         started = self._transitions.start_unique((key.encode(), record), limit)
         if started is None:
             raise LikeTaskError(
@@ -195,13 +183,11 @@ class Worker:
         list of str
             The keys of those started: the first ones, as many as the budget allowed.
         """
-        check_lengths(configs=configs, extras=extras)
         started_at = self._clock.now()
-        keys = [self._new_key() for _ in configs]
-        records = [
-            running_record(key, config, extra, self.worker_id, started_at)
-            for key, config, extra in zip(keys, configs, extras or [None] * len(keys), strict=True)
-        ]
+        keys, records = [], []
+        for config, extra in line_up(configs=configs, extras=extras):
+            keys.append(self._new_key())
+            records.append(running_record(keys[-1], config, extra, self.worker_id, started_at))
         if not records:
             return []
         self._heard_from_server = True
@@ -228,12 +214,8 @@ class Worker:
         WorkerLostError
             If this worker was declared lost.
         """
-        check_lengths(configs=configs, extras=extras)
-        keys = [self._new_key() for _ in configs]
-        records = [
-            queued_record(key, config, extra)
-            for key, config, extra in zip(keys, configs, extras or [None] * len(keys), strict=True)
-        ]
+        given = line_up(configs=configs, extras=extras)
+        keys, records = queued_records(self._new_key, given)
         if records:
             self._transitions.push(records)
         return keys
@@ -291,11 +273,10 @@ class Worker:
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[bool]:
         """End several tasks with their results; one round trip, atomic."""
-        check_lengths(keys=keys, results=results, extras=extras)
         ended_at = self._clock.now()
         ends = [
             finished_end(ended_at, result, extra)
-            for result, extra in zip(results, extras or [None] * len(keys), strict=True)
+            for _, result, extra in line_up(keys=keys, results=results, extras=extras)
         ]
         if not ends:
             return []
@@ -318,11 +299,10 @@ class Worker:
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[bool]:
         """End several tasks with errors; one round trip, atomic."""
-        check_lengths(keys=keys, errors=errors, extras=extras)
         ended_at = self._clock.now()
         ends = [
             failed_end(ended_at, error_text(error), extra)
-            for error, extra in zip(errors, extras or [None] * len(keys), strict=True)
+            for _, error, extra in line_up(keys=keys, errors=errors, extras=extras)
         ]
         if not ends:
             return []
@@ -409,7 +389,6 @@ class Worker:
         One round trip. If nothing is new, the server keeps its reply back until a task ends, a
         worker joins or leaves, or `timeout_s` seconds are over; the table can then be empty.
         """
-        check_timeout(timeout_s)
         return self._reader.fetch_new(timeout_s)
 
     def fetch_new_failed_tasks(self) -> TaskTable:
@@ -432,10 +411,8 @@ class Worker:
         server (one round trip) only if none of them was called since it was last asked.
         """
         if not self._heard_from_server:
-            try:
-                epoch = retry_unreachable(lambda: self._connection.execute(self._epoch_request))
-            except ServerRefusedError as error:
-                raise name_culprit(error, self._connection, (self._keys.clients,)) from None
+            question = (self._connection, self._keys.clients, self._epoch_request)
+            epoch = retry_unreachable(lambda: execute_on(*question))
             if epoch is None:
                 self._transitions.note_out()
             elif epoch.endswith(b"s"):
@@ -539,26 +516,3 @@ def _mark(unique: bytes) -> str:
 def _pairs(keys: Sequence[str], parts: Sequence[bytes]) -> tuple[bytes, ...]:
     """Line up the key and one more argument of each task, as the scripts take them."""
     return tuple(chain.from_iterable(zip(map(str.encode, keys), parts, strict=True)))
-
-
-def error_text(error: str | BaseException) -> str:
-    """Return an error as text that can be stored: of an exception, its traceback."""
-    if isinstance(error, BaseException):
-        error = "".join(traceback.format_exception(error)).rstrip()
-    if not isinstance(error, str):
-        raise TypeError(f"error must be a text or an exception, got {type(error).__name__}")
-    # File names that are no UTF-8 get into messages; an error must not be lost over one.
-    return error.encode(errors="backslashreplace").decode()
-
-
-def check_timeout(timeout_s: float) -> None:
-    """Refuse a time that is no finite number of seconds."""
-    if not isinstance(timeout_s, int | float) or not 0 <= timeout_s < 1e9:
-        raise ValueError(f"timeout_s must be between 0 and 1e9 seconds, got {timeout_s!r}")
-
-
-def check_lengths(**columns: Sequence[Any] | None) -> None:
-    """Refuse columns of different lengths; None stands for an absent one."""
-    lengths = {name: len(column) for name, column in columns.items() if column is not None}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"need as many {' as '.join(lengths)}, got {lengths}")

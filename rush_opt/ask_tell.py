@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -14,12 +15,15 @@ from rush_opt.arguments import (
     choose_optimizer,
     directions_of,
     draw_entropy,
+    initial_points,
     make_space,
 )
+from rush_opt.design import Design
 from rush_opt.evaluation import Problem, TrialRunner, evaluate
+from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.loops.central import Pending
-from rush_opt.result import TuneResult, freeze_trials
+from rush_opt.result import TuneResult
 from rush_opt.space import Parameter, Space
 
 __all__ = ["Advisor", "OpenTrial"]
@@ -67,6 +71,11 @@ class Advisor:
         As for `tune()`.
     seed : int, optional
         As for `tune()`; advisors draw from streams of their own, by the order of joining.
+    initial_design : int, sequence of mappings or design, optional
+        As for `tune()`: what is asked for first, by default as many Sobol points as the optimizer's
+        rule says for one worker. The advisor that joins first draws it, and all take from it; what
+        the others were given is not used. A network that has trials already goes on from those
+        instead.
     heartbeat : Heartbeat
         How often the advisor gives signs of life, and after how long without one its open trials
         go to others.
@@ -81,7 +90,8 @@ class Advisor:
     Notes
     -----
     An advisor belongs to one thread. Asking takes at most eight round trips, nine for a centralized
-    optimizer, and telling one.
+    optimizer, and telling one. If the process that joined first dies before its design is in the
+    queue, there is none, and the optimizer proposes from the first trial on.
 
     Examples
     --------
@@ -101,6 +111,7 @@ class Advisor:
         direction: str | Sequence[str] = "minimize",
         metric: str | Sequence[str] = "value",
         seed: int | None = None,
+        initial_design: int | Sequence[Mapping[str, Any]] | Design | None = None,
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
     ) -> None:
         chosen = choose_optimizer(optimizer)
@@ -119,13 +130,18 @@ class Advisor:
             deadline=None,
             seed=draw_entropy(seed),
         )
+        points = initial_points(initial_design, self._problem, chosen, n_workers=1)
         self._open: dict[str, OpenTrial] = {}
-        self._network = Network(network_id, url, max_retries=_MOST_RETRIES)
-        try:
+        with ExitStack() as undone_by_an_error:
+            self._network = Network(network_id, url, max_retries=_MOST_RETRIES)
+            undone_by_an_error.enter_context(self._network)
+            is_new = not any(self._network.count_tasks())
             self._worker = Worker(network_id, url=self._network.url, heartbeat=heartbeat)
-        except BaseException:
-            self._network.close()
-            raise
+            undone_by_an_error.enter_context(self._worker)
+            if is_new and self._worker.number == 0:
+                # Drawn before joining: who joins second finds it there, but for one round trip.
+                self._worker.push_tasks(points)
+            undone_by_an_error.pop_all()
         self._trials = TrialRunner(self._worker, self._problem)
         self._archive = Archive(self._problem.space, *metrics, signs=signs)
         rng = self._problem.worker_rng(self._worker.number)
@@ -141,7 +157,7 @@ class Advisor:
         return list(self._open.values())
 
     def ask(self) -> OpenTrial | None:
-        """Return a trial to evaluate: one that another advisor left open, else a new proposal.
+        """Return a trial to evaluate: of the design, or left open by others, else a new proposal.
 
         Returns
         -------

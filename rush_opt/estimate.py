@@ -19,7 +19,7 @@ import numpy.typing as npt
 from rush_opt.surrogate import FloatArray, Forest, grow, rank_quantiles, tree_parts
 
 if TYPE_CHECKING:
-    from rush_opt.result import FrozenTrial
+    from rush_opt.frozen_trial import FrozenTrial
 
 __all__ = ["Estimate", "estimate_best", "find_lowest"]
 

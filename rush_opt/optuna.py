@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rush_opt.result import FrozenTrial, TuneResult
+from rush_opt.frozen_trial import FrozenTrial
+from rush_opt.result import TuneResult
 from rush_opt.space import Boolean, Float, Integer, Parameter, Transformed
 
 if TYPE_CHECKING:

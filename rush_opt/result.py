@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rush_core import Task, WorkerInfo, WorkerState
+from rush_core import WorkerInfo
 from rush_opt.estimate import Estimate, estimate_best
+from rush_opt.frozen_trial import FrozenTrial, trials_table
 from rush_opt.pareto import non_dominated
 from rush_opt.space import Space
-from rush_opt.trial import STOPPED_AT
+from rush_opt.utilization import utilization_table
 
 if TYPE_CHECKING:
     # Loading pandas takes a third of a second: workers, who import this package, never need it.
@@ -25,140 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-PHASES = ("objective", "surrogate", "acquisition", "coordination")
-
-# What says in a trial's notes that it was given to the run as known already.
-WARM_START = {"warm_start": True}
-
-_UTILIZATION = [
-    *("worker", "n_trials", "wall", "startup", *PHASES, "idle", "proposer", "cpu"),
-    *("objective_share", "busy_share"),
-]
-_SPENT = ("n_trials", *PHASES, "proposer", "cpu")
-
-
-@dataclass(frozen=True)
-class FrozenTrial:
-    """One trial that came to an end.
-
-    Attributes
-    ----------
-    number : int
-        Its place in order of completion, from 0.
-    key : str
-        Its identifier in the network.
-    state : str
-        ``finished`` or ``failed``.
-    params : dict
-        Parameter name to value.
-    value : float or None
-        The objective value; None if it failed, or if there are several, which `result` has.
-    result : dict
-        All that the objective returned.
-    error : str or None
-        The traceback or reason of a failed trial.
-    worker : int or None
-        The number of the worker; None for a trial that no worker ran.
-    started_at, ended_at : float or None
-        Seconds since 1970 by the server's clock.
-    notes : dict
-        How it was proposed and where its worker's time went, seconds.
-    intermediate : dict of float to float
-        What it reported while it was running: step to value.
-    """
-
-    number: int
-    key: str
-    state: str
-    params: dict[str, Any]
-    value: float | None
-    result: dict[str, Any]
-    error: str | None
-    worker: int | None
-    started_at: float | None
-    ended_at: float
-    notes: dict[str, Any]
-    intermediate: dict[float, float] = field(default_factory=dict)
-
-    @property
-    def stopped_at(self) -> float | None:
-        """The step at which it was stopped early; None if it went on to its end."""
-        step: float | None = self.notes.get(STOPPED_AT)
-        return step
-
-    @property
-    def lost(self) -> bool:
-        """Whether its worker was killed or lost: such a trial takes no place in the budget."""
-        return "lost" in self.notes
-
-    @property
-    def warm(self) -> bool:
-        """Whether it was known before the run: such a trial takes no place in the budget either."""
-        return "warm_start" in self.notes
-
-
-def freeze_trials(
-    tasks: Sequence[Task],
-    metrics: Sequence[str],
-    workers: Sequence[WorkerInfo],
-    first_number: int = 0,
-    reported: Mapping[tuple[str, int], dict[float, float]] = MappingProxyType({}),
-) -> list[FrozenTrial]:
-    """Make trials of ended tasks, in order of completion.
-
-    Parameters
-    ----------
-    tasks : sequence of Task
-        Finished or failed ones.
-    metrics : sequence of str
-        The names of the objective values in a result.
-    workers : sequence of WorkerInfo
-        Whose numbers are looked up.
-    first_number : int
-        The number of the first trial.
-    reported : mapping
-        Key and attempt of a task to what was reported: step to value.
-    """
-    numbers = {worker.worker_id: worker.number for worker in workers}
-    ended = sorted(tasks, key=lambda task: task.ended_at or 0.0)
-    return [
-        _freeze(
-            *(task, metrics, number, numbers.get(task.worker_id)),
-            reported.get((task.key, task.attempt), {}),
-        )
-        for number, task in enumerate(ended, start=first_number)
-    ]
-
-
-def only_value(result: dict[str, Any], metrics: Sequence[str]) -> float | None:
-    """Return the objective value of a result; None if it has none, or there are several."""
-    return result.get(metrics[0]) if len(metrics) == 1 else None
-
-
-def _freeze(
-    task: Task,
-    metrics: Sequence[str],
-    number: int,
-    worker: int | None,
-    intermediate: dict[float, float],
-) -> FrozenTrial:
-    result = task.result or {}
-    assert task.ended_at is not None
-    return FrozenTrial(
-        number=number,
-        key=task.key,
-        state=task.state.value,
-        params=task.config,
-        value=only_value(result, metrics),
-        result=result,
-        error=task.error,
-        worker=worker,
-        started_at=task.started_at,
-        ended_at=task.ended_at,
-        # A proposer's notes on a trial stand against those of the worker, which proposed nothing.
-        notes={**task.result_extra, **task.extra},
-        intermediate=intermediate,
-    )
+__all__ = ["TuneResult"]
 
 
 @dataclass(frozen=True)
@@ -235,7 +100,7 @@ class TuneResult:
         """
         self._check_one_objective("no best trial; take one of result.pareto_front")
         self._check_any_finished()
-        sign = -1.0 if self.direction == "maximize" else 1.0
+        (sign,) = self._signs
         return min(self._finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     @property
@@ -263,9 +128,8 @@ class TuneResult:
             If no trial finished.
         """
         self._check_any_finished()
-        signs = [-1.0 if direction == "maximize" else 1.0 for direction in self.directions]
         values = [[trial.result[name] for name in self.metrics] for trial in self._finished]
-        Y = np.array(values, dtype=np.float64) * signs  # the field's name
+        Y = np.array(values, dtype=np.float64) * self._signs  # the field's name
         found = np.flatnonzero(non_dominated(Y))
         return [self._finished[i] for i in found[np.lexsort(Y[found].T[::-1])]]
 
@@ -296,13 +160,18 @@ class TuneResult:
                 "read from a file, and its space is made of code; add it: "
                 "dataclasses.replace(result, space=...)"
             )
-        sign = -1.0 if self.direction == "maximize" else 1.0
+        (sign,) = self._signs
         i, value, sd = estimate_best(
             self.space.encode([trial.params for trial in self._finished]),
             sign * np.array([trial.value for trial in self._finished], dtype=np.float64),
             np.random.default_rng(self.seed),
         )
         return Estimate(self._finished[i], sign * value, sd)
+
+    @property
+    def _signs(self) -> list[float]:
+        """The factors that turn the directions into minimizing."""
+        return [-1.0 if direction == "maximize" else 1.0 for direction in self.directions]
 
     @cached_property
     def _finished(self) -> list[FrozenTrial]:
@@ -327,17 +196,7 @@ class TuneResult:
         columns ``params_<name>``, what else the objective returned in ``result_<name>``, and how a
         trial was proposed and accounted for in ``notes_<name>``.
         """
-        import pandas as pd
-
-        values = value_columns(self.metrics)
-        columns = ("number", "state", *values, "worker", "started_at", "ended_at", "duration_s")
-        rows = [_row(trial, values) for trial in self.frozen_trials]
-        table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, "error"])
-        for name in ("started_at", "ended_at"):
-            table[name] = pd.to_datetime(table[name], unit="s", utc=True)
-        groups = ("params_", "result_", "notes_")
-        grouped = [name for prefix in groups for name in table if name.startswith(prefix)]
-        return table[[*columns, *grouped, "error"]]
+        return trials_table(self.frozen_trials, self.metrics)
 
     def plot_history(self, ax: Axes | None = None) -> Axes:
         """Draw values and the best so far over wall clock; see `rush_opt.plots.plot_history`."""
@@ -464,12 +323,7 @@ class TuneResult:
         ``objective_share`` and ``busy_share`` (objective, surrogate, acquisition and proposer) are
         shares of ``wall``.
         """
-        import pandas as pd
-
-        places = _places(self.workers, self.started_at, self._until)
-        spent = _spent(self.frozen_trials, self._until)
-        rows = [_worker_row(*place, spent[place[0].number]) for place in places]
-        return pd.DataFrame(rows, columns=_UTILIZATION)
+        return utilization_table(self.workers, self.frozen_trials, self.started_at, self._until)
 
     @property
     def objective_share(self) -> float:
@@ -495,89 +349,3 @@ class TuneResult:
     def _until(self) -> float:
         """When the run was over, or its timeout if some trial outlasted that."""
         return self.ended_at if self.deadline is None else min(self.ended_at, self.deadline)
-
-
-def _places(
-    workers: Sequence[WorkerInfo], started_at: float, until: float
-) -> list[tuple[WorkerInfo, float, float]]:
-    """Tell from when to when a run had a place filled by each worker that took part in it.
-
-    A lost worker hands its place over to the one that joined next.
-    """
-    mine = [w for w in workers if w.ended_at is None or w.ended_at > started_at]
-    losses = [w.ended_at for w in mine if w.state is WorkerState.LOST and w.ended_at is not None]
-    first_loss = min(losses, default=math.inf)
-    places = []
-    for worker in mine:
-        since = worker.started_at if first_loss < worker.started_at else started_at
-        lost_at = worker.ended_at if worker.state is WorkerState.LOST else None
-        places.append((worker, since, until if lost_at is None else min(lost_at, until)))
-    return places
-
-
-def _spent(trials: Sequence[FrozenTrial], until: float) -> dict[int | None, dict[str, float]]:
-    """Add up by worker what its trials took, in seconds, and how many there were."""
-    spent: dict[int | None, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_SPENT, 0.0))
-    for trial in trials:
-        mine, notes = spent[trial.worker], trial.notes
-        in_time = 1.0
-        if trial.started_at is not None and trial.ended_at > max(until, trial.started_at):
-            in_time = max(until - trial.started_at, 0.0) / (trial.ended_at - trial.started_at)
-        mine["n_trials"] += 1
-        mine["objective"] += in_time * notes.get("objective_s", 0.0)
-        mine["coordination"] += notes.get("coordination_s", 0.0)
-        mine["cpu"] += notes.get("cpu_s", 0.0)
-        surrogate, acquisition = notes.get("surrogate_s", 0.0), notes.get("acquisition_s", 0.0)
-        if "proposer" in notes:
-            mine["proposer"] += surrogate + acquisition
-        else:
-            mine["surrogate"] += surrogate
-            mine["acquisition"] += acquisition
-    return spent
-
-
-def _worker_row(
-    worker: WorkerInfo, since: float, until: float, spent: dict[str, float]
-) -> dict[str, Any]:
-    wall = max(until - since, 1e-9)
-    startup = max(worker.started_at - since, 0.0)
-    busy = spent["objective"] + spent["surrogate"] + spent["acquisition"] + spent["proposer"]
-    own = sum(spent[phase] for phase in PHASES)
-    return {
-        "worker": worker.number,
-        "wall": wall,
-        "startup": startup,
-        **spent,
-        "n_trials": int(spent["n_trials"]),
-        "idle": max(wall - startup - own, 0.0),
-        "objective_share": spent["objective"] / wall,
-        "busy_share": busy / wall,
-    }
-
-
-def value_columns(metrics: Sequence[str]) -> dict[str, str]:
-    """Return the metrics by the names of their columns."""
-    if len(metrics) == 1:
-        return {"value": metrics[0]}
-    return {f"value_{metric}": metric for metric in metrics}
-
-
-def _row(trial: FrozenTrial, values: dict[str, str]) -> dict[str, Any]:
-    started = trial.started_at if trial.started_at is not None else float("nan")
-    row: dict[str, Any] = {
-        "number": trial.number,
-        "state": trial.state,
-        **{column: trial.result.get(name, float("nan")) for column, name in values.items()},
-        "worker": trial.worker,
-        "started_at": started,
-        "ended_at": trial.ended_at,
-        "duration_s": trial.ended_at - started,
-        "error": trial.error,
-    }
-    row |= {f"params_{name}": value for name, value in trial.params.items()}
-    row |= {f"result_{name}": v for name, v in trial.result.items() if name not in values.values()}
-    row |= {f"notes_{name}": value for name, value in trial.notes.items()}
-    return row
-
-
-__all__ = ["FrozenTrial", "TuneResult", "freeze_trials", "only_value", "value_columns"]

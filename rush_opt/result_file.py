@@ -28,7 +28,8 @@ import msgspec
 import numpy as np
 
 from rush_core import WorkerInfo
-from rush_opt.result import FrozenTrial, TuneResult
+from rush_opt.frozen_trial import FrozenTrial
+from rush_opt.result import TuneResult
 from rush_opt.space import Space
 
 __all__ = ["read_json", "write_json", "write_parquet"]

@@ -13,7 +13,7 @@ import psutil
 
 from rush_core import Network, WorkerInfo
 from rush_opt.evaluation import Problem
-from rush_opt.result import FrozenTrial
+from rush_opt.frozen_trial import FrozenTrial
 from rush_opt.space.constraint import called
 
 __all__ = ["check_about", "check_trials", "put_out_orphans"]

@@ -19,10 +19,10 @@ from rush_core import (
     WorkerState,
 )
 from rush_opt.evaluation import Problem, takes_trial
+from rush_opt.frozen_trial import WARM_START, FrozenTrial, freeze_trials
 from rush_opt.limits import LimitedLoop, Limits
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.progress import Progress
-from rush_opt.result import WARM_START, FrozenTrial, freeze_trials
 from rush_opt.resume import check_about, check_trials, put_out_orphans
 
 __all__ = ["AllTrialsFailedError", "Run", "StopRun"]

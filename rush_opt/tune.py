@@ -21,10 +21,11 @@ from rush_opt.arguments import (
 )
 from rush_opt.design import Design
 from rush_opt.evaluation import Objective
+from rush_opt.frozen_trial import FrozenTrial
 from rush_opt.loops import GridSearch, Optimizer
 from rush_opt.progress import Progress
 from rush_opt.pruning import Pruner
-from rush_opt.result import FrozenTrial, TuneResult
+from rush_opt.result import TuneResult
 from rush_opt.run import Run
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping import History, Rule

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rush_opt.evaluation import Problem, name_values
-from rush_opt.result import TuneResult, value_columns
+from rush_opt.frozen_trial import value_columns
+from rush_opt.result import TuneResult
 from rush_opt.space import Integer
 from rush_opt.trial import STOPPED_AT
 

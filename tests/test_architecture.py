@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module of rush_core may import from the layers before its own, and from no other.
 CORE_LAYERS = [
     {"errors"},
-    {"keys", "codec", "url"},
+    {"keys", "codec", "url", "arguments"},
     {"endpoint"},
     {"connection"},
     {"clock", "task", "report", "script"},
@@ -33,8 +33,8 @@ CORE_RANK = {name: rank for rank, layer in enumerate(CORE_LAYERS) for name in la
 # What in rush_opt may know that there is a network.
 OPT_AND_CORE = {
     "rush_opt",
-    *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "result", "result_file")),
-    *(f"rush_opt.{name}" for name in ("simulate", "virtual", "ask_tell")),
+    *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "simulate", "virtual", "ask_tell")),
+    *(f"rush_opt.{name}" for name in ("frozen_trial", "utilization", "result", "result_file")),
 }
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}

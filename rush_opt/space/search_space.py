@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from rush_opt.space.activity import INACTIVE, Activity, BoolArray
 from rush_opt.space.admission import as_parameter, check_parameters
+from rush_opt.space.bins import Bins
 from rush_opt.space.choice import Constant
 from rush_opt.space.condition import Condition
 from rush_opt.space.constraint import Config, Constraint, broken, called, check_constraints
@@ -109,14 +110,7 @@ class Space:
         self.number_names = [self.columns[j] for j in numbers]
         self.other_names = [self.columns[j] for j in self._others]
         self._decoders: list[Callable[[float], Any]] = [p.from_unit for p in self.parameters]
-        # Bins of equal width are handled all columns at once; a logarithmic integer's differ.
-        self._uneven = [(j, p) for j, p in enumerate(searched) if not p.equal_bins]
-        equal = self.n_levels > 0
-        equal[[j for j, _ in self._uneven]] = False
-        self._bins = np.flatnonzero(equal)
-        self._bin_counts = self.n_levels[self._bins].astype(np.float64)
-        self._min_steps = np.zeros(self.n_dims)
-        self._min_steps[self._bins] = 1.0 / self._bin_counts
+        self._bins = Bins(searched)
 
     def _check_possible(self) -> None:
         rng = np.random.default_rng(0)
@@ -351,18 +345,9 @@ class Space:
             A new array: discrete parameters in the middle of their bins, inactive ones at
             `INACTIVE`, the others as they were.
         """
-        snapped = self._to_bins(X)
+        snapped = self._bins.snap(X)
         if self._conditional:
             self._activity.impute(snapped)
-        return snapped
-
-    def _to_bins(self, X: npt.NDArray[np.floating[Any]]) -> FloatArray:
-        snapped = np.clip(np.asarray(X, dtype=np.float64), 0.0, 1.0)
-        bins, counts = self._bins, self._bin_counts
-        levels = np.minimum(np.floor(snapped[:, bins] * counts), counts - 1.0)
-        snapped[:, bins] = (levels + 0.5) / counts
-        for j, parameter in self._uneven:
-            snapped[:, j] = parameter.unit_of_level(parameter.level_of(snapped[:, j]))
         return snapped
 
     @property
@@ -422,12 +407,7 @@ class Space:
         ndarray of float64, shape (n, n_dims)
             Snapped rows. A coordinate at the border stays there when pushed outwards.
         """
-        steps = np.copysign(np.maximum(np.abs(steps), self._min_steps * (steps != 0.0)), steps)
-        moved = self._to_bins(X + steps)
-        for j, parameter in self._uneven:
-            before, after = parameter.level_of(X[:, j]), parameter.level_of(moved[:, j])
-            one_level = np.clip(before + np.sign(steps[:, j]), 0, parameter.n_levels - 1)
-            moved[:, j] = parameter.unit_of_level(np.where(after == before, one_level, after))
+        moved = self._bins.shift(X, steps)
         if self._conditional:
             self._activity.impute(moved)
         return moved

@@ -53,6 +53,7 @@ class Spoiled:
         self.worker = Worker(self.network_id, url=url, worker_id="w", heartbeat=None)
         self.key = self.worker.start_task({"x": 3}) or ""
         self.other = Worker(self.network_id, url=url, worker_id="other", heartbeat=None)
+        self.digest = store_loop(self.connection, self.keys, pack_loop(len, (), {}))
         self.joined: list[Worker] = []
 
     def calls(self) -> dict[str, Callable[[], object]]:
@@ -74,6 +75,7 @@ class Spoiled:
             "claim and wait": lambda: worker.claim_task(timeout_s=0.001),
             "detect_lost_workers": network.detect_lost_workers,
             "start": lambda: worker.start_task({"x": 4}),
+            "start unique": lambda: worker.start_task({"x": 4}, unique=b"4"),
             "claim": worker.claim_task,
             "fetch_new_reports": lambda: [r.values for r in worker.fetch_new_reports()],
             "report": lambda: worker.report_task(self.key, {"step": 1}),
@@ -88,6 +90,9 @@ class Spoiled:
             "clear_queue": network.clear_queue,
             "register": self.register,
             "kill": lambda: network.stop_workers(["w"], kill=True),
+            "ship a loop": lambda: network.worker_command(len),
+            "load a loop": lambda: load_loop(self.connection, self.keys, self.digest),
+            "say what it is about": lambda: network.push_about({"space": "x"}),
             "leave": self.other.close,
         }
 
@@ -148,7 +153,13 @@ def try_everything(here: Spoiled, name: str) -> set[str]:
         # A claimed record that is sound to the scripts has moved as a whole.
         assert here.kept() == before or what.startswith("claim"), (what, refusal)
         if isinstance(refusal, WorkerLostError | TimeoutError):
-            assert what in ("start", "claim", "claim and wait", "wait_for_workers"), refusal
+            assert what in (
+                "start",
+                "start unique",
+                "claim",
+                "claim and wait",
+                "wait_for_workers",
+            ), refusal
         elif isinstance(refusal, ValueError):
             assert what == "to_numpy", refusal
             assert "of every task, but task" in str(refusal)
@@ -171,9 +182,11 @@ READERS = {
     "started": {"start", "claim", "check_network", "leave"},
     "stop": set(),
     "unwanted": {"register"},
+    "unique": {"start unique"},
     "idle": {"check_network"},
     "waiting": set(),
-    "loops": set(),
+    "loops": {"ship a loop", "load a loop"},
+    "about": {"say what it is about"},
     "log": {"read_log", "follow_log"},
 }
 

@@ -2,7 +2,10 @@
 
 import psutil
 
-from experiments.chaos import VERDICTS, as_markdown, fault_sequence, run_chaos
+from experiments.chaos.faults import fault_sequence
+from experiments.chaos.judge import VERDICTS
+from experiments.chaos.report import as_markdown
+from experiments.chaos.rounds import run_chaos
 
 
 def test_a_few_seconds_of_chaos_break_nothing_and_leave_nothing_behind() -> None:

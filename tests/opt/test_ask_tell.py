@@ -1,5 +1,6 @@
 """Proposals for evaluations elsewhere: several at once, in several processes, and after a crash."""
 
+import itertools
 import json
 import math
 import signal
@@ -8,12 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from waiting import wait_until
 
 from rush_core import Network
-from rush_opt import Boolean, Float, Integer
+from rush_opt import Boolean, Float, Integer, LatinHypercube, Space
 from rush_opt.ask_tell import Advisor, OpenTrial
+from rush_opt.design import sobol_design
 
 SPACE = {"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()}
 PATIENCE_S = 60.0  # for what takes seconds on an idle machine
@@ -44,6 +47,14 @@ def ask(advisor: Advisor) -> OpenTrial:
 
 def value_of(trial: OpenTrial) -> float:
     return float((trial.params["x"] - 0.3) ** 2 + 0.01 * trial.params["n"])
+
+
+def sobol(n: int, seed: int) -> list[dict[str, Any]]:
+    """Return the initial design of `tune()` with this seed."""
+    # The first child of the seed belongs to it.
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    space = Space(SPACE)
+    return space.decode(sobol_design(space, n, rng))
 
 
 @pytest.mark.parametrize("optimizer", ["adbo", "acbo", "clbo", "random"])
@@ -105,6 +116,123 @@ def test_a_centralized_optimizer_keeps_away_from_what_is_open_anywhere(
         assert len({*told, *opened}) == 11
 
 
+# -- the initial design ----------------------------------------------------------------------------
+
+
+def test_the_first_trials_are_the_design_of_the_optimizers_rule(
+    advise: Join, network: Network
+) -> None:
+    advisor = advise(seed=7)  # ADBO's rule for three dimensions and one worker is four points
+    assert network.count_tasks().queued == 4
+    assert [ask(advisor).params for _ in range(4)] == sobol(4, seed=7)
+    assert "n_known" not in network.fetch_tasks("running")[0].extra
+    assert ask(advisor).params not in sobol(4, seed=7)
+
+
+def test_random_search_begins_with_no_design(advise: Join, network: Network) -> None:
+    advise(optimizer="random")
+    assert network.count_tasks().queued == 0
+
+
+@pytest.mark.parametrize(
+    "given", [[{"x": 0.5, "n": 3, "b": True}, {"x": 0.25, "n": 9, "b": False}], []]
+)
+def test_given_configurations_are_asked_for_first(
+    given: list[dict[str, Any]], advise: Join, network: Network
+) -> None:
+    advisor = advise(initial_design=given)
+    assert [ask(advisor).params for _ in given] == given
+    assert network.count_tasks().queued == 0
+
+
+def test_a_design_is_drawn_as_it_says(advise: Join) -> None:
+    advisor = advise(initial_design=LatinHypercube(9))
+    opened = [ask(advisor).params for _ in range(9)]
+    assert sorted(config["n"] for config in opened) == list(range(1, 10))
+
+
+def test_a_network_that_has_trials_goes_on_from_those(advise: Join, network: Network) -> None:
+    network.push_finished_tasks([{"x": 0.5, "n": 3, "b": True}], [{"value": 0.125}])
+    advisor = advise(initial_design=5)
+    assert network.count_tasks() == (0, 0, 1, 0)
+    advisor.tell(ask(advisor), 1.0)
+    assert advisor.result().frozen_trials[-1].notes["n_known"] == 1
+
+
+SHARER = """
+import json, sys
+from rush_opt import Boolean, Float, Integer
+from rush_opt.ask_tell import Advisor
+
+space = {"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()}
+print("here", flush=True)
+sys.stdin.readline()
+with Advisor(space, sys.argv[1], url=sys.argv[2], seed=int(sys.argv[3]), initial_design=8) as a:
+    print("joined", flush=True)
+    sys.stdin.readline()
+    opened = [a.ask() for _ in range(4)]
+    print(json.dumps([trial.params for trial in opened]), flush=True)
+    for trial in opened:
+        a.tell(trial, trial.params["x"])
+"""
+
+
+def test_two_processes_share_the_design_of_the_first(network: Network) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARER, network.network_id, network.url, seed],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    try:
+
+        def tell_all_and_hear() -> list[str]:
+            for process in processes:
+                assert process.stdin is not None
+                print(file=process.stdin, flush=True)
+            return hear_all()
+
+        def hear_all() -> list[str]:
+            return [process.stdout.readline() for process in processes if process.stdout]
+
+        assert hear_all() == ["here\n"] * 2
+        assert tell_all_and_hear() == ["joined\n"] * 2  # both at once
+        assert network.count_tasks().queued == 8
+        opened = [json.loads(line) for line in tell_all_and_hear()]
+        assert [process.wait(PATIENCE_S) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    shared = sorted(map(str, itertools.chain(*opened)))
+    assert shared in [sorted(map(str, sobol(8, seed))) for seed in (1, 2)]
+    assert network.count_tasks() == (0, 0, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "given"),
+    [
+        (TypeError, "initial_design must be a number of points", 2.5),
+        (ValueError, "initial_design must not be negative", -1),
+        (TypeError, r"initial_design\[1\] must be a mapping", [{"x": 0, "n": 1, "b": True}, 0.5]),
+        (ValueError, r"initial_design\[0\]: .*'x' is missing", [{"n": 1, "b": True}]),
+    ],
+)
+def test_a_wrong_design_is_refused_and_nobody_joins(
+    kind: type[Exception], message: str, given: Any, advise: Join, network: Network
+) -> None:
+    with pytest.raises(kind, match=message):
+        advise(initial_design=given)
+    assert network.fetch_workers() == []
+    assert network.count_tasks() == (0, 0, 0, 0)
+
+
+# -- trials that are open --------------------------------------------------------------------------
+
+
 def test_many_trials_may_be_open_and_are_told_in_any_order(advise: Join, network: Network) -> None:
     advisor = advise()
     trials = [ask(advisor) for _ in range(5)]
@@ -137,7 +265,7 @@ def test_what_cannot_be_stored_leaves_the_trial_open(advise: Join) -> None:
 def test_what_an_advisor_leaves_open_goes_to_the_next_who_asks(
     advise: Join, network: Network
 ) -> None:
-    with Advisor(SPACE, network.network_id, url=network.url) as first:
+    with Advisor(SPACE, network.network_id, url=network.url, initial_design=0) as first:
         opened = [ask(first) for _ in range(3)]
     second = advise()
     assert [ask(second).params for _ in range(3)] == [trial.params for trial in opened]

@@ -1,0 +1,202 @@
+"""Who takes part in a network: workers of all three launch kinds, managers, and who pushes."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import random
+import secrets
+import subprocess
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from experiments.chaos.clients import evaluating, pushing
+from rush_core import Heartbeat, Network, RushError, WorkerInfo
+from tests.core.proxy import BreakingProxy
+
+PATIENCE_S = 90.0  # a round that has not ended so long after its last fault never will
+QUICK = Heartbeat(period_s=0.2, expire_s=2.0)
+BESIDE = Heartbeat(period_s=0.2, expire_s=2.0, own_process=True)
+N_WORKERS = {"local": 2, "command": 2, "pool": 1}
+MAX_RETRIES = 3
+
+
+class Participants:
+    """The processes of one network.
+
+    Parameters
+    ----------
+    url : str
+        The server.
+    folder : Path
+        In which their notes get one of their own.
+    seed : int
+    limit : int
+        The budget of the network.
+    rng : random.Random
+
+    Attributes
+    ----------
+    network_id : str
+    folder : Path
+        Where the clients keep their notes.
+    proxy : BreakingProxy
+        Through which the connections go that can be cut: of one manager and of its workers.
+    far, near : Network
+        The manager behind the proxy, and one that is not.
+    pusher : multiprocessing.Process
+    n_reaped : int
+        How many workers were found lost.
+    """
+
+    def __init__(self, url: str, folder: Path, seed: int, limit: int, rng: random.Random) -> None:
+        self.network_id = f"chaos-{secrets.token_hex(4)}"
+        self._url, self._rng = url, rng
+        self.folder = folder / self.network_id
+        self.folder.mkdir()
+        self._arguments = (limit, self.folder, seed)
+        self.proxy = BreakingProxy(url)
+        self.far = Network(self.network_id, self.proxy.url, max_retries=MAX_RETRIES)
+        self.near = self._manager()
+        self.n_reaped = 0
+        self._pool: ProcessPoolExecutor | None = None
+        self._kinds: dict[str, str] = {}
+        self._commands: list[subprocess.Popen[bytes]] = []
+        self.pusher = self._start_pushing()
+        self._processes: set[psutil.Process] = set()
+
+    def _manager(self) -> Network:
+        return Network(self.network_id, self._url, max_retries=MAX_RETRIES)
+
+    def _start_pushing(self) -> Any:
+        context = multiprocessing.get_context("spawn")
+        arguments = (self.network_id, self.proxy.url, self.folder, self._rng.getrandbits(32))
+        process = context.Process(target=pushing, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    def replenish(self) -> None:
+        """Start as many workers of each kind as there have to be."""
+        live = {worker.worker_id for worker in self.near.fetch_workers() if worker.ended_at is None}
+        self._start_local(live)
+        self._start_commands()
+        self._start_pool(live)
+        if not self.pusher.is_alive():
+            self.pusher = self._start_pushing()
+        self._processes.update(psutil.Process().children(recursive=True))
+
+    def _start_local(self, live: set[str]) -> None:
+        n_local = sum(self._kinds.get(name) == "local" for name in live)
+        starting = [name for name in self.far._crew._processes.running() if name not in live]
+        for _ in range(N_WORKERS["local"] - n_local - len(starting)):
+            started = self.far.start_workers(
+                evaluating, 1, args=self._arguments, log_level="CRITICAL"
+            )
+            self._kinds.update(dict.fromkeys(started, "local"))
+
+    def _start_commands(self) -> None:
+        self._commands = [process for process in self._commands if process.poll() is None]
+        for _ in range(N_WORKERS["command"] - len(self._commands)):
+            command = self.near.worker_command(
+                evaluating,
+                args=self._arguments,
+                heartbeat=self._rng.choice([QUICK, BESIDE]),
+                log_level="CRITICAL",
+            )
+            self._commands.append(
+                subprocess.Popen(
+                    ["/bin/sh", "-c", command],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            )
+
+    def _start_pool(self, live: set[str]) -> None:
+        pooled = [name for name in live if self._kinds.get(name) == "pool"]
+        if pooled or self.far._crew._submitted.running():
+            return
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(N_WORKERS["pool"], mp_context=context)
+        started = self.far.start_workers(
+            evaluating,
+            1,
+            args=self._arguments,
+            executor=self._pool,
+            heartbeat=QUICK,
+            log_level="CRITICAL",
+        )
+        self._kinds.update(dict.fromkeys(started, "pool"))
+
+    def some_worker(self, *kinds: str) -> WorkerInfo | None:
+        """Choose a worker that takes part; its process is a child of this one."""
+        children = {process.pid for process in psutil.Process().children(recursive=True)}
+        workers = [
+            worker
+            for worker in self.near.fetch_workers()
+            if worker.ended_at is None
+            and worker.pid in children
+            and (not kinds or self._kinds.get(worker.worker_id, "command") in kinds)
+        ]
+        return self._rng.choice(workers) if workers else None
+
+    def reap(self, n: int) -> None:
+        """Let several managers look for lost workers at once."""
+
+        def look() -> None:
+            with contextlib.suppress(RushError), self._manager() as reaper:
+                self.n_reaped += len(reaper.detect_lost_workers())
+
+        threads = [threading.Thread(target=look) for _ in range(n)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.n_reaped += len(self.far.detect_lost_workers())
+
+    def close(self) -> int:
+        """End all processes politely; return how many did not, which are killed then."""
+        self.pusher.kill()
+        self.pusher.join()
+        left: list[psutil.Process] = []
+        try:
+            self.near.stop_workers()
+            ended = self.far.join_workers(PATIENCE_S)
+            deadline = time.monotonic() + PATIENCE_S
+            for process in self._commands:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(deadline - time.monotonic(), 0.1))
+            if self._pool is not None:
+                self._pool.shutdown(wait=ended, cancel_futures=True)
+            self.reap(1)
+            own = {process for process in self._processes if "rush_core" in command_of(process)}
+            _, left = psutil.wait_procs(own, timeout=10.0)
+        finally:
+            for process in self._processes:
+                # Python's own tracker of resources ends with this process.
+                spared = is_server(process) or "resource_tracker" in command_of(process)
+                if process.is_running() and command_of(process) and not spared:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+            for network in (self.far, self.near):
+                network.close()
+            self.proxy.close()
+        return len(left)
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return the command line of a process; empty if there is none any more."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def is_server(process: psutil.Process) -> bool:
+    return "unixsocket" in command_of(process)

@@ -1,0 +1,36 @@
+"""The table of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def as_markdown(rows: list[dict[str, Any]], sentences: list[str]) -> str:
+    """Make the table of the last run."""
+    row = rows[0]
+    lines = [
+        "# Everything fails at once",
+        "",
+        f"{row['minutes']} minutes, seed {row['seed']}, commit {row['commit']}, {row['server']}, "
+        f"Python {row['python']}, {row['machine']}. {row['rounds']} networks one after the other, "
+        f"{row['acknowledged']:,} acknowledged operations, {row['finished']:,} finished and "
+        f"{row['failed']:,} failed tasks, {row['reaped']} workers found lost; the whole state was "
+        f"checked {row['looks']:,} times meanwhile. Rows: `results/raw/chaos.csv`, made by "
+        "`python -m experiments.chaos`.",
+        "",
+        "| what was found | how often |",
+        "|---|---:|",
+        f"| acknowledged, but not there | {row['lost']} |",
+        f"| there more than once | {row['doubled']} |",
+        f"| refused, but there | {row['refused_but_there']} |",
+        f"| tasks or processes left over | {row['stuck']} |",
+        f"| places of the budget overshot or fallen short | {row['budget']} |",
+        f"| workers ended by an error | {row['crashed']} |",
+        f"| impossible states | {row['impossible']} |",
+        "",
+        "| fault | injected |",
+        "|---|---:|",
+    ]
+    lines += [f"| {row['fault']} | {row['n_injected']} |" for row in rows]
+    lines += ["", *sentences] if sentences else []
+    return "\n".join(lines) + "\n"

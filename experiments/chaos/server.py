@@ -1,0 +1,59 @@
+"""The server that is killed and started again."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from rush_core import RushError
+from rush_core.connection import Connection, pack
+from rush_core.server import find_server_binary
+
+
+class Server:
+    """A server on an append-only file and a unix socket, to be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = f"unix://{folder / 'server.sock'}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = {"port": "0", "dir": str(self._folder), "appendonly": "yes", "save": ""}
+        options["unixsocket"] = self.url.removeprefix("unix://")
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        self._process = subprocess.Popen(
+            [str(find_server_binary()), *arguments], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 30.0
+        while not self.answers():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the server did not come back within 30 s")
+            time.sleep(0.01)
+
+    def answers(self) -> bool:
+        """Tell whether it can be used."""
+        with contextlib.suppress(RushError), contextlib.closing(Connection(self.url)) as probe:
+            return bool(probe.execute(pack(("PING",))) == b"PONG")
+        return False
+
+    def kill(self) -> None:
+        """Kill it; what it wrote stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def tell(self, *command: str) -> Any:
+        """Execute one command, on a connection for it alone."""
+        with contextlib.closing(Connection(self.url)) as connection:
+            return connection.execute(pack(command))
+
+
+def server_version() -> str:
+    """Return name and version of the server that such a run starts."""
+    words = subprocess.run([find_server_binary(), "--version"], capture_output=True, text=True)
+    return " ".join(words.stdout.split()[:3])
