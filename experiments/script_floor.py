@@ -35,7 +35,7 @@ BLOCK = 50
 
 GUARD = "if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return -1 end "
 COUNT = "redis.call('INCR', KEYS[2]) "
-WRITE = "redis.call('HSET', KEYS[3], ARGV[4], ARGV[5]) "
+WRITE = "redis.call('HSET', KEYS[3], ARGV[5], ARGV[6]) "
 
 # What comes before each timed call, untimed, to make its arguments; and the call.
 Operation = tuple[Callable[[], tuple[Any, ...]], Callable[..., Any]]
@@ -67,7 +67,7 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
     worker.fetch_new_tasks()
     numbers = itertools.count()
     start = Script("start_tasks", k.clients, k.started, k.running)
-    start.fix(client, b"1", b"")
+    start.fix(client, b"1", b"", b"")
     finish = Script("end_tasks", k.clients, k.running, k.finished, k.waiting)
     finish.fix(client, b"1", encode(worker.worker_id), k.wake(""))
     read = pack((b"LRANGE", k.finished, -2, -1))
@@ -78,7 +78,7 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
 
     def script(source: str) -> Operation:
         digest = raw(pack((b"SCRIPT", b"LOAD", source.encode())))
-        head = (b"EVALSHA", digest, 3, k.clients, k.started, k.running, client, b"1", b"")
+        head = (b"EVALSHA", digest, 3, k.clients, k.started, k.running, client, b"1", b"", b"")
         return lambda: (pack((*head, *pair())),), raw
 
     def transaction() -> tuple[bytes]:

@@ -123,7 +123,7 @@ class TaskReader:
         self.new_log = LogPosition(connection, keys.finished, decode_tasks)
         self._failed_log = LogPosition(connection, keys.failed, decode_tasks)
         self.reports = LogPosition(connection, keys.reports, decode_reports)
-        self._n_failed = self._n_joined = 0
+        self._n_failed = self._n_joined = self._n_clients = 0
 
     def count(self) -> TaskCounts:
         """Count the tasks in each place, as one look; one round trip."""
@@ -189,7 +189,7 @@ class TaskReader:
                 retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
 
     def _wait_once(self, timeout_s: float, n_finished: int, read: bytes) -> Any:
-        known = (n_finished, self._n_failed, self._n_joined)
+        known = (n_finished, self._n_failed, self._n_joined, self._n_clients)
         replies = self._waiting.execute_many(
             (
                 self._sleep.pack_source(self._client, *known),
@@ -197,11 +197,12 @@ class TaskReader:
                 read,
                 pack((b"LLEN", self._keys.failed)),
                 pack((b"HLEN", self._keys.workers)),
+                pack((b"HLEN", self._keys.clients)),  # who left is not among them any more
             ),
             block_s=timeout_s,
         )
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise self._sleep.refused(self._waiting, reply)
-        self._n_failed, self._n_joined = replies[3:]
+        self._n_failed, self._n_joined, self._n_clients = replies[3:]
         return replies[2]

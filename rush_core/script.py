@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -161,9 +162,8 @@ def _bulk(parts: Sequence[bytes]) -> bytes:
 def _source(name: str) -> bytes:
     folder = resources.files("rush_core.scripts")
     source = folder.joinpath(f"{name}.lua").read_bytes()
-    if b"-- Uses: wake.lua" in source:
-        source = folder.joinpath("wake.lua").read_bytes() + source
-    return source
+    used = re.findall(rb"[a-z]+\.lua", b"".join(re.findall(rb"-- Uses: (.*)", source)))
+    return b"".join(folder.joinpath(file.decode()).read_bytes() for file in used) + source
 
 
 def is_missing(reply: object) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +36,9 @@ _decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 # Looks, after the epoch was raised, whether a script with these arguments was executed before the
 # connection broke: returns the reply that was lost, or None to execute the script again.
 Settle = Callable[[tuple[bytes, ...]], Any | None]
+
+# How many tasks may be started in all, and until when; None for no limit.
+Budget = tuple[int | None, float | None]
 
 
 class Transitions:
@@ -61,7 +65,7 @@ class Transitions:
         self._is_worker = epoch > 0
         self.epoch = epoch
         self._generation = connection.generation if epoch else -1
-        self._limit: int | None = None
+        self._budget: Budget = (None, None)
         self.stop_requested = False
         self.is_out = False
         self._start = Script("start_tasks", k.clients, k.started, k.running)
@@ -81,7 +85,9 @@ class Transitions:
         self._blocking_pop = (b"BLPOP", k.wake(client_id))
         self._fix_epoch()
 
-    def start(self, tasks: tuple[bytes, ...], limit: int | None) -> int:
+    def start(
+        self, tasks: tuple[bytes, ...], limit: int | None, deadline: float | None = None
+    ) -> int:
         """Make tasks running, the first ones as far as the budget goes; one round trip.
 
         Parameters
@@ -89,50 +95,61 @@ class Transitions:
         tasks : tuple of bytes
             Key and running record of each task in turn.
         limit : int or None
+        deadline : float or None
+            By the server's clock; from then on the worker is to stop.
 
         Returns
         -------
         int
             How many were started; 0 also when the worker was asked to stop.
         """
-        if limit != self._limit:
-            self._change_limit(limit)
+        if (limit, deadline) != self._budget:
+            self._change_budget(limit, deadline)
         reply = self._guarded(self._start, tasks, self._settle_start)
         return reply if reply > 0 else self._note_refusal(reply)
 
-    def start_unique(self, task: tuple[bytes, bytes], limit: int | None) -> bool | None:
+    def start_unique(
+        self, task: tuple[bytes, bytes], limit: int | None, deadline: float | None = None
+    ) -> bool | None:
         """Make a task running unless the mark that its key begins with is taken; one round trip.
 
         Returns
         -------
         bool or None
-            True if it was started; False if the budget is used up or the worker was asked to stop;
-            None if the mark is taken.
+            True if it was started; False if the budget is used up or the worker is to stop; None
+            if the mark is taken.
         """
-        if limit != self._limit:
-            self._change_limit(limit)
+        if (limit, deadline) != self._budget:
+            self._change_budget(limit, deadline)
         reply = self._guarded(self._start_unique, task, self._settle_start)
         return None if reply == _TAKEN else self._note_refusal(reply) > 0
 
     def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
         return sum(self._running(tasks[::2])) or None
 
-    def claim(self, limit: int | None, now: Callable[[], float], timeout_s: float) -> bytes | None:
+    def claim(
+        self,
+        limit: int | None,
+        now: Callable[[], float],
+        timeout_s: float,
+        deadline: float | None = None,
+    ) -> bytes | None:
         """Take the longest waiting task; one round trip, two if it has to be waited for.
 
-        It starts when it is claimed: of the time spent asleep it knows nothing.
+        It starts when it is claimed: of the time spent asleep it knows nothing. One that comes when
+        the deadline has passed stays in the queue.
         """
-        if limit != self._limit:
-            self._change_limit(limit)
-        deadline = time.monotonic() + timeout_s
+        if (limit, deadline) != self._budget:
+            self._change_budget(limit, deadline)
+        until = time.monotonic() + timeout_s
         reply = self._guarded(self._claim, (encode(now()), b""), self._settle_claim)
         if reply is None and timeout_s > 0:
             slept = self._sleep_until_queued(timeout_s)
             woken = (encode(now()), self._keys.wake(""))
             reply = self._guarded(self._claim, woken, self._settle_claim)
-            left_s = deadline - time.monotonic()
+            left_s = until - time.monotonic()
             if reply is None and not slept and left_s > 0:
-                return self.claim(limit, now, left_s)
+                return self.claim(limit, now, left_s, deadline)
         if isinstance(reply, int):
             self._note_refusal(reply)
             return None
@@ -292,11 +309,16 @@ class Transitions:
         reply = settle(arguments)
         return script.run(self._connection, *arguments) if reply is None else reply
 
-    def _change_limit(self, limit: int | None) -> None:
+    def _change_budget(self, limit: int | None, deadline: float | None) -> None:
         whole = isinstance(limit, int) and not isinstance(limit, bool)
         if limit is not None and not (whole and limit >= 0):
             raise ValueError(f"limit must be a count of tasks (>= 0) or None, got {limit!r}")
-        self._limit = limit
+        timely = isinstance(deadline, int | float) and not isinstance(deadline, bool)
+        if deadline is not None and not (timely and math.isfinite(deadline)):
+            raise ValueError(
+                f"deadline must be a time, seconds since 1970, or None, got {deadline!r}"
+            )
+        self._budget = (limit, deadline)
         self._fix_epoch()
 
     def _raise_epoch(self) -> bool:
@@ -317,10 +339,10 @@ class Transitions:
 
     def _fix_epoch(self) -> None:
         client, epoch, wake = self._client, str(self.epoch).encode(), self._keys.wake("")
-        limit = b"" if self._limit is None else str(self._limit).encode()
-        self._start.fix(client, epoch, limit)
-        self._start_unique.fix(client, epoch, limit)
-        self._claim.fix(client, epoch, limit, self._packed_worker)
+        budget = tuple(b"" if most is None else str(most).encode() for most in self._budget)
+        self._start.fix(client, epoch, *budget)
+        self._start_unique.fix(client, epoch, *budget)
+        self._claim.fix(client, epoch, *budget, self._packed_worker)
         self._finish.fix(client, epoch, self._packed_worker, wake)
         self._fail.fix(client, epoch, self._packed_worker, wake)
         self._report.fix(client, epoch, self._packed_worker)
@@ -331,7 +353,7 @@ class Transitions:
 
     def _sleep_until_queued(self, timeout_s: float) -> bool:
         """Sleep; tell whether to the end, or until the connection broke."""
-        limit = self._limit
+        limit = self._budget[0]
         sleep = (
             self._sleep.pack_source(self._client, self.epoch, "" if limit is None else limit),
             pack((*self._blocking_pop, timeout_s)),

@@ -124,6 +124,7 @@ class Worker:
         config: dict[str, Any],
         *,
         limit: int | None = None,
+        deadline: float | None = None,
         extra: dict[str, Any] | None = None,
         unique: bytes | None = None,
     ) -> str | None:
@@ -136,6 +137,9 @@ class Worker:
         limit : int, optional
             Start only while fewer than this many tasks were started or claimed in the network;
             lost ones do not count.
+        deadline : float, optional
+            Start only before this time by the server's clock, seconds since 1970. Whoever is
+            refused for it is to stop (`should_stop`).
         extra : dict, optional
             Kept with the task.
         unique : bytes, optional
@@ -145,7 +149,8 @@ class Worker:
         Returns
         -------
         str or None
-            The task's key; None if the budget is used up or the worker was asked to stop.
+            The task's key; None if the budget or the time is used up, or the worker was asked to
+            stop.
 
         Raises
         ------
@@ -160,8 +165,9 @@ class Worker:
         record = running_record(key, config, extra, self.worker_id, self._clock.now())
         self._heard_from_server = True
         if unique is None:
-            return key if self._transitions.start((key.encode(), record), limit) else None
-        started = self._transitions.start_unique((key.encode(), record), limit)
+            is_started = bool(self._transitions.start((key.encode(), record), limit, deadline))
+            return key if is_started else None
+        started = self._transitions.start_unique((key.encode(), record), limit, deadline)
         if started is None:
             raise LikeTaskError(
                 f"a task like {config!r:.80} was started before; start another one, or this one "
@@ -174,6 +180,7 @@ class Worker:
         configs: Sequence[dict[str, Any]],
         *,
         limit: int | None = None,
+        deadline: float | None = None,
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
         """Create several tasks that this worker runs; one round trip, atomic.
@@ -191,7 +198,7 @@ class Worker:
         if not records:
             return []
         self._heard_from_server = True
-        n_started = self._transitions.start(_pairs(keys, records), limit)
+        n_started = self._transitions.start(_pairs(keys, records), limit, deadline)
         return keys[:n_started]
 
     def push_tasks(
@@ -220,7 +227,13 @@ class Worker:
             self._transitions.push(records)
         return keys
 
-    def claim_task(self, *, timeout_s: float = 0.0, limit: int | None = None) -> Task | None:
+    def claim_task(
+        self,
+        *,
+        timeout_s: float = 0.0,
+        limit: int | None = None,
+        deadline: float | None = None,
+    ) -> Task | None:
         """Take the longest waiting task and run it; atomic.
 
         One round trip if a task waits; otherwise one more, in which the server keeps its reply
@@ -230,11 +243,12 @@ class Worker:
         Returns
         -------
         Task or None
-            None if nothing waits, the budget is used up or the worker was asked to stop.
+            None if nothing waits, the budget or the time is used up (`limit`, `deadline`: see
+            `start_task`), or the worker was asked to stop.
         """
         check_timeout(timeout_s)
         self._heard_from_server = True
-        record = self._transitions.claim(limit, self._clock.now, timeout_s)
+        record = self._transitions.claim(limit, self._clock.now, timeout_s, deadline)
         return None if record is None else decode_tasks((record,), self._keys.running)[0]
 
     def finish_task(

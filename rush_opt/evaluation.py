@@ -109,9 +109,16 @@ class TrialWorker(Protocol):
     def rejoin(self) -> bool: ...  # noqa: D102
     def now(self) -> float: ...  # noqa: D102
     def should_stop(self) -> bool: ...  # noqa: D102
-    def claim_task(self, *, timeout_s: float, limit: int | None) -> Any: ...  # noqa: D102
+    def claim_task(  # noqa: D102
+        self, *, timeout_s: float, limit: int | None, deadline: float | None
+    ) -> Any: ...
     def start_task(  # noqa: D102
-        self, config: dict[str, Any], *, limit: int | None, unique: bytes | None
+        self,
+        config: dict[str, Any],
+        *,
+        limit: int | None,
+        deadline: float | None,
+        unique: bytes | None,
     ) -> str | None: ...
     def report_task(self, key: str, values: dict[str, Any]) -> bool: ...  # noqa: D102
     def report_and_fetch_new(  # noqa: D102
@@ -180,7 +187,8 @@ class TrialRunner:
         return self._claim(self.time_left())
 
     def _claim(self, timeout_s: float) -> tuple[str, dict[str, Any]] | None:
-        task = self._worker.claim_task(timeout_s=timeout_s, limit=self._problem.n_trials)
+        limit, deadline = self._problem.n_trials, self._problem.deadline
+        task = self._worker.claim_task(timeout_s=timeout_s, limit=limit, deadline=deadline)
         return None if task is None else (task.key, task.config)
 
     def time_left(self) -> float:
@@ -190,7 +198,7 @@ class TrialRunner:
         return min(max(left, 0.0), _LONGEST_SLEEP_S)
 
     def start(self, config: dict[str, Any], unique: bytes | None = None) -> str | None:
-        """Start a trial of our own; None if the budget is used up.
+        """Start a trial of our own; None if the budget or the time is used up.
 
         Raises
         ------
@@ -200,7 +208,8 @@ class TrialRunner:
         if self._is_over():  # proposing may have taken long
             return None
         with self.timing("coordination"):
-            return self._worker.start_task(config, limit=self._problem.n_trials, unique=unique)
+            limit, deadline = self._problem.n_trials, self._problem.deadline
+            return self._worker.start_task(config, limit=limit, deadline=deadline, unique=unique)
 
     def run(self, key: str, config: dict[str, Any], **notes: float) -> TrialTable:
         """Evaluate a trial and hand in what came out.

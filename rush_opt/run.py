@@ -29,8 +29,14 @@ __all__ = ["AllTrialsFailedError", "Run", "StopRun"]
 
 logger = logging.getLogger(__name__)
 
-# How often the manager looks while workers go on by themselves; nothing waits for it.
-_LOOK_EVERY_S = 0.1
+# The server wakes the manager when a trial ends or a worker joins or ends. Where trials pour in it
+# does so no more often than this; their workers go on by themselves.
+_PAUSE_S = 0.1
+
+# The manager looks by itself for what no event tells: signs of life that expire, rules about the
+# time, and a display of it. Without these, there are only ends that the server could not be told.
+_LOOK_EVERY_S = 1.0
+_LONGEST_SLEEP_S = 10.0
 
 # A run gives up when this many trials failed and none finished, or this many workers per worker
 # were lost without any trial ending in between: by then the objective is what is wrong.
@@ -161,7 +167,7 @@ class Run:
             network.stop_workers()
             network.join_workers()  # a second interrupt ends this, too, and then everything
             while self._launch is not None and self._some_take_part():
-                time.sleep(_LOOK_EVERY_S)
+                self._look(self._sleep_s())
                 network.detect_lost_workers()
         self.ended_at = network.now()
         self._look()
@@ -174,9 +180,11 @@ class Run:
         return self._stop_reason()
 
     def _all_over(self) -> bool:
-        """Let the workers work for a moment, look on, and tell whether all have ended."""
-        all_ended = self._network.join_workers(timeout_s=_LOOK_EVERY_S)
-        self._look()
+        """Sleep until something happens, look on, and tell whether all workers have ended."""
+        all_ended = self._network.join_workers(timeout_s=_PAUSE_S)
+        if self._launch is not None and not (self._has_enough_trials() or self._is_stopping):
+            time.sleep(_PAUSE_S)  # no process of those is ours: nothing was waited for
+        self._look(0.0 if all_ended and self._launch is None else self._sleep_s())
         self._raise_if_hopeless(ended=False)
         lost = self._network.detect_lost_workers()
         if not lost:
@@ -193,6 +201,14 @@ class Run:
         if not self._stop_if_wanted():
             self._replace(lost)
         return False
+
+    def _sleep_s(self) -> float:
+        """Return how long to sleep in the server, seconds, if nothing there wakes the manager."""
+        elsewhere = self._executor is not None or self._launch is not None
+        by_itself = elsewhere or self._watch is not None or self._progress is not None
+        longest = _LOOK_EVERY_S if by_itself else _LONGEST_SLEEP_S
+        deadline, now = self._problem.deadline, self._network.now()
+        return longest if deadline is None or now >= deadline else min(longest, deadline - now)
 
     def _replace(self, lost: Sequence[str]) -> None:
         n_lost = len(set(lost) - set(self._proposer_ids))
@@ -257,21 +273,20 @@ class Run:
         return any(worker.ended_at is None for worker in self._joined)
 
     def _launched_ended(self) -> bool:
-        """Tell whether no launched worker is left and none is needed; wait a moment if not.
+        """Tell whether no launched worker is left and none is needed.
 
         When all were lost, others may still join: what runs elsewhere is not ours to replace.
         """
-        if not self._some_take_part():
-            mine = [worker for worker in self.workers if self._is_of_this_run(worker)]
-            by_themselves = mine and all(w.state is not WorkerState.LOST for w in mine)
-            over = self._has_enough_trials() or self._is_out_of_time() or self._is_stopping
-            if by_themselves or over:
-                return True
-        time.sleep(_LOOK_EVERY_S)
-        return False
+        if self._some_take_part():
+            return False
+        mine = [worker for worker in self.workers if self._is_of_this_run(worker)]
+        by_themselves = bool(mine) and all(w.state is not WorkerState.LOST for w in mine)
+        over = self._has_enough_trials() or self._is_out_of_time() or self._is_stopping
+        return by_themselves or over
 
-    def _look(self) -> None:
-        new = self._take_in()
+    def _look(self, timeout_s: float = 0.0) -> None:
+        """Sleep until something happens, for at most `timeout_s` seconds, and take it in."""
+        new = self._take_in(timeout_s)
         if any(not trial.lost for trial in new):
             self._losses_in_a_row = 0
         for trial in new:
@@ -283,13 +298,14 @@ class Run:
         if self._progress is not None:
             self._show(self._progress)
 
-    def _take_in(self) -> list[FrozenTrial]:
+    def _take_in(self, timeout_s: float = 0.0) -> list[FrozenTrial]:
         """Fetch what ended since the last time, and what was reported on it.
 
-        Two round trips, one more if trials failed, and one more if trials can report.
+        If nothing did, the server keeps its reply back for at most `timeout_s` seconds. Two round
+        trips, one more if trials failed, and one more if trials can report.
         """
         network = self._network
-        tasks = list(network.fetch_new_tasks())
+        tasks = list(network.fetch_new_tasks(timeout_s=timeout_s))
         if self._watch is not None:
             self._watch.add(tasks)  # in the order of the log, as the workers do
         if network.count_tasks().failed > self._n_failed_seen:

@@ -1,18 +1,18 @@
 -- Claim the longest waiting task: it leaves the queue and is running in the same step.
 -- KEYS: clients, started, queued, running, idle
--- ARGV: client, epoch, limit ('' for none), packed worker_id, packed started_at,
+-- ARGV: client, epoch, limit ('' for none), deadline ('' for none), packed worker_id, packed started_at,
 --       the wake prefix if the client slept in idle, else ''
--- Returns: the running record; nil: nothing waits or the budget is used up; -1: out; -2: asked to stop
+-- Returns: the running record; nil: nothing waits or the budget is used up; -1: out; -2: asked to stop, or too late
 -- Guard: the client's epoch.
--- Uses: wake.lua
+-- Uses: wake.lua, late.lua
 local call = redis.call
-local slept = ARGV[6] ~= ''
+local slept = ARGV[7] ~= ''
 if slept then call('SREM', KEYS[5], ARGV[1]) end
 local epoch = call('HGET', KEYS[1], ARGV[1])
-if epoch ~= ARGV[2] then
+if epoch ~= ARGV[2] or is_late(ARGV[4], ARGV[6]) then
   -- It may have been woken for a task that it must not take now: another one takes its turn.
-  if slept and call('LLEN', KEYS[3]) > 0 then wake(call('SPOP', KEYS[5], 1), ARGV[6]) end
-  return epoch == ARGV[2] .. 's' and -2 or -1
+  if slept and call('LLEN', KEYS[3]) > 0 then wake(call('SPOP', KEYS[5], 1), ARGV[7]) end
+  return (epoch == ARGV[2] or epoch == ARGV[2] .. 's') and -2 or -1
 end
 -- Taking it out comes first: then a server out of memory refuses none of the writes that follow.
 local queued = call('LPOP', KEYS[3])
@@ -26,7 +26,7 @@ else
   reply = redis.pcall('INCR', KEYS[2])
   if type(reply) == 'number' then
     if reply <= (tonumber(ARGV[3]) or math.huge) then
-      local record = '\150' .. ARGV[4] .. string.sub(queued, 3) .. ARGV[5]
+      local record = '\150' .. ARGV[5] .. string.sub(queued, 3) .. ARGV[6]
       reply = redis.pcall('HSET', KEYS[4], string.sub(queued, 5, length - 156), record)
       if type(reply) == 'number' then return record end
     else

@@ -1,16 +1,20 @@
 -- Start a task unless its like was started before: the mark in its key is taken with the task.
 -- KEYS: clients, started, running, unique
--- ARGV: client, epoch, limit ('' for none), key and running record of the task
--- Returns: 1; 0: the budget is used up; -1: the client is out; -2: it was asked to stop; -3: the mark is taken
+-- ARGV: client, epoch, limit ('' for none), deadline ('' for none), key and running record of the task
+-- Returns: 1; 0: the budget is used up; -1: the client is out; -2: it was asked to stop, or it is too late;
+--          -3: the mark is taken
 -- Guard: the client's epoch. Mark and place are taken in one step: of several that try, one wins.
+-- Uses: late.lua
 local call = redis.call
 local epoch = call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] then return epoch == ARGV[2] .. 's' and -2 or -1 end
-local mark = string.sub(ARGV[4], 1, 8)
+-- A running record ends with its started_at, in nine bytes.
+if is_late(ARGV[4], string.sub(ARGV[6], -9)) then return -2 end
+local mark = string.sub(ARGV[5], 1, 8)
 if call('SISMEMBER', KEYS[4], mark) == 1 then return -3 end
 local reply = 0
 if call('INCR', KEYS[2]) <= (tonumber(ARGV[3]) or math.huge) then
-  reply = redis.pcall('HSET', KEYS[3], ARGV[4], ARGV[5])
+  reply = redis.pcall('HSET', KEYS[3], ARGV[5], ARGV[6])
   if reply == 1 then
     call('SADD', KEYS[4], mark)
     return 1

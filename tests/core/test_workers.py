@@ -736,3 +736,14 @@ def test_keyboard_interrupts_at_any_moment_leave_a_sound_worker(
         signal.signal(signal.SIGALRM, previous)
     keys = network.fetch_tasks().keys
     assert len(set(keys)) == len(keys)
+
+
+def test_who_leaves_between_two_waits_is_not_waited_for(
+    network: Network, join: Join, worker: Worker
+) -> None:
+    leaving = join()
+    network.fetch_new_tasks(timeout_s=PATIENCE_S)  # of both that joined
+    leaving.close()
+    asked = time.monotonic()
+    assert not network.fetch_new_tasks(timeout_s=PATIENCE_S)
+    assert time.monotonic() - asked < PATIENCE_S / 2

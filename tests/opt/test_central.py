@@ -421,6 +421,5 @@ def test_a_run_ends_at_its_timeout_and_another_one_goes_on_with_its_network(
     third = go_on(timeout=4.0)
     assert third.stop_reason == "timeout"
     assert third.ended_at >= third.deadline
-    # What was pushed in time may be claimed by a worker that its push has just woken.
-    assert all(t.started_at < third.deadline + 1.0 for t in third.frozen_trials)
+    assert all(t.started_at < third.deadline for t in third.frozen_trials)
     check_network(network_id, server.url)
