@@ -46,7 +46,7 @@ class Variant:
     """
 
     surrogate: Any = field(default_factory=ExtraTrees)
-    candidates: Candidates = Candidates(p_choices=0.0)
+    candidates: Candidates = field(default_factory=partial(Candidates, p_choices=0.0))
     weights: Callable[[np.random.Generator], Callable[[int], float]] = exponential
     n_before_model: int | None = None
     look: Callable[[Any, Pending], Any] = lambda model, pending: model
