@@ -6,7 +6,7 @@ symbol         shape             meaning
 ``X``          ``(n, d)``        rows of the unit cube
 ``z``          ``(n,)``          targets: what the process sees of the objective values
 ``theta``      ``(d + 1,)``      logarithms: of d inverse squared length scales, of the noise
-``D``          ``(d, n * n)``    squared differences of all pairs of rows, per coordinate
+``D``          ``(d, m)``        squared differences of all m pairs of rows, per coordinate
 ``K``          ``(n, n)``        correlations, noise on the diagonal
 =============  ================  =================================================================
 """
@@ -21,7 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rush_opt.descent import descend
 from rush_opt.surrogate import ExtraTrees, FloatArray, Model, RowArray
+
+IndexArray = npt.NDArray[np.intp]
 
 # Theta's prior is normal: length scales around half of the cube, noise around 3 % of the variance.
 _PRIOR_SCALE, _PRIOR_NOISE, _PRIOR_VARIANCE = 1.4, -3.5, 1.5**2
@@ -87,7 +90,7 @@ class GaussianProcess:
     n_learn : int
         Most rows from which the length scales and the noise are learned, ``>= 2``.
     n_steps : int
-        Steps of L-BFGS for that, ``>= 1``, always from the same start.
+        Evaluations of their density for that, ``>= 1``, always from the same start.
 
     Raises
     ------
@@ -102,7 +105,7 @@ class GaussianProcess:
 
     n_rows: int = 100
     n_learn: int = 50
-    n_steps: int = 8
+    n_steps: int = 10
 
     def __post_init__(self) -> None:
         if not (self.n_rows >= 2 and self.n_learn >= 2 and self.n_steps >= 1):
@@ -194,39 +197,43 @@ def squash(y: FloatArray) -> FloatArray:
     return np.asarray((v - v.mean()) / spread if spread else np.zeros(len(y)))
 
 
-def _learn(X: FloatArray, z: FloatArray, n_steps: int) -> FloatArray:
+def _learn(X: FloatArray, z: FloatArray, n_evaluations: int) -> FloatArray:
     """Return the theta of highest posterior density, after a few steps towards it."""
-    n, d = X.shape
-    D = ((X.T[:, :, None] - X.T[:, None, :]) ** 2).reshape(d, n * n)
-    start = np.append(np.full(d, _PRIOR_SCALE), _PRIOR_NOISE)
-    found = _parts().minimize(
-        *(_loss, start, (D, z)),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(-6.0, 8.0)] * d + [(_LEAST_LOG_NOISE, 0.0)],
-        options={"maxiter": n_steps, "maxfun": 2 * n_steps},
+    d, pairs = X.shape[1], np.tril_indices(len(z), -1)
+    D = ((X.T[:, pairs[0]] - X.T[:, pairs[1]]) ** 2).reshape(d, -1)
+    return descend(
+        lambda theta: _loss(theta, D, z, pairs),
+        np.append(np.full(d, _PRIOR_SCALE), _PRIOR_NOISE),
+        low=np.append(np.full(d, -6.0), _LEAST_LOG_NOISE),
+        high=np.append(np.full(d, 8.0), 0.0),
+        n_evaluations=n_evaluations,
     )
-    return np.asarray(found.x, dtype=np.float64)
 
 
-def _loss(theta: FloatArray, D: FloatArray, z: FloatArray) -> tuple[float, FloatArray]:
+def _loss(
+    theta: FloatArray, D: FloatArray, z: FloatArray, pairs: tuple[IndexArray, IndexArray]
+) -> tuple[float, FloatArray]:
     """Return the negative log posterior density of theta, up to a constant, and its gradient."""
     n, weights, noise, lapack = len(z), np.exp(theta[:-1]), np.exp(theta[-1]), _parts().lapack
-    r = np.sqrt(5.0 * (weights @ D)).reshape(n, n)
+    i, j = pairs
+    r = np.sqrt(5.0 * (weights @ D))
     decay = np.exp(-r)
-    K = (1.0 + r + r * r / 3.0) * decay
-    K.flat[:: n + 1] += noise + _JITTER
+    # The lower half of K is all that LAPACK reads and writes.
+    K = np.zeros((n, n))
+    K[pairs] = (1.0 + r + r * r / 3.0) * decay
+    K.flat[:: n + 1] = 1.0 + noise + _JITTER
     L = lapack.dpotrf(K, lower=1)[0]
     a = lapack.dpotrs(L, z, lower=1)[0]
     fit = float(z @ a) + _JITTER
     inverse = lapack.dpotri(L, lower=1)[0]
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    # Half the derivative by K; that of K by a squared distance is -5/6 (1 + r) exp(-r).
-    G = 0.5 * (inverse - (n / fit) * np.outer(a, a))
+    # The derivative by K, of which each pair has two; that of K by a squared distance is
+    # -5/6 (1 + r) exp(-r).
+    G = inverse[pairs] - (n / fit) * a[i] * a[j]
     slope = G * (-5.0 / 6.0) * (1.0 + r) * decay
+    trace = 0.5 * (np.trace(inverse) - (n / fit) * (a @ a))
     off = theta - np.append(np.full(len(weights), _PRIOR_SCALE), _PRIOR_NOISE)
     value = 0.5 * n * np.log(fit / n) + np.log(np.diag(L)).sum()
-    gradient = np.append(weights * (D @ slope.ravel()), noise * np.trace(G))
+    gradient = np.append(weights * (D @ slope), noise * trace)
     return (
         float(value + 0.5 * (off @ off) / _PRIOR_VARIANCE),
         gradient + off / _PRIOR_VARIANCE,
@@ -250,7 +257,6 @@ def _matern(squared: FloatArray) -> FloatArray:
 def _parts() -> SimpleNamespace:
     """Load what takes long to load when it is needed, as `rush_opt.surrogate` does."""
     from scipy.linalg import lapack
-    from scipy.optimize import minimize
     from threadpoolctl import ThreadpoolController
 
-    return SimpleNamespace(lapack=lapack, minimize=minimize, blas=ThreadpoolController())
+    return SimpleNamespace(lapack=lapack, blas=ThreadpoolController())

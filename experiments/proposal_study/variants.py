@@ -46,7 +46,7 @@ class Variant:
     """
 
     surrogate: Any = field(default_factory=ExtraTrees)
-    candidates: Candidates = field(default_factory=Candidates)
+    candidates: Candidates = field(default_factory=partial(Candidates, p_choices=0.0))
     weights: Callable[[np.random.Generator], Callable[[int], float]] = exponential
     n_before_model: int | None = None
     look: Callable[[Any, Pending], Any] = lambda model, pending: model
@@ -161,6 +161,12 @@ VARIANTS: dict[str, Make] = {
     "base": BASE,
     "random search": RandomSearch,
     "process first": PROCESS_FIRST,
+    "process first, choices drawn 0.2": replace(
+        PROCESS_FIRST, candidates=Candidates(p_choices=0.2)
+    ),
+    "process first, choices drawn 0.4": replace(
+        PROCESS_FIRST, candidates=Candidates(p_choices=0.4)
+    ),
     "process always": PROCESS,
     "process always, avoid what runs": replace(PROCESS, avoid=True),
     "process always, distance 0.05": replace(PROCESS, look=partial(Distant, radius=0.05)),
@@ -169,7 +175,7 @@ VARIANTS: dict[str, Make] = {
     "lambda / 2": HALF,
     "lambda constant": CONSTANT,
     "lambda uniform": UNIFORM,
-    "local": Variant(candidates=Candidates(n_random=200, n_local=400, n_refine=400, n_parents=5)),
+    "local": Variant(candidates=Candidates(200, 400, 400, n_parents=5, p_choices=0.0)),
     "10 % random": Variant(p_random=0.1),
     "avoid what runs": Variant(avoid=True),
     "crowded leaves": Variant(look=Crowded),

@@ -123,6 +123,11 @@ class Activity:
         return bool(self._rules)
 
     @property
+    def parent_columns(self) -> list[int]:
+        """Columns that some condition is on."""
+        return sorted({j for _, rule in self._rules for terms in rule for j, _ in terms})
+
+    @property
     def columns_in_order(self) -> list[int]:
         """All columns, parents before children."""
         return [self._columns[name] for name in self.order if name in self._columns]

@@ -68,6 +68,9 @@ class Space:
         Values of each discrete parameter; 0 for continuous ones.
     is_ordered : ndarray of bool, shape (n_dims,)
         False where no value is nearer to one than to another (booleans and categories).
+    is_choice : ndarray of bool, shape (n_dims,)
+        True where a value decides what the other parameters mean: for those that are not ordered,
+        and those that a condition of a searched one is on.
 
     Raises
     ------
@@ -96,6 +99,8 @@ class Space:
         self._compile_columns([self.parameters[i] for i in self._searched])
         self._activity = Activity(self.names, self.parameters)
         self._conditional = self._activity.has_conditions
+        self.is_choice = ~self.is_ordered
+        self.is_choice[self._activity.parent_columns] = True
         self._is_plain = len(self.columns) == len(self.names) and not self._conditional
         if self.constraints:
             self._check_possible()

@@ -54,6 +54,15 @@ def test_only_active_parameters_are_in_a_configuration() -> None:
     assert list(found[2]) == ["drop", "booster", "leaves", "seed", "tag"]
 
 
+def test_what_others_are_conditional_on_is_a_choice_and_so_is_what_has_no_order() -> None:
+    is_choice = dict(zip(BOOSTER.columns, BOOSTER.is_choice.tolist(), strict=True))
+    assert is_choice == {
+        **{"drop": False, "booster": True, "leaves": True},
+        **{"bag": True, "seed": True, "solver": True},
+    }
+    assert not Space({"x": Float(0, 1), "n": Integer(1, 3)}).is_choice.any()
+
+
 def test_inactive_coordinates_are_one_number_outside_the_cube() -> None:
     rows = BOOSTER.encode(CONFIGS)
     assert BOOSTER.columns == ("drop", "booster", "leaves", "bag", "seed", "solver")

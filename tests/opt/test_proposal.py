@@ -87,13 +87,41 @@ def test_the_proposal_has_the_lowest_bound_of_all_candidates_not_evaluated() -> 
     space = Space({"n": Integer(0, 30), "b": Boolean()})
     archive = archive_of(space, 25)
     forest = ExtraTrees().fit(archive.X, archive.y, np.random.default_rng(0))
-    row = propose(archive, forest, 1.5, np.random.default_rng(1))
+    row = propose(
+        *(archive, forest, 1.5, np.random.default_rng(1)), candidates=Candidates(p_choices=0.0)
+    )
     every = space.encode([{"n": n, "b": b} for n in range(31) for b in (False, True)])
     mean, sd = forest.predict(every)
     allowed = np.array([point not in archive for point in every])
     found_mean, found_sd = forest.predict(row[None])
     lowest = (mean - 1.5 * sd)[allowed].min()
     assert (found_mean - 1.5 * found_sd)[0] == pytest.approx(lowest, rel=1e-12)
+
+
+def test_choices_that_are_drawn_reach_all_there_are_and_the_rest_is_searched() -> None:
+    method = {"c": ["p", "q"]}
+    space = Space(
+        {"c": Categorical(["p", "q", "r"]), "x": Float(0, 1), "z": Float(0, 1, when=method)}
+    )
+    archive = Archive(space, "y")
+    configs = space.decode(random_design(space, 200, np.random.default_rng(0)))
+    # One choice is better throughout; the best number is the same with each.
+    values = [(config["x"] - 0.3) ** 2 + 2.0 * (config["c"] != "r") for config in configs]
+    archive.add(TaskTable.from_results(configs, [{"y": y} for y in values]))
+    drawn, never = Candidates(p_choices=1.0), Candidates(p_choices=0.0)
+    found = [
+        [
+            space.decode(proposal(archive, lam=0.0, seed=seed, candidates=candidates)[None])[0]
+            for seed in range(40)
+        ]
+        for candidates in (drawn, never)
+    ]
+    # That one of three is never drawn in 40 has probability below 1e-6.
+    assert {config["c"] for config in found[0]} == {"p", "q", "r"}
+    assert {config["c"] for config in found[1]} == {"r"}
+    assert np.mean([abs(config["x"] - 0.3) for config in found[0]]) < 0.1
+    for config in found[0]:
+        space.validate(config)
 
 
 def test_every_move_changes_something_and_stays_on_the_grid() -> None:
@@ -136,7 +164,14 @@ def test_parents_are_taken_in_turn() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"n_random": 0}, {"n_local": -1}, {"n_parents": 0}, {"p_move": 1.5}, {"log10_step": (0, -1)}],
+    [
+        {"n_random": 0},
+        {"n_local": -1},
+        {"n_parents": 0},
+        {"p_move": 1.5},
+        {"log10_step": (0, -1)},
+        {"p_choices": 2.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(settings))}.*change what is out of range"):

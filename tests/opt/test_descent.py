@@ -1,0 +1,63 @@
+"""The descent: where it ends, what it never does, and how often it looks."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize, rosen, rosen_der
+
+from rush_opt.descent import descend
+
+
+def bounds(d: int, size: float = 5.0) -> dict[str, np.ndarray]:
+    return {"low": np.full(d, -size), "high": np.full(d, size)}
+
+
+def test_it_finds_the_lowest_point_of_a_rotated_bowl() -> None:
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    A, lowest = Q @ np.diag([0.1, 0.5, 1.0, 3.0, 10.0]) @ Q.T, rng.uniform(-2, 2, 5)
+
+    def bowl(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return float((x - lowest) @ A @ (x - lowest)), 2.0 * A @ (x - lowest)
+
+    found = descend(bowl, np.zeros(5), **bounds(5), n_evaluations=60)
+    np.testing.assert_allclose(found, lowest, atol=0.01)
+
+
+def test_it_follows_a_bent_valley() -> None:
+    found = descend(
+        *(lambda x: (float(rosen(x)), rosen_der(x)), np.array([-1.2, 1.0])),
+        **bounds(2),
+        n_evaluations=100,
+    )
+    assert rosen(found) < 1e-3 * rosen([-1.2, 1.0])
+
+
+def test_a_bound_holds_and_the_others_go_on() -> None:
+    A, b = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([10.0, -3.0])
+
+    def bowl(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(0.5 * x @ A @ x - b @ x), A @ x - b
+
+    found = descend(bowl, np.zeros(2), **bounds(2, 1.5), n_evaluations=60)
+    known = minimize(bowl, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-1.5, 1.5)] * 2)
+    assert known.x[0] == 1.5
+    np.testing.assert_allclose(found, known.x, atol=0.01)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 20])
+def test_it_never_looks_more_often_nor_out_of_bounds_and_returns_the_best_it_saw(n: int) -> None:
+    seen: list[tuple[float, np.ndarray]] = []
+
+    def watched(x: np.ndarray) -> tuple[float, np.ndarray]:
+        seen.append((float(rosen(x)), x))
+        return seen[-1][0], rosen_der(x)
+
+    found = descend(watched, np.array([-1.2, 1.0, 0.5]), **bounds(3, 1.3), n_evaluations=n)
+    assert 1 <= len(seen) <= n
+    assert max(np.abs(x).max() for _, x in seen) <= 1.3
+    np.testing.assert_array_equal(found, min(seen, key=lambda pair: pair[0])[1])
+
+
+def test_at_the_lowest_point_it_stays() -> None:
+    found = descend(lambda x: (float(x @ x), 2.0 * x), np.zeros(3), **bounds(3), n_evaluations=9)
+    np.testing.assert_array_equal(found, 0.0)
