@@ -1,18 +1,19 @@
-"""What a run shows while it goes on: one line that is rewritten, or plain lines now and then."""
+"""What a run shows while it goes on: a bar of tqdm's, or plain lines now and then."""
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 # Without a terminal every line stays, so there are fewer.
 _EVERY_S = {True: 0.2, False: 5.0}
 
 
 class Progress:
-    """Prints how far a run is, how fast it goes and the best value so far.
+    """Shows how far a run is, how fast it goes and the best value so far.
 
     Parameters
     ----------
@@ -20,6 +21,7 @@ class Progress:
     timeout_s : float or None
         The run's budgets, to tell what is left.
     stream : TextIO
+        A terminal gets a bar, and so does the notebook that standard error leads to.
     """
 
     def __init__(
@@ -28,17 +30,17 @@ class Progress:
         self._n_trials = n_trials
         self._timeout_s = timeout_s
         self._stream = stream or sys.stderr
-        self._rewrites = self._stream.isatty()
-        self._began = time.monotonic()
-        self._printed_at = self._began
-        self._width = 0
-        self._line_is_open = False
+        self._has_bar = self._stream.isatty() or (stream is None and _is_notebook())
+        self._bar: Any = None
+        self._began = self._shown_at = time.monotonic()
         self._n_before = 0
 
     def begin(self, n_before: int) -> None:
         """Take note that the run begins, and how many trials ended before it."""
-        self._began = self._printed_at = time.monotonic()
+        self._began = self._shown_at = time.monotonic()
         self._n_before = n_before
+        if self._has_bar:
+            self._bar = self._open_bar()
 
     def show(
         self,
@@ -50,7 +52,7 @@ class Progress:
         n_joined: int | None = None,
         last: bool = False,
     ) -> None:
-        """Print the state of the run, unless that was done a moment ago.
+        """Show the state of the run, unless that was done a moment ago.
 
         Parameters
         ----------
@@ -63,52 +65,65 @@ class Progress:
         n_joined : int, optional
             Workers that joined so far, where they come from elsewhere.
         last : bool
-            Whether the run is over: prints in any case and ends the line.
+            Whether the run is over: shows it in any case, and for the last time.
         """
         now = time.monotonic()
-        if not last and now - self._printed_at < _EVERY_S[self._rewrites]:
+        if not last and now - self._shown_at < _EVERY_S[self._bar is not None]:
             return
-        self._printed_at = now
+        self._shown_at = now
         seconds = now - self._began
         rate = (n_ended - self._n_before) / seconds if seconds > 0 else 0.0
         parts = [
-            self._done(n_ended, n_failed, seconds),
+            # What matters most comes first: in a narrow window the end is cut off.
+            self._done(n_ended, n_failed),
+            _best(best),
+            f"{seconds:.0f}{f'/{self._timeout_s:.0f}' if self._timeout_s else ''} s",
             None if last else self._left(n_ended, rate),
             None if n_joined is None else f"{n_joined} workers joined",
             f"{rate:.3g} trials/s",
             None if objective_share is None else f"objective {100 * objective_share:.0f} %",
-            self._best(best),
         ]
         line = ", ".join(part for part in parts if part is not None)
-        if self._rewrites:
-            padding = " " * (self._width - len(line))
-            self._width = len(line)
-            line = f"\r{line}{padding}"
-        self._write(line, ends=last or not self._rewrites)
+        if self._bar is None:
+            print(line, file=self._stream, flush=True)
+            return
+        self._bar.n = min(n_ended if self._n_trials else seconds, self._bar.total or 0)
+        self._bar.set_description_str(line)
+        if last:
+            self.close()
 
-    def end_line(self) -> None:
-        """End the line that would be rewritten, if there is one: something else is to follow."""
-        if self._line_is_open:
-            self._write("", ends=True)
+    def close(self) -> None:
+        """Leave the bar as it is, if there is one: something else is to follow."""
+        if self._bar is not None:
+            self._bar.close()
 
-    def _write(self, text: str, *, ends: bool) -> None:
-        self._stream.write(text + "\n" * ends)
-        self._stream.flush()
-        self._line_is_open = not ends
+    def _open_bar(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a notebook without widgets: it gets a bar of text
+            from tqdm.auto import tqdm  # looks where it is when it is imported; workers need none
+        budget = self._n_trials or self._timeout_s
+        shape = "{percentage:3.0f}%|{bar}| {desc}" if budget else "{desc}"
+        return tqdm(total=budget, bar_format=shape, file=self._stream, dynamic_ncols=True)
 
-    def _done(self, n_ended: int, n_failed: int, seconds: float) -> str:
+    def _done(self, n_ended: int, n_failed: int) -> str:
         of_trials = f"/{self._n_trials}" if self._n_trials else ""
-        of_time = f"/{self._timeout_s:.0f}" if self._timeout_s else ""
         failed = f" ({n_failed} failed)" if n_failed else ""
-        return f"{n_ended}{of_trials} trials{failed}, {seconds:.0f}{of_time} s"
-
-    def _best(self, best: Sequence[float] | None) -> str:
-        several = "s" if best is not None and len(best) > 1 else ""
-        values = "none yet" if best is None else " and ".join(f"{value:.6g}" for value in best)
-        return f"best value{several} {values}"
+        return f"{n_ended}{of_trials} trials{failed}"
 
     def _left(self, n_ended: int, rate: float) -> str | None:
         """Say how long the trials will take at this rate; of a timeout one sees what is left."""
         if self._n_trials is None or rate <= 0:
             return None
         return f"about {(self._n_trials - n_ended) / rate:.0f} s left"
+
+
+def _best(best: Sequence[float] | None) -> str:
+    several = "s" if best is not None and len(best) > 1 else ""
+    values = "none yet" if best is None else " and ".join(f"{value:.6g}" for value in best)
+    return f"best value{several} {values}"
+
+
+def _is_notebook() -> bool:
+    """Tell whether a kernel of Jupyter runs this process."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -149,7 +149,8 @@ def tune(
         `StopRun` to end the run after the running trials; any other exception kills the workers
         and is raised here, while a named network keeps what there is.
     progress : bool
-        Whether to print how the run goes, on standard error.
+        Whether to show how the run goes, on standard error: a bar in a terminal or a notebook,
+        else plain lines now and then.
 
     Returns
     -------
@@ -210,7 +211,7 @@ def tune(
             stop_reason = run.until_the_end(points, known)
         finally:
             if shown is not None:
-                shown.end_line()
+                shown.close()
             if network_id is None:
                 network.reset()
         return TuneResult(

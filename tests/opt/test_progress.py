@@ -2,6 +2,7 @@ import io
 import os
 import pty
 import re
+import termios
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ class Terminal:
     def __init__(self) -> None:
         self._master, slave = pty.openpty()
         os.set_blocking(self._master, False)
+        termios.tcsetwinsize(slave, (24, 160))
         self.stream = os.fdopen(slave, "w")
 
     def read(self) -> str:
@@ -38,6 +40,8 @@ def terminal() -> Iterator[Terminal]:
 
 def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
+    progress.begin(0)
+    terminal.read()
 
     def shown(n_ended: int, best: float) -> str:
         progress.show(n_ended, 0, [best])
@@ -48,32 +52,58 @@ def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None
     progress.show(100, 0, [0.5], last=True)
     last = terminal.read()
     for text, n in ((first, 5), (second, 70), (last, 100)):
-        assert text.startswith(f"\r{n}/100 trials, ")
+        assert re.match(rf"\r *{n}%\|.*\| {n}/100 trials, best value ", text)
     assert "\n" not in first + second
     assert last.endswith("\n")
     assert last.count("\n") == 1
-    # What was longer before is written over with blanks.
-    assert second.endswith("best value 0.5" + " " * (len(first) - len(second.rstrip())))
+
+
+def test_a_bar_tells_the_time_where_only_that_is_limited(terminal: Terminal) -> None:
+    progress = Progress(None, 3600.0, terminal.stream)
+    progress.begin(0)
+    terminal.read()
+    progress.show(7, 0, [0.5], last=True)
+    assert re.match(r"\r +0%\|.*\| 7 trials, best value 0\.5, 0/3600 s, ", terminal.read())
+
+
+def test_a_run_without_a_budget_has_no_bar(terminal: Terminal) -> None:
+    progress = Progress(None, None, terminal.stream)
+    progress.begin(0)
+    terminal.read()
+    progress.show(7, 0, [0.5], last=True)
+    assert re.match(r"\r7 trials, best value 0\.5, 0 s, ", terminal.read())
+
+
+def test_a_bar_does_not_grow_beyond_its_budget(terminal: Terminal) -> None:
+    progress = Progress(5, None, terminal.stream)
+    progress.begin(7)
+    terminal.read()
+    progress.show(7, 0, [0.5], last=True)
+    assert re.match(r"\r100%\|.*\| 7/5 trials, ", terminal.read())
 
 
 def test_a_terminal_is_not_written_to_at_every_look(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
+    progress.begin(0)
+    terminal.read()
     wait_until(lambda: progress.show(1, 0, [1.0]) or terminal.read())
     for n in range(2, 50):
         progress.show(n, 0, [1.0])
     assert terminal.read() == ""
 
 
-def test_a_line_left_open_can_be_ended_before_something_else_is_written(
+def test_a_bar_left_open_can_be_ended_before_something_else_is_written(
     terminal: Terminal,
 ) -> None:
     progress = Progress(None, 60, terminal.stream)
-    progress.end_line()
+    progress.close()
     assert terminal.read() == ""
+    progress.begin(0)
+    terminal.read()
     wait_until(lambda: progress.show(1, 0, [1.0]) or terminal.read())
-    progress.end_line()
-    assert terminal.read().strip("\r") == "\n"
-    progress.end_line()
+    progress.close()
+    assert terminal.read().endswith("\n")
+    progress.close()
     assert terminal.read() == ""
 
 
@@ -83,26 +113,26 @@ def test_a_plain_stream_gets_a_line_that_stays() -> None:
     for n in range(10):
         progress.show(n, 0, None)  # far too soon after each other
     progress.show(10, 0, [0.25], last=True)
-    progress.end_line()
+    progress.close()
     (line,) = stream.getvalue().splitlines(keepends=True)
-    assert re.fullmatch(r"10/10 trials, 0 s, \S+ trials/s, best value 0\.25\n", line)
+    assert re.fullmatch(r"10/10 trials, best value 0\.25, 0 s, \S+ trials/s\n", line)
 
 
 @pytest.mark.parametrize(
     ("n_trials", "timeout_s", "n_failed", "best", "line"),
     [
-        (20, None, 0, [0.5], r"7/20 trials, 0 s, \S+ trials/s, best value 0\.5"),
-        (None, 90.0, 0, [0.5], r"7 trials, 0/90 s, \S+ trials/s, best value 0\.5"),
+        (20, None, 0, [0.5], r"7/20 trials, best value 0\.5, 0 s, \S+ trials/s"),
+        (None, 90.0, 0, [0.5], r"7 trials, best value 0\.5, 0/90 s, \S+ trials/s"),
         (
             20,
             90.0,
             3,
             [-1e9],
-            r"7/20 trials \(3 failed\), 0/90 s, \S+ trials/s, best value -1e\+09",
+            r"7/20 trials \(3 failed\), best value -1e\+09, 0/90 s, \S+ trials/s",
         ),
-        (20, None, 7, None, r"7/20 trials \(7 failed\), 0 s, \S+ trials/s, best value none yet"),
-        (None, None, 0, [0.0], r"7 trials, 0 s, \S+ trials/s, best value 0"),
-        (None, None, 0, [0.5, 9.0], r"7 trials, 0 s, \S+ trials/s, best values 0\.5 and 9"),
+        (20, None, 7, None, r"7/20 trials \(7 failed\), best value none yet, 0 s, \S+ trials/s"),
+        (None, None, 0, [0.0], r"7 trials, best value 0, 0 s, \S+ trials/s"),
+        (None, None, 0, [0.5, 9.0], r"7 trials, best values 0\.5 and 9, 0 s, \S+ trials/s"),
     ],
 )
 def test_the_line_tells_what_is_done_what_is_left_and_what_was_found(
@@ -126,14 +156,16 @@ def test_standard_error_is_where_it_goes_by_default(capsys: pytest.CaptureFixtur
 
 def test_the_objectives_share_and_the_time_left_are_told(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
+    progress.begin(0)
+    terminal.read()
 
     def shown() -> str:
         progress.show(50, 0, [1.0], objective_share=0.834)
         return terminal.read()
 
     line = wait_until(shown)
-    assert re.match(
-        r"\r50/100 trials, 0 s, about [01] s left, \S+ trials/s, objective 83 %, best value 1$",
+    assert re.search(
+        r"\| 50/100 trials, best value 1, 0 s, about [01] s left, \S+ trials/s, objective 83 %",
         line,
     )
 
@@ -142,4 +174,4 @@ def test_workers_from_elsewhere_are_counted() -> None:
     stream = io.StringIO()
     progress = Progress(100, None, stream)
     progress.show(5, 0, [0.5], n_joined=3, last=True)
-    assert re.match(r"5/100 trials, 0 s, 3 workers joined, \S+ trials/s, best", stream.getvalue())
+    assert re.match(r"5/100 trials, best value 0\.5, 0 s, 3 workers joined, ", stream.getvalue())
