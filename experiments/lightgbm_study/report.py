@@ -74,10 +74,12 @@ def sort_runs(runs: list[Run]) -> list[Run]:
 
 def _report_runs(runs: list[Run], out: Path, tables: Path, pictures: Path) -> list[Path]:
     rows = aggregate(runs)
-    means = average(rows)
-    rows.to_csv(out / "aggregated.csv", index=False, float_format="%.6g")
-    means.to_csv(out / "aggregated_mean.csv", index=False, float_format="%.6g")
-    (tables / "lightgbm_bench.md").write_text(as_markdown(means, worker_table(runs)))
+    means, workers = average(rows), worker_table(runs)
+    written = [tables / "lightgbm_bench.md"]
+    for table, name in ((rows, "aggregated"), (means, "aggregated_mean"), (workers, "workers")):
+        written.append(out / f"{name}.csv")
+        table.to_csv(written[-1], index=False, float_format="%.6g")
+    (tables / "lightgbm_bench.md").write_text(as_markdown(means, workers))
     over_time = shares_over_time(runs)
     curves = incumbents(runs)
     figures.save(figures.draw_incumbents(curves), curves, pictures / "lightgbm_incumbent")
@@ -88,7 +90,6 @@ def _report_runs(runs: list[Run], out: Path, tables: Path, pictures: Path) -> li
     figures.save(
         figures.draw_objective_shares(shares), shares, pictures / "lightgbm_objective_share"
     )
-    written = [out / "aggregated.csv", out / "aggregated_mean.csv", tables / "lightgbm_bench.md"]
     for dataset in means["dataset"].unique():
         first = [run for run in runs if run.configuration.dataset == dataset]
         lowest = min(run.configuration.replication for run in first)
@@ -102,7 +103,11 @@ def _report_simulated(rows: pd.DataFrame, tables: Path, pictures: Path) -> list[
     means = simulation.table(rows)
     path = tables / "lightgbm_simulated.md"
     path.write_text(simulated_as_markdown(means, rows))
-    figures.save(figures.draw_saturation(means), means, pictures / "lightgbm_saturation")
+    by_setting = means.groupby(["dataset", "seconds", "cost"], sort=False)
+    grown = by_setting.filter(lambda group: group["workers"].nunique() > 1)
+    if grown.empty:
+        return [path]
+    figures.save(figures.draw_saturation(grown), grown, pictures / "lightgbm_saturation")
     return [path, pictures / "lightgbm_saturation.png"]
 
 

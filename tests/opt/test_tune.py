@@ -172,8 +172,9 @@ def test_maximizing_finds_a_large_value(run: Run) -> None:
     assert run.result.best_value == max(values)
     assert run.result.best_value > 1.7  # of at most 1.8
     assert run.result.best_params["kind"] == "good"
-    # A model of the values themselves: the last quarter is better than the first.
-    assert np.mean(values[-25:]) > np.mean(values[:25])
+    # A model of the values themselves: the last quarter is better than the first. By the median,
+    # for a fifth of the proposals try whichever choices.
+    assert np.median(values[-25:]) > np.median(values[:25])
 
 
 def test_further_results_are_columns_of_the_table(run: Run) -> None:
@@ -273,7 +274,7 @@ def test_every_optimizer_keeps_the_budget_with_four_workers(
 
 
 def test_at_the_timeout_running_trials_end_and_none_is_started(
-    capsys: pytest.CaptureFixture[str],
+    server: EmbeddedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     timeout = 5.0
     began = time.time()
@@ -283,7 +284,14 @@ def test_at_the_timeout_running_trials_end_and_none_is_started(
             time.sleep(0.01)
         return config["x"]
 
-    result = tune(objective, X, n_workers=1, timeout=timeout, optimizer="random", seed=1)
+    result = tune(
+        *(objective, X),
+        n_workers=1,
+        timeout=timeout,
+        optimizer="random",
+        seed=1,
+        url=server.url,  # it runs already: to start one would be part of the trial's head start
+    )
     assert result.stop_reason == "timeout"
     assert [trial.state for trial in result.frozen_trials] == ["finished"]
     assert result.best_trial.started_at < began + timeout < result.best_trial.ended_at
