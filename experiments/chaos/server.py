@@ -14,17 +14,25 @@ from rush_core.server import find_server_binary
 
 
 class Server:
-    """A server on an append-only file and a unix socket, to be killed and started again."""
+    """A server on an append-only file and a unix socket, to be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Parameters
+    ----------
+    folder : Path
+    appendfsync : str
+        When it has the file put on the disk; by default as Redis does by itself.
+    """
+
+    def __init__(self, folder: Path, appendfsync: str = "everysec") -> None:
+        self._folder, self._appendfsync = folder, appendfsync
         self.url = f"unix://{folder / 'server.sock'}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, and wait until it answers."""
         options = {"port": "0", "dir": str(self._folder), "appendonly": "yes", "save": ""}
-        options["unixsocket"] = self.url.removeprefix("unix://")
+        options |= {"unixsocket": self.url.removeprefix("unix://")}
+        options |= {"appendfsync": self._appendfsync}
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
             [str(find_server_binary()), *arguments], stdout=subprocess.DEVNULL
