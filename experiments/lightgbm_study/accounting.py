@@ -26,8 +26,8 @@ def aggregate(runs: Sequence[Run]) -> pd.DataFrame:
     DataFrame
         ``learners_s``, ``surrogate_s``, ``acquisition_s`` summed over workers, ``mean_learner_s``,
         ``evaluations`` and ``error`` of what ended in time, the best of the design included;
-        ``utilization`` as the paper means it, which is our busy share; ``objective_share``;
-        ``cpu_share``, measured CPU time over wall clock times workers, and ``cpu_per_busy``, what
+        ``utilization`` as the paper means it, which is our busy share; ``objective_share``,
+        ``coordination_share``, ``idle_share``; ``cpu_share``, measured CPU time over wall clock times workers, and ``cpu_per_busy``, what
         part of the accounted time it is; ``startup_share``; ``memory_mb``, the largest resident
         memory of a worker.
     """
@@ -55,7 +55,10 @@ def _aggregate_one(run: Run) -> dict[str, object]:
         "error": min([summary["design_best"], *in_time["error"]]),
         "utilization": busy / wall,
         "objective_share": float(spent["objective"].sum()) / wall,
-        "startup_share": float(spent["startup"].sum()) / wall,
+        **{
+            f"{phase}_share": float(spent[phase].sum()) / wall
+            for phase in ("startup", "coordination", "idle")
+        },
         "cpu_share": cpu_s / wall,
         "cpu_per_busy": cpu_s / busy if busy else np.nan,
         "memory_mb": float(run.samples["rss_bytes"].max()) / 1e6 if len(run.samples) else np.nan,
@@ -82,8 +85,9 @@ def intervals(run: Run) -> pd.DataFrame:
     -------
     DataFrame
         ``worker``, ``phase`` (objective, or proposing: surrogate and acquisition), ``start_s``,
-        ``end_s``, cut at the deadline. A proposer is worker -1; where it worked is known by how
-        long its proposals took and by when the first of them was started at the latest.
+        ``end_s``, cut at the deadline. A proposer is worker -1. Of its proposals is known how long
+        they took, not when: each is shown as ending where its trial starts, so those of a batch
+        cover each other, and one that waited in the queue is late.
     """
     rows: list[tuple[int, str, float, float]] = []
     for trial in run.trials[run.trials["started_s"].notna()].itertuples():
@@ -104,8 +108,8 @@ def shares_over_time(runs: Sequence[Run], n_bins: int = 30) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``at_s``, the middle of a part; ``objective`` and ``busy`` as accounted; ``cpu`` as measured
-        in the workers.
+        ``at_s``, the middle of a part; ``objective`` and ``busy``, the proposer's work included, as
+        accounted; ``cpu`` as measured in the workers, without the proposer.
     """
     tables = []
     for (dataset, strategy), group in _grouped(runs):
@@ -121,14 +125,13 @@ def _shares(run: Run, edges: FloatArray) -> FloatArray:
     """Return objective, busy and CPU shares, shape (n_bins, 3)."""
     capacity = run.configuration.workers * np.diff(edges)
     spans = intervals(run)
-    own = spans[spans["worker"] >= 0]
-    objective = own[own["phase"] == "objective"]
+    objective = spans[spans["phase"] == "objective"]
     samples = run.samples
     starts = (samples["at_s"] - samples["interval_s"]).to_numpy(dtype=float)
     rate = (samples["cpu_s"] / samples["interval_s"]).to_numpy(dtype=float)
     spent = [
         _overlap(*_ends(objective), edges),
-        _overlap(*_ends(own), edges),
+        _overlap(*_ends(spans), edges),
         _overlap(starts, samples["at_s"].to_numpy(dtype=float), edges, rate),
     ]
     return np.column_stack(spent) / capacity[:, np.newaxis]

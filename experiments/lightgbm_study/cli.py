@@ -27,7 +27,6 @@ from experiments.lightgbm_study.runs import (
     perform,
 )
 from experiments.lightgbm_study.simulation import COSTS, simulate_all
-from experiments.provenance import TABLES
 from rush_core import RushError
 
 _CACHE = Path.home() / ".cache" / "openml"
@@ -90,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="make tables and figures of a results folder")
     report.add_argument("--out", type=Path, required=True, help="the results folder")
-    report.add_argument("--tables", type=Path, default=TABLES)
-    report.add_argument("--figures", type=Path, default=TABLES.parent / "figures")
+    report.add_argument("--tables", type=Path, help="where tables go; by default OUT/tables")
+    report.add_argument("--figures", type=Path, help="where figures go; by default OUT/figures")
     report.set_defaults(run=_report)
     return parser
 
@@ -217,7 +216,8 @@ def _run(given: argparse.Namespace) -> None:
 def _report(given: argparse.Namespace) -> None:
     from experiments.lightgbm_study.report import write_report  # needs matplotlib
 
-    for path in write_report(given.out, given.tables, given.figures):
+    tables, pictures = given.tables or given.out / "tables", given.figures or given.out / "figures"
+    for path in write_report(given.out, tables, pictures):
         print(path)
 
 

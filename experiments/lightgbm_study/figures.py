@@ -9,7 +9,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.lightgbm_study.paper import find_row
+from experiments.lightgbm_study.paper import WORKERS, find_row
 from experiments.style import BLUE, LIGHT, ORANGE, STRATEGY_COLOURS
 
 _DPI = 150
@@ -44,7 +44,7 @@ def draw_shares_over_time(table: pd.DataFrame) -> Figure:
         colour = STRATEGY_COLOURS[str(strategy)]
         axes.fill_between(curve["at_s"], curve["busy"], color=LIGHT, lw=0, label="busy")
         axes.plot(curve["at_s"], curve["objective"], color=colour, label="objective")
-        axes.plot(curve["at_s"], curve["cpu"], color="black", lw=0.8, ls=":", label="CPU")
+        axes.plot(curve["at_s"], curve["cpu"], color="black", lw=0.8, ls=":", label="workers' CPU")
         axes.set_title(f"{dataset}, {strategy}", fontsize=9)
         axes.set_ylim(0, 1.05)
         axes.set_xlabel("wall clock, s")
@@ -72,19 +72,30 @@ def draw_lanes(table: pd.DataFrame) -> Figure:
 
 
 def draw_objective_shares(table: pd.DataFrame) -> Figure:
-    """Draw the objective share of each strategy, and the paper's where it published one."""
-    figure, panels = _panels(table["dataset"].unique(), height=2.6)
-    for dataset, axes in panels.items():
-        here = table[table["dataset"] == dataset]
+    """Draw the objective share of each strategy, a panel per data set and number of workers.
+
+    A line is the paper's, where it published one: that of 448 workers, whatever ours are.
+    """
+    table = table.assign(
+        panel=[
+            f"{dataset}, {workers:.0f} workers"
+            for dataset, workers in zip(table["dataset"], table["workers"], strict=True)
+        ]
+    )
+    figure, panels = _panels(table["panel"].unique(), n_columns=4, height=2.6, width=11.0)
+    for panel, axes in panels.items():
+        here = table[table["panel"] == panel]
+        title = panel
         for place, row in enumerate(here.itertuples()):
             axes.bar(place, row.objective_share, 0.6, color=STRATEGY_COLOURS[str(row.strategy)])
-            published = find_row(str(dataset), str(row.strategy))
+            published = find_row(str(row.dataset), str(row.strategy))
             if published is not None:
                 axes.plot([place - 0.3, place + 0.3], [published.objective_share] * 2, "k-", lw=2)
+                title = f"{panel}\n(line: paper, {WORKERS} workers)"
         axes.set_xticks(range(len(here)), here["strategy"])
         axes.set_ylim(0, 1.05)
         axes.set_ylabel("objective share")
-        axes.set_title(f"{dataset} (line: paper, 448 workers)", fontsize=9)
+        axes.set_title(title, fontsize=8)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +26,8 @@ _WHY = (
     "included; the CPU share is what the operating system gave the workers and the proposer. "
     "CPU per busy second below 1 means that a worker waited in the middle of its work: for a core, "
     "when workers, proposer, server and manager are more than the cores they share, or for input. "
-    "What a worker does before its first trial is in the start-up share and in neither of the two."
+    "What a worker does before it joins is in the start-up share and in neither of the two; reading "
+    "and binning its data is part of its first trial."
 )
 
 
@@ -79,57 +81,70 @@ def _report_runs(runs: list[Run], out: Path, tables: Path, pictures: Path) -> li
     for table, name in ((rows, "aggregated"), (means, "aggregated_mean"), (workers, "workers")):
         written.append(out / f"{name}.csv")
         table.to_csv(written[-1], index=False, float_format="%.6g")
-    (tables / "lightgbm_bench.md").write_text(as_markdown(means, workers))
+    (tables / "lightgbm_bench.md").write_text(as_markdown(means, workers, runs))
     over_time = shares_over_time(runs)
     curves = incumbents(runs)
     figures.save(figures.draw_incumbents(curves), curves, pictures / "lightgbm_incumbent")
     figures.save(
         figures.draw_shares_over_time(over_time), over_time, pictures / "lightgbm_utilization"
     )
-    shares = means[["dataset", "strategy", "objective_share"]]
+    shares = means[["dataset", "workers", "strategy", "objective_share"]]
     figures.save(
         figures.draw_objective_shares(shares), shares, pictures / "lightgbm_objective_share"
     )
+    names = ["incumbent", "utilization", "objective_share"]
     for dataset in means["dataset"].unique():
         first = [run for run in runs if run.configuration.dataset == dataset]
         lowest = min(run.configuration.replication for run in first)
         shown = [run for run in first if run.configuration.replication == lowest]
         lanes = pd.concat([_labelled(intervals(run), run) for run in shown])
-        figures.save(figures.draw_lanes(lanes), lanes, pictures / f"lightgbm_workers_{dataset}")
-    return written + sorted(pictures.glob("lightgbm_*.png"))
+        names.append(f"workers_{dataset}")
+        figures.save(figures.draw_lanes(lanes), lanes, pictures / f"lightgbm_{names[-1]}")
+    return written + [pictures / f"lightgbm_{name}.png" for name in names]
 
 
 def _report_simulated(rows: pd.DataFrame, tables: Path, pictures: Path) -> list[Path]:
     means = simulation.table(rows)
     path = tables / "lightgbm_simulated.md"
     path.write_text(simulated_as_markdown(means, rows))
+    written = [path]
     by_setting = means.groupby(["dataset", "seconds", "cost"], sort=False)
     grown = by_setting.filter(lambda group: group["workers"].nunique() > 1)
-    if grown.empty:
-        return [path]
-    figures.save(figures.draw_saturation(grown), grown, pictures / "lightgbm_saturation")
-    return [path, pictures / "lightgbm_saturation.png"]
+    if not grown.empty:
+        written.append(pictures / "lightgbm_saturation.png")
+        figures.save(figures.draw_saturation(grown), grown, written[-1])
+    published = means[[simulation.is_published_setting(row) for row in means.itertuples()]]
+    for cost, shares in published.groupby("cost"):
+        written.append(pictures / f"lightgbm_objective_share_simulated_{cost}.png")
+        figures.save(figures.draw_objective_shares(shares), shares, written[-1])
+    return written
+
+
+def _said(runs: Sequence[Run], what: str) -> str:
+    """Say with which commit, or on which machine, runs were made."""
+    return f"{what} " + ", ".join(sorted({run.provenance.get(what, "unknown") for run in runs}))
 
 
 def _labelled(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     return table.assign(dataset=run.configuration.dataset, strategy=run.configuration.strategy)
 
 
-def as_markdown(means: pd.DataFrame, workers: pd.DataFrame) -> str:
+def as_markdown(means: pd.DataFrame, workers: pd.DataFrame, runs: Sequence[Run]) -> str:
     """Make the markdown table of real runs: the paper's columns, then ours."""
-    first = means.iloc[0]
+    made = runs[0].configuration
     lines = [
-        "# LightGBM tuned by four strategies",
+        "# LightGBM tuned by several strategies",
         "",
-        f"{first['workers']:.0f} workers, {first['seconds']:g} s of wall clock per run, means over "
-        "replications (n). Evaluations and error are of trials that ended in time; the error "
-        "includes the design's best. Rows: `results/raw/lightgbm/`, made by "
-        "`experiments/lightgbm_bench.py`.",
+        f"{made.workers} workers ({made.launcher}), {made.seconds:g} s of wall clock per run, "
+        f"surrogate: {made.surrogate}, means over replications (n). Evaluations and error are of "
+        "trials that ended in time; the error includes the design's best; the mean learner s is of "
+        "all trials, at full length. Made by `experiments/lightgbm_bench.py` from the files in "
+        f"`runs`, {_said(runs, 'commit')}, {_said(runs, 'machine')}.",
         "",
         "| data set | strategy | n | s in learners | s in surrogate | s in acquisition | mean "
         "learner s | evaluations | error | busy share | objective share | CPU share | CPU per busy "
-        "s | start-up share | memory, MB |",
-        "|---|---|" + "---:|" * 13,
+        "s | start-up share | coordination share | idle share | lost workers | memory, MB |",
+        "|---|---|" + "---:|" * 16,
     ]
     for row in means.itertuples():
         lines.append(
@@ -137,7 +152,8 @@ def as_markdown(means: pd.DataFrame, workers: pd.DataFrame) -> str:
             f"{row.surrogate_s:.2f} | {row.acquisition_s:.2f} | {row.mean_learner_s:.2f} | "
             f"{row.evaluations:.0f} | {row.error:.4f} | {row.utilization:.1%} | "
             f"{row.objective_share:.1%} | {row.cpu_share:.1%} | {row.cpu_per_busy:.2f} | "
-            f"{row.startup_share:.1%} | {row.memory_mb:.0f} |"
+            f"{row.startup_share:.1%} | {row.coordination_share:.1%} | {row.idle_share:.1%} | "
+            f"{row.lost:g} | {row.memory_mb:.0f} |"
         )
     spread = workers.groupby(["dataset", "strategy"], sort=False)["objective_share"]
     lines += [
@@ -166,12 +182,14 @@ def simulated_as_markdown(means: pd.DataFrame, rows: pd.DataFrame) -> str:
         "CPU time or what the paper's forest cost; the decisions are ours in both cases. Rows: "
         "`simulated.csv`, made by `experiments/lightgbm_bench.py simulate`.",
         "",
-        "| data set | workers | s | cost | strategy | n | evaluations | error | busy share | "
-        "objective share | paper: evaluations | error | busy share | objective share |",
-        "|---|---:|---:|---|---|" + "---:|" * 9,
+        "| data set | workers | s | cost | strategy | n | s in learners | s in surrogate | s in "
+        "acquisition | mean learner s | evaluations | error | busy share | objective share | "
+        "paper: evaluations | error | busy share | objective share |",
+        "|---|---:|---:|---|---|" + "---:|" * 13,
     ]
     for row in means.itertuples():
-        published = find_row(str(row.dataset), str(row.strategy)) if row.workers == 448 else None
+        is_beside = simulation.is_published_setting(row)
+        published = find_row(str(row.dataset), str(row.strategy)) if is_beside else None
         paper = (
             f"{published.evaluations} | {published.error:g} | {published.busy_share:.1%} | "
             f"{published.objective_share:.1%}"
@@ -180,8 +198,9 @@ def simulated_as_markdown(means: pd.DataFrame, rows: pd.DataFrame) -> str:
         )
         lines.append(
             f"| {row.dataset} | {row.workers} | {row.seconds:g} | {row.cost} | {row.strategy} | "
-            f"{row.replications} | {row.evaluations:.0f} | {row.error:.4f} | "
-            f"{row.busy_share:.1%} | {row.objective_share:.1%} | {paper} |"
+            f"{row.replications} | {row.learners_s:.0f} | {row.surrogate_s:.0f} | "
+            f"{row.acquisition_s:.0f} | {row.mean_learner_s:.2f} | {row.evaluations:.0f} | "
+            f"{row.error:.4f} | {row.busy_share:.1%} | {row.objective_share:.1%} | {paper} |"
         )
     lines += ["", "How well the regression predicts what it was not fitted to:", ""]
     lines += ["| data set | evaluations | R2 of the error | its rank correlation | R2 of the log "]

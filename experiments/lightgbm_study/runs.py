@@ -99,10 +99,9 @@ class Run:
 def make_optimizer(strategy: str, surrogate: str) -> Optimizer:
     """Return a strategy with our surrogate and candidates, or with the paper's."""
     # mlr3mbo's: 500 full trees, 10,000 random points.
+    candidates = Candidates(10_000, n_local=0, n_refine=0, p_choices=0.0)
     settings: dict[str, Any] = (
-        {"surrogate": RandomForest(), "candidates": Candidates(10_000, n_local=0, n_refine=0)}
-        if surrogate == "paper"
-        else {}
+        {"surrogate": RandomForest(), "candidates": candidates} if surrogate == "paper" else {}
     )
     makers: dict[str, Callable[..., Optimizer]] = {"adbo": ADBO, "acbo": ACBO, "clbo": CLBO}
     return RandomSearch() if strategy == "random" else makers[strategy](**settings)

@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.lightgbm_study.paper import find_row, paper_cost
+from experiments.lightgbm_study.design import ConfigurationError
+from experiments.lightgbm_study.paper import (
+    DESIGN_SIZE,
+    ROWS,
+    SECONDS,
+    WORKERS,
+    find_row,
+    paper_cost,
+)
 from experiments.lightgbm_study.regression import StandIn, check_fit, read_evaluations
-from experiments.lightgbm_study.runs import make_optimizer
+from experiments.lightgbm_study.runs import STRATEGIES, make_optimizer
 from experiments.provenance import append_rows, provenance
 from experiments.spaces import LIGHTGBM
 from rush_opt import Space, TuneResult, simulate
@@ -58,12 +66,18 @@ def simulate_all(
     cost : str
         A key of `COSTS`: what proposals are charged.
     seed : int
+
+    Raises
+    ------
+    ConfigurationError
+        If the file has rows of a data set that were made from another table; nothing was written.
     """
     common = {"seconds": seconds, "design_size": design_size, "cost": cost, "seed": seed}
     done = _keys(path)
     for dataset, table in tables.items():
         evaluations = read_evaluations(table)
         fit = check_fit(evaluations, seed)
+        _check_table(path, dataset, fit.n)
         print(
             f"{dataset}: {fit.n} evaluations; cross-validated R2 {fit.error_r2:.2f} of the error, "
             f"{fit.log_seconds_r2:.2f} of the log duration; rank correlations "
@@ -151,19 +165,32 @@ def describe(result: TuneResult, *, design_best: float) -> dict[str, float]:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return means over replications, the published figures beside those of 448 workers."""
-    keys = ["dataset", "workers", "seconds", "cost", "strategy"]
+    """Return means over replications, the published figures beside those of the same setting."""
+    datasets = list(dict.fromkeys([*(row.dataset for row in ROWS), *rows["dataset"]]))
+    order = rows.assign(
+        place=rows["dataset"].map(datasets.index), turn=rows["strategy"].map(STRATEGIES.index)
+    ).sort_values(
+        ["cost", "seconds", "place", "workers", "turn"], ascending=[True, False, True, True, True]
+    )
+    rows = rows.loc[order.index]
+    keys = ["dataset", "workers", "seconds", "cost", "design_size", "seed", "strategy"]
     shown = ["evaluations", "error", "busy_share", "objective_share", "mean_learner_s"]
+    shown += ["learners_s", "surrogate_s", "acquisition_s"]
     means = rows.groupby(keys, sort=False)[shown].mean().reset_index()
     means["replications"] = rows.groupby(keys, sort=False).size().to_numpy()
     for name in ("evaluations", "error", "busy_share", "objective_share"):
         means[f"paper_{name}"] = [
             getattr(published, name)
-            if (published := find_row(row.dataset, row.strategy)) and row.workers == 448
+            if (published := find_row(row.dataset, row.strategy)) and is_published_setting(row)
             else float("nan")
             for row in means.itertuples()
         ]
     return means
+
+
+def is_published_setting(row: Any) -> bool:
+    """Tell whether a row is of as many workers, seconds and design points as the paper's."""
+    return bool((row.workers, row.seconds, row.design_size) == (WORKERS, SECONDS, DESIGN_SIZE))
 
 
 def _keys(path: Path) -> set[tuple[str, ...]]:
@@ -171,6 +198,16 @@ def _keys(path: Path) -> set[tuple[str, ...]]:
         return set()
     found: Iterable[dict[str, Any]] = pd.read_csv(path, dtype=str).to_dict("records")
     return {tuple(str(row[name]) for name in KEY) for row in found}
+
+
+def _check_table(path: Path, dataset: str, n_evaluations: int) -> None:
+    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["dataset", "n"])
+    found = rows.loc[rows["dataset"] == dataset, "n"].unique()
+    if any(found != n_evaluations):
+        raise ConfigurationError(
+            f"{path} has rows of {dataset} made from a table of {found[0]} evaluations, and this "
+            f"one has {n_evaluations}; choose another results folder or another name"
+        )
 
 
 def _report(row: dict[str, Any]) -> None:

@@ -162,6 +162,6 @@ def test_tables_are_written_with_their_figures(tmp_path: Path) -> None:
     read = pd.read_csv(tmp_path / "figures" / "incumbent.csv")
     assert read["mean"].tolist() == curve["mean"].tolist()
     assert (tmp_path / "figures" / "incumbent.png").stat().st_size > 1000
-    text = as_markdown(average(aggregate([make_run()])), worker_table([make_run()]))
+    text = as_markdown(average(aggregate([make_run()])), worker_table([make_run()]), [make_run()])
     assert "| toy | adbo | 1 | 13 | 3.00 | 1.00 | 5.00 | 2 | 0.2000 | 85.0% | 65.0% |" in text
     assert "| toy | adbo | 50.0% .. 80.0% |" in text

@@ -108,19 +108,34 @@ def test_simulated_runs_are_rows_that_are_not_made_twice(
     assert "cross-validated R2" in capsys.readouterr().out
 
 
+def test_rows_of_another_table_are_not_mixed_in(evaluations: Path, tmp_path: Path) -> None:
+    words = ["simulate", "--out", str(tmp_path), "--seconds", "5", "--workers", "2"]
+    words += ["--design-size", "20", "--replications", "1", "--strategy", "random", "--table"]
+    main([*words, f"credit-g={evaluations}"])
+    first = (tmp_path / "simulated.csv").read_text()
+    shorter = tmp_path / "shorter.csv"
+    pd.read_csv(evaluations).iloc[:-5].to_csv(shorter, index=False)
+    with pytest.raises(SystemExit, match="choose another results folder"):
+        main([*words, f"credit-g={shorter}"])
+    assert (tmp_path / "simulated.csv").read_text() == first
+
+
 def test_means_stand_beside_what_was_published() -> None:
     row: dict[str, Any] = {"dataset": "adult", "workers": 448, "seconds": 600, "cost": "paper"}
     row |= {"strategy": "adbo", "busy_share": 0.9, "mean_learner_s": 12.0}
+    row |= {"learners_s": 1.0, "surrogate_s": 1.0, "acquisition_s": 1.0}
+    row |= {"design_size": 100, "seed": 1}
     rows = [
         row | {"evaluations": 10_000, "error": 0.12, "objective_share": 0.5},
         row | {"evaluations": 11_000, "error": 0.13, "objective_share": 0.6},
         row | {"evaluations": 1, "error": 0.2, "objective_share": 0.5, "workers": 2},
+        row | {"evaluations": 9, "error": 0.2, "objective_share": 0.5, "seconds": 60},
+        row | {"evaluations": 8, "error": 0.2, "objective_share": 0.5, "design_size": 10},
     ]
-    means = table(pd.DataFrame(rows))
-    assert means["evaluations"].tolist() == [10_500, 1]
-    assert means["replications"].tolist() == [2, 1]
-    assert means["paper_evaluations"][0] == 10_375
-    assert np.isnan(means["paper_evaluations"][1])
+    means = table(pd.DataFrame(rows)).set_index("evaluations")
+    assert means["replications"].to_dict() == {1: 1, 8: 1, 10_500: 2, 9: 1}
+    assert means["paper_evaluations"][10_500] == 10_375
+    assert means["paper_evaluations"].isna().sum() == 3  # of other settings
     published = find_row("adult", "adbo")
     assert published is not None
     assert published.objective_share == pytest.approx(0.503, abs=1e-3)
