@@ -27,9 +27,9 @@ def aggregate(runs: Sequence[Run]) -> pd.DataFrame:
         ``learners_s``, ``surrogate_s``, ``acquisition_s`` summed over workers, ``mean_learner_s``,
         ``evaluations`` and ``error`` of what ended in time, the best of the design included;
         ``utilization`` as the paper means it, which is our busy share; ``objective_share``,
-        ``coordination_share``, ``idle_share``; ``cpu_share``, measured CPU time over wall clock times workers, and ``cpu_per_busy``, what
-        part of the accounted time it is; ``startup_share``; ``memory_mb``, the largest resident
-        memory of a worker.
+        ``coordination_share``, ``idle_share``, ``startup_share``; ``cpu_share``, measured CPU time
+        over wall clock times workers, and ``cpu_per_busy``, what part of the accounted time it is;
+        ``memory_mb``, the largest resident memory of a worker.
     """
     return pd.DataFrame([_aggregate_one(run) for run in runs])
 

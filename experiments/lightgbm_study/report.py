@@ -26,8 +26,8 @@ _WHY = (
     "included; the CPU share is what the operating system gave the workers and the proposer. "
     "CPU per busy second below 1 means that a worker waited in the middle of its work: for a core, "
     "when workers, proposer, server and manager are more than the cores they share, or for input. "
-    "What a worker does before it joins is in the start-up share and in neither of the two; reading "
-    "and binning its data is part of its first trial."
+    "What a worker does before it joins is in the start-up share and in neither of the two; "
+    "reading and binning its data is part of its first trial."
 )
 
 
