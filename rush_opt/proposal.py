@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,8 @@ class Candidates:
     log10_step : tuple of float
         Bounds of the decimal logarithm of a move's size, in unit-cube lengths.
     p_choices : float
-        Probability that a proposal has its choices drawn at random, and is the best that there is
-        with these (`Space.is_choice`).
+        Probability that a proposal has its choices (`Space.is_choice`) drawn at random, and is the
+        best that there is with these. Where nothing else is searched, none are drawn.
 
     Raises
     ------
@@ -87,7 +87,8 @@ def propose(
 ) -> FloatArray:
     """Choose the point with the lowest confidence bound that has not been evaluated.
 
-    Now and then it is chosen among points whose choices are the same, drawn at random.
+    Now and then it is chosen among points whose choices are the same, drawn at random, if one of
+    these is new and satisfies the constraints.
 
     Parameters
     ----------
@@ -117,6 +118,43 @@ def propose(
     """
     space = archive.space
     choices = _draw_choices(space, candidates.p_choices, rng)
+    if choices is not None:
+        ranked = _best_first(archive, model, lam, rng, candidates, choices)
+        new = _first_new(ranked, archive, pending)
+        if new is not None:
+            return new
+        # All that was found with these choices is known, or they are forbidden.
+    ranked = _best_first(archive, model, lam, rng, candidates)
+    best = next(ranked)
+    new = _first_new(chain([best], ranked), archive, pending)
+    if new is None:
+        new = _left_over(archive, pending, rng)
+    return best if new is None else new
+
+
+def _draw_choices(space: Space, p: float, rng: np.random.Generator) -> FloatArray | None:
+    """Draw a row for its choices with probability `p`; None otherwise.
+
+    None as well if there are no choices, or nothing else: such a proposal would be a random point.
+    """
+    if not space.is_choice.any() or space.is_choice.all() or rng.random() >= p:
+        return None
+    return np.asarray(space.snap(rng.random((1, space.n_dims)))[0])
+
+
+def _best_first(
+    archive: Archive,
+    model: Model,
+    lam: float,
+    rng: np.random.Generator,
+    candidates: Candidates,
+    choices: FloatArray | None = None,
+) -> Iterator[FloatArray]:
+    """Yield candidates that satisfy the constraints, the lowest bound first; at least one.
+
+    With `choices`, only those that have the same: none if the first stage finds none.
+    """
+    space = archive.space
     first = space.snap(rng.random((candidates.n_random, space.n_dims)))
     best = archive.best(candidates.n_parents)
     if len(best):
@@ -126,27 +164,16 @@ def propose(
     score = lower_confidence_bound(*model.predict(first), lam)
     leaders = first[list(islice(_allowed(space, first, score), candidates.n_parents))]
     if not len(leaders):
-        leaders = random_design(space, 1, rng)
+        if choices is not None:
+            return
+        first = leaders = random_design(space, 1, rng)
+        score = lower_confidence_bound(*model.predict(first), lam)
     second = moves(space, leaders, candidates.n_refine, candidates, rng)
     second = _with_choices(space, second, choices, rng)
     points = np.concatenate([first, second])
     score = np.concatenate([score, lower_confidence_bound(*model.predict(second), lam)])
-    repeat = None
     for i in _allowed(space, points, score):
-        if points[i] not in archive and points[i] not in pending:
-            return np.asarray(points[i])
-        repeat = points[i] if repeat is None else repeat
-    left = _left_over(archive, pending, rng)
-    if left is not None:
-        return left
-    return np.asarray(leaders[0] if repeat is None else repeat)
-
-
-def _draw_choices(space: Space, p: float, rng: np.random.Generator) -> FloatArray | None:
-    """Draw a row for its choices with probability `p`; None otherwise, and if there are none."""
-    if not space.is_choice.any() or rng.random() >= p:
-        return None
-    return np.asarray(space.snap(rng.random((1, space.n_dims)))[0])
+        yield points[i]
 
 
 def _with_choices(
@@ -190,15 +217,19 @@ def draw_new(
     return row if left is None else left
 
 
+def _first_new(
+    rows: Iterable[FloatArray], archive: Archive, pending: Container[FloatArray]
+) -> FloatArray | None:
+    """Return the first row that was not evaluated and is not being; None if there is none."""
+    return next((row for row in rows if row not in archive and row not in pending), None)
+
+
 def _left_over(
     archive: Archive, pending: Container[FloatArray], rng: np.random.Generator
 ) -> FloatArray | None:
     """Draw one of the points of a small discrete space that are new; None if there is none."""
     points = _all_points(archive.space)
-    for i in rng.permutation(len(points)):
-        if points[i] not in archive and points[i] not in pending:
-            return np.asarray(points[i])
-    return None
+    return _first_new((points[i] for i in rng.permutation(len(points))), archive, pending)
 
 
 @functools.lru_cache(maxsize=1)

@@ -13,8 +13,8 @@ from rush_opt.design import (
     random_design,
     sobol_design,
 )
-from rush_opt.proposal import propose
-from rush_opt.space import Boolean, Float, Integer, Space
+from rush_opt.proposal import Candidates, propose
+from rush_opt.space import Boolean, Categorical, Float, Integer, Space
 from rush_opt.surrogate import ExtraTrees
 
 
@@ -88,6 +88,24 @@ def test_a_proposal_is_found_where_no_candidate_is_allowed() -> None:
     for _ in range(5):
         row = propose(archive, ExtraTrees().fit(archive.X, archive.y, rng), 0.5, rng)
         assert space.allowed(row[None])[0]
+
+
+def test_drawn_choices_that_are_forbidden_do_not_make_a_proposal_random() -> None:
+    space = Space(
+        {"c": Categorical(["p", "q"]), "x": Float(0, 1)}, constraints=[lambda c: c["c"] == "p"]
+    )
+    archive = Archive(space, "y")
+    configs = space.decode(random_design(space, 200, np.random.default_rng(0)))
+    values = [{"y": (config["x"] - 0.3) ** 2} for config in configs]
+    archive.add(TaskTable.from_results(configs, values))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        model = ExtraTrees().fit(archive.X, archive.y, rng)
+        row = propose(archive, model, 0.0, rng, candidates=Candidates(p_choices=1.0))
+        assert space.allowed(row[None])[0]
+        assert row not in archive
+        # Every other time what is forbidden is drawn; a random point is this near one time in five.
+        assert abs(space.decode(row[None])[0]["x"] - 0.3) < 0.1
 
 
 def test_work_is_bounded_where_almost_nothing_is_allowed() -> None:

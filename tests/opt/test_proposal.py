@@ -124,6 +124,31 @@ def test_choices_that_are_drawn_reach_all_there_are_and_the_rest_is_searched() -
         space.validate(config)
 
 
+def test_drawn_choices_that_leave_nothing_new_are_given_up() -> None:
+    space = Space(
+        {
+            "model": Categorical(["lda", "svm"]),
+            "C": Float(1e-3, 1e3, log=True, when={"model": "svm"}),
+        }
+    )
+    archive = Archive(space, "y")
+    configs = [{"model": "lda"}, *({"model": "svm", "C": 10.0**k} for k in range(-2, 3))]
+    archive.add(TaskTable.from_results(configs, [{"y": float(i)} for i in range(6)]))
+    drawn = Candidates(p_choices=1.0)
+    for seed in range(20):  # the first model, which is known, is drawn every other time
+        assert proposal(archive, seed=seed, candidates=drawn) not in archive
+
+
+def test_where_all_that_is_searched_is_a_choice_none_is_drawn() -> None:
+    space = Space({name: Categorical(list("pqrst")) for name in "abcd"})
+    archive = archive_of(space, 40)
+    for seed in range(5):
+        always, never = (
+            proposal(archive, seed=seed, candidates=Candidates(p_choices=p)) for p in (1.0, 0.0)
+        )
+        np.testing.assert_array_equal(always, never)
+
+
 def test_every_move_changes_something_and_stays_on_the_grid() -> None:
     rng = np.random.default_rng(3)
     parents = random_design(MIXED, 4, rng)
