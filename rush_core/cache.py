@@ -123,7 +123,8 @@ class TaskReader:
         self.new_log = LogPosition(connection, keys.finished, decode_tasks)
         self._failed_log = LogPosition(connection, keys.failed, decode_tasks)
         self.reports = LogPosition(connection, keys.reports, decode_reports)
-        self._n_failed = self._n_joined = self._n_clients = 0
+        # As they were at the end of the last sleep.
+        self._n_finished = self._n_failed = self._n_joined = self._n_clients = 0
 
     def count(self) -> TaskCounts:
         """Count the tasks in each place, as one look; one round trip."""
@@ -175,10 +176,11 @@ class TaskReader:
         return retry_unreachable(self.reports.read)[0]
 
     def wait(self, timeout_s: float) -> None:
-        """Sleep until something changes that `fetch_new` or `wait` has not seen."""
-        self._wait(timeout_s, self.new_log.n_read)
+        """Sleep until something changes; not at all if something did since the last sleep."""
+        read = pack((b"LLEN", self._keys.finished))
+        self._n_finished = self._wait(timeout_s, self._n_finished, read)
 
-    def _wait(self, timeout_s: float, n_finished: int, read: bytes = pack((b"PING",))) -> Any:
+    def _wait(self, timeout_s: float, n_finished: int, read: bytes) -> Any:
         """Wait as long as is left of the time, however often the server goes away meanwhile."""
         deadline = time.monotonic() + timeout_s
         while True:

@@ -1,6 +1,7 @@
 """Worker processes: how they start, stop, are killed and die, and what that leaves behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from rush_core import (
     WorkerInfo,
     WorkersFailedError,
     WorkerState,
+    serve,
 )
 from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
@@ -219,6 +221,20 @@ def test_waiting_for_a_worker_ends_when_it_joins(network: Network, join: Join) -
     join()
     waited.join(PATIENCE_S)
     assert not waited.is_alive()
+
+
+def test_waiting_for_a_worker_is_a_sleep_also_if_finished_tasks_were_not_fetched() -> None:
+    with serve() as server, Network("sleeping", server.url) as network:
+        network.push_finished_tasks([{"x": 1}], [{"y": 1}])
+        with pytest.raises(TimeoutError, match="1 workers"):
+            network.wait_for_workers(1, timeout_s=0.3)
+        connection = Connection(server.url)
+        statistics = connection.execute(pack(("INFO", "commandstats"))).decode()
+        connection.close()
+    sleeps = re.search(r"cmdstat_blpop:calls=(\d+)", statistics)
+    # What has changed since there was no sleep yet ends the first; the second may end a bit early.
+    assert sleeps is not None
+    assert int(sleeps[1]) <= 3
 
 
 def test_a_worker_that_dies_before_joining_is_told_with_its_last_words(network: Network) -> None:
