@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network
+from rush_core import EmbeddedServer, Network, serve
 from rush_core.connection import Connection, pack
 from rush_opt import Float, FrozenTrial, TuneResult, tune
 
@@ -38,6 +38,13 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server in which nobody else is asleep."""
+    with serve() as server:
+        yield server
+
+
 def longest_sleep_s(url: str) -> float:
     """Return for how long a client has been asleep in the server, whole seconds."""
     connection = Connection(url)
@@ -48,7 +55,7 @@ def longest_sleep_s(url: str) -> float:
 
 
 def test_the_manager_sleeps_while_nothing_happens_and_wakes_at_once(
-    server: EmbeddedServer, network_id: str, tmp_path: Path, pool: ThreadPoolExecutor
+    own_server: EmbeddedServer, network_id: str, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     gate, told = Gate(tmp_path / "open"), []
 
@@ -64,13 +71,13 @@ def test_the_manager_sleeps_while_nothing_happens_and_wakes_at_once(
         optimizer="random",
         seed=1,
         network_id=network_id,
-        url=server.url,
+        url=own_server.url,
         callbacks=[tell],
         progress=False,
     )
-    with Network(network_id, server.url) as network:
+    with Network(network_id, own_server.url) as network:
         wait_until(lambda: network.count_tasks().running, PATIENCE_S)
-        wait_until(lambda: longest_sleep_s(server.url) >= 2)
+        wait_until(lambda: longest_sleep_s(own_server.url) >= 2)
         opened = time.monotonic()
         gate.path.touch()
         result = run.result()
