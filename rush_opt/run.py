@@ -30,7 +30,8 @@ __all__ = ["AllTrialsFailedError", "Run", "StopRun"]
 logger = logging.getLogger(__name__)
 
 # The server wakes the manager when a trial ends or a worker joins or ends. Where trials pour in it
-# does so no more often than this; their workers go on by themselves.
+# does so no more often than this; their workers go on by themselves. The exception are launched
+# workers that are about to end: each of their last trials wakes it.
 _PAUSE_S = 0.1
 
 # The manager looks by itself for what no event tells: signs of life that expire, rules about the
@@ -184,9 +185,11 @@ class Run:
         all_ended = self._network.join_workers(timeout_s=_PAUSE_S)
         if self._launch is not None and not (self._has_enough_trials() or self._is_stopping):
             time.sleep(_PAUSE_S)  # no process of those is ours: nothing was waited for
-        self._look(0.0 if all_ended and self._launch is None else self._sleep_s())
-        self._raise_if_hopeless(ended=False)
+        # Before the sleep: the wake-up for a loss may have gone to a wait for another worker.
         lost = self._network.detect_lost_workers()
+        nobody_left = all_ended and self._launch is None
+        self._look(0.0 if lost or nobody_left else self._sleep_s())
+        self._raise_if_hopeless(ended=False)
         if not lost:
             no_proposer = self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED)
             if not self._stop_if_wanted() and no_proposer:

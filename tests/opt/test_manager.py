@@ -1,6 +1,8 @@
 """The manager of a run sleeps in the server, which wakes it."""
 
 import math
+import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network, serve
+from rush_core import EmbeddedServer, Network, WorkerState, serve
 from rush_core.connection import Connection, pack
 from rush_opt import Float, FrozenTrial, TuneResult, tune
 
@@ -83,4 +85,62 @@ def test_the_manager_sleeps_while_nothing_happens_and_wakes_at_once(
         result = run.result()
         assert told[0] - opened < AT_ONCE_S
         assert time.monotonic() - told[0] < AT_ONCE_S
+    assert result.stop_reason == "n_trials"
+
+
+class FirstIsKilled:
+    """Ends the first worker, lets others join when `go_on` exists, and is a `Gate` to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.gate = folder, Gate(folder / "open")
+
+    @property
+    def go_on(self) -> Path:
+        return self.folder / "go on"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in a worker, which joins after this."""
+        self.__dict__.update(state)
+        try:
+            (self.folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            wait_until(self.go_on.exists, PATIENCE_S)
+
+    def __call__(self, config: dict[str, Any]) -> float:
+        if config["x"] == 1.0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.gate(config)
+
+
+def test_a_worker_that_is_lost_while_another_is_waited_for_is_replaced_at_once(
+    own_server: EmbeddedServer, network_id: str, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    objective = FirstIsKilled(tmp_path)
+    run: Future[TuneResult] = pool.submit(
+        tune,
+        objective,
+        X,
+        n_workers=2,
+        n_trials=2,
+        optimizer="random",
+        initial_design=[{"x": 1.0}, {"x": 0.5}],
+        network_id=network_id,
+        url=own_server.url,
+        progress=False,
+    )
+    with Network(network_id, own_server.url) as network:
+
+        def states() -> list[WorkerState]:
+            return [worker.state for worker in network.fetch_workers()]
+
+        wait_until(lambda: states() == [WorkerState.LOST], PATIENCE_S)
+        wait_until(lambda: longest_sleep_s(own_server.url) >= 1)  # it was woken for the loss
+        objective.go_on.touch()
+        wait_until(lambda: len(states()) >= 2, PATIENCE_S)
+        wait_until(lambda: len(states()) == 3, AT_ONCE_S)
+        objective.gate.path.touch()
+        result = run.result()
+    assert [worker.state for worker in result.workers] == [WorkerState.LOST] + 2 * [
+        WorkerState.STOPPED
+    ]
     assert result.stop_reason == "n_trials"
