@@ -102,7 +102,9 @@ class Progress:
             warnings.simplefilter("ignore")  # of a notebook without widgets: it gets a bar of text
             from tqdm.auto import tqdm  # looks where it is when it is imported; workers need none
         budget = self._n_trials or self._timeout_s
-        shape = "{percentage:3.0f}%|{bar}| {desc}" if budget else "{desc}"
+        # A terminal's bar is short: the text needs the line. That of a notebook is no text.
+        bar = "{bar:10}" if self._stream.isatty() else "{bar}"
+        shape = f"{{percentage:3.0f}}%|{bar}| {{desc}}" if budget else "{desc}"
         return tqdm(total=budget, bar_format=shape, file=self._stream, dynamic_ncols=True)
 
     def _done(self, n_ended: int, n_failed: int) -> str:

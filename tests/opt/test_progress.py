@@ -58,6 +58,23 @@ def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None
     assert last.count("\n") == 1
 
 
+def test_a_line_of_80_columns_has_room_for_bar_trials_and_the_best_value(
+    terminal: Terminal,
+) -> None:
+    termios.tcsetwinsize(terminal.stream, (24, 80))
+    progress = Progress(1000, None, terminal.stream)
+    progress.begin(0)
+    terminal.read()
+
+    def shown() -> str:
+        progress.show(700, 9, [-1.234e-05], objective_share=0.834, n_joined=4)
+        return terminal.read()
+
+    line = wait_until(shown).strip("\r")
+    assert re.match(r" 70%\|\S{7} {3}\| 700/1000 trials \(9 failed\), best value -1\.234e-05", line)
+    assert len(line) <= 80
+
+
 def test_a_bar_tells_the_time_where_only_that_is_limited(terminal: Terminal) -> None:
     progress = Progress(None, 3600.0, terminal.stream)
     progress.begin(0)
