@@ -89,7 +89,7 @@ class GaussianProcess:
         Most rows, ``>= 2``; of more, the best half as many stay and others are drawn.
     n_learn : int
         Most rows from which the length scales and the noise are learned, ``>= 2``.
-    n_steps : int
+    n_evaluations : int
         Evaluations of their density for that, ``>= 1``, always from the same start.
 
     Raises
@@ -105,12 +105,12 @@ class GaussianProcess:
 
     n_rows: int = 100
     n_learn: int = 50
-    n_steps: int = 10
+    n_evaluations: int = 10
 
     def __post_init__(self) -> None:
-        if not (self.n_rows >= 2 and self.n_learn >= 2 and self.n_steps >= 1):
+        if not (self.n_rows >= 2 and self.n_learn >= 2 and self.n_evaluations >= 1):
             raise ValueError(
-                f"need n_rows >= 2, n_learn >= 2 and n_steps >= 1, got {self!r}; "
+                f"need n_rows >= 2, n_learn >= 2 and n_evaluations >= 1, got {self!r}; "
                 "change what is out of range"
             )
 
@@ -138,7 +138,7 @@ class GaussianProcess:
         some = rng.permutation(len(z))[: self.n_learn]
         # A worker has one core: threads of the linear algebra would be in the way of the others.
         with _parts().blas.limit(limits=1):
-            return Posterior(points, z, _learn(points[some], z[some], self.n_steps))
+            return Posterior(points, z, _learn(points[some], z[some], self.n_evaluations))
 
     def _choose(self, y: FloatArray, rng: np.random.Generator) -> npt.NDArray[np.intp]:
         n_best = self.n_rows // 2

@@ -106,7 +106,7 @@ def test_squashed_values_keep_their_order_and_the_better_half_its_distances() ->
     np.testing.assert_allclose(np.diff(z[:4]), z[1] - z[0])  # the median is 3.5
 
 
-@pytest.mark.parametrize("setting", ["n_rows", "n_learn", "n_steps"])
+@pytest.mark.parametrize("setting", ["n_rows", "n_learn", "n_evaluations"])
 def test_a_setting_out_of_range_is_refused(setting: str) -> None:
     with pytest.raises(ValueError, match=f"need n_rows.*{setting}=0"):
         GaussianProcess(**{setting: 0})
