@@ -90,8 +90,9 @@ class Advisor:
     Notes
     -----
     An advisor belongs to one thread. Asking takes at most eight round trips, nine for a centralized
-    optimizer, and telling one. If the process that joined first dies before its design is in the
-    queue, there is none, and the optimizer proposes from the first trial on.
+    optimizer, and telling one. If the process that joined first does not get as far as putting its
+    design into the queue, because it dies or the server refuses, there is none, and the optimizer
+    proposes from the first trial on.
 
     Examples
     --------
