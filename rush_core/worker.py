@@ -138,8 +138,8 @@ class Worker:
             Start only while fewer than this many tasks were started or claimed in the network;
             lost ones do not count.
         deadline : float, optional
-            Start only before this time by the server's clock, seconds since 1970. Whoever is
-            refused for it is to stop (`should_stop`).
+            Start only before this time by the server's clock, seconds since 1970. One refusal for
+            it makes `should_stop` true for good, whatever is asked for later.
         extra : dict, optional
             Kept with the task.
         unique : bytes, optional
@@ -184,6 +184,9 @@ class Worker:
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
         """Create several tasks that this worker runs; one round trip, atomic.
+
+        As many as `limit` allows, and none from `deadline` on, when one refusal makes `should_stop`
+        true for good: see `start_task`.
 
         Returns
         -------
@@ -243,8 +246,9 @@ class Worker:
         Returns
         -------
         Task or None
-            None if nothing waits, the budget or the time is used up (`limit`, `deadline`: see
-            `start_task`), or the worker was asked to stop.
+            None if nothing waits, the budget or the time is used up (see `start_task` for `limit`,
+            `deadline` and what a refusal for it does to `should_stop`), or the worker was asked to
+            stop.
         """
         check_timeout(timeout_s)
         self._heard_from_server = True
