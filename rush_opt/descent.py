@@ -12,6 +12,9 @@ FloatArray = npt.NDArray[np.float64]
 _LONGEST_STEP, _LEAST_STEP = 2.0, 1e-3
 _SHRINK = 0.3
 
+# Less inverse curvature than this, where 1 is natural, is rounding or a gradient that turned aside.
+_LEAST_INVERSE_CURVATURE = 1e-10
+
 
 def descend(
     function: Callable[[FloatArray], tuple[float, FloatArray]],
@@ -40,8 +43,8 @@ def descend(
 
     Notes
     -----
-    Where ten evaluations of a function cost a millisecond, `scipy.optimize.minimize` costs another
-    one around them.
+    It is for functions that take so little time that the work of a general optimizer around each
+    evaluation, such as that of `scipy.optimize.minimize`, would count as well.
 
     References
     ----------
@@ -59,12 +62,14 @@ def descend(
                 break
             step *= min(1.0, (_LONGEST_STEP if is_scaled else 1.0) / length)
         there = np.clip(x + share * step, low, high)
+        if (there == x).all():
+            break
         new_value, new_gradient = function(there)
         if not new_value < value:
             share *= _SHRINK
             continue
         s, y = there - x, new_gradient - gradient
-        if s @ y > 0.0:
+        if s @ y > _LEAST_INVERSE_CURVATURE * (y @ y):
             H, is_scaled = _updated(H if is_scaled else H * (s @ y) / (y @ y), s, y), True
         x, value, gradient, share = there, new_value, new_gradient, 1.0
     return x

@@ -61,3 +61,23 @@ def test_it_never_looks_more_often_nor_out_of_bounds_and_returns_the_best_it_saw
 def test_at_the_lowest_point_it_stays() -> None:
     found = descend(lambda x: (float(x @ x), 2.0 * x), np.zeros(3), **bounds(3), n_evaluations=9)
     np.testing.assert_array_equal(found, 0.0)
+
+
+def test_a_gradient_that_turns_aside_does_not_end_the_other_directions() -> None:
+    def saddle(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value = x[0] + 1e3 * x[0] * x[1] + 5e-6 * x[0] ** 2
+        return float(value), np.array([1.0 + 1e3 * x[1] + 1e-5 * x[0], 1e3 * x[0]])
+
+    found = descend(saddle, np.zeros(2), **bounds(2), n_evaluations=20)
+    np.testing.assert_array_equal(found, [-5.0, 5.0])
+
+
+def test_it_does_not_look_again_where_it_is() -> None:
+    seen: list[np.ndarray] = []
+
+    def corner(x: np.ndarray) -> tuple[float, np.ndarray]:
+        seen.append(x)
+        return float(abs(x[0] - 1.0)), np.ones(1)
+
+    np.testing.assert_array_equal(descend(corner, np.ones(1), **bounds(1), n_evaluations=100), 1.0)
+    assert sum((x == 1.0).all() for x in seen) == 1
