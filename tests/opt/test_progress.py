@@ -16,15 +16,17 @@ class Terminal:
 
     def __init__(self) -> None:
         self._master, slave = pty.openpty()
-        os.set_blocking(self._master, False)
         termios.tcsetwinsize(slave, (24, 160))
         self.stream = os.fdopen(slave, "w")
 
     def read(self) -> str:
-        try:
-            return os.read(self._master, 65536).decode()
-        except BlockingIOError:
-            return ""
+        """Return what was written since the last time, which arrives a little later."""
+        self.stream.write("\0")  # the end of it
+        self.stream.flush()
+        arrived = b""
+        while not arrived.endswith(b"\0"):
+            arrived += os.read(self._master, 65536)
+        return arrived[:-1].decode()
 
     def close(self) -> None:
         self.stream.close()
