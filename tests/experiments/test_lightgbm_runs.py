@@ -153,8 +153,14 @@ def test_workers_of_a_dask_cluster(data_dir: Path, tmp_path: Path, server: Embed
     ) as cluster:
         where = {"url": server.url, "launcher": "dask"}
         where["dask_scheduler"] = cluster.scheduler_address
-        main(options("design", data_dir, tmp_path, design_size="2", **where))
-    check_design(data_dir, tmp_path)
+        where["design_size"] = "2"
+        main(options("design", data_dir, tmp_path / "out", **where))
+        main(options("run", data_dir, tmp_path / "out", strategy="random", seconds="2", **where))
+    check_design(data_dir, tmp_path / "out")
+    (path,) = run_files(tmp_path / "out")
+    run = read_run(path)
+    assert run.configuration.launcher == "dask"
+    assert (run.trials["state"] == "finished").all()
 
 
 @pytest.mark.parametrize(
