@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -97,6 +97,7 @@ class Run:
         self._progress = progress
         self._executor = executor
         self._launch = launch
+        self._launched: object = None  # what that returned
         self._watch = problem.watch()
         self._wish: str | None = None  # why a callback wants the run to end
         self._is_stopping = False
@@ -238,7 +239,7 @@ class Run:
         network, arguments = self._network, (self._problem,)
         self._joined = network.fetch_workers()
         if self._launch is not None:
-            self._launch(network.worker_command(self._loop, args=arguments), n)
+            self._launched = self._launch(network.worker_command(self._loop, args=arguments), n)
         else:
             ids = network.start_workers(self._loop, n, args=arguments, executor=self._executor)
             if self._executor is None:
@@ -248,10 +249,31 @@ class Run:
 
     def _wait_for_another_worker(self) -> None:
         """Wait until one more worker has joined, or the time is up."""
-        deadline = self._problem.deadline
-        left = None if deadline is None else max(deadline - self._network.now(), 0.0)
-        with contextlib.suppress(TimeoutError):
-            self._network.wait_for_workers(len(self._joined) + 1, timeout_s=left)
+        network, deadline = self._network, self._problem.deadline
+        longest = _LOOK_EVERY_S if self._launch is not None else _LONGEST_SLEEP_S
+        while True:
+            left = math.inf if deadline is None else max(deadline - network.now(), 0.0)
+            code = self._launch_code()  # before looking who joined: a loop can be short
+            wait_s = 0.0 if code else min(left, longest)
+            try:
+                return network.wait_for_workers(len(self._joined) + 1, timeout_s=wait_s)
+            except TimeoutError:
+                if not left:
+                    return None
+                self._raise_if_launch_failed(code)
+
+    def _launch_code(self) -> int:
+        """Return with what exit code the launching ended; 0 if it goes on or does not tell."""
+        poll = getattr(self._launched, "poll", None)
+        code: int = (poll() or 0) if callable(poll) else 0
+        return code
+
+    def _raise_if_launch_failed(self, code: int) -> None:
+        if code:
+            raise WorkersFailedError(
+                f"no worker takes part, and what was launched to start {self._n_workers} ended "
+                f"with exit code {code}; see what it printed, and start it by hand to find out why"
+            )
 
     def _start_proposer(self) -> None:
         """Start the process that proposes for all workers, if there is to be one."""
@@ -280,11 +302,14 @@ class Run:
 
         When all were lost, others may still join: what runs elsewhere is not ours to replace.
         """
+        code = self._launch_code()  # before looking who takes part
         if self._some_take_part():
             return False
         mine = [worker for worker in self.workers if self._is_of_this_run(worker)]
         by_themselves = bool(mine) and all(w.state is not WorkerState.LOST for w in mine)
         over = self._has_enough_trials() or self._is_out_of_time() or self._is_stopping
+        if not (by_themselves or over):
+            self._raise_if_launch_failed(code)
         return by_themselves or over
 
     def _look(self, timeout_s: float = 0.0) -> None:

@@ -134,7 +134,9 @@ def tune(
     launch : callable, optional
         Brings the workers to life: called once as ``launch(command, n_workers)``, it is to run the
         shell line `command` so many times, anywhere, or to tell somebody to. The same line can
-        start further workers at any time; lost ones are not replaced.
+        start further workers at any time; lost ones are not replaced. If it returns a
+        `subprocess.Popen`, or what else has such a ``poll``, the run ends with an error when no
+        worker takes part and that has ended with an exit code other than 0.
     trial_timeout : float, optional
         Seconds after which a trial is killed, and fails with this reason, whatever it is busy
         with; its worker goes on. With a limit, each worker evaluates in a process of its own, which

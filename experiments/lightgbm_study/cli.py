@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=_named_table,
         metavar="NAME=PATH",
-        help="evaluations of a data set: a CSV or a run's file, see regression.py",
+        help="evaluations of a data set: a CSV or a run's file, see regression.py; those of one "
+        "NAME are pooled",
     )
     simulated.add_argument("--out", type=Path, required=True, help="the results folder")
     simulated.add_argument("--workers", type=_counts, default=[448], metavar="N,N,...")
@@ -222,8 +223,11 @@ def _report(given: argparse.Namespace) -> None:
 
 
 def _simulate(given: argparse.Namespace) -> None:
+    tables: dict[str, list[Path]] = {}
+    for name, path in given.table:
+        tables.setdefault(name, []).append(path)
     simulate_all(
-        dict(given.table),
+        tables,
         given.out / "simulated.csv",
         strategies=given.strategy,
         workers=given.workers,

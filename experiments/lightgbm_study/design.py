@@ -7,6 +7,7 @@ as they are evaluated: an evaluation that was interrupted goes on with the point
 from __future__ import annotations
 
 import csv
+import io
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from experiments.lightgbm_study.data import Source
 from experiments.lightgbm_study.objective import CrossValidation
 from experiments.provenance import append_rows, provenance
 from experiments.spaces import LIGHTGBM
+from rush_core import WorkersFailedError
 from rush_opt import FrozenTrial, tune
 from rush_opt.design import random_design
 from rush_opt.space import Space
@@ -94,9 +96,11 @@ def evaluate_design(
     ------
     ConfigurationError
         If the folder has rows of another design.
+    WorkersFailedError
+        If points were lost with their workers.
     """
     points = design.points()
-    done = {row["point"] for row in _read_rows(design, out, points)}
+    done = _read_rows(design, out, points)
     missing = [i for i in range(design.size) if i not in done]
     if not missing:
         return 0
@@ -127,11 +131,15 @@ def evaluate_design(
         callbacks=(keep,),
         **launcher,
     )
-    for trial in result.frozen_trials:
-        if trial.value is None:  # callbacks see those that finished
-            keep(trial)
     if result.stop_reason == "interrupted":
         raise KeyboardInterrupt
+    lost = sorted(set(missing) - set(_read_rows(design, out, points)))
+    if lost:
+        raise WorkersFailedError(
+            f"points of {design.source.name} r{design.replication} were lost with their workers, "
+            f"{len(lost)} of {len(missing)}: {lost[:10]}; see why these ended, and run the same "
+            "command again"
+        )
     return len(missing)
 
 
@@ -151,8 +159,8 @@ def read_design(design: Design, out: Path) -> list[tuple[dict[str, Any], dict[st
             f"{len(rows)} in {design.path(out)}; run the `design` command with the same options"
         )
     return [
-        (points[row["point"]], {name: row[name] for name in ("error", "num_iterations")})
-        for row in sorted(rows, key=lambda row: int(row["point"]))
+        (points[place], {name: row[name] for name in ("error", "num_iterations")})
+        for place, row in sorted(rows.items())
         if not row["failure"]
     ]
 
@@ -172,19 +180,24 @@ def _row(place: int, trial: FrozenTrial) -> dict[str, Any]:
 
 def _read_rows(
     design: Design, out: Path, points: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Read the rows that are there, and make sure that they are of this design."""
+) -> dict[int, dict[str, Any]]:
+    """Read the first row of each point, and make sure that they are of this design."""
     path = design.path(out)
     if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        found = list(csv.DictReader(file))
+        return {}
+    text = path.read_text()
+    if not text.endswith("\n"):
+        raise ConfigurationError(
+            f"the last line of {path} is cut, because writing it was interrupted; delete that "
+            "line, and run the `design` command with the same options"
+        )
+    found = list(csv.DictReader(io.StringIO(text)))
     expected = {
         "seed": str(design.seed),
         "size": str(design.size),
         "data": design.source.digest[:16],
     }
-    rows = []
+    rows: dict[int, dict[str, Any]] = {}
     for row in found:
         for name, value in expected.items():
             if row[name] != value:
@@ -200,7 +213,7 @@ def _read_rows(
                 "altered, or made by another version; use another --out folder"
             )
         numbers = {} if row["failure"] else {n: float(row[n]) for n in ("error", "num_iterations")}
-        rows.append({"point": place, "failure": row["failure"], **numbers})
+        rows.setdefault(place, {"failure": row["failure"], **numbers})
     return rows
 
 

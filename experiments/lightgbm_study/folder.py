@@ -1,9 +1,10 @@
 """Data sets from a local folder: `NAME.csv.gz` beside a `datasets.json` that describes them.
 
-`datasets.json` has a mapping ``datasets`` of names to ``file``, ``target`` (the last column),
-``numeric`` and ``categorical`` (names of columns), ``levels`` (of categorical columns; sorted where
-they are not given), ``target_levels``, ``rows``, and, where known, ``sha256`` of the file. The
-files are UTF-8 CSV with a header row; an empty field is a missing value.
+`datasets.json` has a mapping ``datasets`` of names to ``file``, ``rows``, ``target`` and
+``categorical`` (names of columns, all others are numbers), ``target_levels``, ``levels`` (of
+categorical columns; sorted where they are not given) and, where known, ``sha256`` of the file. What
+else it says is for people. The files are UTF-8 CSV with a header row; an empty field is a missing
+value.
 
 The folds are drawn here, stratified and with a fixed seed: such a folder has no split of its own.
 """
@@ -23,6 +24,9 @@ from experiments.lightgbm_study.data import Data, DataError, binary_target
 
 N_FOLDS = 10
 _SPLIT_SEED = 1
+
+_NEEDED = ("file", "rows", "target", "target_levels", "categorical")
+_FORMAT = "the format is in experiments/lightgbm_study/README.md"
 
 # Of the files that this benchmark was run on. Only credit-g and adult are the OpenML data sets;
 # the others have names of their own, and their results are never reported under another one.
@@ -55,8 +59,14 @@ class FolderSource:
 
     def read(self) -> Data:
         """Read the file; raises `DataError` if it is not what `datasets.json` says."""
-        described = _describe(Path(self.folder))[self.name]
+        described = _describe(Path(self.folder), self.name)
         frame = _read_csv(Path(self.folder) / described["file"], described)
+        unknown = {described["target"], *described["categorical"]} - set(frame)
+        if unknown:
+            raise DataError(
+                f"{described['file']} must have the columns that datasets.json names, without "
+                f"{sorted(unknown)} among its {list(frame)}; correct one of both"
+            )
         if len(frame) != described["rows"]:
             raise DataError(
                 f"{self.name} must have {described['rows']} rows, found {len(frame)}; "
@@ -83,21 +93,12 @@ def find(folder: Path, name: str) -> FolderSource:
     DataError
         If it is not there, or its file was altered.
     """
-    described = _describe(folder)
-    if name not in described:
-        there = [
-            f"{known} ({entry['note']})" if "note" in entry else known
-            for known, entry in described.items()
-        ]
-        raise DataError(
-            f"{name} is not in {folder}, which has {', '.join(there)}; name one of these, "
-            "or leave --data-dir out to use the OpenML task. A stand-in keeps its own name"
-        )
-    path = folder / described[name]["file"]
+    described = _describe(folder, name)
+    path = folder / described["file"]
     if not path.exists():
         raise DataError(f"{path} is missing, though datasets.json of that folder describes it")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    expected = described[name].get("sha256") or KNOWN_SHA256.get(name, found)
+    expected = described.get("sha256") or KNOWN_SHA256.get(name, found)
     if found != expected:
         raise DataError(
             f"{path} must have the SHA-256 {expected[:16]}..., found {found[:16]}...; it was "
@@ -106,15 +107,43 @@ def find(folder: Path, name: str) -> FolderSource:
     return FolderSource(str(folder.resolve()), name, found)
 
 
-def _describe(folder: Path) -> dict[str, Any]:
-    path = folder / "datasets.json"
+def _describe(folder: Path, name: str) -> dict[str, Any]:
+    """Return what `datasets.json` says of a data set, with all that is needed."""
+    sets = _read_descriptions(folder / "datasets.json")
+    if name not in sets:
+        there = [
+            f"{known} ({entry['note']})" if "note" in entry else known
+            for known, entry in sets.items()
+        ]
+        raise DataError(
+            f"{name} is not in {folder}, which has {', '.join(there)}; name one of these, "
+            "or leave --data-dir out to use the OpenML task. A stand-in keeps its own name"
+        )
+    missing = [key for key in _NEEDED if key not in sets[name]]
+    if missing:
+        raise DataError(
+            f"datasets.json of {folder} must give {', '.join(_NEEDED)} of {name}, without "
+            f"{', '.join(missing)}; {_FORMAT}"
+        )
+    return sets[name]
+
+
+def _read_descriptions(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         raise DataError(
-            f"{folder} must have a datasets.json that describes its files; give a folder in the "
-            "format of experiments/lightgbm_study/README.md as --data-dir"
+            f"{path.parent} must have a datasets.json that describes its files; {_FORMAT}"
         )
-    described: dict[str, Any] = json.loads(path.read_text())["datasets"]
-    return described
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path} must be JSON: {error}; {_FORMAT}") from None
+    sets = content.get("datasets") if isinstance(content, dict) else None
+    if not isinstance(sets, dict) or not all(isinstance(entry, dict) for entry in sets.values()):
+        raise DataError(
+            f"{path} must have a mapping 'datasets' of names to descriptions, found "
+            f"{content!r:.80}; {_FORMAT}"
+        )
+    return sets
 
 
 def _read_csv(path: Path, described: dict[str, Any]) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 LAUNCHERS = ("local", "slurm", "dask", "command")
@@ -43,7 +45,7 @@ def launching(
     Raises
     ------
     ValueError
-        If what the launcher needs is not given.
+        If what the launcher needs is not given, or not there.
     """
     if launcher == "local":
         yield {}
@@ -60,28 +62,50 @@ def launching(
                 f"--launcher {launcher} needs a server that all nodes reach: start one with `rush "
                 "serve FOLDER --host ADDRESS` and give its --url"
             )
+        if launcher == "slurm":
+            _check_slurm()
         with _shell_lines(SRUN if launcher == "slurm" else template) as launch:
             yield {"launch": launch}
 
 
+def _check_slurm() -> None:
+    """Refuse what is no Slurm job: there, srun waits for an allocation or does not exist."""
+    if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
+        raise ValueError(
+            "--launcher slurm must run inside a Slurm job (SLURM_JOB_ID set, srun on the PATH), "
+            "found none; submit experiments/slurm/lightgbm_bench.sbatch, or choose another launcher"
+        )
+
+
 @contextmanager
-def _shell_lines(template: str | None) -> Iterator[Callable[[str, int], None]]:
+def _shell_lines(template: str | None) -> Iterator[Callable[[str, int], object]]:
     """Yield a `launch` of `tune`; what it started has ended, or is ended, at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def launch(command: str, n: int) -> None:
+    def launch(command: str, n: int) -> subprocess.Popen[bytes] | None:
         if template is None:
             print(f"start {n} workers, each by:\n{command}", file=sys.stderr, flush=True)
-            return
+            return None
         line = template.replace("{n}", str(n)).replace("{command}", shlex.quote(command))
         # A session of its own: Ctrl-C is for this process, which asks its workers to stop.
         started.append(subprocess.Popen(line, shell=True, start_new_session=True))
+        return started[-1]
 
     try:
         yield launch
     finally:
         for process in started:
-            try:
-                process.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.terminate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a line to end; one that takes too long is ended with all that it started."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_PATIENCE_S)
+        return
+    os.killpg(process.pid, signal.SIGTERM)  # which srun hands on to its tasks
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_PATIENCE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # what the shell left behind
+    process.wait()

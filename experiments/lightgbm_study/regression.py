@@ -9,10 +9,15 @@ CSV            ``classif.ce``,       the same, as the paper's suite logs them: t
                ``runtime_learners``  that are searched by their logarithm as natural logarithms
 run file       its trials            ``params_`` columns, as `runs` writes them
 =============  ====================  ===============================================================
+
+Rows that lack something are left out. Rows are counted from 1, after the header.
 """
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +30,13 @@ from experiments.lightgbm_study.data import DataError
 from experiments.lightgbm_study.runs import read_run
 from experiments.spaces import LIGHTGBM
 from rush_opt import Float, Integer, Space
-from rush_opt.space import FloatArray
+from rush_opt.space import FloatArray, Parameter
 
 _LOGGED = ("learning_rate", "lambda_l1", "lambda_l2", "min_gain_to_split")
+# How far outside a range a value may be, relative to its end: a part of the published logarithms
+# has four digits, such as -6.908 for that of 0.001.
+_ROUNDING = 1e-3
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 _FOLDS = 10
 _TREES = 50
 
@@ -48,52 +57,81 @@ class Evaluations:
     seconds: FloatArray
 
 
-def read_evaluations(path: Path) -> Evaluations:
-    """Read a table of evaluations in one of the forms above.
+def read_evaluations(paths: Sequence[Path]) -> Evaluations:
+    """Read tables of evaluations, each in one of the forms above, and pool them.
 
     Raises
     ------
     DataError
-        If columns are missing, or fewer than 100 rows are complete.
+        If a table lacks columns or has values outside the space, or fewer than 100 rows are
+        complete.
     """
+    frame = pd.concat([_read_table(path) for path in paths], ignore_index=True)
+    if len(frame) < 10 * _FOLDS:
+        raise DataError(
+            f"{', '.join(map(str, paths))} has {len(frame)} complete evaluations, a regression "
+            f"needs {10 * _FOLDS}; evaluate more configurations"
+        )
+    return Evaluations(
+        Space(LIGHTGBM).encode(frame[list(LIGHTGBM)].to_dict("records")),
+        frame["error"].to_numpy(),
+        frame["seconds"].to_numpy(),
+    )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Return the complete rows of a table: the space's parameters, error and seconds."""
     if not path.exists():
         raise DataError(f"{path} is missing; give a table of evaluations as --table")
-    if path.name.endswith(".json.gz"):
-        frame = read_run(path).trials.rename(columns={"objective_s": "seconds"})
-        frame.columns = frame.columns.str.removeprefix("params_")
-    else:
-        frame = pd.read_csv(path)
-    if {"classif.ce", "runtime_learners"} <= set(frame):
+    frame = _read_trials(path) if path.name.endswith(".json.gz") else pd.read_csv(path)
+    is_published = {"classif.ce", "runtime_learners"} <= set(frame)
+    if is_published:
         frame = frame.rename(columns={"classif.ce": "error", "runtime_learners": "seconds"})
-        frame[list(_LOGGED)] = np.exp(frame[list(_LOGGED)])
     needed = [*LIGHTGBM, "error", "seconds"]
     missing = [name for name in needed if name not in frame]
     if missing:
         raise DataError(f"{path} must have the columns {needed}, without {missing}; see --help")
     frame = frame[needed].dropna()
     frame = frame[frame["seconds"] > 0]
-    if len(frame) < 10 * _FOLDS:
-        raise DataError(
-            f"{path} has {len(frame)} complete evaluations, a regression needs {10 * _FOLDS}; "
-            "evaluate more configurations"
-        )
-    configs = [_into_space(row) for row in frame[list(LIGHTGBM)].to_dict("records")]
-    return Evaluations(
-        Space(LIGHTGBM).encode(configs), frame["error"].to_numpy(), frame["seconds"].to_numpy()
-    )
-
-
-def _into_space(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration of a row; what rounding moved out of its range goes to the end."""
-    config = {}
     for name, parameter in LIGHTGBM.items():
-        value = row[name]
-        if isinstance(parameter, Float | Integer):
-            kind = float if isinstance(parameter, Float) else int
-            config[name] = kind(min(max(value, parameter.low), parameter.high))
-        else:
-            config[name] = str(value) == "True"
-    return config
+        column = frame[name]
+        if is_published and name in _LOGGED:
+            column = np.exp(pd.to_numeric(column, errors="coerce"))
+        frame[name] = _into_space(path, column, parameter)
+    return frame
+
+
+def _read_trials(path: Path) -> pd.DataFrame:
+    try:
+        frame = read_run(path).trials.rename(columns={"objective_s": "seconds"})
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+        raise DataError(
+            f"{path} must be the whole file of a run, and cannot be read to its end: {error}; run "
+            "it again, or leave it out"
+        ) from error
+    frame.columns = frame.columns.str.removeprefix("params_")
+    return frame
+
+
+def _into_space(path: Path, column: pd.Series, parameter: Parameter) -> pd.Series:
+    """Return values of a parameter; what rounding moved out of its range goes to the end."""
+    if isinstance(parameter, Float | Integer):
+        numbers = pd.to_numeric(column, errors="coerce")
+        values = numbers.clip(parameter.low, parameter.high)
+        is_wrong = ~((numbers - values).abs() <= _ROUNDING * values.abs())
+        kind = "float" if isinstance(parameter, Float) else "int"
+        needed = f"numbers from {parameter.low:g} to {parameter.high:g}"
+    else:
+        values = column.astype(str).str.lower().map(_TRUTH)
+        is_wrong = values.isna()
+        kind, needed = "bool", "true or false, or 1 or 0"
+    if is_wrong.any():
+        place = is_wrong.idxmax()
+        raise DataError(
+            f"{path} must have {needed} as {column.name}, found {column[place]} in row "
+            f"{place + 1}; correct it, or leave the row out"
+        )
+    return values.astype(kind)
 
 
 class Trees:

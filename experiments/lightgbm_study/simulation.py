@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ KEY = ("dataset", "strategy", "replication", "workers", "seconds", "design_size"
 
 
 def simulate_all(
-    tables: dict[str, Path],
+    tables: Mapping[str, Sequence[Path]],
     path: Path,
     *,
     strategies: Sequence[str],
@@ -53,7 +53,7 @@ def simulate_all(
 
     Parameters
     ----------
-    tables : dict of str to Path
+    tables : mapping of str to sequence of Path
         The evaluations of each data set.
     path : Path
         The CSV file of the rows.
@@ -74,8 +74,8 @@ def simulate_all(
     """
     common = {"seconds": seconds, "design_size": design_size, "cost": cost, "seed": seed}
     done = _keys(path)
-    for dataset, table in tables.items():
-        evaluations = read_evaluations(table)
+    for dataset, paths in tables.items():
+        evaluations = read_evaluations(paths)
         fit = check_fit(evaluations, seed)
         _check_table(path, dataset, fit.n)
         print(

@@ -80,6 +80,34 @@ def test_what_contradicts_its_description_is_refused(data_dir: Path) -> None:
         load(folder.find(data_dir, "toy"))
 
 
+def test_a_description_that_lacks_something_is_refused_with_what_it_must_have(
+    data_dir: Path,
+) -> None:
+    path = data_dir / "datasets.json"
+    complete = json.loads(path.read_text())["datasets"]["toy"]
+    for name in ("file", "rows", "target", "target_levels", "categorical"):
+        toy = {key: value for key, value in complete.items() if key != name}
+        path.write_text(json.dumps({"datasets": {"toy": toy}}))
+        with pytest.raises(DataError, match=f"must give file, .* of toy, without {name}"):
+            folder.find(data_dir, "toy")
+    for text in (json.dumps({"toy": complete}), '{"datasets": ["toy"]}', "[]"):
+        path.write_text(text)
+        with pytest.raises(DataError, match="must have a mapping 'datasets' of names"):
+            folder.find(data_dir, "toy")
+    path.write_text('{"datasets": ')
+    with pytest.raises(DataError, match="must be JSON"):
+        folder.find(data_dir, "toy")
+
+
+@pytest.mark.parametrize("changed", [{"target": "reply"}, {"categorical": ["colour", "reply"]}])
+def test_a_column_that_is_not_in_the_file_is_refused(
+    data_dir: Path, changed: dict[str, Any]
+) -> None:
+    redescribe(data_dir, lambda sets: sets["toy"].update(changed))
+    with pytest.raises(DataError, match=r"without \['reply'\] among its \['size', "):
+        load(folder.find(data_dir, "toy"))
+
+
 def test_a_target_with_three_classes_is_refused(data_dir: Path) -> None:
     frame = toy_frame()
     frame.loc[0, "answer"] = "perhaps"

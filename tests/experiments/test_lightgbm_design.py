@@ -1,6 +1,8 @@
 """The objective, and designs that are drawn once, evaluated once and checked when read."""
 
 import csv
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from experiments.lightgbm_study.design import (
     read_design,
 )
 from experiments.lightgbm_study.objective import CrossValidation
-from rush_core import EmbeddedServer
+from rush_core import EmbeddedServer, WorkersFailedError
 
 CONFIG: dict[str, Any] = {
     "learning_rate": 0.2,
@@ -92,6 +94,60 @@ def test_an_interrupted_design_goes_on_with_its_missing_points(
     assert read_design(design, tmp_path) == complete
     assert path.read_text().splitlines()[:4] == [line.rstrip("\n") for line in lines[:4]]
     assert evaluate_design(design, tmp_path, **options) == 0
+
+
+def test_a_point_that_is_lost_with_its_worker_is_evaluated_by_the_same_command_again(
+    data_dir: Path, tmp_path: Path, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = Design(folder.find(data_dir, "toy"), 1, 6, 1)
+    points = design.points()
+
+    def objective(config: dict[str, Any]) -> dict[str, float]:
+        if config == points[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if config == points[4]:
+            raise ValueError("no")
+        return {"error": 0.5, "num_iterations": 3.0}
+
+    options: dict[str, Any] = {"n_workers": 1, "launcher": {}, "url": server.url}
+    with monkeypatch.context() as patched:
+        patched.setattr("experiments.lightgbm_study.design.CrossValidation", lambda _: objective)
+        with pytest.raises(WorkersFailedError, match=r"lost .*, 1 of 6: \[1\]; see why"):
+            evaluate_design(design, tmp_path, **options)
+    with pytest.raises(ConfigurationError, match="6 evaluated points, found 5"):
+        read_design(design, tmp_path)
+    assert evaluate_design(design, tmp_path, **options) == 1
+    assert [config for config, _ in read_design(design, tmp_path)] == [*points[:4], points[5]]
+    assert len(design.path(tmp_path).read_text().splitlines()) == 1 + 6
+
+
+def test_a_row_that_stands_there_twice_makes_no_design_complete(
+    data_dir: Path, tmp_path: Path, server: EmbeddedServer
+) -> None:
+    design = Design(folder.find(data_dir, "toy"), 1, 2, 1)
+    path = design.path(tmp_path)
+    evaluate_design(design, tmp_path, n_workers=1, launcher={}, url=server.url)
+    complete = read_design(design, tmp_path)
+    header, first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(header + first + first)
+    with pytest.raises(ConfigurationError, match="2 evaluated points, found 1"):
+        read_design(design, tmp_path)
+    path.write_text(header + first + second + first)
+    assert read_design(design, tmp_path) == complete
+
+
+def test_a_last_line_that_was_cut_is_refused_as_such(
+    data_dir: Path, tmp_path: Path, server: EmbeddedServer
+) -> None:
+    design = Design(folder.find(data_dir, "toy"), 1, 2, 1)
+    path = design.path(tmp_path)
+    options: dict[str, Any] = {"n_workers": 1, "launcher": {}, "url": server.url}
+    evaluate_design(design, tmp_path, **options)
+    text = path.read_text()
+    for n_less in (1, 40, 150):
+        path.write_text(text[:-n_less])
+        with pytest.raises(ConfigurationError, match=r"the last line of .* is cut"):
+            evaluate_design(design, tmp_path, **options)
 
 
 def test_rows_of_another_design_are_refused_with_the_difference(

@@ -11,9 +11,10 @@ import pytest
 from distributed import LocalCluster
 from waiting import wait_until
 
-from experiments.lightgbm_study import folder
+from experiments.lightgbm_study import folder, launchers
 from experiments.lightgbm_study.cli import main
 from experiments.lightgbm_study.design import Design, read_design
+from experiments.lightgbm_study.launchers import launching
 from experiments.lightgbm_study.runs import read_run, run_files
 from experiments.provenance import append_rows
 from rush_core import EmbeddedServer
@@ -120,14 +121,46 @@ def test_workers_run_by_a_shell_line(
     check_design(data_dir, tmp_path)
 
 
+def test_a_shell_line_that_fails_at_once_ends_the_command(
+    data_dir: Path, tmp_path: Path, server: EmbeddedServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    where = {"url": server.url, "launcher": "command"}
+    where["launch_command"] = "echo no such partition >&2; exit 7"
+    with pytest.raises(SystemExit, match="ended with exit code 7"):
+        main(options("design", data_dir, tmp_path, **where))
+    assert "no such partition" in capfd.readouterr().err
+    assert not list(tmp_path.rglob("toy-r1.csv"))
+
+
+def test_a_shell_line_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launchers, "_PATIENCE_S", 0.2)
+    started = tmp_path / "started"
+    # One that ends when it is asked to, one that does not.
+    line = f"sleep 1000 & (trap '' TERM; echo > {started}; sleep 1000) & wait"
+    with launching("command", template=line, scheduler=None, url="redis://127.0.0.1") as how:
+        process = how["launch"]("true", 2)
+        wait_until(started.exists)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+    assert psutil.wait_procs(children, timeout=20.0)[1] == []
+
+
 def test_workers_of_a_dask_cluster(data_dir: Path, tmp_path: Path, server: EmbeddedServer) -> None:
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         where = {"url": server.url, "launcher": "dask"}
         where["dask_scheduler"] = cluster.scheduler_address
-        main(options("design", data_dir, tmp_path, design_size="2", **where))
-    check_design(data_dir, tmp_path)
+        where["design_size"] = "2"
+        main(options("design", data_dir, tmp_path / "out", **where))
+        main(options("run", data_dir, tmp_path / "out", strategy="random", seconds="2", **where))
+    check_design(data_dir, tmp_path / "out")
+    (path,) = run_files(tmp_path / "out")
+    run = read_run(path)
+    assert run.configuration.launcher == "dask"
+    assert (run.trials["state"] == "finished").all()
 
 
 @pytest.mark.parametrize(
@@ -144,6 +177,15 @@ def test_what_cannot_work_is_refused_at_the_door(
 ) -> None:
     with pytest.raises(SystemExit, match=message):
         main(options("run", data_dir, out, **changed))
+    assert not run_files(out)
+
+
+def test_slurm_is_refused_outside_a_job(
+    data_dir: Path, out: Path, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(SystemExit, match="inside a Slurm job"):
+        main(options("run", data_dir, out, launcher="slurm", url=server.url))
     assert not run_files(out)
 
 

@@ -1,5 +1,6 @@
 """Regressions that stand in for objectives, and runs of many workers on them."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +41,90 @@ def test_published_and_own_tables_give_the_same_evaluations(
         frame[name] = np.log(frame[name])
     names = {"error": "classif.ce", "seconds": "runtime_learners"}
     frame.rename(columns=names).to_csv(tmp_path / "published.csv", index=False)
-    own, published = read_evaluations(evaluations), read_evaluations(tmp_path / "published.csv")
+    own, published = read_evaluations([evaluations]), read_evaluations([tmp_path / "published.csv"])
     np.testing.assert_allclose(own.X, published.X, atol=1e-12)
     np.testing.assert_array_equal(own.seconds, published.seconds)
 
 
 def test_tables_that_cannot_be_used_are_refused(evaluations: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is missing"):
-        read_evaluations(tmp_path / "nothing.csv")
+        read_evaluations([tmp_path / "nothing.csv"])
     pd.read_csv(evaluations).drop(columns="seconds").to_csv(tmp_path / "bad.csv", index=False)
     with pytest.raises(DataError, match="seconds"):
-        read_evaluations(tmp_path / "bad.csv")
+        read_evaluations([tmp_path / "bad.csv"])
     pd.read_csv(evaluations).head(20).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(DataError, match="has 20 complete evaluations"):
-        read_evaluations(tmp_path / "few.csv")
+        read_evaluations([tmp_path / "few.csv"])
+
+
+def test_a_published_table_without_a_logged_parameter_is_refused(
+    evaluations: Path, tmp_path: Path
+) -> None:
+    names = {"error": "classif.ce", "seconds": "runtime_learners"}
+    frame = pd.read_csv(evaluations).rename(columns=names).drop(columns="lambda_l1")
+    frame.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(DataError, match=r"without \['lambda_l1'\]"):
+        read_evaluations([tmp_path / "bad.csv"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("learning_rate", 1.01), ("num_leaves", 300), ("num_leaves", "many"), ("extra_trees", 2)],
+)
+def test_a_value_outside_the_space_is_refused_with_its_column_and_row(
+    evaluations: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    frame = pd.read_csv(evaluations).astype({name: object})
+    frame.loc[7, name] = value
+    frame.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(DataError, match=f"as {name}, found {value} in row 8"):
+        read_evaluations([tmp_path / "bad.csv"])
+
+
+def test_a_value_that_was_rounded_out_of_its_range_is_at_its_end(
+    evaluations: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(evaluations)
+    frame.loc[0, "lambda_l1"] = np.exp(-6.908)
+    frame.to_csv(tmp_path / "rounded.csv", index=False)
+    X = read_evaluations([tmp_path / "rounded.csv"]).X
+    assert X[0, list(LIGHTGBM).index("lambda_l1")] == 0.0
+
+
+@pytest.mark.parametrize("words", [("1", "0"), ("true", "FALSE"), ("1.0", "0.0")])
+def test_truth_can_be_written_in_several_ways(
+    evaluations: Path, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    frame = pd.read_csv(evaluations)
+    frame["extra_trees"] = np.where(frame["extra_trees"], *words)
+    frame.to_csv(tmp_path / "other.csv", index=False)
+    np.testing.assert_array_equal(
+        read_evaluations([tmp_path / "other.csv"]).X, read_evaluations([evaluations]).X
+    )
+
+
+def test_tables_of_one_name_are_pooled(
+    evaluations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(evaluations)
+    parts = {"first": frame[:60], "second": frame[60:]}
+    for name, part in parts.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    pooled = read_evaluations([tmp_path / "first.csv", tmp_path / "second.csv"])
+    np.testing.assert_array_equal(pooled.X, read_evaluations([evaluations]).X)
+    words = ["simulate", "--table", *(f"x={tmp_path / name}.csv" for name in parts)]
+    words += ["--out", str(tmp_path), "--seconds", "5", "--workers", "2", "--design-size", "20"]
+    main([*words, "--replications", "1", "--strategy", "random"])
+    assert f"x: {N} evaluations" in capsys.readouterr().out
+
+
+def test_a_run_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "toy-adbo-r1.json.gz"
+    whole = gzip.compress(b'{"configuration": {}}\n{"error": [0.1, 0.2, 0.3]}\n')
+    for n_bytes in (len(whole) // 2, 0):
+        path.write_bytes(whole[:n_bytes])
+        with pytest.raises(DataError, match="must be the whole file of a run"):
+            read_evaluations([path])
 
 
 def test_trees_read_one_row_at_a_time_predict_what_scikit_learn_does() -> None:
@@ -67,7 +138,7 @@ def test_trees_read_one_row_at_a_time_predict_what_scikit_learn_does() -> None:
 
 
 def test_a_stand_in_predicts_errors_and_durations(evaluations: Path) -> None:
-    read = read_evaluations(evaluations)
+    read = read_evaluations([evaluations])
     fit = check_fit(read, seed=1)
     assert fit.error_r2 > 0.8
     assert fit.seconds_rank > 0.9

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network, WorkerState
+from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
 from rush_core.invariants import check_network
 from rush_opt import Float, FrozenTrial, tune
 
@@ -161,6 +161,45 @@ def test_a_launch_that_raises_ends_the_run_and_leaves_nothing(
             progress=False,
         )
     assert network.fetch_workers() == []
+
+
+def test_a_launch_whose_process_fails_before_anybody_joined_ends_the_run(
+    server: EmbeddedServer, network: Network
+) -> None:
+    with pytest.raises(WorkersFailedError, match="launched to start 3 ended with exit code 7"):
+        tune(
+            *(identity, X),
+            n_workers=3,
+            network_id=network.network_id,
+            url=server.url,
+            launch=lambda command, n: subprocess.Popen(["/bin/sh", "-c", "exit 7"]),
+            progress=False,
+        )
+    assert network.fetch_workers() == []
+
+
+def test_a_launch_whose_process_fails_with_all_of_its_workers_ends_the_run(
+    server: EmbeddedServer, network_id: str, launched: list["subprocess.Popen[bytes]"]
+) -> None:
+    def launch(command: str, n: int) -> object:
+        launched.append(
+            subprocess.Popen(["/bin/sh", "-c", f"env {command}; exit 7"], start_new_session=True)
+        )
+        return launched[-1]
+
+    def objective(config: dict[str, Any]) -> float:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0.0
+
+    with pytest.raises(WorkersFailedError, match="launched to start 1 ended with exit code 7"):
+        tune(
+            *(objective, X),
+            n_workers=1,
+            network_id=network_id,
+            url=server.url,
+            launch=launch,
+            progress=False,
+        )
 
 
 def test_an_executor_runs_the_workers(server: EmbeddedServer) -> None:
