@@ -15,9 +15,10 @@ from rush_core import Worker
 from rush_opt.acquisition import decayed_lambda, draw_lambda
 from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing
+from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
 from rush_opt.proposal import Candidates, draw_new, propose
-from rush_opt.surrogate import ExtraTrees, RandomForest
+from rush_opt.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ACBO:
 
     Parameters
     ----------
-    surrogate : ExtraTrees or RandomForest
+    surrogate : Surrogate
         Anything whose ``fit(X, y, rng)`` returns something with ``predict(X) -> (mean, sd)``.
     candidates : Candidates
         Where the acquisition function is searched.
@@ -41,7 +42,7 @@ class ACBO:
        state in R. arXiv 2606.21430, 2026; its ``central_mbo``.
     """
 
-    surrogate: ExtraTrees | RandomForest = field(default_factory=ExtraTrees)
+    surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
@@ -109,9 +110,7 @@ class ACBOState:
                 row = draw_new(archive, rng, pending=pending)
                 return archive.space.decode(row[np.newaxis])[0], notes
         with timing("surrogate"):
-            forest = settings.surrogate.fit(archive.X, archive.y, rng)
+            model = settings.surrogate.fit(archive.X, archive.y, rng)
         with timing("acquisition"):
-            row = propose(
-                archive, forest, lam, rng, candidates=settings.candidates, pending=pending
-            )
+            row = propose(archive, model, lam, rng, candidates=settings.candidates, pending=pending)
             return archive.space.decode(row[np.newaxis])[0], notes
