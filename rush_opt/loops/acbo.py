@@ -17,6 +17,7 @@ from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing
 from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
+from rush_opt.loops.settings import check_settings
 from rush_opt.proposal import Candidates, draw_new, propose
 from rush_opt.surrogate import Surrogate
 
@@ -44,6 +45,9 @@ class ACBO:
 
     surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
+
+    def __post_init__(self) -> None:
+        check_settings(self.surrogate, self.candidates)
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
         """Return how many points are evaluated before any model: as ADBO does."""

@@ -17,6 +17,7 @@ from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing
 from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
+from rush_opt.loops.settings import check_settings
 from rush_opt.proposal import Candidates, draw_new, propose
 from rush_opt.surrogate import Surrogate
 
@@ -49,6 +50,7 @@ class CLBO:
     exploration: float = LAMBDA_MEAN
 
     def __post_init__(self) -> None:
+        check_settings(self.surrogate, self.candidates)
         if not self.exploration >= 0:
             raise ValueError(f"need exploration >= 0, got {self.exploration!r}; try {LAMBDA_MEAN}")
 
