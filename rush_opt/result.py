@@ -233,8 +233,8 @@ class TuneResult:
 
         Of the trials that came to an end by themselves, finished and failed, and those known before
         the run, these are the first ``trial.notes["n_known"]``: whoever proposed it had read so
-        many ends. Trials lost with their worker are no part of them, for no optimizer learns from
-        those.
+        many ends. Trials that finished early because they were stopped, and those lost with their
+        worker, are no part of them, for no optimizer learns from their values.
 
         Where trials ended within the time of a message of each other, the order in which the
         proposer learned of them may be another than that of their ends.
@@ -255,8 +255,12 @@ class TuneResult:
                 f"trial {trial.number} was not proposed by looking at others: its notes have no "
                 "'n_known'; it is of a design, or its optimizer needs no results"
             )
-        count = [other for other in self.frozen_trials if not other.lost]
-        return count[: int(trial.notes["n_known"])]
+        counted = [
+            other
+            for other in self.frozen_trials
+            if not other.lost and (other.state == "failed" or other.stopped_at is None)
+        ]
+        return counted[: int(trial.notes["n_known"])]
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write all of the result to a file, for `from_json` or a reader in another language.

@@ -298,6 +298,34 @@ def test_rules_go_with_every_optimizer_and_keep_the_budget(
     assert sum(result.trials["notes_stopped_at"].notna()) == len(stopped)
 
 
+def test_known_to_a_proposal_are_whole_and_failed_trials_but_no_stopped_ones(
+    server: EmbeddedServer,
+) -> None:
+    def diverging(config: dict[str, Any], trial: Trial) -> float:
+        if 0.25 < config["x"] < 0.5:
+            trial.report(math.nan, 1)
+            trial.should_stop()
+            return math.nan
+        return learning(config, trial)
+
+    result = tune(
+        *(diverging, X),
+        n_workers=1,
+        n_trials=30,
+        pruner=HALVING,
+        initial_design=10,
+        seed=1,
+        url=server.url,
+        progress=False,
+    )
+    kinds = {(trial.state, trial.stopped_at is None) for trial in result.frozen_trials}
+    assert kinds == {("finished", True), ("finished", False), ("failed", False)}
+    for trial in result.frozen_trials[10:]:
+        before = result.frozen_trials[: trial.number]
+        known = [t for t in before if t.state == "failed" or t.stopped_at is None]
+        assert result.known_at(trial) == known
+
+
 def test_maximizing_stops_those_with_small_values(server: EmbeddedServer) -> None:
     result = tune(
         *(rising, X),
