@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from rush_opt.evaluation import Problem, name_values
 from rush_opt.frozen_trial import value_columns
 from rush_opt.result import TuneResult
 from rush_opt.space import Integer
-from rush_opt.trial import STOPPED_AT
+from rush_opt.trial import STOPPED_AT, is_objective_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +130,7 @@ def _checked_result(name: str, result: Any, metrics: Sequence[str]) -> dict[str,
                 f"{name}: the result has no {metric!r}, only {sorted(map(str, returned))}"
             )
         value = returned[metric]
-        if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
+        if not is_objective_value(value):
             raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
         if not math.isfinite(float(value)):
             raise ValueError(
