@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
@@ -163,16 +164,34 @@ def directions_of(signs: Sequence[float]) -> tuple[str, ...]:
 
 def _one_or_several(value: object) -> list[Any]:
     """Return a list's values; anything else is the value of a single objective."""
-    return list(value) if isinstance(value, list | tuple) and len(value) > 1 else [value]
+    return list(value) if isinstance(value, list | tuple) and value else [value]
 
 
 def check_objective(objective: Objective) -> Objective:
-    """Return an objective that can be called."""
+    """Return an objective that can be called with a configuration, or with the trial as well."""
     if not callable(objective):
         raise TypeError(
             "objective must be callable as objective(config) or objective(config, trial), got "
             f"{type(objective).__name__}"
         )
+    try:
+        signature = inspect.signature(objective)
+    except (TypeError, ValueError):  # some built-in callables do not tell
+        return objective
+    if next(iter(signature.parameters), None) == "trial":
+        raise TypeError(
+            "objective must take the configuration first, a dict of values already chosen: "
+            f"objective(config) or objective(config, trial); got objective{signature!s:.80}"
+        )
+    arguments = ("config", "trial") if takes_trial(objective) else ("config",)
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"objective must be callable as objective({', '.join(arguments)}), got "
+            f"objective{signature!s:.80}: {error}; give it all else beforehand, with "
+            "functools.partial"
+        ) from None
     return objective
 
 
