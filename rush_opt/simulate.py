@@ -114,7 +114,9 @@ def simulate(
         stop=stop,
     )
     known = known_trials(warm_start, problem)
-    points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
+    points = initial_points(
+        initial_design, problem, chosen, n_workers, known=[config for config, _ in known]
+    )
     charges = Charges(problem, _checked_cost(cost))
     run = VirtualRun(problem, n_workers, _checked_duration(duration), known)
     if isinstance(chosen, Centralized):

@@ -120,8 +120,9 @@ def tune(
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional
         How many Sobol points, or which configurations, are evaluated first, or how they are drawn:
-        `LatinHypercube(40)`, `RandomPoints(40)` or `Grid(3)`; by default the optimizer's rule. A
-        network that has trials already goes on from those instead.
+        `LatinHypercube(40)`, `RandomPoints(40)` or `Grid(3)`; by default the optimizer's rule. Of
+        what is drawn, points that `warm_start` knows or that repeat are left out. A network that
+        has trials already goes on from those instead.
     warm_start : TuneResult, path-like, DataFrame or sequence of pairs, optional
         Earlier trials, which are known from the beginning: a result, with the same directions, or
         the path of a file that its `to_json` wrote; a table like ``result.trials`` (columns
@@ -196,7 +197,9 @@ def tune(
         stop=stop,
     )
     known = known_trials(warm_start, problem)
-    points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
+    points = initial_points(
+        initial_design, problem, chosen, n_workers, known=[config for config, _ in known]
+    )
     shown = Progress(problem.n_trials, problem.deadline) if progress else None
     # Every point of a grid is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if isinstance(chosen, GridSearch) else 0
