@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
@@ -17,7 +18,7 @@ from rush_opt.evaluation import Objective, Problem, takes_trial
 from rush_opt.limits import Limits
 from rush_opt.loops import OPTIMIZERS, GridSearch, Optimizer
 from rush_opt.pruning import Pruner
-from rush_opt.space import Space
+from rush_opt.space import FloatArray, Space
 from rush_opt.space.foreign import from_configspace, from_optuna
 from rush_opt.stopping import Rule, make_rule
 
@@ -163,16 +164,34 @@ def directions_of(signs: Sequence[float]) -> tuple[str, ...]:
 
 def _one_or_several(value: object) -> list[Any]:
     """Return a list's values; anything else is the value of a single objective."""
-    return list(value) if isinstance(value, list | tuple) and len(value) > 1 else [value]
+    return list(value) if isinstance(value, list | tuple) and value else [value]
 
 
 def check_objective(objective: Objective) -> Objective:
-    """Return an objective that can be called."""
+    """Return an objective that can be called with a configuration, or with the trial as well."""
     if not callable(objective):
         raise TypeError(
             "objective must be callable as objective(config) or objective(config, trial), got "
             f"{type(objective).__name__}"
         )
+    try:
+        signature = inspect.signature(objective)
+    except (TypeError, ValueError):  # some built-in callables do not tell
+        return objective
+    if next(iter(signature.parameters), None) == "trial":
+        raise TypeError(
+            "objective must take the configuration first, a dict of values already chosen: "
+            f"objective(config) or objective(config, trial); got objective{signature!s:.80}"
+        )
+    arguments = ("config", "trial") if takes_trial(objective) else ("config",)
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"objective must be callable as objective({', '.join(arguments)}), got "
+            f"objective{signature!s:.80}: {error}; give it all else beforehand, with "
+            "functools.partial"
+        ) from None
     return objective
 
 
@@ -292,12 +311,13 @@ def initial_points(
     optimizer: Optimizer,
     n_workers: int,
     *,
-    n_known: int = 0,
+    known: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Return the configurations to evaluate first, no more than there may be trials.
 
-    Of as many as the optimizer's rule demands, `n_known` are known already. A grid search has its
-    whole grid here: what may not be evaluated waits for a later run.
+    What is `known` counts for the number that the optimizer's rule demands. Points that are drawn
+    are neither known nor equal to each other; configurations that are given are taken as they are.
+    A grid search has its whole grid here: what may not be evaluated waits for a later run.
     """
     space = problem.space
     if isinstance(optimizer, GridSearch):
@@ -310,13 +330,13 @@ def initial_points(
         return optimizer.points(problem)
     if isinstance(initial_design, Design):
         X = initial_design.draw(space, problem.design_rng())
-        return space.decode(X[: problem.n_trials])
+        return space.decode(_new_rows(X, space, known)[: problem.n_trials])
     if isinstance(initial_design, Sequence) and not isinstance(initial_design, str):
         for i, config in enumerate(initial_design):
             _check_config(f"initial_design[{i}]", config, space)
         return [dict(config) for config in initial_design][: problem.n_trials]
     if initial_design is None:
-        n = max(optimizer.n_initial(space.n_dims, n_workers) - n_known, 0)
+        n = max(optimizer.n_initial(space.n_dims, n_workers) - len(known), 0)
     elif isinstance(initial_design, bool) or not isinstance(initial_design, Integral):
         raise TypeError(
             "initial_design must be a number of points, a sequence of configurations, a design "
@@ -327,7 +347,20 @@ def initial_points(
     else:
         n = int(initial_design)
     n = n if problem.n_trials is None else min(n, problem.n_trials)
-    return space.decode(sobol_design(space, n, problem.design_rng()))
+    # With the seed of an earlier run its points come first: what follows them is new.
+    X = sobol_design(space, n + len(known) if n else 0, problem.design_rng())
+    return space.decode(_new_rows(X, space, known)[:n])
+
+
+def _new_rows(X: FloatArray, space: Space, known: Sequence[Mapping[str, Any]]) -> FloatArray:
+    """Leave out rows that are known or occur before, to single precision as in the archive."""
+    seen = {row.tobytes() for row in space.encode(known).astype(np.float32)}
+    new = []
+    for i, row in enumerate(X.astype(np.float32)):
+        if row.tobytes() not in seen:
+            seen.add(row.tobytes())
+            new.append(i)
+    return X[new]
 
 
 def _check_config(name: str, config: object, space: Space) -> None:

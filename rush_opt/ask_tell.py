@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from rush_core import Heartbeat, Network, Worker
+from rush_core import Heartbeat, LikeTaskError, Network, Worker
 from rush_opt.archive import Archive
 from rush_opt.arguments import (
     check_objectives,
@@ -22,8 +22,10 @@ from rush_opt.design import Design
 from rush_opt.evaluation import Problem, TrialRunner, evaluate
 from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
+from rush_opt.loops.adbo import ADBOState
 from rush_opt.loops.central import Pending
 from rush_opt.result import TuneResult
+from rush_opt.resume import check_about, check_trials
 from rush_opt.space import Parameter, Space
 
 __all__ = ["Advisor", "OpenTrial"]
@@ -65,8 +67,9 @@ class Advisor:
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     optimizer : str or Optimizer
-        As for `tune()`, but no grid. ``"acbo"`` and ``"clbo"`` keep away from what is open
-        anywhere: choose one of them to have many trials open in one advisor.
+        As for `tune()`, but no grid. All but ``"random"`` keep away from what is known, and from
+        what is open anywhere. To have many trials open in one advisor choose ``"acbo"`` or
+        ``"clbo"``, whose proposals are made to be evaluated at the same time.
     direction, metric
         As for `tune()`.
     seed : int, optional
@@ -83,15 +86,17 @@ class Advisor:
     Raises
     ------
     TypeError, ValueError
-        If an argument cannot be used; nothing was written.
+        If an argument cannot be used, or the network was begun with another space, metric or
+        direction; nothing was written.
     RushError
         If the server cannot be used.
 
     Notes
     -----
     An advisor belongs to one thread. Asking takes at most eight round trips, nine for a centralized
-    optimizer, and telling one. If the process that joined first does not get as far as putting its
-    design into the queue, because it dies or the server refuses, there is none, and the optimizer
+    optimizer, and three more each time another advisor was the first to start what was proposed;
+    telling takes one. If the process that joined first does not get as far as putting its design
+    into the queue, because it dies or the server refuses, there is none, and the optimizer
     proposes from the first trial on.
 
     Examples
@@ -136,18 +141,24 @@ class Advisor:
         with ExitStack() as undone_by_an_error:
             self._network = Network(network_id, url, max_retries=_MOST_RETRIES)
             undone_by_an_error.enter_context(self._network)
+            known = self._network.fetch_tasks("finished")
+            check_trials(freeze_trials(known, metrics, []), self._problem, network_id)
+            check_about(self._network, self._problem)
             is_new = not any(self._network.count_tasks())
             self._worker = Worker(network_id, url=self._network.url, heartbeat=heartbeat)
             undone_by_an_error.enter_context(self._worker)
             if is_new and self._worker.number == 0:
                 # Drawn before joining: who joins second finds it there, but for one round trip.
                 self._worker.push_tasks(points)
+            # The design is claimed by whoever asks, and starts without a mark of its own.
+            opened = self._worker.fetch_tasks("queued", "running").configs
             undone_by_an_error.pop_all()
         self._trials = TrialRunner(self._worker, self._problem)
         self._archive = Archive(self._problem.space, *metrics, signs=signs)
         rng = self._problem.worker_rng(self._worker.number)
         self._optimizer = chosen
         self._state: Any = chosen.state(self._problem, self._archive, rng)
+        self._avoid(opened)
 
     def __repr__(self) -> str:
         return f"<Advisor of network {self._network.network_id!r}, {len(self._open)} trials open>"
@@ -172,16 +183,30 @@ class Advisor:
             return None
         if was_lost:
             self._open = {}  # they wait for whoever asks
-        waiting = self._trials.claim()
+        waiting = self._trials.claim() or self._start_new()
         if waiting is None:
-            config, notes = self._propose()
-            key = self._worker.start_task(config, extra=notes)
-            if key is None:
-                return None
-            waiting = key, config
+            return None
         trial = OpenTrial(*waiting)
         self._open[trial.key] = trial
+        self._avoid([trial.params])
         return trial
+
+    def _start_new(self) -> tuple[str, dict[str, Any]] | None:
+        """Start a trial of our own: its key and configuration; None if asked to stop."""
+        while True:
+            config, notes = self._propose()
+            mark = self._state.mark(config) if isinstance(self._state, ADBOState) else None
+            try:
+                key = self._worker.start_task(config, extra=notes, unique=mark)
+            except LikeTaskError:
+                self._avoid([config])
+                continue
+            return None if key is None else (key, config)
+
+    def _avoid(self, configs: Sequence[dict[str, Any]]) -> None:
+        """Propose none of these: a centralized optimizer looks at what is open by itself."""
+        if isinstance(self._state, ADBOState):
+            self._state.avoid(configs)
 
     def _propose(self) -> tuple[dict[str, Any], dict[str, float]]:
         worker, timing = self._worker, self._trials.timing

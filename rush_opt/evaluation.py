@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -22,7 +21,7 @@ from rush_opt.curves import Curves, TaskReport
 from rush_opt.pruning import Pruner
 from rush_opt.space import Space
 from rush_opt.stopping import Rule, Watch
-from rush_opt.trial import STOPPED_AT, Trial
+from rush_opt.trial import STOPPED_AT, Trial, is_objective_value
 
 Objective = Callable[..., Any]
 Phase = Literal["objective", "surrogate", "acquisition", "coordination"]
@@ -355,14 +354,14 @@ def name_values(returned: Any, metrics: Sequence[str]) -> dict[str, Any] | None:
 
 def _finite(value: Any, metric: str) -> float | str:
     """Return a value as a finite number, or say why it is none."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
+    if not is_objective_value(value):
         return (
             f"the objective returned {_shown(value)} ({type(value).__name__}) as {metric!r}; it "
             "must return a number, or a mapping with one"
         )
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except Exception as error:  # each library has its own
         return f"the objective returned {_shown(value)} as {metric!r}, which is no number ({error})"
     if not math.isfinite(number):
         return (

@@ -278,8 +278,10 @@ class EvaluationProcess:
 
     def _has_ended(self) -> bool:
         """Tell whether the process has ended, and leave it to be waited for."""
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self._process.pid, options) is not None
+        # os.waitid tells the same, but CPython has it on macOS only from 3.13 on.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return bool(self._watched.status() == psutil.STATUS_ZOMBIE)
+        return True  # somebody else has waited for it
 
     def _find_children(self) -> list[psutil.Process]:
         found: list[psutil.Process] = []

@@ -32,7 +32,9 @@ def to_study(result: TuneResult) -> optuna.Study:
     Returns
     -------
     optuna.Study
-        Trials finished here are ``COMPLETE`` there, failed ones ``FAIL``. Times are local.
+        Trials finished here are ``COMPLETE`` there, those stopped early ``PRUNED`` and failed ones
+        ``FAIL``. Times are local. Steps that are no whole numbers, such as shares of the data, are
+        numbered in order, in all trials alike; the user attribute ``steps`` has them by number.
 
     Raises
     ------
@@ -65,14 +67,23 @@ def to_study(result: TuneResult) -> optuna.Study:
     study.set_user_attr("metrics", list(result.metrics))
     study.set_user_attr("seed", result.seed)
     study.set_user_attr("stop_reason", result.stop_reason)
+    steps = sorted({step for trial in result.frozen_trials for step in trial.intermediate})
+    are_whole = all(float(step).is_integer() for step in steps)
+    # Optuna's steps are whole numbers.
+    numbers = {step: int(step) if are_whole else place for place, step in enumerate(steps)}
+    if not are_whole:
+        study.set_user_attr("steps", steps)
     study.add_trials(
-        [_trial(trial, result.metrics, distributions) for trial in result.frozen_trials]
+        [_trial(trial, result.metrics, distributions, numbers) for trial in result.frozen_trials]
     )
     return study
 
 
 def _trial(
-    trial: FrozenTrial, metrics: tuple[str, ...], distributions: dict[str, BaseDistribution]
+    trial: FrozenTrial,
+    metrics: tuple[str, ...],
+    distributions: dict[str, BaseDistribution],
+    step_numbers: dict[float, int],
 ) -> optuna.trial.FrozenTrial:
     from optuna.trial import FrozenTrial, TrialState
 
@@ -83,10 +94,11 @@ def _trial(
         attributes["error"] = trial.error
     started_at = trial.ended_at if trial.started_at is None else trial.started_at
     is_finished = trial.state == "finished"
+    ended = TrialState.COMPLETE if trial.stopped_at is None else TrialState.PRUNED
     return FrozenTrial(
         number=-1,  # both are given by the study
         trial_id=-1,
-        state=TrialState.COMPLETE if is_finished else TrialState.FAIL,
+        state=ended if is_finished else TrialState.FAIL,
         value=None,
         values=[trial.result[name] for name in metrics] if is_finished else None,
         datetime_start=datetime.fromtimestamp(started_at),
@@ -95,8 +107,7 @@ def _trial(
         distributions={name: distributions[name] for name in trial.params},
         user_attrs={name: _plain(value) for name, value in attributes.items()},
         system_attrs={},
-        # Optuna's steps are whole numbers.
-        intermediate_values={int(step): v for step, v in trial.intermediate.items()},
+        intermediate_values={step_numbers[step]: v for step, v in trial.intermediate.items()},
     )
 
 

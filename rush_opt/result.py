@@ -93,6 +93,9 @@ class TuneResult:
     def best_trial(self) -> FrozenTrial:
         """The finished trial with the best value, the earliest of equals.
 
+        A trial that was stopped early has the value of an earlier step: it is the best only where
+        all that finished were stopped.
+
         Raises
         ------
         ValueError
@@ -101,7 +104,7 @@ class TuneResult:
         self._check_one_objective("no best trial; take one of result.pareto_front")
         self._check_any_finished()
         (sign,) = self._signs
-        return min(self._finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+        return min(self._comparable, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -120,7 +123,8 @@ class TuneResult:
         """The finished trials that no other dominates, from the best in the first objective on.
 
         A trial dominates another if it is nowhere worse and somewhere better. Trials with equal
-        values are all in it; with one objective these are the best trials.
+        values are all in it; with one objective these are the best trials. Stopped trials count as
+        for `best_trial`.
 
         Raises
         ------
@@ -128,10 +132,11 @@ class TuneResult:
             If no trial finished.
         """
         self._check_any_finished()
-        values = [[trial.result[name] for name in self.metrics] for trial in self._finished]
+        trials = self._comparable
+        values = [[trial.result[name] for name in self.metrics] for trial in trials]
         Y = np.array(values, dtype=np.float64) * self._signs  # the field's name
         found = np.flatnonzero(non_dominated(Y))
-        return [self._finished[i] for i in found[np.lexsort(Y[found].T[::-1])]]
+        return [trials[i] for i in found[np.lexsort(Y[found].T[::-1])]]
 
     @cached_property
     def best_estimated(self) -> Estimate:
@@ -140,7 +145,7 @@ class TuneResult:
         Of many noisy values the best one was mostly lucky: its configuration is worse than it
         looks, and often worse than others. A forest fitted to all finished trials tells from its
         neighbours how good each really is. Without noise, or with hardly any, `best_trial` is the
-        better answer; see `rush_opt.estimate`.
+        better answer; see `rush_opt.estimate`. Stopped trials count as for `best_trial`.
 
         Returns
         -------
@@ -161,12 +166,13 @@ class TuneResult:
                 "dataclasses.replace(result, space=...)"
             )
         (sign,) = self._signs
+        trials = self._comparable
         i, value, sd = estimate_best(
-            self.space.encode([trial.params for trial in self._finished]),
-            sign * np.array([trial.value for trial in self._finished], dtype=np.float64),
+            self.space.encode([trial.params for trial in trials]),
+            sign * np.array([trial.value for trial in trials], dtype=np.float64),
             np.random.default_rng(self.seed),
         )
-        return Estimate(self._finished[i], sign * value, sd)
+        return Estimate(trials[i], sign * value, sd)
 
     @property
     def _signs(self) -> list[float]:
@@ -176,6 +182,12 @@ class TuneResult:
     @cached_property
     def _finished(self) -> list[FrozenTrial]:
         return [trial for trial in self.frozen_trials if trial.state == "finished"]
+
+    @cached_property
+    def _comparable(self) -> list[FrozenTrial]:
+        """The finished trials that went on to their end; those stopped early if there are none."""
+        whole = [trial for trial in self._finished if trial.stopped_at is None]
+        return whole or self._finished
 
     def _check_one_objective(self, consequence: str) -> None:
         if len(self.metrics) > 1:
@@ -233,8 +245,8 @@ class TuneResult:
 
         Of the trials that came to an end by themselves, finished and failed, and those known before
         the run, these are the first ``trial.notes["n_known"]``: whoever proposed it had read so
-        many ends. Trials lost with their worker are no part of them, for no optimizer learns from
-        those.
+        many ends. Trials that finished early because they were stopped, and those lost with their
+        worker, are no part of them, for no optimizer learns from their values.
 
         Where trials ended within the time of a message of each other, the order in which the
         proposer learned of them may be another than that of their ends.
@@ -255,8 +267,12 @@ class TuneResult:
                 f"trial {trial.number} was not proposed by looking at others: its notes have no "
                 "'n_known'; it is of a design, or its optimizer needs no results"
             )
-        count = [other for other in self.frozen_trials if not other.lost]
-        return count[: int(trial.notes["n_known"])]
+        counted = [
+            other
+            for other in self.frozen_trials
+            if not other.lost and (other.state == "failed" or other.stopped_at is None)
+        ]
+        return counted[: int(trial.notes["n_known"])]
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write all of the result to a file, for `from_json` or a reader in another language.

@@ -29,7 +29,7 @@ from rush_opt.virtual import Charges, VirtualRun, play_centralized, play_decentr
 from rush_opt.warm_start import known_trials
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from rush_opt.warm_start import WarmStart
 
 __all__ = ["simulate"]
 
@@ -49,7 +49,7 @@ def simulate(
     metric: str | Sequence[str] = "value",
     seed: int | None = None,
     initial_design: int | Sequence[Mapping[str, Any]] | Design | None = None,
-    warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
+    warm_start: WarmStart | None = None,
 ) -> TuneResult:
     """Tell how `tune()` would go with many workers, from an objective that is quick to call.
 
@@ -114,7 +114,9 @@ def simulate(
         stop=stop,
     )
     known = known_trials(warm_start, problem)
-    points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
+    points = initial_points(
+        initial_design, problem, chosen, n_workers, known=[config for config, _ in known]
+    )
     charges = Charges(problem, _checked_cost(cost))
     run = VirtualRun(problem, n_workers, _checked_duration(duration), known)
     if isinstance(chosen, Centralized):

@@ -7,8 +7,10 @@ and changes with the versions.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -27,14 +29,19 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from rush_opt.cv_results import cv_columns
+from rush_opt.design import grid_design
+from rush_opt.frozen_trial import FrozenTrial
 from rush_opt.loops import Optimizer
 from rush_opt.result import TuneResult
-from rush_opt.run import AllTrialsFailedError
+from rush_opt.run import AllTrialsFailedError, StopRun
 from rush_opt.space import Space
 from rush_opt.space.distributions import from_distributions
 from rush_opt.tune import tune
 
 __all__ = ["RushSearchCV"]
+
+# Larger spaces are not counted: nobody tries as many settings with cross-validation.
+_MOST_POINTS = 100_000
 
 
 class Folds:
@@ -132,7 +139,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         Parameter name to `Float`, `Integer`, ... of this package, a frozen distribution of
         `scipy.stats`, or a list of values.
     n_iter : int, optional
-        How many settings are tried; None if only `timeout` ends the search.
+        How many settings are tried; None if only `timeout` ends the search. If a space of lists and
+        other discrete parameters has fewer points, it is as many, with a warning.
     timeout : float, optional
         Seconds after which no further setting is tried.
     optimizer : str or Optimizer
@@ -151,7 +159,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         Of the search; with one worker it then repeats exactly.
     error_score : ``"raise"`` or number
         What the folds of a failed trial count in `cv_results_`. A trial fails as a whole if one of
-        its fits does and this is NaN, otherwise if all do.
+        its fits does and this is NaN, otherwise if all do. With ``"raise"`` the first failure ends
+        the search.
     return_train_score : bool
 
     Attributes
@@ -291,13 +300,14 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                 result = tune(
                     *(objective, space),
                     n_workers=n_workers,
-                    n_trials=self.n_iter,
+                    n_trials=self._capped_n_iter(space),
                     timeout=self.timeout,
                     optimizer=self.optimizer,
                     direction="maximize",
                     metric=metric,
                     seed=seed,
                     executor=executor,
+                    callbacks=[_stop_at_failure] if self.error_score == "raise" else [],
                     progress=bool(self.verbose),
                 )
         except AllTrialsFailedError as error:
@@ -311,6 +321,18 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         if self.error_score == "raise" and errors:
             raise ValueError(f"{len(errors)} trials failed, the first one with:\n{errors[0]}")
         return result
+
+    def _capped_n_iter(self, space: Space) -> int | None:
+        """Return how many settings are tried: of a discrete space no more than it has."""
+        n_points = count_points(space)
+        if n_points is None or not isinstance(self.n_iter, Integral) or self.n_iter <= n_points:
+            return self.n_iter
+        warnings.warn(
+            f"the space has {n_points} points, fewer than n_iter={self.n_iter}; as many are tried",
+            UserWarning,
+            stacklevel=4,
+        )
+        return n_points
 
     def _keep_best(self, metric: str, values: Mapping[str, list[Any]]) -> None:
         trials = [trial for trial in self.tune_result_.frozen_trials if not trial.lost]
@@ -365,6 +387,17 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         tags.input_tags.sparse = inner.input_tags.sparse
         tags.input_tags.pairwise = inner.input_tags.pairwise
         return tags
+
+
+def _stop_at_failure(trial: FrozenTrial) -> None:
+    if trial.error is not None:
+        raise StopRun("a trial failed")
+
+
+def count_points(space: Space) -> int | None:
+    """Return how many points a discrete space has; None for another, or if there are too many."""
+    most = math.prod(space.n_levels.tolist())  # a parameter without levels counts as 0
+    return len(grid_design(space, most)) if 0 < most <= _MOST_POINTS else None
 
 
 def _space_of(given: Mapping[str, Any] | Space) -> tuple[Space, dict[str, list[Any]]]:

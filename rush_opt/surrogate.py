@@ -42,7 +42,7 @@ class Model(Protocol):
 
 
 class Surrogate(Protocol):
-    """Settings from which models are fitted: what `ADBO` needs, and all that it knows.
+    """Settings from which models are fitted: what an algorithm needs, and all that it knows.
 
     Examples
     --------

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, SupportsFloat, TypeGuard
 
 import numpy as np
 
-__all__ = ["STOPPED_AT", "Trial"]
+__all__ = ["STOPPED_AT", "Trial", "is_objective_value"]
 
 # What says in a trial's notes that it was stopped early, and at which step.
 STOPPED_AT = "stopped_at"
+
+# Kinds of NumPy's types of which a float can be made, although they are no numbers.
+_NO_NUMBERS = "bcSUmM"
 
 # Hands in a value and its step, and tells whether the trial is to stop.
 Send = Callable[[float, float], bool]
@@ -118,8 +121,22 @@ class Trial:
 
 
 def _checked_value(value: object) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
+    if not is_objective_value(value):
         raise TypeError(
             f"a reported value must be a number, got {value!r:.80} ({type(value).__name__})"
         )
     return float(value)
+
+
+def is_objective_value(value: object) -> TypeGuard[SupportsFloat]:
+    """Tell whether this is a number, of whatever library: a `Decimal`, or a tensor of one value.
+
+    Truth values and texts are none. That an array has several values shows only when a float is to
+    be made of it.
+    """
+    if isinstance(value, bool) or not hasattr(type(value), "__float__"):
+        return False
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, np.dtype):
+        return dtype.kind not in _NO_NUMBERS
+    return "bool" not in str(dtype)  # torch.bool, for example

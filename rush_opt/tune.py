@@ -32,7 +32,7 @@ from rush_opt.stopping import History, Rule
 from rush_opt.warm_start import known_trials
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from rush_opt.warm_start import WarmStart
 
 __all__ = ["tune"]
 
@@ -56,7 +56,7 @@ def tune(
     network_id: str | None = None,
     url: str | None = None,
     initial_design: int | Sequence[Mapping[str, Any]] | Design | None = None,
-    warm_start: TuneResult | pd.DataFrame | Sequence[tuple[Mapping[str, Any], Any]] | None = None,
+    warm_start: WarmStart | None = None,
     executor: Executor | None = None,
     launch: Callable[[str, int], object] | None = None,
     trial_timeout: float | None = None,
@@ -120,14 +120,16 @@ def tune(
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional
         How many Sobol points, or which configurations, are evaluated first, or how they are drawn:
-        `LatinHypercube(40)`, `RandomPoints(40)` or `Grid(3)`; by default the optimizer's rule. A
-        network that has trials already goes on from those instead.
-    warm_start : TuneResult, DataFrame or sequence of pairs, optional
-        Earlier trials, which are known from the beginning: a result, a table like
-        ``result.trials`` (columns ``params_<name>`` and ``value``), or pairs of a configuration
-        and a number or mapping as `objective` returns. They take no place in `n_trials` and count
-        for the default initial design; in ``result.trials`` they have no worker. A network that
+        `LatinHypercube(40)`, `RandomPoints(40)` or `Grid(3)`; by default the optimizer's rule. Of
+        what is drawn, points that `warm_start` knows or that repeat are left out. A network that
         has trials already goes on from those instead.
+    warm_start : TuneResult, path-like, DataFrame or sequence of pairs, optional
+        Earlier trials, which are known from the beginning: a result, with the same directions, or
+        the path of a file that its `to_json` wrote; a table like ``result.trials`` (columns
+        ``params_<name>`` and ``value``); or pairs of a configuration and a number or mapping as
+        `objective` returns. They take no place in `n_trials` and count for the default initial
+        design; in ``result.trials`` they have no worker. A network that has trials already goes on
+        from those instead.
     executor : concurrent.futures.Executor, optional
         Runs the workers, wherever its processes are, which must reach the server: Dask's
         ``client.get_executor()``, for example. Lost workers are replaced through it.
@@ -164,6 +166,8 @@ def tune(
     TypeError, ValueError
         If an argument cannot be used, or the network was begun with another space, metric or
         direction; nothing was started.
+    OSError
+        If a file given as `warm_start` cannot be read; nothing was started.
     LoopError
         If the objective cannot be shipped to worker processes; nothing was started.
     AllTrialsFailedError
@@ -195,7 +199,9 @@ def tune(
         stop=stop,
     )
     known = known_trials(warm_start, problem)
-    points = initial_points(initial_design, problem, chosen, n_workers, n_known=len(known))
+    points = initial_points(
+        initial_design, problem, chosen, n_workers, known=[config for config, _ in known]
+    )
     shown = Progress(problem.n_trials, problem.deadline) if progress else None
     # Every point of a grid is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if isinstance(chosen, GridSearch) else 0

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rush_opt.arguments import directions_of
 from rush_opt.evaluation import Problem, name_values
 from rush_opt.frozen_trial import value_columns
 from rush_opt.result import TuneResult
 from rush_opt.space import Integer
-from rush_opt.trial import STOPPED_AT
+from rush_opt.trial import STOPPED_AT, is_objective_value
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    Pairs = Sequence[tuple[Mapping[str, Any], Any]]
+    WarmStart = TuneResult | pd.DataFrame | Pairs | str | os.PathLike[str]
 
 Known = tuple[dict[str, Any], dict[str, Any]]
 
@@ -26,18 +30,23 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
 
     Parameters
     ----------
-    warm_start : TuneResult, DataFrame, sequence of pairs or None
-        A result; a table with the columns ``params_<name>`` and ``value`` of ``result.trials``, or
-        ``value_<metric>`` for several objectives; or pairs of a configuration and a number, or a
-        mapping with a number under each metric. Failed and stopped trials of the first two are
-        left out.
+    warm_start : TuneResult, path-like, DataFrame, sequence of pairs or None
+        A result, or the file to which `TuneResult.to_json` wrote it; a table with the columns
+        ``params_<name>`` and ``value`` of ``result.trials``, or ``value_<metric>`` for several
+        objectives; or pairs of a configuration and a number, or a mapping with a number under each
+        metric. Failed and stopped trials of results and tables are left out.
     problem : Problem
 
     Raises
     ------
     TypeError, ValueError
-        If it is none of these, or a configuration or value does not fit.
+        If it is none of these, a configuration or value does not fit, or a result had another
+        direction.
+    OSError
+        If the file cannot be read.
     """
+    if isinstance(warm_start, str | os.PathLike):
+        warm_start = TuneResult.from_json(warm_start)
     checked = []
     for name, config, result in _pairs(warm_start, problem):
         if not isinstance(config, Mapping):
@@ -58,15 +67,10 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
     if warm_start is None:
         return
     if isinstance(warm_start, TuneResult):
-        for trial in warm_start.frozen_trials:
-            if trial.state == "finished" and trial.stopped_at is None:
-                result = dict(trial.result)
-                if len(problem.metrics) == 1 and trial.value is not None:
-                    result[problem.metrics[0]] = trial.value
-                yield f"trial {trial.number} of warm_start", trial.params, result
+        yield from _whole_trials(warm_start, problem)
     elif hasattr(warm_start, "columns") and hasattr(warm_start, "to_dict"):
         yield from _rows(warm_start, problem)
-    elif isinstance(warm_start, Sequence) and not isinstance(warm_start, str):
+    elif isinstance(warm_start, Sequence):
         for i, pair in enumerate(warm_start):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise TypeError(
@@ -76,10 +80,29 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
             yield f"warm_start[{i}]", *pair
     else:
         raise TypeError(
-            "warm_start must be a TuneResult, a DataFrame with the columns params_<name> and value "
-            "of result.trials, a sequence of pairs of a configuration and a result, or None, got "
+            "warm_start must be a TuneResult, the path of a file with one, a DataFrame with the "
+            "columns params_<name> and value of result.trials, a sequence of pairs of a "
+            "configuration and a result, or None, got "
             f"{warm_start!r:.80} ({type(warm_start).__name__})"
         )
+
+
+def _whole_trials(earlier: TuneResult, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
+    trials = [t for t in earlier.frozen_trials if t.state == "finished" and t.stopped_at is None]
+    here, there = problem.metrics, earlier.metrics
+    # Two runs may have called their only objective by different names.
+    is_renamed = len(here) == len(there) == 1 and not any(here[0] in t.result for t in trials)
+    known = dict(zip(here if is_renamed else there, earlier.directions, strict=True))
+    for metric, direction in zip(here, directions_of(problem.signs), strict=True):
+        if known.get(metric, direction) != direction:
+            raise ValueError(
+                f"warm_start must have the directions of this run, but {metric!r} was to "
+                f"{known[metric]} and is to {direction}; give pairs of a configuration and a value "
+                "in the direction of this run instead"
+            )
+    for trial in trials:
+        result = trial.result | ({here[0]: trial.value} if is_renamed else {})
+        yield f"trial {trial.number} of warm_start", trial.params, result
 
 
 def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
@@ -131,7 +154,7 @@ def _checked_result(name: str, result: Any, metrics: Sequence[str]) -> dict[str,
                 f"{name}: the result has no {metric!r}, only {sorted(map(str, returned))}"
             )
         value = returned[metric]
-        if isinstance(value, bool | np.bool_) or not isinstance(value, Real | np.ndarray):
+        if not is_objective_value(value):
             raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
         if not math.isfinite(float(value)):
             raise ValueError(

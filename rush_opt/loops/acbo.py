@@ -15,9 +15,11 @@ from rush_core import Worker
 from rush_opt.acquisition import decayed_lambda, draw_lambda
 from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing
+from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
+from rush_opt.loops.settings import check_settings
 from rush_opt.proposal import Candidates, draw_new, propose
-from rush_opt.surrogate import ExtraTrees, RandomForest
+from rush_opt.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class ACBO:
 
     Parameters
     ----------
-    surrogate : ExtraTrees or RandomForest
+    surrogate : Surrogate
         Anything whose ``fit(X, y, rng)`` returns something with ``predict(X) -> (mean, sd)``.
     candidates : Candidates
         Where the acquisition function is searched.
@@ -41,8 +43,11 @@ class ACBO:
        state in R. arXiv 2606.21430, 2026; its ``central_mbo``.
     """
 
-    surrogate: ExtraTrees | RandomForest = field(default_factory=ExtraTrees)
+    surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
+
+    def __post_init__(self) -> None:
+        check_settings(self.surrogate, self.candidates)
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
         """Return how many points are evaluated before any model: as ADBO does."""
@@ -109,9 +114,7 @@ class ACBOState:
                 row = draw_new(archive, rng, pending=pending)
                 return archive.space.decode(row[np.newaxis])[0], notes
         with timing("surrogate"):
-            forest = settings.surrogate.fit(archive.X, archive.y, rng)
+            model = settings.surrogate.fit(archive.X, archive.y, rng)
         with timing("acquisition"):
-            row = propose(
-                archive, forest, lam, rng, candidates=settings.candidates, pending=pending
-            )
+            row = propose(archive, model, lam, rng, candidates=settings.candidates, pending=pending)
             return archive.space.decode(row[np.newaxis])[0], notes

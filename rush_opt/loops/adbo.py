@@ -18,6 +18,7 @@ from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing, TrialRunner
 from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending
+from rush_opt.loops.settings import check_exploration, check_settings
 from rush_opt.proposal import Candidates, draw_new, propose
 from rush_opt.surrogate import Surrogate
 
@@ -25,6 +26,11 @@ from rush_opt.surrogate import Surrogate
 @dataclass(frozen=True)
 class ADBO:
     """Settings of ADBO; an instance is its worker loop.
+
+    A model knows what has ended, and nothing of what others are running: taking account of that
+    gained nothing or was worse in `experiments/proposal_study`. Workers part by their exploration
+    weights instead, and when two of them choose exactly the same point, the server lets only the
+    first one start it and the other proposes anew.
 
     Parameters
     ----------
@@ -45,6 +51,10 @@ class ADBO:
     surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
     exploration: Exploration = field(default_factory=Decaying)
+
+    def __post_init__(self) -> None:
+        check_settings(self.surrogate, self.candidates)
+        check_exploration(self.exploration)
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
         """Return how many points are evaluated before any model."""

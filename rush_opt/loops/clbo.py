@@ -15,9 +15,11 @@ from rush_core import Worker
 from rush_opt.acquisition import LAMBDA_MEAN
 from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing
+from rush_opt.gaussian_process import ProcessThenTrees
 from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
+from rush_opt.loops.settings import check_settings
 from rush_opt.proposal import Candidates, draw_new, propose
-from rush_opt.surrogate import ExtraTrees, RandomForest
+from rush_opt.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class CLBO:
 
     Parameters
     ----------
-    surrogate : ExtraTrees or RandomForest
+    surrogate : Surrogate
         Anything whose ``fit(X, y, rng)`` returns something with ``predict(X) -> (mean, sd)``.
     candidates : Candidates
         Where the acquisition function is searched.
@@ -43,11 +45,12 @@ class CLBO:
        state in R. arXiv 2606.21430, 2026; its ``cl_mbo``.
     """
 
-    surrogate: ExtraTrees | RandomForest = field(default_factory=ExtraTrees)
+    surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
     exploration: float = LAMBDA_MEAN
 
     def __post_init__(self) -> None:
+        check_settings(self.surrogate, self.candidates)
         if not self.exploration >= 0:
             raise ValueError(f"need exploration >= 0, got {self.exploration!r}; try {LAMBDA_MEAN}")
 
@@ -119,11 +122,9 @@ class CLBOState:
         with timing("surrogate"):
             X = np.concatenate([archive.X, pending.X])
             y = np.concatenate([archive.y, np.full(len(pending), _lie(archive))])
-            forest = settings.surrogate.fit(X, y, rng)
+            model = settings.surrogate.fit(X, y, rng)
         with timing("acquisition"):
-            row = propose(
-                archive, forest, lam, rng, candidates=settings.candidates, pending=pending
-            )
+            row = propose(archive, model, lam, rng, candidates=settings.candidates, pending=pending)
             return archive.space.decode(row[np.newaxis])[0], notes
 
 

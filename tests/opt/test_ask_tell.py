@@ -98,8 +98,8 @@ def test_an_advisor_knows_what_was_told_to_others(advise: Join) -> None:
     assert result.known_at(last) == result.frozen_trials[:6]
 
 
-@pytest.mark.parametrize("optimizer", ["acbo", "clbo"])
-def test_a_centralized_optimizer_keeps_away_from_what_is_open_anywhere(
+@pytest.mark.parametrize("optimizer", ["adbo", "acbo", "clbo"])
+def test_an_optimizer_with_a_model_keeps_away_from_what_is_open_anywhere(
     optimizer: str, network: Network, server: Any
 ) -> None:
     space = {"n": Integer(1, 6), "b": Boolean()}
@@ -114,6 +114,29 @@ def test_a_centralized_optimizer_keeps_away_from_what_is_open_anywhere(
         told = [tuple(t.params.values()) for t in first.result().frozen_trials]
         opened = [tuple(ask(advisor).params.values()) for advisor in [first, second] * 4]
         assert len({*told, *opened}) == 11
+
+
+def test_a_space_that_was_asked_for_as_a_whole_is_asked_for_again(
+    network: Network, server: Any
+) -> None:
+    space = {"n": Integer(1, 3), "b": Boolean()}
+    given = {"url": network.url, "seed": 1, "initial_design": 0}
+    with Advisor(space, network.network_id, **given) as advisor:
+        opened = [tuple(ask(advisor).params.values()) for _ in range(8)]
+    assert len(set(opened[:6])) == len(set(opened)) == 6
+
+
+def test_two_advisors_that_do_not_hear_of_each_other_in_time_open_no_trial_twice(
+    network: Network, server: Any
+) -> None:
+    space = {"n": Integer(1, 4), "b": Boolean()}
+    given = {"url": network.url, "seed": 1, "initial_design": 0}
+    advisors = [Advisor(space, network.network_id, **given) for _ in range(2)]
+    # Nothing is told, so that an advisor knows by the server alone what the other one has started.
+    opened = [tuple(ask(advisor).params.values()) for advisor in advisors * 4]
+    assert len(set(opened)) == 8
+    for advisor in advisors:
+        advisor.close()
 
 
 # -- the initial design ----------------------------------------------------------------------------
@@ -157,6 +180,27 @@ def test_a_network_that_has_trials_goes_on_from_those(advise: Join, network: Net
     assert network.count_tasks() == (0, 0, 1, 0)
     advisor.tell(ask(advisor), 1.0)
     assert advisor.result().frozen_trials[-1].notes["n_known"] == 1
+
+
+def test_a_network_that_was_begun_otherwise_is_not_joined(advise: Join, network: Network) -> None:
+    first = advise()
+    first.tell(ask(first), 1.0)
+    with pytest.raises(ValueError, match="direction was 'minimize' and is 'maximize'"):
+        advise(direction="maximize")
+    with pytest.raises(ValueError, match="does not fit this run: its result has no number 'loss'"):
+        advise(metric="loss")
+    assert len(network.fetch_workers()) == 1
+    assert network.count_tasks() == (3, 0, 1, 0)
+
+
+def test_a_network_with_trials_of_another_space_is_not_joined(
+    advise: Join, network: Network
+) -> None:
+    network.push_finished_tasks([{"x": 5.0, "n": 3, "b": True}], [{"value": 0.125}])
+    with pytest.raises(ValueError, match="does not fit this run: parameter 'x' needs"):
+        advise()
+    assert network.fetch_workers() == []
+    assert network.push_about({"said": "nothing"}) == {"said": "nothing"}
 
 
 SHARER = """

@@ -16,6 +16,7 @@ from rush_core import EmbeddedServer, Network, TaskTable, Worker, WorkerState
 from rush_core.invariants import check_network
 from rush_opt import (
     ACBO,
+    ADBO,
     CLBO,
     Boolean,
     Float,
@@ -155,6 +156,10 @@ def test_acbo_draws_an_exploration_weight_for_each_proposal_and_clbo_keeps_its_o
     assert len(np.unique(drawn)) == drawn.size
     # Exponential(1.96) times exp(-0.1 t): the sums of 40 early and 40 late ones are as e to 1.
     assert drawn[:, :10].mean() > drawn[:, -10:].mean()
+
+
+def test_algorithms_are_compared_with_the_same_surrogate() -> None:
+    assert ACBO().surrogate == CLBO().surrogate == ADBO().surrogate
 
 
 def test_an_exploration_weight_below_zero_is_refused() -> None:

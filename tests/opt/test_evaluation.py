@@ -45,6 +45,18 @@ def start(trials: TrialRunner) -> str:
 # -- what an objective may return ------------------------------------------------------------------
 
 
+class Scalar:
+    """A tensor without dimensions, as other libraries have them."""
+
+    def __init__(self, dtype: str = "torch.float32", error: Exception | None = None) -> None:
+        self.dtype, self.error = dtype, error
+
+    def __float__(self) -> float:
+        if self.error is not None:
+            raise self.error
+        return 0.75
+
+
 @pytest.mark.parametrize(
     ("returned", "value"),
     [
@@ -54,6 +66,8 @@ def start(trials: TrialRunner) -> str:
         (np.int64(3), 3.0),
         (Fraction(1, 4), 0.25),
         (np.array(1.5), 1.5),
+        (Decimal("0.5"), 0.5),
+        (Scalar(), 0.75),
     ],
 )
 def test_every_kind_of_number_counts_and_becomes_a_float(returned: Any, value: float) -> None:
@@ -83,7 +97,13 @@ def test_a_mapping_brings_further_results_along(
         (np.True_, "(bool"),
         ([0.5], "[0.5] (list)"),
         (1j, "1j (complex)"),
-        (Decimal("0.5"), "(Decimal)"),
+        (Scalar("torch.bool"), "(Scalar)"),
+        (Scalar(error=RuntimeError("2 elements")), "2 elements"),
+        (np.array(True), "array(True)"),
+        (np.complex128(1j), "(complex128)"),
+        (np.str_("0.5"), "(str_)"),
+        (np.timedelta64(3, "s"), "(timedelta64)"),
+        (Decimal("NaN"), "nan"),
         (math.nan, "nan"),
         (math.inf, "inf"),
         (-math.inf, "-inf"),

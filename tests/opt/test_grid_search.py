@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,8 +180,10 @@ def test_a_grid_that_is_too_large_is_refused_before_anything_starts(
 # -- designs that are given ------------------------------------------------------------------------
 
 
-def points(design: Any, **changes: Any) -> list[dict[str, Any]]:
-    return initial_points(design, replace(PROBLEM, **changes), ADBO(), 4)
+def points(
+    design: Any, known: Sequence[dict[str, Any]] = (), **changes: Any
+) -> list[dict[str, Any]]:
+    return initial_points(design, replace(PROBLEM, **changes), ADBO(), 4, known=known)
 
 
 def test_a_latin_hypercube_fills_every_slice() -> None:
@@ -206,6 +208,27 @@ def test_a_grid_may_begin_a_run_of_any_optimizer(server: EmbeddedServer) -> None
 def test_a_design_is_cut_to_the_budget() -> None:
     assert len(points(LatinHypercube(40), n_trials=7)) == 7
     assert len(points(Grid(4), n_trials=7)) == 7
+
+
+def test_what_is_known_is_not_drawn_again_with_the_same_seed() -> None:
+    assert len(points(None)) == 7  # ADBO's rule for three dimensions and four workers
+    assert points(None, known=points(3)) == points(7)[3:]
+    assert points(7, known=points(7)) == points(14)[7:]
+    assert points(7, known=points(3), n_trials=2) == points(5)[3:]
+    for design in (Grid(4), LatinHypercube(9), RandomPoints(9)):
+        assert points(design, known=points(design)[4:]) == points(design)[:4]
+
+
+@pytest.mark.parametrize("design", [40, RandomPoints(40), LatinHypercube(40)])
+def test_a_design_has_each_point_of_a_small_space_once(design: Any) -> None:
+    space = Space({"n": Integer(1, 3), "on": Boolean()})
+    drawn = points(design, space=space)
+    assert sorted(map(str, drawn)) == sorted(map(str, space.decode(grid_design(space, 3))))
+
+
+def test_configurations_that_are_given_are_evaluated_as_often_as_they_are_there() -> None:
+    given = points(1) * 2
+    assert points(given, known=given) == given
 
 
 @pytest.mark.parametrize("kind", [LatinHypercube, RandomPoints])

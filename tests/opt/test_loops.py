@@ -25,6 +25,8 @@ from rush_opt.archive import Archive
 from rush_opt.design import random_design, sobol_design
 from rush_opt.evaluation import Phase, Problem
 from rush_opt.loops import ACBO, CLBO, OPTIMIZERS, Decentralized
+from rush_opt.proposal import Candidates
+from rush_opt.surrogate import ExtraTrees
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
 PROBLEM = Problem(
@@ -170,6 +172,30 @@ def test_weights_change_as_the_exploration_says(exploration: Exploration, n_weig
 def test_an_exploration_that_cannot_be_is_refused(make: Callable[[], Exploration]) -> None:
     with pytest.raises(ValueError, match="need"):
         make()
+
+
+@pytest.mark.parametrize("algorithm", [ADBO, ACBO, CLBO])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"surrogate": 3}, r"surrogate must be ProcessThenTrees\(\) .* \['fit'\], got 3"),
+        ({"surrogate": "trees"}, "got 'trees'"),
+        ({"surrogate": ExtraTrees}, r"write ExtraTrees\(\)"),
+        ({"candidates": 500}, "candidates must be an instance of Candidates, .* got 500"),
+        ({"candidates": Candidates}, "must be an instance of Candidates"),
+    ],
+)
+def test_settings_that_no_worker_could_use_are_refused_at_once(
+    algorithm: type[ADBO | ACBO | CLBO], given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        algorithm(**given)
+
+
+@pytest.mark.parametrize("given", [1.96, Decaying])
+def test_an_exploration_that_draws_no_weight_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"exploration must be Decaying\(\) or Constant\(1.96\)"):
+        ADBO(exploration=given)
 
 
 class Plane:

@@ -18,8 +18,10 @@ from rush_opt import (
     Categorical,
     Constant,
     Float,
+    FrozenTrial,
     Integer,
     Ordinal,
+    Space,
     Transformed,
     TuneResult,
     simulate,
@@ -175,3 +177,47 @@ def test_a_trial_that_nobody_started_has_the_time_of_its_end(result: TuneResult)
 def test_a_result_without_its_space_says_what_to_do(result: TuneResult) -> None:
     with pytest.raises(ValueError, match=r"does not know: .* add it"):
         replace(result, space=None).to_optuna()
+
+
+def curve(number: int, steps: list[float], **changes: Any) -> FrozenTrial:
+    """Return a trial that reported at these steps, with the last value as its own."""
+    values = {step: 1.0 / (1 + step) + number for step in steps}
+    value = list(values.values())[-1]
+    trial = FrozenTrial(
+        *(number, str(number), "finished", {"x": 0.5}, value, {"loss": value}, None, 0, 0.0, 1.0),
+        notes={},
+        intermediate=values,
+    )
+    return replace(trial, **changes)
+
+
+def study_of(*trials: FrozenTrial) -> optuna.Study:
+    space = Space({"x": Float(0, 1)})
+    made = simulate(
+        lambda config: {"loss": 0.0},
+        space,
+        n_workers=1,
+        n_trials=1,
+        metric="loss",
+        optimizer="random",
+        duration=lambda config, number: 1.0,
+    )
+    return replace(made, frozen_trials=list(trials)).to_optuna()
+
+
+def test_a_stopped_trial_is_a_pruned_one_with_its_value() -> None:
+    stopped = curve(0, [1, 2], notes={"stopped_at": 2})
+    diverged = curve(1, [1], notes={"stopped_at": 1}, state="failed", value=None, result={})
+    there = study_of(stopped, diverged, curve(2, [1, 2, 3]))
+    states = [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
+    assert [t.state for t in there.trials] == states
+    assert [t.value for t in there.trials] == [stopped.value, None, 2.25]
+    assert there.best_trial.number == 2
+    assert there.trials[2].intermediate_values == {1: 2.5, 2: 2 + 1 / 3, 3: 2.25}
+    assert "steps" not in there.user_attrs
+
+
+def test_steps_that_are_not_whole_are_numbered_in_order_in_all_trials_alike() -> None:
+    there = study_of(curve(0, [0.5, 0.9, 1]), curve(1, [0.9, 2.0]))
+    assert there.user_attrs["steps"] == [0.5, 0.9, 1, 2.0]
+    assert [list(t.intermediate_values) for t in there.trials] == [[0, 1, 2], [1, 3]]

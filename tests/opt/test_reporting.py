@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,7 @@ def test_a_trial_that_was_taken_from_its_worker_is_told_to_stop(
         ([(1.0, True)], "step must be a number, got True"),
         ([("1.0", 1)], "a reported value must be a number, got '1.0'"),
         ([(None, 1)], "a reported value must be a number, got None"),
+        ([(np.str_("1"), 1)], "a reported value must be a number, got"),
         ([(np.ones(2), 1)], "TypeError"),
     ],
 )
@@ -227,15 +229,20 @@ def test_a_report_that_is_none_fails_the_trial_with_what_must_hold(
     assert len(network.fetch_new_reports()) == len(reports) - 1
 
 
-def test_numbers_of_numpy_can_be_reported(worker: Worker, network: Network) -> None:
+def test_numbers_of_other_libraries_can_be_reported(worker: Worker, network: Network) -> None:
     def objective(config: dict[str, Any], trial: Trial) -> float:
         trial.report(np.float32(0.5), np.int64(3))
         trial.report(np.array(0.25), np.float64(3.5))
+        trial.report(Decimal("0.125"), 4)
         return 0.0
 
     assert len(run(runner(worker, objective))) == 1
     said = [report.values for report in network.fetch_new_reports()]
-    assert said == [{"step": 3, "value": 0.5}, {"step": 3.5, "value": 0.25}]
+    assert said == [
+        {"step": 3, "value": 0.5},
+        {"step": 3.5, "value": 0.25},
+        {"step": 4, "value": 0.125},
+    ]
 
 
 def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(
@@ -296,6 +303,34 @@ def test_rules_go_with_every_optimizer_and_keep_the_budget(
         assert trial.value == trial.intermediate[last]
     assert result.best_trial.stopped_at is None
     assert sum(result.trials["notes_stopped_at"].notna()) == len(stopped)
+
+
+def test_known_to_a_proposal_are_whole_and_failed_trials_but_no_stopped_ones(
+    server: EmbeddedServer,
+) -> None:
+    def diverging(config: dict[str, Any], trial: Trial) -> float:
+        if 0.25 < config["x"] < 0.5:
+            trial.report(math.nan, 1)
+            trial.should_stop()
+            return math.nan
+        return learning(config, trial)
+
+    result = tune(
+        *(diverging, X),
+        n_workers=1,
+        n_trials=30,
+        pruner=HALVING,
+        initial_design=10,
+        seed=1,
+        url=server.url,
+        progress=False,
+    )
+    kinds = {(trial.state, trial.stopped_at is None) for trial in result.frozen_trials}
+    assert kinds == {("finished", True), ("finished", False), ("failed", False)}
+    for trial in result.frozen_trials[10:]:
+        before = result.frozen_trials[: trial.number]
+        known = [t for t in before if t.state == "failed" or t.stopped_at is None]
+        assert result.known_at(trial) == known
 
 
 def test_maximizing_stops_those_with_small_values(server: EmbeddedServer) -> None:

@@ -91,6 +91,26 @@ def test_changing_the_best_params_changes_no_record() -> None:
     assert result.best_trial.params["x"] == 0.0
 
 
+def stopped(number: int, value: float) -> FrozenTrial:
+    return trial(number, value, notes=NOTES | {"stopped_at": 1})
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_stopped_trial_is_the_best_only_if_no_other_finished(direction: str) -> None:
+    sign = 1.0 if direction == "minimize" else -1.0
+    early = [stopped(0, -5.0 * sign), stopped(1, -6.0 * sign), trial(2, None)]
+    result = result_of(*early, trial(3, 1.0), trial(4, 1.0), directions=(direction,))
+    assert result.best_trial.number == 3
+    assert [t.number for t in result.pareto_front] == [3, 4]
+    assert result.best_estimated.trial.number == 3
+    assert result.best_estimated.value == 1.0
+    all_stopped = result_of(*early, directions=(direction,))
+    assert all_stopped.best_trial.number == 1
+    assert [t.number for t in all_stopped.pareto_front] == [1]
+    assert all_stopped.best_estimated.trial.number in (0, 1)
+    assert repr(result).startswith("<TuneResult: 4 trials finished, 1 failed, best value 1")
+
+
 @pytest.mark.parametrize(
     ("trials", "said"),
     [([], "none was run"), ([trial(0, None), trial(1, None)], "see the errors in result.trials")],

@@ -311,6 +311,13 @@ def test_a_front_of_other_than_two_objectives_is_not_drawn(result: TuneResult) -
 # -- at the door -----------------------------------------------------------------------------------
 
 
+def test_a_list_of_one_is_a_single_objective() -> None:
+    found = run(n_trials=3, optimizer="random", metric=["recall"], direction=("maximize",))
+    assert (found.metric, found.direction) == ("recall", "maximize")
+    again = run(n_trials=1, metric=found.metrics, direction=found.directions, warm_start=found)
+    assert again.best_value >= found.best_value
+
+
 @pytest.mark.parametrize(
     ("metric", "direction", "error", "said"),
     [
@@ -323,7 +330,7 @@ def test_a_front_of_other_than_two_objectives_is_not_drawn(result: TuneResult) -
         (["a", "a"], ["minimize"] * 2, ValueError, "name each objective once, got ['a', 'a']"),
         (["a", ""], ["minimize"] * 2, TypeError, "got ['a', '']"),
         (["a", 3], ["minimize"] * 2, TypeError, "got ['a', 3]"),
-        (["a"], "minimize", TypeError, "got ['a']"),
+        ([], "minimize", TypeError, "got []"),
         ({"a", "b"}, ["minimize"] * 2, TypeError, "metric must be the name"),
     ],
 )

@@ -1,6 +1,7 @@
 """The search estimator keeps scikit-learn's contract."""
 
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from experiments import lightgbm_search
 from rush_core.server import resolve_url
-from rush_opt import Boolean, Categorical, Float, Integer, Ordinal, Transformed
-from rush_opt.sklearn import Folds, RushSearchCV
+from rush_opt import Boolean, Categorical, Float, Integer, Ordinal, Space, Transformed
+from rush_opt.sklearn import Folds, RushSearchCV, count_points
 from rush_opt.space.distributions import from_distributions
 
 X, Y = make_classification(60, 5, random_state=0)
@@ -140,6 +141,27 @@ def test_what_cannot_be_searched_is_refused() -> None:
         from_distributions({"p": stats.poisson(3)})
     with pytest.raises(TypeError, match="must be a mapping"):
         from_distributions([{"p": [1, 2]}])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("optimizer", ["adbo", "grid"])
+def test_a_space_with_fewer_points_than_settings_is_searched_as_a_whole(optimizer: str) -> None:
+    space = {"var_smoothing": [1e-9, 1e-3], "priors": [None, (0.5, 0.5)]}
+    wanted = search(space=space, optimizer=optimizer, n_iter=10)
+    with pytest.warns(UserWarning, match="has 4 points, fewer than n_iter=10") as warned:
+        found = wanted.fit(X, Y)
+    assert warned[0].filename == __file__
+    assert len({str(params) for params in found.cv_results_["params"]}) == 4
+    assert len(found.cv_results_["params"]) == 4
+
+
+def test_points_that_a_condition_makes_equal_or_a_constraint_forbids_are_not_counted() -> None:
+    space = Space(
+        {"on": Boolean(), "n": Integer(1, 3, when={"on": True}), "m": Integer(1, 2)},
+        constraints=[lambda config: config["on"] or config["m"] == 1],
+    )
+    assert count_points(space) == 1 + 3 * 2
+    assert count_points(Space({"x": Float(0, 1), "on": Boolean()})) is None
+    assert count_points(Space({"n": Integer(1, 10**6)})) is None
 
 
 def test_parameters_may_be_estimators_of_a_pipeline() -> None:
@@ -295,12 +317,22 @@ def test_a_failed_trial_has_the_error_score_and_ranks_last(error_score: float) -
 
 def test_failures_are_raised_if_wanted_or_if_there_is_nothing_else() -> None:
     space = {"tolerance": [-1.0, 0.0]}
-    with pytest.raises(ValueError, match=r"1 trials failed.*\n(.*\n)*.*no tolerance left"):
+    with pytest.raises(ValueError, match=r"1 (trials )?failed.*\n(.*\n)*.*no tolerance left"):
         search(Fussy(), space, optimizer="grid", n_iter=None, error_score="raise").fit(X, Y)
     with pytest.raises(ValueError, match="no setting could be evaluated"):
         search(Fussy(), {"tolerance": Float(-2, -1)}).fit(X, Y)
     with pytest.raises(ValueError, match="error_score must be 'raise' or a number"):
         search(error_score="ignore").fit(X, Y)
+
+
+def test_the_first_failure_ends_a_search_that_is_to_raise_it() -> None:
+    space = {"tolerance": Float(-1, 1)}
+    with pytest.raises(ValueError, match="failed") as refusal:
+        search(Fussy(), space, n_iter=10_000, error_score="raise").fit(X, Y)
+    # Half of the settings fail; the one worker goes on until it is told to stop.
+    n_failed = re.search(r"(\d+) (?:trials )?failed", str(refusal.value))
+    assert n_failed is not None
+    assert int(n_failed[1]) < 1_000
 
 
 def test_a_search_without_time_for_a_single_trial_says_so() -> None:
@@ -327,7 +359,7 @@ def test_methods_are_those_of_the_best_estimator() -> None:
         np.testing.assert_array_equal(getattr(found, name)(X), expected)
     assert found.classes_.tolist() == [0, 1]
     assert found.score(X, Y) == found.best_estimator_.score(X, Y)
-    reduced = search(PCA(), {"n_components": Integer(1, 3)}).fit(X)
+    reduced = search(PCA(), {"n_components": Integer(1, 3)}, n_iter=3).fit(X)
     np.testing.assert_allclose(
         reduced.inverse_transform(reduced.transform(X)),
         reduced.best_estimator_.inverse_transform(reduced.best_estimator_.transform(X)),

@@ -14,6 +14,8 @@ from waiting import wait_until
 
 from rush_core import EmbeddedServer, WorkerState
 from rush_opt import Categorical, Trial, TuneResult, tune
+from rush_opt.evaluation import TrialFailure
+from rush_opt.limits import LimitedObjective, Limits
 
 # What cannot be interrupted from within: the interpreter lock is held all the time.
 ENDLESS = ("(a+)+$", "a" * 50 + "b")
@@ -93,6 +95,22 @@ def test_the_worker_goes_on_and_evaluates_elsewhere(limited: TuneResult) -> None
     assert len(fine) == 2
     assert len({trial.result["pid"] for trial in fine} | {worker.pid}) == 3
     assert [trial.result["key"] for trial in fine] == [trial.key for trial in fine]
+
+
+def test_the_end_of_a_process_is_seen_although_its_child_holds_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def leave_a_child(config: dict[str, Any]) -> None:
+        if os.fork():
+            os._exit(3)
+        signal.pause()
+
+    monkeypatch.delattr(os, "waitid")  # as in Python 3.11 on macOS
+    with (
+        LimitedObjective(leave_a_child, Limits(timeout_s=None, memory_bytes=10**9)) as objective,
+        pytest.raises(TrialFailure, match="the objective ended its process: exit code 3"),
+    ):
+        objective({})
 
 
 @pytest.mark.parametrize(

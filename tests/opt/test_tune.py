@@ -783,6 +783,14 @@ def with_lock() -> Callable[..., Any]:
     [
         refused(TypeError, "objective must be callable", "int", objective=3),
         refused(TypeError, "objective must be callable", "NoneType", objective=None),
+        refused(TypeError, "configuration first", "objective(trial)", objective=lambda trial: 0.0),
+        refused(TypeError, "first", "(trial, config)", objective=lambda trial, config: 0.0),
+        refused(TypeError, "as objective(config), got objective()", objective=lambda: 0.0),
+        refused(
+            *(TypeError, "as objective(config, trial), got objective(x, y, z): missing", "'z'"),
+            objective=lambda x, y, z: 0.0,
+        ),
+        refused(TypeError, "'data'", "functools.partial", objective=lambda config, *, data: 0.0),
         refused(LoopError, "lock", "inside the function", objective=with_lock()),
         refused(ValueError, "at least one parameter", "got none", space={}),
         refused(TypeError, "space must be a mapping", "Float, Integer", "NoneType", space=None),

@@ -1,7 +1,9 @@
 """Earlier trials, and what becomes of them in a run."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,49 @@ def test_a_result_gives_its_finished_trials(earlier: TuneResult) -> None:
     assert known_trials(earlier, PROBLEM) == [(t.params, t.result) for t in finished]
 
 
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_file_gives_the_trials_of_the_result_in_it(
+    as_path: Callable[[Path], Any], earlier: TuneResult, tmp_path: Path
+) -> None:
+    earlier.to_json(tmp_path / "earlier.json")
+    assert known_trials(as_path(tmp_path / "earlier.json"), PROBLEM) == known_trials(
+        earlier, PROBLEM
+    )
+    (tmp_path / "table.csv").write_text("x,value\n0.5,1.0\n")
+    with pytest.raises(ValueError, match="must hold JSON"):
+        known_trials(as_path(tmp_path / "table.csv"), PROBLEM)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        known_trials(as_path(tmp_path / "nowhere.json"), PROBLEM)
+
+
+def test_the_only_objective_may_have_had_another_name(earlier: TuneResult) -> None:
+    problem = replace(PROBLEM, metrics=("error",))
+    known = known_trials(earlier, problem)
+    assert [result["error"] for _, result in known] == [r["loss"] for _, r in known]
+
+
+def test_what_was_returned_besides_can_be_the_objective_of_another_run(
+    earlier: TuneResult,
+) -> None:
+    problem = replace(PROBLEM, metrics=("epochs",), signs=(-1.0,))
+    assert {result["epochs"] for _, result in known_trials(earlier, problem)} == {3.0}
+
+
+@pytest.mark.parametrize("metric", ["loss", "error"])
+def test_a_result_with_another_direction_is_refused(metric: str, earlier: TuneResult) -> None:
+    problem = replace(PROBLEM, metrics=(metric,), signs=(-1.0,))
+    with pytest.raises(ValueError, match=f"'{metric}' was to minimize and is to maximize"):
+        known_trials(earlier, problem)
+
+
+def test_directions_are_compared_by_the_names_of_the_objectives(earlier: TuneResult) -> None:
+    two = replace(earlier, metrics=("loss", "epochs"), directions=("minimize", "maximize"))
+    problem = replace(PROBLEM, metrics=("epochs", "loss"), signs=(-1.0, 1.0))
+    assert len(known_trials(two, problem)) == len(known_trials(earlier, PROBLEM))
+    with pytest.raises(ValueError, match="'epochs' was to maximize and is to minimize"):
+        known_trials(two, replace(problem, signs=(1.0, 1.0)))
+
+
 def test_a_table_gives_the_same_configurations_with_their_types(earlier: TuneResult) -> None:
     known = known_trials(earlier.trials, PROBLEM)
     assert known == [
@@ -90,8 +135,7 @@ def test_nothing_is_known_without_a_warm_start() -> None:
 @pytest.mark.parametrize(
     ("warm_start", "error", "said"),
     [
-        (3, TypeError, "warm_start must be a TuneResult, a DataFrame"),
-        ("trials.csv", TypeError, "got 'trials.csv' (str)"),
+        (3, TypeError, "warm_start must be a TuneResult, the path"),
         ({"x": 1}, TypeError, "warm_start must be"),
         ([CONFIG], TypeError, "warm_start[0] must be a pair"),
         ([(CONFIG, 1.0), (CONFIG,)], TypeError, "warm_start[1] must be a pair"),
