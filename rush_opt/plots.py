@@ -41,7 +41,7 @@ def history_table(result: TuneResult) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``seconds`` since the run began, ``value`` and ``best``; a row per finished trial,
-        in order of completion.
+        in order of completion. Trials that were stopped early are no best ones.
     """
     import pandas as pd
 
@@ -53,8 +53,10 @@ def history_table(result: TuneResult) -> pd.DataFrame:
         },
         dtype=float,
     )
-    better = table["value"].cummin() if result.direction == "minimize" else table["value"].cummax()
-    return table.assign(best=better)
+    whole = pd.Series([trial.stopped_at is None for trial in finished], dtype=bool)
+    values = table["value"].where(whole)
+    better = values.cummin() if result.direction == "minimize" else values.cummax()
+    return table.assign(best=better.ffill())
 
 
 def plot_history(result: TuneResult, ax: Axes | None = None) -> Axes:
@@ -277,15 +279,16 @@ def exploration_table(result: TuneResult) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``number``, ``worker``, ``lambda``, ``value`` (NaN if it failed) and ``improved``:
-        whether it was better than all that ended before it; a row per trial that a model proposed,
-        in order of completion.
+        whether it was better than all that ended before it, those stopped early left out; a row per
+        trial that a model proposed, in order of completion.
     """
     import pandas as pd
 
     sign = -1.0 if result.direction == "maximize" else 1.0
     best, rows = float("inf"), []
     for trial in result.frozen_trials:
-        improved = trial.value is not None and sign * trial.value < best
+        is_whole = trial.value is not None and trial.stopped_at is None
+        improved = is_whole and sign * (trial.value or 0.0) < best
         if "lambda" in trial.notes:
             value = float("nan") if trial.value is None else trial.value
             rows.append((trial.number, trial.worker, trial.notes["lambda"], value, improved))

@@ -1,5 +1,6 @@
 """Pictures: the table says it, the figure shows it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,19 @@ def test_the_best_so_far_follows_the_direction(result: TuneResult) -> None:
     assert table["best"].tolist() == [3.0, 1.0, 1.0]
     upwards = replace(result, directions=("maximize",))
     assert history_table(upwards)["best"].tolist() == [3.0, 3.0, 3.0]
+
+
+def test_a_stopped_trial_is_no_best_one(result: TuneResult) -> None:
+    early = [
+        replace(trial(number, value), notes={"stopped_at": 1, "lambda": 0.5})
+        for number, value in ((0, 0.5), (4, 0.25))
+    ]
+    stopped = replace(result, frozen_trials=[early[0], *result.frozen_trials[1:], early[1]])
+    table = history_table(stopped)
+    assert table["value"].tolist() == [0.5, 1.0, 2.0, 0.25]
+    assert math.isnan(table["best"][0])
+    assert table["best"][1:].tolist() == [1.0] * 3 == [stopped.best_value] * 3
+    assert exploration_table(stopped)["improved"].tolist() == [False, False]
 
 
 def test_a_run_without_finished_trials_has_an_empty_history(result: TuneResult) -> None:
