@@ -172,9 +172,9 @@ def test_maximizing_finds_a_large_value(run: Run) -> None:
     assert run.result.best_value == max(values)
     assert run.result.best_value > 1.7  # of at most 1.8
     assert run.result.best_params["kind"] == "good"
-    # A model of the values themselves: the last quarter is better than the first. By the median,
-    # for a fifth of the proposals try whichever choices.
-    assert np.median(values[-25:]) > np.median(values[:25])
+    # A model of the values themselves: the last quarter is better than the design, of which eight
+    # points two fail. By the median, for a fifth of the proposals try whichever choices.
+    assert np.median(values[-25:]) > np.median(values[:6])
 
 
 def test_further_results_are_columns_of_the_table(run: Run) -> None:
