@@ -11,6 +11,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,9 +24,15 @@ from experiments.peers.spaces import (
     to_hyperopt,
 )
 from experiments.surrogate_study.problems import Problem
-from rush_opt import simulate
+from rush_opt import ADBO, simulate
+from rush_opt.acquisition import LAMBDA_MEAN, Decaying
 from rush_opt.design import random_design
+from rush_opt.gaussian_process import GaussianProcess, ProcessThenTrees
+from rush_opt.proposal import Candidates
 from rush_opt.space import Config, Space
+
+
+_DEFAULTS = ADBO()
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,8 @@ def play(run: Run, method: AskTell) -> list[Finished]:
     return finished
 
 
-def play_adbo(run: Run) -> list[Finished]:
-    """Play ADBO with the settings that `tune()` has by default."""
+def play_adbo(run: Run, settings: ADBO = _DEFAULTS) -> list[Finished]:
+    """Play ADBO, by default with the settings that `tune()` has by default."""
     n_observed = 0
 
     def objective(config: Config) -> float:
@@ -120,7 +127,7 @@ def play_adbo(run: Run) -> list[Finished]:
         n_workers=run.n_workers,
         n_trials=run.n_trials,
         duration=lambda config, number: run.duration(number),
-        optimizer="adbo",
+        optimizer=settings,
         cost=lambda n_known: (0.0, 0.0),
         seed=run.seed,
     )
@@ -318,4 +325,19 @@ METHODS: dict[str, Callable[[Run], list[Finished]]] = {
     "Hyperopt TPE": lambda run: play(run, HyperoptTPE(run.problem.space, run.seed)),
     "SMAC3": lambda run: play(run, Smac(run.problem.space, run.n_trials, run.seed)),
     "random": lambda run: play(run, Random(run.problem.space, run.seed)),
+}
+
+# ADBO one setting away from its defaults: compared with these alone, on seeds of their own.
+VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
+    f"rush ADBO, {name}": partial(play_adbo, settings=settings)
+    for name, settings in {
+        "no choices drawn": ADBO(candidates=Candidates(p_choices=0.0)),
+        "choices drawn 0.4": ADBO(candidates=Candidates(p_choices=0.4)),
+        "small steps": ADBO(candidates=Candidates(log10_step=(-3.0, -0.5))),
+        "lambda / 2": ADBO(exploration=Decaying(mean=LAMBDA_MEAN / 2)),
+        "process up to 150": ADBO(surrogate=ProcessThenTrees(150, GaussianProcess(n_rows=150))),
+        "learning longer": ADBO(
+            surrogate=ProcessThenTrees(process=GaussianProcess(n_learn=100, n_evaluations=30))
+        ),
+    }.items()
 }

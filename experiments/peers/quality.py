@@ -27,12 +27,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from experiments.peers import problems, ranks
-from experiments.peers.methods import METHODS, Finished, Run
+from experiments.peers.methods import METHODS, VARIANTS, Finished, Run
 from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
 from experiments.surrogate_study.problems import Problem
 
 ROWS = RAW / "peers_quality.csv"
-FIGURE = ROOT / "results" / "figures" / "peers_quality.svg"
+FIGURES = ROOT / "results" / "figures"
 WORKERS = (1, 8, 64)
 SEEDS = 20
 
@@ -97,7 +97,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     error, finished = "", []
     before = time.process_time()
     try:
-        finished = METHODS[cell.method](run)
+        finished = (METHODS | VARIANTS)[cell.method](run)
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"[:300].replace("\n", " ")
     cpu_s = time.process_time() - before
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs=2, default=(0, SEEDS), metavar=("FROM", "TO"))
     parser.add_argument("--problems", nargs="+", choices=problems.PROBLEMS, metavar="NAME")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="NAME")
+    parser.add_argument("--methods", nargs="+", choices=METHODS | VARIANTS, metavar="NAME")
     parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
     parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N")
     parser.add_argument("--minutes", type=float, default=math.inf)
@@ -181,7 +181,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.report:
         rows = pd.read_csv(arguments.rows, keep_default_na=False)
-        report(rows[rows["method"].isin(arguments.methods or METHODS)])
+        report(rows[rows["method"].isin(arguments.methods or METHODS)], arguments.rows)
         return
     end = time.monotonic() + 60 * arguments.minutes
     number, n = arguments.shard
@@ -207,13 +207,14 @@ def main() -> None:
             print(*cell, f"{row['regret']:.4g} {row['cpu_s']} s {row['error']}", flush=True)
 
 
-def report(rows: pd.DataFrame) -> None:
-    """Write the table and the figure."""
-    TABLES.joinpath("peers_quality.md").write_text(ranks.as_markdown(rows))
+def report(rows: pd.DataFrame, path: Path) -> None:
+    """Write the table and the figure, which have the name of the file of rows."""
+    TABLES.joinpath(path.stem).with_suffix(".md").write_text(ranks.as_markdown(rows, path.name))
     curves = ranks.curves(rows)
-    FIGURE.parent.mkdir(parents=True, exist_ok=True)
-    curves.to_csv(FIGURE.with_suffix(".csv"), index=False)
-    ranks.as_figure(curves).savefig(FIGURE)
+    figure = FIGURES / f"{path.stem}.svg"
+    figure.parent.mkdir(parents=True, exist_ok=True)
+    curves.to_csv(figure.with_suffix(".csv"), index=False)
+    ranks.as_figure(curves).savefig(figure)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiments.peers import problems, quality, ranks, rates
-from experiments.peers.methods import METHODS, Finished, Random, Run, play, play_adbo
+from experiments.peers.methods import METHODS, VARIANTS, Finished, Random, Run, play, play_adbo
 from experiments.peers.spaces import (
     from_configspace_values,
     parent_of,
@@ -85,6 +85,11 @@ def test_adbo_is_played_by_the_same_rules() -> None:
     assert [trial.ended_at for trial in again] == [trial.ended_at for trial in finished]
     assert [trial.started_at for trial in again] == [trial.started_at for trial in finished]
     assert len(finished) == 30
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_setting_of_adbo_is_played_to_the_end(name: str) -> None:
+    assert len(VARIANTS[name](run_of("mixed7", n_trials=16))) == 16
 
 
 def test_noise_and_duration_follow_from_problem_seed_and_number() -> None:
@@ -241,7 +246,8 @@ def test_curves_are_ratios_to_random_search_at_the_end() -> None:
 
 
 def test_the_quality_table_has_every_part() -> None:
-    table = ranks.as_markdown(quality_rows())
+    table = ranks.as_markdown(quality_rows(), "rows.csv")
+    assert "`results/raw/rows.csv`" in table
     assert "| SMAC3 | 1.55 (" in table
     assert "| all, 8 w | 10 / 10 / 0, 1" in table
     assert "| SMAC3 | some 1.0 | 5.0 | 5.0 to 5.0 | 1 of 20 |" in table
