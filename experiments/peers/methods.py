@@ -31,7 +31,6 @@ from rush_opt.gaussian_process import GaussianProcess, ProcessThenTrees
 from rush_opt.proposal import Candidates
 from rush_opt.space import Config, Space
 
-
 _DEFAULTS = ADBO()
 
 
