@@ -338,5 +338,9 @@ VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
         "learning longer": ADBO(
             surrogate=ProcessThenTrees(process=GaussianProcess(n_learn=100, n_evaluations=30))
         ),
+        "30 evaluations": ADBO(
+            surrogate=ProcessThenTrees(process=GaussianProcess(n_evaluations=30))
+        ),
+        "learning from 100": ADBO(surrogate=ProcessThenTrees(process=GaussianProcess(n_learn=100))),
     }.items()
 }
