@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rush_core import Network
 from rush_opt.evaluation import Problem, takes_trial
 from rush_opt.frozen_trial import FrozenTrial, freeze_trials
+from rush_opt.incumbent import NOTHING, Standing
 from rush_opt.workers import Workers
 
 __all__ = ["EndedTrials"]
@@ -29,8 +30,6 @@ class EndedTrials:
         All that ended, also before the run, as far as they have been fetched.
     n_ended, n_failed : int
         How many came to an end by themselves, and how many of these failed.
-    best : list of float or None
-        The best value of each objective; None if none has finished.
     watch : Watch or None
         What has read the same finished log to judge the rule that ends the run.
     """
@@ -44,8 +43,16 @@ class EndedTrials:
         self._reported: dict[tuple[str, int], dict[float, float]] = defaultdict(dict)
         self.trials: list[FrozenTrial] = []
         self.n_ended = self.n_failed = 0
-        self.best: list[float] | None = None
+        self._best = [NOTHING] * len(problem.metrics)
         self.watch = problem.watch()
+
+    @property
+    def best(self) -> list[float] | None:
+        """The best value of each objective, as in the result; None if no trial has finished."""
+        if NOTHING in self._best:
+            return None
+        signs = self._problem.signs
+        return [sign * best.loss for sign, best in zip(signs, self._best, strict=True)]
 
     def fetch_new(self, timeout_s: float = 0.0) -> list[FrozenTrial]:
         """Fetch what ended since the last time, and what was reported on it.
@@ -55,9 +62,10 @@ class EndedTrials:
         is new.
         """
         network = self._network
-        tasks = list(network.fetch_new_tasks(timeout_s=timeout_s))
+        finished = network.fetch_new_tasks(timeout_s=timeout_s)
         if self.watch is not None:
-            self.watch.add(tasks)  # in the order of the log, as the workers do
+            self.watch.add(finished)  # in the order of the log, as the workers do
+        tasks = list(finished)
         if network.count_tasks().failed > self._n_failed_seen:
             failed = network.fetch_tasks("failed")
             tasks += failed[self._n_failed_seen :]
@@ -86,14 +94,13 @@ class EndedTrials:
         self._keep_best(new)
 
     def _keep_best(self, trials: Sequence[FrozenTrial]) -> None:
-        """Keep the best value of each objective."""
+        """Keep how the best trial in each objective stands."""
         metrics, signs = self._problem.metrics, self._problem.signs
-        for result in (trial.result for trial in trials if trial.state == "finished"):
-            if not all(metric in result for metric in metrics):
+        for trial in (trial for trial in trials if trial.state == "finished"):
+            if not all(metric in trial.result for metric in metrics):
                 continue  # of another run: whoever calls will refuse it
-            values = [result[metric] for metric in metrics]
-            known = values if self.best is None else self.best
-            self.best = [
-                sign * min(sign * value, sign * best)
-                for sign, value, best in zip(signs, values, known, strict=True)
+            is_stopped = trial.stopped_at is not None
+            self._best = [
+                min(best, Standing(is_stopped, sign * trial.result[metric]))
+                for best, sign, metric in zip(self._best, signs, metrics, strict=True)
             ]
