@@ -122,7 +122,8 @@ class Run:
             while self._workers.are_launched and self._workers.some_take_part():
                 self._look(self._sleep_s())
                 network.detect_lost_workers()
-        self.ended_at = network.now()
+        # The server refused late starts by its own time, and so the reason is to be told by that.
+        self.ended_at = network.fetch_time()
         self._look()
         self._workers.fetch()
         if self._progress is not None:
