@@ -14,8 +14,8 @@ from rush_opt.loops import Centralized, Optimizer
 
 __all__ = ["LONGEST_SLEEP_S", "LOOK_EVERY_S", "Workers", "took_part_after"]
 
-# The manager looks by itself for what no event tells: signs of life that expire, a launching that
-# failed, rules about the time, and a display of it. Without these, there are only ends that the
+# The manager looks by itself for what no event tells: rules about the time and a display of it,
+# signs of life that expire, a launching that failed. Without these, there are only ends that the
 # server could not be told.
 LOOK_EVERY_S = 1.0
 LONGEST_SLEEP_S = 10.0
@@ -152,19 +152,26 @@ class Workers:
         return self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED)
 
     def pause(self, longest_s: float, *, is_due: bool) -> bool:
-        """Wait for this process's own workers to end; tell whether none is left of them.
+        """Let a moment pass, to look at all that happens in it together.
 
         Parameters
         ----------
         longest_s : float
-            Seconds.
+            Seconds; it is over before if nobody is left whom this process started.
         is_due : bool
-            Whether the run is about to end: launched workers, whose ends are not seen here, are
-            then not paused for.
+            Whether the run is about to end: there is then no pause for launched workers, whose
+            ends are not seen here.
+
+        Returns
+        -------
+        bool
+            Whether nobody is left whom this process started.
         """
         none_left = self._network.join_workers(timeout_s=longest_s)
         if self.are_launched and not is_due:
-            time.sleep(longest_s)  # no process of those is ours: nothing was waited for
+            # Those were not waited for. No event is missed by this: what ends meanwhile is told at
+            # the next look, for which the server keeps its reply back only if nothing did.
+            time.sleep(longest_s)
         return none_left
 
     def launched_have_ended(self, began: float, *, is_due: bool) -> bool:
