@@ -74,6 +74,7 @@ VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
     for name, settings in {
         "no choices drawn": ADBO(candidates=Candidates(p_choices=0.0)),
         "choices drawn 0.4": ADBO(candidates=Candidates(p_choices=0.4)),
+        "4,000 candidates": ADBO(candidates=Candidates(2_000, 1_000, 1_000)),
         "small steps": ADBO(candidates=Candidates(log10_step=(-3.0, -0.5))),
         "lambda / 2": ADBO(exploration=Decaying(mean=LAMBDA_MEAN / 2)),
         "lambda * 2": ADBO(exploration=Decaying(mean=2 * LAMBDA_MEAN)),
