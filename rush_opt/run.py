@@ -148,6 +148,10 @@ class Run:
             network.push_finished_tasks(configs, results, extras=[WARM_START] * len(known))
             self._take_in()
             network.push_tasks(points)
+        elif isinstance(self._optimizer, GridSearch):
+            # The network was begun otherwise, or left by a manager that died before it pushed.
+            there = network.fetch_tasks().configs
+            network.push_tasks(self._optimizer.points(self._problem, there))
         if self._progress is not None:
             self._progress.begin(self._n_ended)
         interrupted = False
