@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from rush_core import Heartbeat, LikeTaskError, Network, Worker
+from rush_core import Heartbeat, LikeTaskError, Network, TaskTable, Worker
 from rush_opt.archive import Archive
 from rush_opt.arguments import (
     check_objectives,
@@ -23,7 +23,7 @@ from rush_opt.evaluation import Problem, TrialRunner, evaluate
 from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.loops.adbo import ADBOState
-from rush_opt.loops.central import Pending
+from rush_opt.loops.central import Pending, mark_of
 from rush_opt.result import TuneResult
 from rush_opt.resume import check_about, check_trials
 from rush_opt.space import Parameter, Space
@@ -68,8 +68,9 @@ class Advisor:
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     optimizer : str or Optimizer
         As for `tune()`, but no grid. All but ``"random"`` keep away from what is known, and from
-        what is open anywhere. To have many trials open in one advisor choose ``"acbo"`` or
-        ``"clbo"``, whose proposals are made to be evaluated at the same time.
+        what is open anywhere: of several advisors that propose the same in the same moment, one
+        starts it and the others propose anew. To have many trials open in one advisor choose
+        ``"acbo"`` or ``"clbo"``, whose proposals are made to be evaluated at the same time.
     direction, metric
         As for `tune()`.
     seed : int, optional
@@ -94,9 +95,9 @@ class Advisor:
     Notes
     -----
     An advisor belongs to one thread. Asking takes at most eight round trips, nine for a centralized
-    optimizer, and three more each time another advisor was the first to start what was proposed;
-    telling takes one. If the process that joined first does not get as far as putting its design
-    into the queue, because it dies or the server refuses, there is none, and the optimizer
+    optimizer, and three or four more each time another advisor was the first to start what was
+    proposed; telling takes one. If the process that joined first does not get as far as putting its
+    design into the queue, because it dies or the server refuses, there is none, and the optimizer
     proposes from the first trial on.
 
     Examples
@@ -194,8 +195,7 @@ class Advisor:
     def _start_new(self) -> tuple[str, dict[str, Any]] | None:
         """Start a trial of our own: its key and configuration; None if asked to stop."""
         while True:
-            config, notes = self._propose()
-            mark = self._state.mark(config) if isinstance(self._state, ADBOState) else None
+            config, notes, mark = self._propose()
             try:
                 key = self._worker.start_task(config, extra=notes, unique=mark)
             except LikeTaskError:
@@ -208,18 +208,32 @@ class Advisor:
         if isinstance(self._state, ADBOState):
             self._state.avoid(configs)
 
-    def _propose(self) -> tuple[dict[str, Any], dict[str, float]]:
-        worker, timing = self._worker, self._trials.timing
+    def _propose(self) -> tuple[dict[str, Any], dict[str, float], bytes | None]:
+        """Choose a configuration; return how it came about and its mark, too."""
+        timing = self._trials.timing
         with timing("coordination"):
-            self._archive.add(worker.fetch_new_tasks())
-            self._archive.add_failed(worker.fetch_new_failed_tasks())
+            pending = self._take_in()
         if isinstance(self._optimizer, Centralized):
-            pending = Pending(self._problem.space)
-            pending.replace(worker.fetch_tasks("queued", "running"))
             config, notes = self._state.propose(timing, pending)
+            mark = mark_of(config, self._archive, pending)
         else:
             config, notes = self._state.propose(timing)
-        return config, notes | self._trials.collect_times()
+            mark = self._state.mark(config) if isinstance(self._state, ADBOState) else None
+        return config, notes | self._trials.collect_times(), mark
+
+    def _take_in(self) -> Pending:
+        """Learn what has ended; return what is open anywhere, if the optimizer looks at that."""
+        worker, opened = self._worker, TaskTable([])
+        if isinstance(self._optimizer, Centralized):
+            opened = worker.fetch_tasks("queued", "running")
+        # Looked at after what is open: what ended in between is in both, and is not open.
+        finished, failed = worker.fetch_new_tasks(), worker.fetch_new_failed_tasks()
+        self._archive.add(finished)
+        self._archive.add_failed(failed)
+        ended = {task.key for task in (*finished, *failed)}
+        pending = Pending(self._problem.space)
+        pending.replace(task for task in opened if task.key not in ended)
+        return pending
 
     def tell(self, trial: OpenTrial, value: float | Mapping[str, Any]) -> bool:
         """Record what came out of a trial; one round trip.

@@ -6,7 +6,10 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 from waiting import wait_until
 
 from rush_core import Network
-from rush_opt import Boolean, Float, Integer, LatinHypercube, Space
+from rush_opt import ACBO, ADBO, CLBO, Boolean, Float, Integer, LatinHypercube, Space
 from rush_opt.ask_tell import Advisor, OpenTrial
 from rush_opt.design import sobol_design
 
@@ -137,6 +140,39 @@ def test_two_advisors_that_do_not_hear_of_each_other_in_time_open_no_trial_twice
     assert len(set(opened)) == 8
     for advisor in advisors:
         advisor.close()
+
+
+class Together:
+    """A surrogate that wants the least everywhere; first it waits until all others are as far."""
+
+    def __init__(self, n: int) -> None:
+        self._barrier = threading.Barrier(n)
+        self._have_met: set[int] = set()
+
+    def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> "Together":
+        if threading.get_ident() not in self._have_met:
+            self._barrier.wait(PATIENCE_S)
+            self._have_met.add(threading.get_ident())
+        return self
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(X[:, 0], dtype=np.float64), np.zeros(len(X))
+
+
+@pytest.mark.parametrize("optimizer", [ADBO, ACBO, CLBO])
+def test_advisors_that_ask_in_the_same_moment_open_no_trial_twice(
+    optimizer: Any, network: Network
+) -> None:
+    network.push_finished_tasks([{"n": 1}, {"n": 9}], [{"value": 1.0}, {"value": 2.0}])
+    given = {"url": network.url, "optimizer": optimizer(surrogate=Together(3)), "seed": 1}
+    with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+        advisors = [
+            stack.enter_context(Advisor({"n": Integer(1, 9)}, network.network_id, **given))
+            for _ in range(3)
+        ]
+        opened = list(pool.map(ask, advisors))
+    # All propose 2 at first, and the two that come too late 3.
+    assert sorted(trial.params["n"] for trial in opened) == [2, 3, 4]
 
 
 # -- the initial design ----------------------------------------------------------------------------
