@@ -151,15 +151,14 @@ class Advisor:
             if is_new and self._worker.number == 0:
                 # Drawn before joining: who joins second finds it there, but for one round trip.
                 self._worker.push_tasks(points)
+            self._trials = TrialRunner(self._worker, self._problem)
+            self._archive = Archive(self._problem.space, *metrics, signs=signs)
+            rng = self._problem.worker_rng(self._worker.number)
+            self._optimizer = chosen
+            self._state: Any = chosen.state(self._problem, self._archive, rng)
             # The design is claimed by whoever asks, and starts without a mark of its own.
-            opened = self._worker.fetch_tasks("queued", "running").configs
+            self._avoid(self._worker.fetch_tasks("queued", "running").configs)
             undone_by_an_error.pop_all()
-        self._trials = TrialRunner(self._worker, self._problem)
-        self._archive = Archive(self._problem.space, *metrics, signs=signs)
-        rng = self._problem.worker_rng(self._worker.number)
-        self._optimizer = chosen
-        self._state: Any = chosen.state(self._problem, self._archive, rng)
-        self._avoid(opened)
 
     def __repr__(self) -> str:
         return f"<Advisor of network {self._network.network_id!r}, {len(self._open)} trials open>"

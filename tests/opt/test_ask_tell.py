@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from waiting import wait_until
 
-from rush_core import Network
+from rush_core import Network, WorkerState
 from rush_opt import ACBO, ADBO, CLBO, Boolean, Float, Integer, LatinHypercube, Space
 from rush_opt.ask_tell import Advisor, OpenTrial
 from rush_opt.design import sobol_design
@@ -237,6 +237,13 @@ def test_a_network_with_trials_of_another_space_is_not_joined(
         advise()
     assert network.fetch_workers() == []
     assert network.push_about({"said": "nothing"}) == {"said": "nothing"}
+
+
+def test_an_advisor_that_cannot_begin_leaves_the_network(advise: Join, network: Network) -> None:
+    network.push_tasks([{"z": 1}])
+    with pytest.raises(ValueError, match="parameter 'x' is missing"):
+        advise()
+    assert [worker.state for worker in network.fetch_workers()] == [WorkerState.STOPPED]
 
 
 SHARER = """
