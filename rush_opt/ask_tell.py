@@ -290,14 +290,18 @@ class Advisor:
         The trials themselves end as lost, which models do not learn from, and new ones with their
         parameters wait. If this process dies between the two, there are none.
         """
-        self._worker.should_stop()  # which also tells whether this advisor was lost itself
-        configs = [] if self._worker.is_lost else [trial.params for trial in self.open_trials]
-        self._open = {}
+        left_open: list[dict[str, Any]] = []
         try:
-            self._worker.close()
-            self._network.push_tasks(configs)
-        finally:
-            self._network.close()
+            self._worker.should_stop()  # which also tells whether this advisor was lost itself
+            if not self._worker.is_lost:
+                left_open = [trial.params for trial in self.open_trials]
+        finally:  # also if the server did not answer, or an interrupt came first
+            self._open = {}
+            try:
+                self._worker.close()
+                self._network.push_tasks(left_open)
+            finally:
+                self._network.close()
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from waiting import wait_until
 
-from rush_core import Network, WorkerState
+from rush_core import Network, WorkerState, serve
+from rush_core.connection import Connection, pack
 from rush_opt import ACBO, ADBO, CLBO, Boolean, Float, Integer, LatinHypercube, Space
 from rush_opt.ask_tell import Advisor, OpenTrial
 from rush_opt.design import sobol_design
@@ -456,6 +457,28 @@ def test_an_advisor_ends_when_its_network_is_stopped(advise: Join, network: Netw
     network.stop_workers()
     assert advisor.ask() is None
     assert advisor.tell(trial, 1.0)
+
+
+def test_an_advisor_leaves_although_an_interrupt_comes_first(network_id: str) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    with serve() as own_server, Network(network_id, own_server.url) as network:
+        advisor = Advisor(SPACE, network_id, url=own_server.url)
+        network.stop_workers()
+        assert advisor.ask() is None
+        connection = Connection(own_server.url)
+        connection.execute(pack((b"CLIENT", b"PAUSE", 500)))
+        connection.close()
+        previous = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                advisor.close()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        assert [worker.state for worker in network.fetch_workers()] == [WorkerState.STOPPED]
 
 
 def test_a_grid_is_not_asked_for(advise: Join, network: Network) -> None:
