@@ -238,6 +238,14 @@ class Network:
         """Return the server's time, seconds since 1970; no round trip."""
         return self._clock.now()
 
+    def fetch_time(self) -> float:
+        """Ask the server for its time, seconds since 1970; one round trip.
+
+        `now` goes by this answer from here on. Without asking again it falls behind when this
+        machine is suspended.
+        """
+        return retry_unreachable(self._clock.fetch)
+
     # -- workers ------------------------------------------------------------------------------
 
     def start_workers(

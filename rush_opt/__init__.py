@@ -1,11 +1,11 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
 from rush_opt.design import Grid, LatinHypercube, RandomPoints
+from rush_opt.ending import AllTrialsFailedError, StopRun
 from rush_opt.frozen_trial import FrozenTrial
 from rush_opt.loops import ACBO, ADBO, CLBO, GridSearch, RandomSearch
 from rush_opt.pruning import MedianRule, SuccessiveHalving
 from rush_opt.result import TuneResult
-from rush_opt.run import AllTrialsFailedError, StopRun
 from rush_opt.simulate import simulate
 from rush_opt.space import (
     Boolean,

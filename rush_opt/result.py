@@ -13,6 +13,7 @@ import numpy as np
 from rush_core import WorkerInfo
 from rush_opt.estimate import Estimate, estimate_best
 from rush_opt.frozen_trial import FrozenTrial, trials_table
+from rush_opt.incumbent import comparable
 from rush_opt.pareto import non_dominated
 from rush_opt.space import Space
 from rush_opt.utilization import utilization_table
@@ -185,9 +186,7 @@ class TuneResult:
 
     @cached_property
     def _comparable(self) -> list[FrozenTrial]:
-        """The finished trials that went on to their end; those stopped early if there are none."""
-        whole = [trial for trial in self._finished if trial.stopped_at is None]
-        return whole or self._finished
+        return comparable(self._finished)
 
     def _check_one_objective(self, consequence: str) -> None:
         if len(self.metrics) > 1:

@@ -30,10 +30,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from rush_opt.cv_results import cv_columns
 from rush_opt.design import grid_design
+from rush_opt.ending import AllTrialsFailedError, StopRun
 from rush_opt.frozen_trial import FrozenTrial
 from rush_opt.loops import Optimizer
 from rush_opt.result import TuneResult
-from rush_opt.run import AllTrialsFailedError, StopRun
 from rush_opt.space import Space
 from rush_opt.space.distributions import from_distributions
 from rush_opt.tune import tune

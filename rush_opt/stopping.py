@@ -16,6 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rush_opt.incumbent import NOTHING, Standing
+from rush_opt.trial import STOPPED_AT
+
 __all__ = ["History", "Rule", "Seconds", "Stagnation", "Target", "Trials", "Watch", "make_rule"]
 
 
@@ -23,19 +26,20 @@ class History:
     """The finished trials of a run as a rule sees them.
 
     Trials of earlier runs in the same network are among them. Those given by ``warm_start`` are
-    not, but their best value is where improvement begins.
+    not, but their best value is where improvement begins. A trial that was stopped early counts as
+    in ``result.best_value``: it is one more, but no best one unless no trial went on to its end.
 
     Attributes
     ----------
     values : list of float
-        The objective values, in order of completion.
+        The objective values, in order of completion; of trials stopped early their last reports.
     seconds : float
         Time since the run began, at the last of them or later.
     """
 
     def __init__(self, sign: float) -> None:
         self._sign = sign
-        self._bests = [math.inf]  # times the sign: before any trial, then after each
+        self._bests = [NOTHING]  # before any trial, then after each
         self.values: list[float] = []
         self.seconds = 0.0
 
@@ -48,29 +52,31 @@ class History:
     def best_value(self) -> float | None:
         """The best value known; None without any."""
         best = self._bests[-1]
-        return None if math.isinf(best) else self._sign * best
+        return None if best == NOTHING else self._sign * best.loss
 
     def reached(self, value: float) -> bool:
         """Tell whether the best value is as good as this one."""
-        return self._bests[-1] <= self._sign * value
+        return self._bests[-1].loss <= self._sign * value
 
     def improvement(self, n_trials: int) -> float:
         """By how much the last `n_trials` trials bettered what was best before them, ``>= 0``.
 
-        Infinite if there are not so many, or nothing was known before them.
+        Infinite if there are not so many, or nothing was known before them that compares with what
+        is best now.
         """
         if n_trials > self.n_finished:
             return math.inf
-        return self._bests[-1 - n_trials] - self._bests[-1]
+        before, now = self._bests[-1 - n_trials], self._bests[-1]
+        return before.loss - now.loss if before.is_stopped == now.is_stopped else math.inf
 
     def know(self, value: float) -> None:
         """Take note of a value that is no trial's of the run."""
-        self._bests[-1] = min(self._bests[-1], self._sign * value)
+        self._bests[-1] = min(self._bests[-1], Standing(False, self._sign * value))
 
-    def add(self, value: float, seconds: float) -> None:
-        """Append a finished trial."""
+    def add(self, value: float, seconds: float, *, is_stopped: bool) -> None:
+        """Append a finished trial, which may have been stopped early."""
         self.values.append(value)
-        self._bests.append(min(self._bests[-1], self._sign * value))
+        self._bests.append(min(self._bests[-1], Standing(is_stopped, self._sign * value)))
         self.seconds = seconds
 
 
@@ -128,7 +134,8 @@ class Stagnation(Rule):
     Parameters
     ----------
     n_trials : int
-        How many finished trials are looked back; failed ones are not counted.
+        How many finished trials are looked back, those stopped early among them; failed ones are
+        not counted.
     min_improvement : float
         Objective units, ``>= 0``: the run goes on if they bettered it by more.
 
@@ -282,6 +289,13 @@ class FinishedTask(Protocol):
         """What the objective returned."""
 
 
+class FinishedTasks(Iterable[FinishedTask], Protocol):
+    """Finished tasks as a rule reads them; `rush_core.TaskTable` is such."""
+
+    def noted(self, name: str) -> list[bool]:
+        """Tell of each task whether a value of this name was given along with its result."""
+
+
 class Watch:
     """Follows the finished log, and keeps the moment at which a rule first holds.
 
@@ -302,13 +316,13 @@ class Watch:
         self._history = History(sign)
         self.reason: str | None = None
 
-    def add(self, tasks: Iterable[FinishedTask]) -> None:
+    def add(self, tasks: FinishedTasks) -> None:
         """Take in what is new of the finished log."""
-        for task in tasks:
+        for task, is_stopped in zip(tasks, tasks.noted(STOPPED_AT), strict=True):
             if self.reason is None and task.result is not None and task.ended_at is not None:
                 value = task.result[self._metric]
                 if task.worker_id:
-                    self.add_trial(value, task.ended_at)
+                    self.add_trial(value, task.ended_at, is_stopped=is_stopped)
                 else:  # evaluated elsewhere, before
                     self.know(value)
 
@@ -316,9 +330,9 @@ class Watch:
         """Take in a value that no trial of the run has."""
         self._history.know(value)
 
-    def add_trial(self, value: float, ended_at: float) -> None:
-        """Take in one finished trial."""
-        self._history.add(value, ended_at - self._began)
+    def add_trial(self, value: float, ended_at: float, *, is_stopped: bool = False) -> None:
+        """Take in one finished trial, which may have been stopped early."""
+        self._history.add(value, ended_at - self._began, is_stopped=is_stopped)
         if ended_at > self._began:
             self._judge()
 

@@ -20,11 +20,11 @@ import numpy as np
 from rush_core import Task, TaskTable
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
+from rush_opt.ending import is_hopeless, raise_all_failed
 from rush_opt.evaluation import Phase, Problem, evaluate, takes_trial
 from rush_opt.frozen_trial import WARM_START, FrozenTrial, only_value
 from rush_opt.loops import Centralized, Decentralized
 from rush_opt.loops.central import Pending, proposer_notes
-from rush_opt.run import is_hopeless, raise_all_failed
 from rush_opt.trial import Trial
 from rush_opt.warm_start import Known
 

@@ -34,6 +34,7 @@ CORE_RANK = {name: rank for rank, layer in enumerate(CORE_LAYERS) for name in la
 OPT_AND_CORE = {
     "rush_opt",
     *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "simulate", "virtual", "ask_tell")),
+    *(f"rush_opt.{name}" for name in ("workers", "ended_trials", "ending")),
     *(f"rush_opt.{name}" for name in ("frozen_trial", "utilization", "result", "result_file")),
 }
 

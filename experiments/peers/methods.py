@@ -11,7 +11,6 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,10 +24,7 @@ from experiments.peers.spaces import (
 )
 from experiments.surrogate_study.problems import Problem
 from rush_opt import ADBO, simulate
-from rush_opt.acquisition import LAMBDA_MEAN, Decaying
 from rush_opt.design import random_design
-from rush_opt.gaussian_process import GaussianProcess, ProcessThenTrees
-from rush_opt.proposal import Candidates
 from rush_opt.space import Config, Space
 
 _DEFAULTS = ADBO()
@@ -324,19 +320,4 @@ METHODS: dict[str, Callable[[Run], list[Finished]]] = {
     "Hyperopt TPE": lambda run: play(run, HyperoptTPE(run.problem.space, run.seed)),
     "SMAC3": lambda run: play(run, Smac(run.problem.space, run.n_trials, run.seed)),
     "random": lambda run: play(run, Random(run.problem.space, run.seed)),
-}
-
-# ADBO one setting away from its defaults: compared with these alone, on seeds of their own.
-VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
-    f"rush ADBO, {name}": partial(play_adbo, settings=settings)
-    for name, settings in {
-        "no choices drawn": ADBO(candidates=Candidates(p_choices=0.0)),
-        "choices drawn 0.4": ADBO(candidates=Candidates(p_choices=0.4)),
-        "small steps": ADBO(candidates=Candidates(log10_step=(-3.0, -0.5))),
-        "lambda / 2": ADBO(exploration=Decaying(mean=LAMBDA_MEAN / 2)),
-        "process up to 150": ADBO(surrogate=ProcessThenTrees(150, GaussianProcess(n_rows=150))),
-        "learning longer": ADBO(
-            surrogate=ProcessThenTrees(process=GaussianProcess(n_learn=100, n_evaluations=30))
-        ),
-    }.items()
 }

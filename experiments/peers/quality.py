@@ -27,7 +27,8 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from experiments.peers import problems, ranks
-from experiments.peers.methods import METHODS, VARIANTS, Finished, Run
+from experiments.peers.methods import METHODS, Finished, Run
+from experiments.peers.settings import VARIANTS
 from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
 from experiments.surrogate_study.problems import Problem
 
@@ -178,10 +179,11 @@ def main() -> None:
     parser.add_argument("--since", default="", help="rows started earlier do not count as done")
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--name", default="peers_quality", help="of the report's table and figure")
     arguments = parser.parse_args()
     if arguments.report:
         rows = pd.read_csv(arguments.rows, keep_default_na=False)
-        report(rows[rows["method"].isin(arguments.methods or METHODS)], arguments.rows)
+        report(rows[rows["method"].isin(arguments.methods or METHODS)], arguments.name)
         return
     end = time.monotonic() + 60 * arguments.minutes
     number, n = arguments.shard
@@ -207,11 +209,11 @@ def main() -> None:
             print(*cell, f"{row['regret']:.4g} {row['cpu_s']} s {row['error']}", flush=True)
 
 
-def report(rows: pd.DataFrame, path: Path) -> None:
-    """Write the table and the figure, which have the name of the file of rows."""
-    TABLES.joinpath(path.stem).with_suffix(".md").write_text(ranks.as_markdown(rows, path.name))
+def report(rows: pd.DataFrame, name: str) -> None:
+    """Write the table and the figure of this name."""
+    TABLES.joinpath(f"{name}.md").write_text(ranks.as_markdown(rows))
     curves = ranks.curves(rows)
-    figure = FIGURES / f"{path.stem}.svg"
+    figure = FIGURES / f"{name}.svg"
     figure.parent.mkdir(parents=True, exist_ok=True)
     curves.to_csv(figure.with_suffix(".csv"), index=False)
     ranks.as_figure(curves).savefig(figure)

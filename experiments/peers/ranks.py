@@ -152,7 +152,7 @@ def as_figure(curves: pd.DataFrame) -> Figure:
             panel.errorbar(
                 *(line["share"], line["ratio"], spread),
                 label=method,
-                color=PEER_COLOURS.get(str(method)),
+                color=PEER_COLOURS[str(method)],
                 linewidth=2.5 if method == OURS else 1.2,
                 capsize=2,
             )
@@ -167,15 +167,15 @@ def as_figure(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def as_markdown(rows: pd.DataFrame, file: str) -> str:
-    """Write all tables of rows from a file of that name."""
+def as_markdown(rows: pd.DataFrame) -> str:
+    """Write all tables."""
     table = blocks(rows)
     n_seeds = table.reset_index().groupby("problem")["seed"].nunique()
     commits = ", ".join(sorted(rows["commit"].unique()))
     parts = [
         "# Optimizers at equal trials, in virtual time\n",
         f"{len(n_seeds)} problems, {n_seeds.min()} to {n_seeds.max()} seeds each; commits {commits}"
-        f". Rows: `results/raw/{file}`, made by `experiments/peers/quality.py`, where "
+        ". Rows: `results/raw/peers_quality.csv`, made by `experiments/peers/quality.py`, where "
         "README.md says what was run. Mean ranks with 95 % bootstrap intervals; 1 is best of "
         f"{len(table.columns)}. A regret below {FLOOR:g} counts as none.\n",
         "## Mean ranks by number of workers, all problems\n",

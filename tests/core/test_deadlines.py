@@ -2,8 +2,10 @@
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +98,17 @@ def test_a_task_that_comes_at_the_deadline_goes_to_a_sleeper_who_has_time(
     connection.close()
     assert task is not None
     assert (task.key, task.worker_id) == (key, "patient")
+
+
+def test_a_clock_that_stood_still_is_set_right_by_asking_the_server(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = network.now()
+    suspended = SimpleNamespace(monotonic=lambda: time.monotonic() - 3600)
+    monkeypatch.setattr("rush_core.clock.time", suspended)
+    assert network.now() < before - 3600 + PATIENCE_S
+    assert abs(network.fetch_time() - before) < PATIENCE_S
+    assert abs(network.now() - before) < PATIENCE_S
 
 
 @pytest.mark.parametrize("deadline", [math.nan, math.inf, "noon", True])

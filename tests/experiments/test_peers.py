@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from experiments.peers import problems, quality, ranks, rates
-from experiments.peers.methods import METHODS, VARIANTS, Finished, Random, Run, play, play_adbo
+from experiments.peers.methods import METHODS, Finished, Random, Run, play, play_adbo
+from experiments.peers.settings import VARIANTS
 from experiments.peers.spaces import (
     from_configspace_values,
     parent_of,
@@ -246,8 +247,7 @@ def test_curves_are_ratios_to_random_search_at_the_end() -> None:
 
 
 def test_the_quality_table_has_every_part() -> None:
-    table = ranks.as_markdown(quality_rows(), "rows.csv")
-    assert "`results/raw/rows.csv`" in table
+    table = ranks.as_markdown(quality_rows())
     assert "| SMAC3 | 1.55 (" in table
     assert "| all, 8 w | 10 / 10 / 0, 1" in table
     assert "| SMAC3 | some 1.0 | 5.0 | 5.0 to 5.0 | 1 of 20 |" in table

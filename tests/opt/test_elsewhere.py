@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -170,6 +172,36 @@ def test_when_nobody_comes_the_run_ends_at_its_timeout(server: EmbeddedServer) -
     assert result.stop_reason == "timeout"
     assert result.frozen_trials == []
     assert result.workers == []
+
+
+def test_after_a_suspend_the_reason_is_told_by_the_servers_time(
+    launched: list["subprocess.Popen[bytes]"],
+    server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suspended_s = 0.0
+    start = shell(launched)
+
+    def launch(command: str, n: int) -> None:
+        nonlocal suspended_s
+        suspended_s = 3600.0  # the manager's clock stood still, those of the others went on
+        start(command, n)
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() - suspended_s)
+    monkeypatch.setattr("rush_core.clock.time", clock)
+    result = tune(
+        identity,
+        X,
+        n_workers=1,
+        timeout=1.0,
+        optimizer="random",
+        url=server.url,
+        launch=launch,
+        progress=False,
+    )
+    assert result.stop_reason == "timeout"
+    assert result.deadline is not None
+    assert result.started_at < result.deadline <= result.ended_at < result.started_at + 600
 
 
 def test_a_launch_that_raises_ends_the_run_and_leaves_nothing(

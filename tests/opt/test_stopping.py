@@ -1,7 +1,8 @@
 """Rules that end a run: judged at each finished trial, in workers and in virtual time."""
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -14,11 +15,15 @@ from rush_opt import (
     Seconds,
     Stagnation,
     StopRun,
+    SuccessiveHalving,
     Target,
+    Trial,
     Trials,
     simulate,
     tune,
 )
+from rush_opt.curves import Curve
+from rush_opt.pruning import Pruner
 from rush_opt.stopping import Rule, Watch, make_rule
 
 X = {"x": Float(0, 1)}
@@ -95,6 +100,45 @@ def test_known_values_are_improved_upon_but_are_no_trials() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "sign", "trials", "n"),
+    [
+        # A stopped trial is no best one beside a whole one, whichever ended first.
+        (Target(1), 1.0, [(5, False), (1, True), (1, False)], 3),
+        (Target(1), 1.0, [(1.5, True), (5, False), (1, True), (0.5, False)], 4),
+        (Target(9), -1.0, [(5, False), (9, True), (9, False)], 3),
+        (Target(1), 1.0, [(2, True), (1, True)], 2),
+        # It is one more trial, and improves upon nothing.
+        (Stagnation(2), 1.0, [(5, False), (4, True), (3, True)], 3),
+        (Stagnation(2), -1.0, [(5, False), (6, True), (7, True)], 3),
+        (Stagnation(2), 1.0, [(5, False), (4, True), (4.5, False), (3, True), (3, True)], 5),
+        # Among stopped trials there is improvement, until one is whole: nothing compares with it.
+        (Stagnation(2), 1.0, [(5, True), (4, True), (3, True), (3, True), (3, True)], 5),
+        (Stagnation(1), 1.0, [(5, True), (9, False), (4, True)], 3),
+        (Trials(2), 1.0, [(5, True), (4, True)], 2),
+        (lambda history: history.best_value == 5, 1.0, [(4, True), (5, False)], 2),
+    ],
+)
+def test_a_stopped_trial_is_the_best_one_only_where_none_is_whole(
+    rule: Rule | Callable[[History], bool], sign: float, trials: list[tuple[float, bool]], n: int
+) -> None:
+    watch = Watch(make_rule(rule), "value", sign, began=0.0)
+    held = []
+    for i, (value, is_stopped) in enumerate(trials, start=1):
+        watch.add_trial(value, float(i), is_stopped=is_stopped)
+        held.append(watch.reason is not None)
+    assert held == [i >= n for i in range(1, len(trials) + 1)]
+
+
+def test_a_known_value_is_a_whole_trials() -> None:
+    watch = Watch(make_rule(Target(1)), "value", 1.0, began=0.0)
+    watch.know(3.0)
+    watch.add_trial(0.5, 1.0, is_stopped=True)
+    assert watch.reason is None
+    watch.know(1.0)
+    assert watch.is_over(2.0)
+
+
+@pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: Target("0.1"), "an objective value, a number, got '0.1'"),
@@ -150,6 +194,70 @@ def test_no_worker_starts_a_trial_that_has_read_of_the_last_one(
     assert result.stop_reason == "Trials(n_finished=20)"
     finished = [t for t in result.frozen_trials if t.value is not None]
     assert 20 <= len(finished) <= 21  # at most one more by each other worker
+
+
+def two_steps(config: dict[str, Any], trial: Trial) -> float:
+    """Report one value, and end with another unless told to stop."""
+    trial.report(config["first"], 1)
+    if trial.should_stop():
+        return math.nan  # what a stopped trial returns as its value does not count
+    return float(config["last"])
+
+
+class StopsAll:
+    """A rule that lets no trial go on."""
+
+    def should_stop(self, curve: Curve, others: Iterable[Curve]) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("optimizer", ["random", "acbo"])
+@pytest.mark.parametrize(
+    ("stop", "pruner", "reported", "n", "best_value"),
+    [
+        # What is reported first decides who is stopped: here those that would end with 0.
+        (
+            *(Target(0.5), SuccessiveHalving()),
+            *([(0.4, 1.0), (0.5, 0.0), (0.3, 0.9), (0.6, 0.0), (0.2, 0.4), (0.7, 0.0)], 5, 0.4),
+        ),
+        (
+            *(Stagnation(2), SuccessiveHalving()),
+            *([(0.4, 1.0), (0.5, 0.0), (0.45, 0.0), (0.3, 0.9)], 3, 1.0),
+        ),
+        (
+            *(Trials(4), SuccessiveHalving()),
+            *([(0.4, 1.0), (0.5, 0.0), (0.3, 0.9), (0.6, 0.0), (0.2, 0.4)], 4, 0.9),
+        ),
+        (Target(0.3), StopsAll(), [(0.4, 0.0), (0.5, 0.0), (0.3, 0.9), (0.2, 0.0)], 3, 0.3),
+        (Stagnation(1), StopsAll(), [(0.4, 0.0), (0.3, 0.9), (0.5, 0.0), (0.2, 0.0)], 3, 0.3),
+    ],
+)
+def test_rules_the_display_and_the_result_agree_on_the_best_trial(
+    stop: Rule,
+    pruner: Pruner,
+    reported: list[tuple[float, float]],
+    n: int,
+    best_value: float,
+    optimizer: str,
+    server: EmbeddedServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = tune(
+        *(two_steps, {"first": Float(0, 1), "last": Float(0, 1)}),
+        n_workers=1,
+        n_trials=len(reported),
+        optimizer=optimizer,
+        pruner=pruner,
+        stop=stop,
+        initial_design=[{"first": first, "last": last} for first, last in reported],
+        url=server.url,
+    )
+    assert result.stop_reason == repr(stop)
+    assert len(result.frozen_trials) == n
+    assert result.best_value == best_value
+    assert result.frozen_trials[1].stopped_at == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"{n}/{len(reported)} trials, best value {best_value:g}, " in last
 
 
 def test_a_callback_can_end_the_run(server: EmbeddedServer) -> None:

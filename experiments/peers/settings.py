@@ -1,0 +1,143 @@
+"""Do ADBO's settings hold on the problems on which it is compared?
+
+Variants of ADBO, one setting away from its defaults each, on seeds that the comparison with others
+does not use. `quality` runs them into a file of rows of their own; README.md has the commands.
+
+``python -m experiments.peers.settings`` writes ``results/tables/peers_settings.md`` from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from experiments.peers import ranks
+from experiments.peers.methods import Finished, Run, play_adbo
+from experiments.provenance import RAW, TABLES
+from rush_opt import ADBO
+from rush_opt.acquisition import (
+    LAMBDA_MEAN,
+    LAMBDA_PERIOD,
+    Decaying,
+    decayed_lambda,
+    draw_lambda,
+)
+from rush_opt.gaussian_process import GaussianProcess, ProcessThenTrees
+from rush_opt.proposal import Candidates
+
+ROWS = RAW / "peers_settings.csv"
+WITH_CHOICES = ("learners", "layers", "pipeline", "mixed7")
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """As `Decaying`, with a weight that is drawn anew for every period.
+
+    Parameters
+    ----------
+    mean : float
+    """
+
+    mean: float = LAMBDA_MEAN
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw the first period's weight."""
+        return draw_lambda(rng, self.mean)
+
+    def at(self, lambda_0: float, t: int) -> float:
+        """Decay from a weight that follows from the first one and the period's number."""
+        if t >= LAMBDA_PERIOD:
+            rng = np.random.default_rng([int(1e9 * lambda_0), t // LAMBDA_PERIOD])
+            lambda_0 = draw_lambda(rng, self.mean)
+        return decayed_lambda(lambda_0, t)
+
+
+@dataclass(frozen=True)
+class Alike:
+    """As `Decaying`, and all workers begin with the same weight."""
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Return it."""
+        return LAMBDA_MEAN
+
+    def at(self, lambda_0: float, t: int) -> float:
+        """Decay."""
+        return decayed_lambda(lambda_0, t)
+
+
+VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
+    f"rush ADBO, {name}": partial(play_adbo, settings=settings)
+    for name, settings in {
+        "no choices drawn": ADBO(candidates=Candidates(p_choices=0.0)),
+        "choices drawn 0.4": ADBO(candidates=Candidates(p_choices=0.4)),
+        "small steps": ADBO(candidates=Candidates(log10_step=(-3.0, -0.5))),
+        "lambda / 2": ADBO(exploration=Decaying(mean=LAMBDA_MEAN / 2)),
+        "lambda * 2": ADBO(exploration=Decaying(mean=2 * LAMBDA_MEAN)),
+        "lambda redrawn": ADBO(exploration=Redrawn()),
+        "lambda redrawn, * 2": ADBO(exploration=Redrawn(2 * LAMBDA_MEAN)),
+        "lambda alike": ADBO(exploration=Alike()),
+        "process up to 150": ADBO(surrogate=ProcessThenTrees(150, GaussianProcess(n_rows=150))),
+        "learning longer": ADBO(
+            surrogate=ProcessThenTrees(process=GaussianProcess(n_learn=100, n_evaluations=30))
+        ),
+        "30 evaluations": ADBO(
+            surrogate=ProcessThenTrees(process=GaussianProcess(n_evaluations=30))
+        ),
+        "learning from 100": ADBO(surrogate=ProcessThenTrees(process=GaussianProcess(n_learn=100))),
+    }.items()
+}
+
+
+def as_markdown(rows: pd.DataFrame) -> str:
+    """Write how each variant does beside the defaults, on the blocks that both ran."""
+    commits = ", ".join(sorted(rows["commit"].unique()))
+    parts = [
+        "# Settings of ADBO beside its defaults, in virtual time\n",
+        f"Rows: `results/raw/peers_settings.csv`, commits {commits}, made by "
+        "`experiments/peers/quality.py`, where README.md says what was run. A win is a block on "
+        "which the variant has less regret; below 1 the ratio is in its favour. A regret below "
+        f"{ranks.FLOOR:g} counts as none.\n",
+        "| variant | workers | wins / losses / ties | ratio of regrets, geometric mean |",
+        "|---|---:|---:|---:|",
+        *_duel_lines(rows),
+        "\n## Choices drawn at random, problems that have choices\n",
+        "| problem | workers | blocks | median regret: none drawn | a fifth (default) | 0.4 |",
+        "|---|---:|---:|---:|---:|---:|",
+        *_choice_lines(rows),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _duel_lines(rows: pd.DataFrame) -> Iterator[str]:
+    for variant in VARIANTS:
+        table = ranks.blocks(rows[rows["method"].isin([variant, ranks.OURS])])
+        for n_workers, part in table.groupby(level="n_workers"):
+            duel = ranks.duels(part, ours=variant).loc[ranks.OURS]
+            yield (
+                f"| {variant} | {n_workers} | "
+                f"{duel['wins']:.0f} / {duel['losses']:.0f} / {duel['ties']:.0f} | "
+                f"{duel['ratio']:.2f} |"
+            )
+
+
+def _choice_lines(rows: pd.DataFrame) -> Iterator[str]:
+    methods = ["rush ADBO, no choices drawn", ranks.OURS, "rush ADBO, choices drawn 0.4"]
+    chosen = rows["method"].isin(methods) & rows["problem"].isin(WITH_CHOICES)
+    table = ranks.blocks(rows[chosen])
+    for (problem, n_workers), part in table.groupby(level=["problem", "n_workers"]):
+        medians = " | ".join(f"{part[method].median():.2g}" for method in methods)
+        yield f"| {problem} | {n_workers} | {len(part)} | {medians} |"
+
+
+def main() -> None:
+    """Write the table."""
+    rows = pd.read_csv(ROWS, keep_default_na=False)
+    TABLES.joinpath("peers_settings.md").write_text(as_markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
