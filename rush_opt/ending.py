@@ -141,9 +141,8 @@ class Ending:
         # A clock is wrong by up to half the time that its answer took: workers that are ahead all
         # end before the deadline is seen here.
         ends = [w.ended_at or 0.0 for w in workers if w.state is WorkerState.STOPPED]
-        return (
-            "timeout" if self._is_out_of_time() or self._is_late(max(ends, default=0.0)) else None
-        )
+        timely = not (self._is_out_of_time() or self._is_late(max(ends, default=0.0)))
+        return None if timely else "timeout"
 
     def _is_out_of_time(self) -> bool:
         return self._is_late(self._network.now())
