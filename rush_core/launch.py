@@ -159,6 +159,7 @@ class SubmittedWorkers:
         self._on_exit = on_exit
         self._futures: dict[str, Future[None]] = {}
         self._dealt_with: dict[str, threading.Event] = {}
+        self._ending = threading.Lock()
         self.ends: dict[str, str] = {}
 
     def start(self, executor: Executor, worker_id: str, run: Callable[[], None]) -> None:
@@ -186,26 +187,28 @@ class SubmittedWorkers:
         return _wait_for_all(list(self._dealt_with.values()), timeout_s)
 
     def forget(self) -> None:
-        """Forget all workers."""
-        self._futures.clear()
-        self._dealt_with.clear()
-        self.ends.clear()
+        """Forget all workers; an end that is being dealt with is waited for."""
+        with self._ending:
+            self._futures.clear()
+            self._dealt_with.clear()
+            self.ends.clear()
 
     def _note_end(self, worker_id: str, done: Future[None]) -> None:
-        dealt_with = self._dealt_with.get(worker_id)
-        if dealt_with is None:
-            return  # forgotten meanwhile: its manager was closed, or the network was reset
-        if done.cancelled():
-            how = "its call was cancelled"
-        elif error := done.exception():
-            how = f"its call ended with {type(error).__name__}: {error}"
-        else:
-            how = "its call returned"
-        self.ends[worker_id] = how
-        try:
-            self._on_exit(worker_id, how)
-        finally:
-            dealt_with.set()
+        with self._ending:
+            dealt_with = self._dealt_with.get(worker_id)
+            if dealt_with is None:
+                return  # forgotten meanwhile: its manager was closed, or the network was reset
+            if done.cancelled():
+                how = "its call was cancelled"
+            elif error := done.exception():
+                how = f"its call ended with {type(error).__name__}: {error}"
+            else:
+                how = "its call returned"
+            self.ends[worker_id] = how
+            try:
+                self._on_exit(worker_id, how)
+            finally:
+                dealt_with.set()
 
 
 def _wait_for_all(events: Iterable[threading.Event], timeout_s: float | None) -> bool:

@@ -466,18 +466,20 @@ class Network:
 
     def close(self) -> None:
         """Kill the workers that this object started and disconnect; the data stay."""
-        self._crew.close()
-        k = self._keys
-        with contextlib.suppress(RushError):
-            self._connection.execute_many(
-                (
-                    pack((b"HDEL", k.clients, self._client_id)),
-                    pack((b"SREM", k.waiting, self._client_id)),
-                    pack((b"DEL", k.wake(self._client_id))),
+        try:
+            self._crew.close()
+            k = self._keys
+            with contextlib.suppress(RushError):
+                self._connection.execute_many(
+                    (
+                        pack((b"HDEL", k.clients, self._client_id)),
+                        pack((b"SREM", k.waiting, self._client_id)),
+                        pack((b"DEL", k.wake(self._client_id))),
+                    )
                 )
-            )
-        self._waiting_connection.close()
-        self._connection.close()
+        finally:  # also if an interrupt ends the wait for the workers
+            self._waiting_connection.close()
+            self._connection.close()
 
     def __enter__(self) -> Self:
         return self

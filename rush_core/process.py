@@ -65,8 +65,10 @@ def run_worker(
         If there is no such loop, or not one to be trusted; nothing was joined.
     """
     connection = Connection(url)
-    loop, args, kwargs = load_loop(connection, NetworkKeys(network_id), loop_digest)
-    connection.close()
+    try:
+        loop, args, kwargs = load_loop(connection, NetworkKeys(network_id), loop_digest)
+    finally:
+        connection.close()
     signals = _Signals()
     worker = Worker(
         network_id,

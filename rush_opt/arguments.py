@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from rush_opt.design import Design, sobol_design
+from rush_opt.design import Design, new_rows, sobol_design
 from rush_opt.evaluation import Objective, Problem, takes_trial
 from rush_opt.limits import Limits
 from rush_opt.loops import OPTIMIZERS, GridSearch, Optimizer
 from rush_opt.pruning import Pruner
-from rush_opt.space import FloatArray, Space
+from rush_opt.space import Space
 from rush_opt.space.foreign import from_configspace, from_optuna
 from rush_opt.stopping import Rule, make_rule
 
@@ -317,7 +317,8 @@ def initial_points(
 
     What is `known` counts for the number that the optimizer's rule demands. Points that are drawn
     are neither known nor equal to each other; configurations that are given are taken as they are.
-    A grid search has its whole grid here: what may not be evaluated waits for a later run.
+    A grid search has all of its grid here that is not known: what may not be evaluated waits for a
+    later run.
     """
     space = problem.space
     if isinstance(optimizer, GridSearch):
@@ -327,10 +328,10 @@ def initial_points(
                 f"{initial_design!r:.80}; drop it, or use another optimizer with initial_design="
                 "Grid(...)"
             )
-        return optimizer.points(problem)
+        return optimizer.points(problem, known)
     if isinstance(initial_design, Design):
         X = initial_design.draw(space, problem.design_rng())
-        return space.decode(_new_rows(X, space, known)[: problem.n_trials])
+        return space.decode(new_rows(X, space, known)[: problem.n_trials])
     if isinstance(initial_design, Sequence) and not isinstance(initial_design, str):
         for i, config in enumerate(initial_design):
             _check_config(f"initial_design[{i}]", config, space)
@@ -349,18 +350,7 @@ def initial_points(
     n = n if problem.n_trials is None else min(n, problem.n_trials)
     # With the seed of an earlier run its points come first: what follows them is new.
     X = sobol_design(space, n + len(known) if n else 0, problem.design_rng())
-    return space.decode(_new_rows(X, space, known)[:n])
-
-
-def _new_rows(X: FloatArray, space: Space, known: Sequence[Mapping[str, Any]]) -> FloatArray:
-    """Leave out rows that are known or occur before, to single precision as in the archive."""
-    seen = {row.tobytes() for row in space.encode(known).astype(np.float32)}
-    new = []
-    for i, row in enumerate(X.astype(np.float32)):
-        if row.tobytes() not in seen:
-            seen.add(row.tobytes())
-            new.append(i)
-    return X[new]
+    return space.decode(new_rows(X, space, known)[:n])
 
 
 def _check_config(name: str, config: object, space: Space) -> None:

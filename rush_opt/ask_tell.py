@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from rush_core import Heartbeat, LikeTaskError, Network, Worker
+from rush_core import Heartbeat, LikeTaskError, Network, TaskTable, Worker
 from rush_opt.archive import Archive
 from rush_opt.arguments import (
     check_objectives,
@@ -23,7 +23,7 @@ from rush_opt.evaluation import Problem, TrialRunner, evaluate
 from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.loops.adbo import ADBOState
-from rush_opt.loops.central import Pending
+from rush_opt.loops.central import Pending, mark_of
 from rush_opt.result import TuneResult
 from rush_opt.resume import check_about, check_trials
 from rush_opt.space import Parameter, Space
@@ -68,8 +68,9 @@ class Advisor:
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     optimizer : str or Optimizer
         As for `tune()`, but no grid. All but ``"random"`` keep away from what is known, and from
-        what is open anywhere. To have many trials open in one advisor choose ``"acbo"`` or
-        ``"clbo"``, whose proposals are made to be evaluated at the same time.
+        what is open anywhere: of several advisors that propose the same in the same moment, one
+        starts it and the others propose anew. To have many trials open in one advisor choose
+        ``"acbo"`` or ``"clbo"``, whose proposals are made to be evaluated at the same time.
     direction, metric
         As for `tune()`.
     seed : int, optional
@@ -94,9 +95,9 @@ class Advisor:
     Notes
     -----
     An advisor belongs to one thread. Asking takes at most eight round trips, nine for a centralized
-    optimizer, and three more each time another advisor was the first to start what was proposed;
-    telling takes one. If the process that joined first does not get as far as putting its design
-    into the queue, because it dies or the server refuses, there is none, and the optimizer
+    optimizer, and three or four more each time another advisor was the first to start what was
+    proposed; telling takes one. If the process that joined first does not get as far as putting its
+    design into the queue, because it dies or the server refuses, there is none, and the optimizer
     proposes from the first trial on.
 
     Examples
@@ -150,15 +151,14 @@ class Advisor:
             if is_new and self._worker.number == 0:
                 # Drawn before joining: who joins second finds it there, but for one round trip.
                 self._worker.push_tasks(points)
+            self._trials = TrialRunner(self._worker, self._problem)
+            self._archive = Archive(self._problem.space, *metrics, signs=signs)
+            rng = self._problem.worker_rng(self._worker.number)
+            self._optimizer = chosen
+            self._state: Any = chosen.state(self._problem, self._archive, rng)
             # The design is claimed by whoever asks, and starts without a mark of its own.
-            opened = self._worker.fetch_tasks("queued", "running").configs
+            self._avoid(self._worker.fetch_tasks("queued", "running").configs)
             undone_by_an_error.pop_all()
-        self._trials = TrialRunner(self._worker, self._problem)
-        self._archive = Archive(self._problem.space, *metrics, signs=signs)
-        rng = self._problem.worker_rng(self._worker.number)
-        self._optimizer = chosen
-        self._state: Any = chosen.state(self._problem, self._archive, rng)
-        self._avoid(opened)
 
     def __repr__(self) -> str:
         return f"<Advisor of network {self._network.network_id!r}, {len(self._open)} trials open>"
@@ -194,8 +194,7 @@ class Advisor:
     def _start_new(self) -> tuple[str, dict[str, Any]] | None:
         """Start a trial of our own: its key and configuration; None if asked to stop."""
         while True:
-            config, notes = self._propose()
-            mark = self._state.mark(config) if isinstance(self._state, ADBOState) else None
+            config, notes, mark = self._propose()
             try:
                 key = self._worker.start_task(config, extra=notes, unique=mark)
             except LikeTaskError:
@@ -208,18 +207,32 @@ class Advisor:
         if isinstance(self._state, ADBOState):
             self._state.avoid(configs)
 
-    def _propose(self) -> tuple[dict[str, Any], dict[str, float]]:
-        worker, timing = self._worker, self._trials.timing
+    def _propose(self) -> tuple[dict[str, Any], dict[str, float], bytes | None]:
+        """Choose a configuration; return how it came about and its mark, too."""
+        timing = self._trials.timing
         with timing("coordination"):
-            self._archive.add(worker.fetch_new_tasks())
-            self._archive.add_failed(worker.fetch_new_failed_tasks())
+            pending = self._take_in()
         if isinstance(self._optimizer, Centralized):
-            pending = Pending(self._problem.space)
-            pending.replace(worker.fetch_tasks("queued", "running"))
             config, notes = self._state.propose(timing, pending)
+            mark = mark_of(config, self._archive, pending)
         else:
             config, notes = self._state.propose(timing)
-        return config, notes | self._trials.collect_times()
+            mark = self._state.mark(config) if isinstance(self._state, ADBOState) else None
+        return config, notes | self._trials.collect_times(), mark
+
+    def _take_in(self) -> Pending:
+        """Learn what has ended; return what is open anywhere, if the optimizer looks at that."""
+        worker, opened = self._worker, TaskTable([])
+        if isinstance(self._optimizer, Centralized):
+            opened = worker.fetch_tasks("queued", "running")
+        # Looked at after what is open: what ended in between is in both, and is not open.
+        finished, failed = worker.fetch_new_tasks(), worker.fetch_new_failed_tasks()
+        self._archive.add(finished)
+        self._archive.add_failed(failed)
+        ended = {task.key for task in (*finished, *failed)}
+        pending = Pending(self._problem.space)
+        pending.replace(task for task in opened if task.key not in ended)
+        return pending
 
     def tell(self, trial: OpenTrial, value: float | Mapping[str, Any]) -> bool:
         """Record what came out of a trial; one round trip.
@@ -277,14 +290,18 @@ class Advisor:
         The trials themselves end as lost, which models do not learn from, and new ones with their
         parameters wait. If this process dies between the two, there are none.
         """
-        self._worker.should_stop()  # which also tells whether this advisor was lost itself
-        configs = [] if self._worker.is_lost else [trial.params for trial in self.open_trials]
-        self._open = {}
+        left_open: list[dict[str, Any]] = []
         try:
-            self._worker.close()
-            self._network.push_tasks(configs)
-        finally:
-            self._network.close()
+            self._worker.should_stop()  # which also tells whether this advisor was lost itself
+            if not self._worker.is_lost:
+                left_open = [trial.params for trial in self.open_trials]
+        finally:  # also if the server did not answer, or an interrupt came first
+            self._open = {}
+            try:
+                self._worker.close()
+                self._network.push_tasks(left_open)
+            finally:
+                self._network.close()
 
     def __enter__(self) -> Self:
         return self

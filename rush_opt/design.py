@@ -201,6 +201,36 @@ def given_design(space: Space, configs: Sequence[Config]) -> FloatArray:
     return space.snap(space.encode(configs))
 
 
+def new_rows(X: FloatArray, space: Space, known: Sequence[Config]) -> FloatArray:
+    """Leave out rows that are known or occur before, to single precision as in the archive.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_dims)
+        Snapped rows.
+    space : Space
+    known : sequence of mappings
+        Configurations of the space.
+
+    Returns
+    -------
+    ndarray of float64, shape (at most n, n_dims)
+        The others, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If a configuration that is known is none of the space's.
+    """
+    seen = {row.tobytes() for row in space.encode(known).astype(np.float32)}
+    new = []
+    for i, row in enumerate(X.astype(np.float32)):
+        if row.tobytes() not in seen:
+            seen.add(row.tobytes())
+            new.append(i)
+    return X[new]
+
+
 @dataclass(frozen=True)
 class RandomPoints:
     """So many points drawn independently and uniformly, to be given as an initial design.

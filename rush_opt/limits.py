@@ -36,6 +36,8 @@ from rush_opt.evaluation import Objective, Problem, TrialFailure
 
 __all__ = ["LimitedLoop", "LimitedObjective", "Limits"]
 
+logger = logging.getLogger(__name__)
+
 _CHILD = Path(__file__).with_name("child.py")
 
 # Memory of known processes costs 0.06 ms each to look up; finding children costs milliseconds,
@@ -106,6 +108,7 @@ class LimitedObjective:
             self.__signature__ = inspect.signature(objective)  # whether it takes the trial
         self._process = EvaluationProcess(self._packed)
         self._is_ready = False
+        self._next_sample_at = 0.0
         self.cpu_s = 0.0
 
     def __call__(self, config: dict[str, Any], *trial: Any) -> Any:
@@ -116,12 +119,14 @@ class LimitedObjective:
         TrialFailure
             If it raises, exceeds a limit or ends its process; the text says which.
         """
+        if self._is_ready and self._process.has_ended():
+            logger.warning("the evaluation process ended after its trial: %s", self._start_anew())
         if not self._is_ready:
             self._wait_until_ready()
-        self._process.send((config, _described(*trial) if trial else None))
         timeout_s = self._limits.timeout_s
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
+            self._process.send((config, _described(*trial) if trial else None))
             while True:
                 kind, content = self._receive(deadline)
                 if kind == "call":
@@ -171,21 +176,24 @@ class LimitedObjective:
         """Return the next message; raise if a limit is exceeded before it comes."""
         limits, process = self._limits, self._process
         while True:
-            left_s = float("inf") if deadline is None else deadline - time.monotonic()
+            now = time.monotonic()
+            left_s = float("inf") if deadline is None else deadline - now
             if left_s <= 0:
                 raise _ExceededError(
                     f"the trial took longer than trial_timeout={limits.timeout_s:g} s"
                 )
-            most_s = _LOOK_EVERY_S if limits.memory_bytes is None else _SAMPLE_EVERY_S
-            if (message := process.receive(min(left_s, most_s))) is not None:
-                return message
-            if limits.memory_bytes is not None:
+            # However often there is a message: some objectives say something all the time.
+            if limits.memory_bytes is not None and now >= self._next_sample_at:
+                self._next_sample_at = now + _SAMPLE_EVERY_S
                 used = process.memory_bytes()
                 if used > limits.memory_bytes:
                     raise _ExceededError(
                         f"the trial used {used:,} bytes of memory, more than "
                         f"trial_memory={limits.memory_bytes:,}"
                     )
+            most_s = _LOOK_EVERY_S if limits.memory_bytes is None else _SAMPLE_EVERY_S
+            if (message := process.receive(min(left_s, most_s))) is not None:
+                return message
 
     def _start_anew(self) -> str:
         """Kill the evaluation process, start another, and say how the first one ended."""
@@ -242,13 +250,16 @@ class EvaluationProcess:
         EOFError, OSError
             If the process has ended.
         """
-        while self._connection.poll(timeout_s):
+        until = time.monotonic() + timeout_s
+        while self._connection.poll(max(until - time.monotonic(), 0.0)):
             kind, content = pickle.loads(self._connection.recv_bytes())
             if kind != "log":
                 return kind, content
             content.thread = threading.get_ident()  # of several workers in a process, this one's
             logging.getLogger(content.name).handle(content)
-        if self._has_ended():
+            if time.monotonic() >= until:
+                return None
+        if self.has_ended():
             raise EOFError
         return None
 
@@ -276,7 +287,7 @@ class EvaluationProcess:
         except ValueError:
             return f"signal {-code}"
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Tell whether the process has ended, and leave it to be waited for."""
         # os.waitid tells the same, but CPython has it on macOS only from 3.13 on.
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,8 @@ def to_study(result: TuneResult) -> optuna.Study:
 
     Numbers, parameters and values are the same. What Optuna has no place for is in the trials' user
     attributes, by the names of the columns of ``result.trials``: ``key``, ``worker``,
-    ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals and booleans become categories.
+    ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals and booleans become categories. A
+    `Float` whose steps lead to its upper bound only up to rounding, such as thirds, has none there.
 
     Parameters
     ----------
@@ -116,13 +118,21 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
+def _leads_from_end_to_end(parameter: Float) -> bool:
+    """Tell whether steps lead exactly to the upper bound, reckoned in decimals as Optuna does.
+
+    Where they do so only up to rounding, it would put its bound below the highest value.
+    """
+    low, high = Decimal(str(parameter.low)), Decimal(str(parameter.high))
+    return parameter.step is not None and not (high - low) % Decimal(str(parameter.step))
+
+
 def _distribution(name: str, parameter: Parameter, result: TuneResult) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(parameter, Float):
-        return FloatDistribution(
-            parameter.low, parameter.high, log=parameter.log, step=parameter.step
-        )
+        step = parameter.step if _leads_from_end_to_end(parameter) else None
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=step)
     if isinstance(parameter, Integer):
         return IntDistribution(
             parameter.low, parameter.high, log=parameter.log, step=parameter.step

@@ -12,7 +12,7 @@ from rush_opt.ending import Ending, StopRun
 from rush_opt.evaluation import Problem
 from rush_opt.frozen_trial import WARM_START, FrozenTrial
 from rush_opt.limits import Limits
-from rush_opt.loops import Optimizer
+from rush_opt.loops import GridSearch, Optimizer
 from rush_opt.progress import Progress
 from rush_opt.resume import check_about, check_trials, put_out_orphans
 from rush_opt.workers import LONGEST_SLEEP_S, LOOK_EVERY_S, Workers, took_part_after
@@ -60,6 +60,7 @@ class Run:
     ) -> None:
         self._network = network
         self._problem = problem
+        self._optimizer = optimizer
         self._n_workers = n_workers
         self._callbacks = callbacks
         self._progress = progress
@@ -148,6 +149,10 @@ class Run:
             network.push_finished_tasks(configs, results, extras=[WARM_START] * len(known))
             self._ended.fetch_new()
             network.push_tasks(points)
+        elif isinstance(self._optimizer, GridSearch):
+            # The network was begun otherwise, or left by a manager that died before it pushed.
+            there = network.fetch_tasks().configs
+            network.push_tasks(self._optimizer.points(self._problem, there))
         return is_new
 
     def _all_over(self) -> bool:

@@ -225,7 +225,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         groups : array-like of shape (n_samples,), optional
             For the splitter.
         **fit_params
-            For the estimator's `fit`; those with a value per sample are split like `X`.
+            For the estimator's `fit`; those with a value per sample are split like `X`. A
+            `sample_weight` weighs fits and no scores, which recent searches of scikit-learn weigh.
 
         Returns
         -------

@@ -128,8 +128,8 @@ def tune(
         the path of a file that its `to_json` wrote; a table like ``result.trials`` (columns
         ``params_<name>`` and ``value``); or pairs of a configuration and a number or mapping as
         `objective` returns. They take no place in `n_trials` and count for the default initial
-        design; in ``result.trials`` they have no worker. A network that has trials already goes on
-        from those instead.
+        design, and a grid search leaves them out; in ``result.trials`` they have no worker. A
+        network that has trials already goes on from those instead.
     executor : concurrent.futures.Executor, optional
         Runs the workers, wherever its processes are, which must reach the server: Dask's
         ``client.get_executor()``, for example. Lost workers are replaced through it.

@@ -13,7 +13,7 @@ from rush_opt.arguments import directions_of
 from rush_opt.evaluation import Problem, name_values
 from rush_opt.frozen_trial import value_columns
 from rush_opt.result import TuneResult
-from rush_opt.space import Integer
+from rush_opt.space import Integer, Space
 from rush_opt.trial import STOPPED_AT, is_objective_value
 
 if TYPE_CHECKING:
@@ -113,28 +113,37 @@ def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any
             raise ValueError(
                 f"warm_start must have a column {column!r}, as result.trials; got {columns}"
             )
-    kinds = dict(zip(problem.space.names, problem.space.parameters, strict=True))
     for i, row in enumerate(table.to_dict("records")):
         step = row.get(f"notes_{STOPPED_AT}")
         if row.get("state") == "failed" or (step is not None and step == step):
             continue
         params = {
-            column.removeprefix("params_"): row[column]
+            column.removeprefix("params_"): _plain(row[column])
             for column in columns
             if column.startswith("params_")
         }
-        # A table of numbers turns whole ones into floats where another row has none, and has NaN
-        # for a parameter that a trial did not have.
-        config = {
-            name: int(value)
-            if isinstance(kinds.get(name), Integer)
-            and isinstance(value, float)
-            and value.is_integer()
-            else value
-            for name, value in ((name, _plain(value)) for name, value in params.items())
-            if value is not None and value == value
-        }
+        config = _config_of(params, problem.space)
         yield f"row {i} of warm_start", config, {name: row[c] for c, name in values.items()}
+
+
+def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Return the configuration that a row of a table tells.
+
+    A table of numbers turns whole ones into floats where another row has none. An empty cell, None
+    or NaN, says that a trial did not have the parameter, or that its value is None.
+    """
+    kinds = dict(zip(space.names, space.parameters, strict=True))
+    config = {
+        name: int(value)
+        if isinstance(kinds.get(name), Integer) and isinstance(value, float) and value.is_integer()
+        else value
+        for name, value in params.items()
+        if value is not None and value == value
+    }
+    empty = [name for name in params if name not in config]
+    may_be_none = [name for name in empty if name in kinds and not kinds[name].problem_with(None)]
+    active = space.active_part(config | dict.fromkeys(may_be_none))
+    return config | {name: None for name in may_be_none if name in active}
 
 
 def _plain(value: Any) -> Any:

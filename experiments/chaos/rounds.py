@@ -16,7 +16,7 @@ from experiments.chaos.faults import Faults, fault_sequence
 from experiments.chaos.judge import VERDICTS, judge
 from experiments.chaos.participants import PATIENCE_S, Participants
 from experiments.chaos.server import Server
-from rush_core import RushError, WorkerState
+from rush_core import Network, RushError, WorkerState
 from rush_core.connection import Connection
 from rush_core.invariants import find_violations
 from rush_core.keys import NetworkKeys
@@ -75,12 +75,13 @@ class Round:
 
     def judge(self) -> tuple[Counter[str], list[str]]:
         """Compare what the clients were told with what is there; return counts and sentences."""
-        found = judge(self.them.near, self.them.folder, self._limit)
-        crashes = [
-            worker.reason
-            for worker in self.them.near.fetch_workers()
-            if worker.state is WorkerState.STOPPED and worker.reason
-        ]
+        with Network(self.them.network_id, self._server.url) as network:
+            found = judge(network, self.them.folder, self._limit)
+            crashes = [
+                worker.reason
+                for worker in network.fetch_workers()
+                if worker.state is WorkerState.STOPPED and worker.reason
+            ]
         found["crashed"] += len(crashes)
         violations = [f"a look found: {text}" for text in sorted(set(self.impossible))]
         violations += [f"a worker loop ended with {reason}" for reason in crashes]

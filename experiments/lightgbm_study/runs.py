@@ -10,11 +10,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -219,8 +221,14 @@ def sample_table(result: TuneResult) -> pd.DataFrame:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run's file."""
-    with gzip.open(path, "rt") as file:
+    """Read a run's file.
+
+    Raises
+    ------
+    ConfigurationError
+        If it does not hold a run in full.
+    """
+    with _opened(path) as file:
         first, trials, samples, utilization = map(json.loads, file)
     return Run(
         configuration=Configuration(**first["configuration"]),
@@ -243,7 +251,7 @@ def check_folder(out: Path, wanted: Sequence[Configuration]) -> None:
     Raises
     ------
     ConfigurationError
-        Naming the difference.
+        Naming the difference, or a file whose beginning cannot be read.
     """
     for found in _configurations(out):
         for new in wanted:
@@ -259,8 +267,22 @@ def check_folder(out: Path, wanted: Sequence[Configuration]) -> None:
 
 def _configurations(out: Path) -> Iterator[Configuration]:
     for path in run_files(out):
+        with _opened(path) as file:
+            first = json.loads(file.readline())
+        yield Configuration(**first["configuration"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """Open a run's file to read it; what keeps it from being read names the file."""
+    try:
         with gzip.open(path, "rt") as file:
-            yield Configuration(**json.loads(file.readline())["configuration"])
+            yield file
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+        raise ConfigurationError(
+            f"{path} must be the whole file of a run, and cannot be read to its end: {error}; put "
+            "back a whole copy, or delete it and run it again"
+        ) from error
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:

@@ -17,7 +17,7 @@ from rush_opt.acquisition import Decaying, Exploration
 from rush_opt.archive import Archive, weighed
 from rush_opt.evaluation import Problem, Timing, TrialRunner
 from rush_opt.gaussian_process import ProcessThenTrees
-from rush_opt.loops.central import Pending
+from rush_opt.loops.central import Pending, mark_of
 from rush_opt.loops.settings import check_exploration, check_settings
 from rush_opt.proposal import Candidates, draw_new, propose
 from rush_opt.surrogate import Surrogate
@@ -130,9 +130,7 @@ class ADBOState:
 
     def mark(self, config: dict[str, Any]) -> bytes | None:
         """Return what no other trial may have in common; None if a repeat is all that is left."""
-        row = self._archive.space.encode([config])[0]
-        is_known = row in self._archive or row in self._taken
-        return None if is_known else row.astype(np.float32).tobytes()
+        return mark_of(config, self._archive, self._taken)
 
     def propose(self, timing: Timing) -> tuple[dict[str, Any], dict[str, float]]:
         """Choose the next configuration: at random before there is a result per dimension.

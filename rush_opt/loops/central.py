@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +55,22 @@ class Pending:
                 self._rows[task.key] = known[task.key]
             else:
                 self.add(task.key, task.config)
+
+
+def mark_of(config: dict[str, Any], archive: Archive, pending: Container[Any]) -> bytes | None:
+    """Return what a trial has in common with no other; None if a repeat is all that is left.
+
+    Parameters
+    ----------
+    config : dict
+        What was proposed.
+    archive : Archive
+    pending : container of rows
+        What the proposal was to keep away from.
+    """
+    row = archive.space.encode([config])[0]
+    is_known = row in archive or row in pending
+    return None if is_known else row.astype(np.float32).tobytes()
 
 
 class CentralState(Protocol):
@@ -151,4 +167,4 @@ def proposer_notes(number: int, times: dict[str, float]) -> dict[str, float]:
     }
 
 
-__all__ = ["Pending", "evaluate_queue", "fill_queue", "proposer_notes"]
+__all__ = ["Pending", "evaluate_queue", "fill_queue", "mark_of", "proposer_notes"]

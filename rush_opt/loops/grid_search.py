@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rush_core import Worker
-from rush_opt.design import Grid
+from rush_opt.design import Grid, new_rows
 from rush_opt.evaluation import Problem, TrialRunner
 
 
@@ -15,9 +15,10 @@ from rush_opt.evaluation import Problem, TrialRunner
 class GridSearch:
     """Every point of a grid once, in random order; an instance is its worker loop.
 
-    The grid is drawn up once and waits in the network's queue as a whole. A run that `n_trials` or
-    a timeout ends early has then seen an even part of it, and another run in the same network goes
-    on with the rest. When nothing is left, ``result.stop_reason`` is ``exhausted``.
+    The grid is drawn up once and waits in the network's queue as a whole, but for what a warm start
+    or an earlier run in the network has evaluated. A run that `n_trials` or a timeout ends early
+    has then seen an even part of it, and another run in the same network goes on with the rest.
+    When nothing is left, ``result.stop_reason`` is ``exhausted``.
 
     Parameters
     ----------
@@ -28,8 +29,12 @@ class GridSearch:
 
     resolution: int | Mapping[str, int] = 10
 
-    def points(self, problem: Problem) -> list[dict[str, Any]]:
+    def points(
+        self, problem: Problem, known: Sequence[Mapping[str, Any]] = ()
+    ) -> list[dict[str, Any]]:
         """Return the configurations of the grid, in the order in which they are evaluated.
+
+        Those that are `known` are left out.
 
         Raises
         ------
@@ -37,7 +42,7 @@ class GridSearch:
             If `resolution` does not fit the space, or makes more than a million points.
         """
         X = Grid(self.resolution).draw(problem.space, problem.design_rng())
-        return problem.space.decode(X)
+        return problem.space.decode(new_rows(X, problem.space, known))
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until nothing is left or the budget is used up."""

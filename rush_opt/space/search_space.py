@@ -468,7 +468,7 @@ class Space:
         """
         problems = [f"unknown parameter {name!r}" for name in config if name not in self.names]
         problems += self._problems(config)
-        active = self._active(config)
+        active = self.active_part(config)
         problems += [
             f"parameter {name!r} is active only when {self._when(name)}, got {config[name]!r}"
             for name in self.names
@@ -485,7 +485,7 @@ class Space:
     def _when(self, name: str) -> Condition | None:
         return Condition.of(self.parameters[self.names.index(name)].when)
 
-    def _active(self, config: Config) -> dict[str, Any]:
+    def active_part(self, config: Config) -> dict[str, Any]:
         """Return the active part of a configuration, parents first."""
         active: dict[str, Any] = {}
         for name in self._activity.order:
@@ -496,7 +496,7 @@ class Space:
 
     def _problems(self, config: Config) -> list[str]:
         """Say what is wrong with active parameters, in the order of the names."""
-        active, problems = self._active(config), []
+        active, problems = self.active_part(config), []
         for name, parameter in zip(self.names, self.parameters, strict=True):
             if name in active:
                 if problem := parameter.problem_with(active[name]):

@@ -3,6 +3,7 @@
 import os
 import pickle
 import secrets
+import signal
 import socket
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from clients import wait_until_alone
 from proxy import BreakingProxy
 from waiting import wait_until
 
@@ -24,6 +26,7 @@ from rush_core import (
     ServerUnreachableError,
     Worker,
     WorkerLostError,
+    serve,
 )
 from rush_core.connection import Connection, pack
 from rush_core.server import find_server_binary
@@ -160,6 +163,28 @@ def test_a_connection_that_was_pickled_connects_anew(server: EmbeddedServer) -> 
     assert copy.timeout_s == 7.0
     assert copy.execute(pack(("PING",))) == b"PONG"
     copy.close()
+
+
+def test_an_interrupt_while_a_network_is_closed_leaves_no_connection_open(
+    network_id: str,
+) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    with serve() as own_server:
+        network, connection = Network(network_id, own_server.url), Connection(own_server.url)
+        network.fetch_new_tasks(timeout_s=0.001)  # on another connection
+        connection.execute(pack(("CLIENT", "PAUSE", 500)))
+        connection.close()
+        previous = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                network.close()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        wait_until_alone(own_server.url)
 
 
 def test_an_error_reply_is_raised_and_the_connection_stays_usable(server: EmbeddedServer) -> None:

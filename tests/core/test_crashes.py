@@ -388,6 +388,12 @@ def test_a_run_goes_on_when_the_server_is_killed_and_comes_back(
     check_network("killed", url)
 
 
+def log_something(network: Network) -> None:
+    connection, record = Connection(network.url), b"\x94\xa1w\xa4INFO\xa5study\xa2hi"
+    connection.execute(pack(("XADD", NetworkKeys("waiting").log, "*", "r", record)))
+    connection.close()
+
+
 WAITS: dict[str, tuple[Callable[[Network, Worker], object], Callable[[Network], object]]] = {
     "claim": (
         lambda network, worker: worker.claim_task(timeout_s=PATIENCE_S),
@@ -399,16 +405,13 @@ WAITS: dict[str, tuple[Callable[[Network, Worker], object], Callable[[Network], 
     ),
     "wait for workers": (
         lambda network, worker: network.wait_for_workers(2, timeout_s=PATIENCE_S) or True,
-        lambda network: Worker("waiting", url=network.url, heartbeat=None),
+        lambda network: Worker("waiting", url=network.url, heartbeat=None).close(),
     ),
     "follow the log": (
         lambda network, worker: next(network.follow_log(timeout_s=PATIENCE_S)),
-        lambda network: Connection(network.url).execute(
-            pack(("XADD", NetworkKeys("waiting").log, "*", "r", LOG_RECORD))
-        ),
+        log_something,
     ),
 }
-LOG_RECORD = b"\x94\xa1w\xa4INFO\xa5study\xa2hi"
 
 
 @pytest.mark.parametrize("wait", WAITS)

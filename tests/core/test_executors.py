@@ -7,9 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 
 import pytest
+from clients import wait_until_alone
 from waiting import wait_until
 
 from rush_core import (
@@ -22,7 +23,10 @@ from rush_core import (
     WorkerLostError,
     WorkersFailedError,
     WorkerState,
+    serve,
 )
+from rush_core.launch import SubmittedWorkers
+from rush_core.process import run_worker
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
@@ -224,6 +228,27 @@ def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_agai
             assert not thread.is_alive()
 
 
+def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
+    threads: ThreadPoolExecutor,
+) -> None:
+    told, was_waited_for = [], []
+
+    def deal_with(worker_id: str, how: str) -> None:
+        told.append((worker_id, how))
+        forgetting.append(threads.submit(workers.forget))
+        # What is used here is closed by whoever has forgotten.
+        was_waited_for.append(not wait(forgetting, timeout=0.2).done)
+
+    forgetting: list[Future[None]] = []
+    workers = SubmittedWorkers(deal_with)
+    workers.start(threads, "first", lambda: None)
+    assert workers.wait(PATIENCE_S)
+    forgetting[0].result(PATIENCE_S)
+    assert told == [("first", "its call returned")]
+    assert was_waited_for == [True]
+    assert workers.started() == []
+
+
 class SlowToBegin(Executor):
     """An executor whose calls have begun, as far as it knows, and do nothing until they may."""
 
@@ -289,6 +314,16 @@ def test_a_loop_that_no_worker_trusts_is_told(
     with pytest.raises(WorkersFailedError, match=r"LoopError.*RUSH_SECRET") as error:
         network.wait_for_workers(timeout_s=PATIENCE_S)
     assert error.value.key == worker_id
+
+
+def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) -> None:
+    with serve() as own_server:
+        call = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
+        with pytest.raises(LoopError) as refusal:
+            run_worker(network_id, heartbeat=None, log_level="INFO", owns_process=False, **call)
+        # The error holds all that the call had.
+        wait_until_alone(own_server.url)
+        assert refusal.value.key == "0" * 64
 
 
 def test_a_killed_process_of_a_pool_is_found_lost(

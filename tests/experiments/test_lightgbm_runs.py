@@ -1,5 +1,6 @@
 """Runs: one file each, in full or not at all, wherever the workers are."""
 
+import gzip
 import signal
 import subprocess
 import sys
@@ -81,6 +82,21 @@ def test_a_run_is_kept_with_its_configuration_trials_samples_and_shares(
         main(options("run", data_dir, out, seconds="7"))
     with pytest.raises(SystemExit, match="has runs with workers 1, now it is 2"):
         main(options("run", data_dir, out, workers="2"))
+
+
+def test_the_file_of_a_run_that_was_cut_off_is_named(data_dir: Path, out: Path) -> None:
+    path = out / "runs" / "toy-adbo-r1.json.gz"
+    path.parent.mkdir()
+    whole = gzip.compress(b'{"configuration": {}}\n{"error": [0.1]}\n{}\n{}\n')
+    for cut in (b"", whole[:5], whole[: len(whole) // 2], b"{" + whole):
+        path.write_bytes(cut)
+        for words in (options("run", data_dir, out), ["report", "--out", str(out)]):
+            with pytest.raises(SystemExit) as refusal:
+                main(words)
+            said = str(refusal.value)
+            assert f"{path} must be the whole file of a run" in said
+            assert "delete it and run it again" in said
+        assert path.read_bytes() == cut
 
 
 def test_an_interrupted_run_leaves_no_file(

@@ -11,6 +11,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from experiments.lightgbm_study.cli import main
 from experiments.lightgbm_study.data import DataError
+from experiments.lightgbm_study.design import ConfigurationError
 from experiments.lightgbm_study.paper import ROWS, find_row, paper_cost
 from experiments.lightgbm_study.regression import StandIn, Trees, check_fit, read_evaluations
 from experiments.lightgbm_study.simulation import table
@@ -123,7 +124,7 @@ def test_a_run_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     whole = gzip.compress(b'{"configuration": {}}\n{"error": [0.1, 0.2, 0.3]}\n')
     for n_bytes in (len(whole) // 2, 0):
         path.write_bytes(whole[:n_bytes])
-        with pytest.raises(DataError, match="must be the whole file of a run"):
+        with pytest.raises(ConfigurationError, match="must be the whole file of a run"):
             read_evaluations([path])
 
 

@@ -6,15 +6,19 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
 from waiting import wait_until
 
-from rush_core import Network
-from rush_opt import Boolean, Float, Integer, LatinHypercube, Space
+from rush_core import Network, WorkerState, serve
+from rush_core.connection import Connection, pack
+from rush_opt import ACBO, ADBO, CLBO, Boolean, Float, Integer, LatinHypercube, Space
 from rush_opt.ask_tell import Advisor, OpenTrial
 from rush_opt.design import sobol_design
 
@@ -139,6 +143,39 @@ def test_two_advisors_that_do_not_hear_of_each_other_in_time_open_no_trial_twice
         advisor.close()
 
 
+class Together:
+    """A surrogate that wants the least everywhere; first it waits until all others are as far."""
+
+    def __init__(self, n: int) -> None:
+        self._barrier = threading.Barrier(n)
+        self._have_met: set[int] = set()
+
+    def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> "Together":
+        if threading.get_ident() not in self._have_met:
+            self._barrier.wait(PATIENCE_S)
+            self._have_met.add(threading.get_ident())
+        return self
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(X[:, 0], dtype=np.float64), np.zeros(len(X))
+
+
+@pytest.mark.parametrize("optimizer", [ADBO, ACBO, CLBO])
+def test_advisors_that_ask_in_the_same_moment_open_no_trial_twice(
+    optimizer: Any, network: Network
+) -> None:
+    network.push_finished_tasks([{"n": 1}, {"n": 9}], [{"value": 1.0}, {"value": 2.0}])
+    given = {"url": network.url, "optimizer": optimizer(surrogate=Together(3)), "seed": 1}
+    with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+        advisors = [
+            stack.enter_context(Advisor({"n": Integer(1, 9)}, network.network_id, **given))
+            for _ in range(3)
+        ]
+        opened = list(pool.map(ask, advisors))
+    # All propose 2 at first, and the two that come too late 3.
+    assert sorted(trial.params["n"] for trial in opened) == [2, 3, 4]
+
+
 # -- the initial design ----------------------------------------------------------------------------
 
 
@@ -201,6 +238,13 @@ def test_a_network_with_trials_of_another_space_is_not_joined(
         advise()
     assert network.fetch_workers() == []
     assert network.push_about({"said": "nothing"}) == {"said": "nothing"}
+
+
+def test_an_advisor_that_cannot_begin_leaves_the_network(advise: Join, network: Network) -> None:
+    network.push_tasks([{"z": 1}])
+    with pytest.raises(ValueError, match="parameter 'x' is missing"):
+        advise()
+    assert [worker.state for worker in network.fetch_workers()] == [WorkerState.STOPPED]
 
 
 SHARER = """
@@ -413,6 +457,28 @@ def test_an_advisor_ends_when_its_network_is_stopped(advise: Join, network: Netw
     network.stop_workers()
     assert advisor.ask() is None
     assert advisor.tell(trial, 1.0)
+
+
+def test_an_advisor_leaves_although_an_interrupt_comes_first(network_id: str) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    with serve() as own_server, Network(network_id, own_server.url) as network:
+        advisor = Advisor(SPACE, network_id, url=own_server.url)
+        network.stop_workers()
+        assert advisor.ask() is None
+        connection = Connection(own_server.url)
+        connection.execute(pack((b"CLIENT", b"PAUSE", 500)))
+        connection.close()
+        previous = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                advisor.close()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        assert [worker.state for worker in network.fetch_workers()] == [WorkerState.STOPPED]
 
 
 def test_a_grid_is_not_asked_for(advise: Join, network: Network) -> None:

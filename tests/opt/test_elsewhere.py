@@ -16,6 +16,7 @@ import pytest
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
+from rush_core.clock import ServerClock
 from rush_core.invariants import check_network
 from rush_opt import Float, FrozenTrial, tune
 
@@ -51,6 +52,31 @@ def shell(launched: list["subprocess.Popen[bytes]"]) -> Launch:
         )
 
     return launch
+
+
+class Ahead(ServerClock):
+    """The clock of a worker whose first answer took 0.2 s."""
+
+    def now(self) -> float:
+        return super().now() + 0.1
+
+
+def test_a_run_whose_workers_see_the_deadline_first_ends_by_its_timeout(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rush_core.worker.ServerClock", Ahead)
+    with ThreadPoolExecutor(1) as here:
+        result = tune(
+            identity,
+            X,
+            n_workers=1,
+            timeout=0.5,
+            optimizer="random",
+            executor=here,
+            url=server.url,
+            progress=False,
+        )
+    assert result.stop_reason == "timeout"
 
 
 @pytest.mark.parametrize("optimizer", ["random", "acbo"])

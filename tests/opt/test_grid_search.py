@@ -32,6 +32,7 @@ from rush_opt.loops import ADBO
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 3), "kind": Categorical(["a", "b"])})
 N_POINTS = 4 * 3 * 2  # at a resolution of 4
+OFF_GRID = {"x": 0.1, "n": 1, "kind": "a"}
 PROBLEM = Problem(
     objective=lambda config: config["x"],
     space=SPACE,
@@ -99,6 +100,53 @@ def test_a_run_of_the_same_network_goes_on_with_the_rest(
     assert unordered([trial.params for trial in whole.frozen_trials]) == grid(4)
 
 
+def test_what_a_warm_start_knows_is_not_evaluated_again(server: EmbeddedServer) -> None:
+    earlier = run(server, n_trials=5)
+    known = [*[(trial.params, trial.value) for trial in earlier.frozen_trials], (OFF_GRID, 0.5)]
+    result = run(server, warm_start=known, seed=6)
+    new = [trial.params for trial in result.frozen_trials if not trial.warm]
+    assert len(new) == N_POINTS - 5
+    assert unordered([config for config, _ in known] + new) == grid(4) | unordered([OFF_GRID])
+    assert result.stop_reason == "exhausted"
+
+
+def test_a_grid_that_is_known_as_a_whole_is_exhausted_at_once(server: EmbeddedServer) -> None:
+    known = [(config, 1.0 + config["x"]) for config in GridSearch(4).points(PROBLEM)]
+    result = run(server, warm_start=known, n_trials=3)
+    assert all(trial.warm for trial in result.frozen_trials)
+    assert len(result.frozen_trials) == N_POINTS
+    assert result.stop_reason == "exhausted"
+    assert result.best_value == 1.0
+
+
+def test_a_run_that_goes_on_evaluates_nothing_that_its_warm_start_knew(
+    server: EmbeddedServer, network: Network
+) -> None:
+    known = [(config, 0.5) for config in GridSearch(4).points(PROBLEM)[:6]]
+    given = {"warm_start": known, "network_id": network.network_id}
+    assert len(run(server, n_trials=9, **given).frozen_trials) == 6 + 9
+    whole = run(server, **given)
+    assert whole.stop_reason == "exhausted"
+    assert len(whole.frozen_trials) == N_POINTS
+    assert unordered([trial.params for trial in whole.frozen_trials]) == grid(4)
+
+
+def test_a_network_that_was_begun_otherwise_gets_the_rest_of_the_grid(
+    server: EmbeddedServer, network: Network
+) -> None:
+    # As a run leaves it whose manager dies before it has queued the grid.
+    known, queued, failed = GridSearch(4).points(PROBLEM)[:3]
+    network.push_finished_tasks([known, OFF_GRID], [{"value": 1.0}, {"value": 2.0}])
+    network.push_tasks([queued])
+    network.push_failed_tasks([failed], ["too hot"])
+    # A run in a network that has trials passes its warm start over, and leaves out nothing for it.
+    passed_over = [(config, 0.0) for config in GridSearch(4).points(PROBLEM)]
+    result = run(server, network_id=network.network_id, warm_start=passed_over)
+    assert result.stop_reason == "exhausted"
+    assert len(result.frozen_trials) == N_POINTS + 1
+    assert unordered([t.params for t in result.frozen_trials]) == grid(4) | unordered([OFF_GRID])
+
+
 def test_the_beginning_of_a_grid_is_an_even_part_of_it() -> None:
     configs = GridSearch(resolution=4).points(PROBLEM)
     assert unordered(configs) == grid(4)
@@ -163,6 +211,21 @@ def test_a_simulated_grid_ends_as_a_real_one(timeout: float, n: int, reason: str
     )
     assert len(result.frozen_trials) == n
     assert result.stop_reason == reason
+
+
+def test_a_simulated_grid_leaves_out_what_is_known() -> None:
+    known = [(config, 0.5) for config in GridSearch(4).points(PROBLEM)[:20]]
+    result = simulate(
+        lambda config: config["x"],
+        SPACE,
+        n_workers=2,
+        duration=lambda config, number: 1.0,
+        optimizer=GridSearch(resolution=4),
+        warm_start=known,
+    )
+    assert unordered([trial.params for trial in result.frozen_trials]) == grid(4)
+    assert len(result.frozen_trials) == N_POINTS
+    assert result.stop_reason == "exhausted"
 
 
 def test_a_grid_search_takes_no_other_design(server: EmbeddedServer) -> None:

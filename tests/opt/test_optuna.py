@@ -19,6 +19,7 @@ from rush_opt import (
     Constant,
     Float,
     FrozenTrial,
+    GridSearch,
     Integer,
     Ordinal,
     Space,
@@ -128,6 +129,23 @@ def test_distributions_are_those_of_the_space(study: optuna.Study) -> None:
     }
     for other in study.trials:
         assert ("drop" in other.distributions) == (other.params["booster"] == "dart")
+
+
+@pytest.mark.parametrize(
+    "parameter", [Float(0, 1, step=1 / 3), Float(0.1, 0.1 + 3 * 0.2, step=0.2)]
+)
+def test_steps_that_end_at_the_bound_but_for_rounding_are_left_out(parameter: Float) -> None:
+    result = simulate(
+        lambda config: config["x"],
+        {"x": parameter},
+        n_workers=1,
+        n_trials=4,
+        optimizer=GridSearch(4),
+        duration=lambda config, number: 1.0,
+    )
+    study = result.to_optuna()
+    assert max(trial.params["x"] for trial in study.trials) == parameter.high
+    assert study.trials[0].distributions == {"x": FloatDistribution(parameter.low, parameter.high)}
 
 
 def test_a_space_goes_to_optuna_and_back() -> None:

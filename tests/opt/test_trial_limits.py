@@ -1,11 +1,14 @@
 """Limits on trials, with real processes that are busy in foreign code, too large or gone."""
 
+import itertools
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -111,6 +114,52 @@ def test_the_end_of_a_process_is_seen_although_its_child_holds_the_connection(
         pytest.raises(TrialFailure, match="the objective ended its process: exit code 3"),
     ):
         objective({})
+
+
+def log(trial: Trial, step: int) -> None:
+    logging.getLogger("study").warning("step %d", step)
+
+
+def report(trial: Trial, step: int) -> None:
+    trial.report(1.0, step)
+
+
+@pytest.mark.parametrize("say", [log, report])
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (Limits(timeout_s=0.5, memory_bytes=None), "took longer than trial_timeout=0.5 s"),
+        (Limits(timeout_s=None, memory_bytes=2 * 10**8), "more than trial_memory=200,000,000"),
+    ],
+)
+def test_limits_hold_for_a_trial_that_says_something_all_the_time(
+    say: Callable[[Trial, int], None], limits: Limits, said: str
+) -> None:
+    def talkative(config: dict[str, Any], trial: Trial) -> int:
+        held, until = bytearray(), time.monotonic() + 20.0
+        for step in itertools.count():
+            say(trial, step)
+            if time.monotonic() > until:
+                break
+            held += b"x" * (10**6 if step < 400 else 0)
+        return len(held)
+
+    trial = Trial("key", "worker", 0, lambda value, step: False)
+    with LimitedObjective(talkative, limits) as limited, pytest.raises(TrialFailure, match=said):
+        limited({}, trial)
+
+
+def test_a_process_that_ends_between_two_trials_is_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with LimitedObjective(lambda config: os.getpid(), Limits(60.0, None)) as limited:
+        first = limited({})
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
+        second = limited({})
+        assert second != first
+        assert limited({}) == second
+    assert "the evaluation process ended after its trial: SIGKILL" in caplog.text
 
 
 @pytest.mark.parametrize(

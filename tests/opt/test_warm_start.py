@@ -111,6 +111,32 @@ def test_a_table_may_have_lost_its_integers() -> None:
     assert type(config["n"]) is int
 
 
+def test_an_empty_cell_of_a_table_says_none_where_that_can_be(tmp_path: Path) -> None:
+    space = {
+        **{"weight": Categorical(["balanced", None]), "deep": Boolean()},
+        **{"depth": Integer(1, 9, when={"deep": True})},
+        **{"cap": Categorical([None, 1, 10], when={"deep": True})},
+    }
+    result = simulate(
+        lambda config: 1.0,
+        space,
+        n_workers=1,
+        n_trials=30,
+        optimizer="random",
+        seed=1,
+        duration=lambda config, number: 1.0,
+    )
+    expected = [trial.params for trial in result.frozen_trials]
+    assert {"weight": None, "deep": False} in expected
+    assert any(config["deep"] and config["cap"] is None for config in expected)
+    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    result.trials.to_csv(tmp_path / "trials.csv", index=False)
+    for table in (result.trials, pd.read_csv(tmp_path / "trials.csv")):
+        assert [config for config, _ in known_trials(table, problem)] == expected
+    with pytest.raises(ValueError, match="parameter 'weight' is missing"):
+        known_trials(result.trials.drop(columns="params_weight"), problem)
+
+
 def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
     whole, stopped = [trial for trial in earlier.frozen_trials if trial.value is not None][:2]
     stopped = replace(stopped, notes={**stopped.notes, "stopped_at": 3})

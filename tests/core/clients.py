@@ -1,0 +1,21 @@
+"""Who is connected to a server."""
+
+from __future__ import annotations
+
+from waiting import wait_until
+
+from rush_core.connection import Connection, pack
+
+
+def wait_until_alone(url: str) -> None:
+    """Wait until nobody is connected but the one who asks; raise AssertionError if that stays."""
+    connection = Connection(url)
+
+    def is_alone() -> bool:
+        clients: bytes = connection.execute(pack((b"CLIENT", b"LIST")))
+        return clients.count(b"\n") == 1
+
+    try:
+        wait_until(is_alone)
+    finally:
+        connection.close()
