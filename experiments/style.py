@@ -15,5 +15,6 @@ PEER_COLOURS = {
     "DeepHyper CBO": GREEN,
     "Hyperopt TPE": "#cc79a7",
     "SMAC3": "#56b4e9",
+    "Sobol points": LIGHT,
     "random": GREY,
 }

@@ -60,8 +60,8 @@ class Candidates:
     p_move: float = 0.25
     log10_step: tuple[float, float] = (-2.0, -0.5)
     # A model that is sure of one combination of choices goes on to its optimum, digit by digit, and
-    # never sees that another would be better once its own numbers are set. In experiments/peers a
-    # fifth lost as often as it won, and won by more; 0.4 was worse with 8 and 64 workers.
+    # never sees that another would be better once its own numbers are set. In experiments/peers 0.4
+    # was better still with 1 worker, and worse with 8 and 64.
     p_choices: float = 0.2
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from experiments.peers.spaces import (
 )
 from experiments.surrogate_study.problems import Problem
 from rush_opt import ADBO, simulate
-from rush_opt.design import random_design
+from rush_opt.design import random_design, sobol_design
 from rush_opt.space import Config, Space
 
 _DEFAULTS = ADBO()
@@ -143,6 +143,21 @@ class Random:
     def ask(self) -> tuple[None, Config]:
         """Draw a point."""
         return None, self._space.decode(random_design(self._space, 1, self._rng))[0]
+
+    def tell(self, trial: None, value: float) -> None:
+        """Nothing is learnt."""
+
+
+class SobolPoints:
+    """The points from which ADBO's initial design is, and nothing else."""
+
+    def __init__(self, space: Space, n_trials: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self._configs = iter(space.decode(sobol_design(space, n_trials, rng)))
+
+    def ask(self) -> tuple[None, Config]:
+        """Take the next point."""
+        return None, next(self._configs)
 
     def tell(self, trial: None, value: float) -> None:
         """Nothing is learnt."""
@@ -319,5 +334,6 @@ METHODS: dict[str, Callable[[Run], list[Finished]]] = {
     "DeepHyper CBO": lambda run: play(run, DeepHyperCBO(run.problem.space, run.seed)),
     "Hyperopt TPE": lambda run: play(run, HyperoptTPE(run.problem.space, run.seed)),
     "SMAC3": lambda run: play(run, Smac(run.problem.space, run.n_trials, run.seed)),
+    "Sobol points": lambda run: play(run, SobolPoints(run.problem.space, run.n_trials, run.seed)),
     "random": lambda run: play(run, Random(run.problem.space, run.seed)),
 }

@@ -1,6 +1,7 @@
 """What the methods are compared on: functions that others wrote, and tuning problems of four kinds.
 
-The seed chooses the instance of a function: where its optimum is and how it is rotated.
+The seed chooses the instance of a function: where its optimum is and how it is rotated. The two
+functions of `experiments/surrogate_study` have one instance.
 
 ===========  =====================================================================================
 kind         from
@@ -47,10 +48,13 @@ class Source:
         One of the kinds above.
     make : callable
         ``make(name, seed)`` returns the instance.
+    is_seen : bool
+        Whether a setting of ADBO was chosen on it, be it on other seeds.
     """
 
     kind: str
     make: Callable[[str, int], Problem]
+    is_seen: bool = False
 
 
 def n_trials(n_dims: int) -> int:
@@ -244,17 +248,17 @@ PROBLEMS: dict[str, Source] = {
     ),
     "mixint-f08-d5": Source("mixed", partial(coco, suite="bbob-mixint", function=8, n_dims=5)),
     "mixint-f15-d10": Source("mixed", partial(coco, suite="bbob-mixint", function=15, n_dims=10)),
-    "mixed7": Source("mixed", partial(studied, called="mixed7")),
-    "learners": Source("conditional", learners),
-    "layers": Source("conditional", layers),
-    "pipeline": Source("conditional", pipeline),
+    "mixed7": Source("mixed", partial(studied, called="mixed7"), is_seen=True),
+    "learners": Source("conditional", learners, is_seen=True),
+    "layers": Source("conditional", layers, is_seen=True),
+    "pipeline": Source("conditional", pipeline, is_seen=True),
     "bbob-f01-d5-noisy": Source(
         "noisy", partial(coco, suite="bbob", function=1, n_dims=5, noise_sd=2.0)
     ),
     "nevergrad-ackley-d4-noisy": Source(
         "noisy", partial(nevergrad, function="ackley", n_dims=4, n_idle=4, noise_sd=1.0)
     ),
-    "plateau8": Source("noisy", partial(studied, called="plateau8")),
+    "plateau8": Source("noisy", partial(studied, called="plateau8"), is_seen=True),
 }
 KINDS = tuple(dict.fromkeys(source.kind for source in PROBLEMS.values()))
 

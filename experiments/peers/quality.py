@@ -42,6 +42,7 @@ PACKAGES = {"rush": "rush-hpo", "Optuna": "optuna", "DeepHyper": "deephyper"} | 
     "Hyperopt": "hyperopt",
     "SMAC3": "smac",
     "random": "rush-hpo",
+    "Sobol": "rush-hpo",
 }
 
 
@@ -72,7 +73,7 @@ def cells(
 
 
 def cells_done(path: Path, since: str = "") -> set[Cell]:
-    """Read which cells have a row that was started at `since` (ISO 8601, UTC) or later."""
+    """Read which cells have a row of a start of this script at `since` (ISO 8601, UTC) or later."""
     if not path.exists():
         return set()
     with path.open(newline="") as file:
@@ -176,7 +177,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
     parser.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N")
     parser.add_argument("--minutes", type=float, default=math.inf)
-    parser.add_argument("--since", default="", help="rows started earlier do not count as done")
+    parser.add_argument("--since", default="", help="earlier starts of this do not count")
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--name", default="peers_quality", help="of the report's table and figure")
@@ -211,7 +212,8 @@ def main() -> None:
 
 def report(rows: pd.DataFrame, name: str) -> None:
     """Write the table and the figure of this name."""
-    TABLES.joinpath(f"{name}.md").write_text(ranks.as_markdown(rows))
+    unseen = [name for name, source in problems.PROBLEMS.items() if not source.is_seen]
+    TABLES.joinpath(f"{name}.md").write_text(ranks.as_markdown(rows, unseen))
     curves = ranks.curves(rows)
     figure = FIGURES / f"{name}.svg"
     figure.parent.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,14 @@ word     meaning
 block    one problem with one seed and one number of workers: all methods ran on it
 rank     a method's place in its block by regret, 1 is best; equal regrets share their places
 moment   a quarter, a half and all of the trials
+floor    what counts as no regret: a thousandth of random search's median regret on the problem
 =======  ===================================================================================
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,29 +29,54 @@ OURS = "rush ADBO"
 BASE = "random"
 MOMENTS = {"regret_at_quarter": 0.25, "regret_at_half": 0.5, "regret": 1.0}
 
-# Below this a regret counts as none: the optimum was found for every practical purpose.
-FLOOR = 1e-6
+# Below this share of random search's median regret on the problem the optimum counts as found: how
+# many more digits of it are right matters to nobody, and would decide the ratios of regrets.
+FLOOR = 1e-3
 # So much has a run that failed: it comes after all that did not.
 _FAILED = 1e12
 _RESAMPLES = 2_000
+# With fewer seeds of a problem drawing them anew tells nothing.
+_FEWEST = 5
 
 _CELL = ["problem", "n_workers", "seed", "method"]
 _BLOCK = _CELL[:3]
 
 
-def blocks(rows: pd.DataFrame, moment: str = "regret") -> pd.DataFrame:
+def blocks(
+    rows: pd.DataFrame, moment: str = "regret", methods: Collection[str] | None = None
+) -> pd.DataFrame:
     """Arrange regrets: a row per block that all methods ran on, a column per method.
 
     Of a cell that was run several times the latest row counts.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With some of random search for each problem, for its floor.
+    moment : str
+        A key of `MOMENTS`.
+    methods : collection of str, optional
+        Which to arrange; by default all that there are.
     """
-    methods = rows["method"].unique()
-    latest = rows.drop_duplicates(_CELL, keep="last")
+    latest = _latest(rows)
     failed = latest["error"].astype(str) != ""
-    regret = latest[moment].astype(float).clip(FLOOR, _FAILED).where(~failed, _FAILED)
-    table = latest.assign(value=regret).pivot(
+    regret = latest[moment].astype(float).clip(upper=_FAILED).where(~failed, _FAILED)
+    at_least = regret.clip(lower=latest["problem"].map(floors(rows)))
+    chosen = latest["method"].isin(latest["method"] if methods is None else methods)
+    table = latest.assign(value=at_least)[chosen].pivot(
         index=["kind", *_BLOCK], columns="method", values="value"
     )
-    return table.dropna()[sorted(methods, key=_place)]
+    return table.dropna()[sorted(table.columns, key=_place)]
+
+
+def floors(rows: pd.DataFrame) -> pd.Series:
+    """Return by problem below what a regret counts as none."""
+    base = _latest(rows).query("method == @BASE and error.astype('str') == ''")
+    return FLOOR * base["regret"].astype(float).groupby(base["problem"]).median()
+
+
+def _latest(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop_duplicates(_CELL, keep="last")
 
 
 def _place(method: str) -> tuple[bool, bool, str]:
@@ -68,25 +96,37 @@ def mean_ranks(table: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``rank``, ``low`` and ``high`` per method: 95 % of the means when the seeds of each problem
-        are drawn anew, 2,000 times.
+        are drawn anew, 2,000 times; ``low_any`` and ``high_any`` when the problems are drawn, too.
+        NaN with fewer than 5 seeds of some problem.
     """
     ranks = table.rank(axis=1)
     groups = [group.to_numpy() for _, group in ranks.groupby(level="problem")]
-    mean, low, high = _resampled(groups)
-    return pd.DataFrame({"rank": mean, "low": low, "high": high}, index=table.columns)
+    mean, *bounds = _resampled(groups)
+    if min(map(len, groups)) < _FEWEST:
+        bounds = [np.full(len(mean), math.nan)] * len(bounds)
+    names = ("low", "high", "low_any", "high_any")
+    return pd.DataFrame(
+        {"rank": mean, **dict(zip(names, bounds, strict=True))}, index=table.columns
+    )
 
 
 def _resampled(
     groups: list[npt.NDArray[np.float64]],
 ) -> tuple[npt.NDArray[np.float64], ...]:
-    """Average means of groups of rows, and bound them by drawing rows within groups anew."""
+    """Average means of groups of rows; bound them by drawing rows anew, and groups as well."""
     rng = np.random.default_rng(0)
-    drawn = [
-        group[rng.integers(len(group), size=(_RESAMPLES, len(group)))].mean(axis=1)
-        for group in groups
+    drawn = np.array(
+        [
+            group[rng.integers(len(group), size=(_RESAMPLES, len(group)))].mean(axis=1)
+            for group in groups
+        ]
+    )
+    which = rng.integers(len(groups), size=(len(groups), _RESAMPLES))
+    any_groups = drawn[which, np.arange(_RESAMPLES)]
+    bounds = [
+        np.quantile(part.mean(axis=0), [0.025, 0.975], axis=0) for part in (drawn, any_groups)
     ]
-    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975], axis=0)
-    return np.mean([group.mean(axis=0) for group in groups], axis=0), low, high
+    return np.mean([group.mean(axis=0) for group in groups], axis=0), *bounds[0], *bounds[1]
 
 
 def duels(table: pd.DataFrame, ours: str = OURS) -> pd.DataFrame:
@@ -131,7 +171,9 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
         logs = np.log(table.div(base.reindex(table.index), axis=0))
         for n_workers, part in logs.groupby(level="n_workers"):
             groups = [group.to_numpy() for _, group in part.groupby(level="problem")]
-            for method, *bounds in zip(part.columns, *map(np.exp, _resampled(groups)), strict=True):
+            for method, *bounds in zip(
+                part.columns, *map(np.exp, _resampled(groups)[:3]), strict=True
+            ):
                 names = dict(zip(("ratio", "low", "high"), map(float, bounds), strict=True))
                 cell = {"n_workers": n_workers, "method": method, "share": share}
                 found.append({**cell, **names, "n": len(part)})
@@ -167,8 +209,9 @@ def as_figure(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def as_markdown(rows: pd.DataFrame) -> str:
-    """Write all tables."""
+def as_markdown(rows: pd.DataFrame, unseen: Collection[str]) -> str:
+    """Write all tables; `unseen` are the problems on which none of ADBO's settings was chosen."""
+    rows = _latest(rows)
     table = blocks(rows)
     n_seeds = table.reset_index().groupby("problem")["seed"].nunique()
     commits = ", ".join(sorted(rows["commit"].unique()))
@@ -176,12 +219,18 @@ def as_markdown(rows: pd.DataFrame) -> str:
         "# Optimizers at equal trials, in virtual time\n",
         f"{len(n_seeds)} problems, {n_seeds.min()} to {n_seeds.max()} seeds each; commits {commits}"
         ". Rows: `results/raw/peers_quality.csv`, made by `experiments/peers/quality.py`, where "
-        "README.md says what was run. Mean ranks with 95 % bootstrap intervals; 1 is best of "
-        f"{len(table.columns)}. A regret below {FLOOR:g} counts as none.\n",
+        f"README.md says what was run. 1 is the best rank of {len(table.columns)}. Intervals are "
+        "of 95 %: the first when the seeds of these problems are drawn anew, the second when the "
+        f"problems are, too; none with fewer than {_FEWEST} seeds. A regret below {FLOOR:g} of "
+        "random search's median on the problem counts as none, and all such as equal.\n",
         "## Mean ranks by number of workers, all problems\n",
-        _rank_table(rows, by="n_workers"),
+        _rank_table(table, by="n_workers", any_problem=True),
+        "## Mean ranks by number of workers, problems on which no setting of ADBO was chosen\n",
+        _rank_table(table.query("problem in @unseen"), by="n_workers", any_problem=True),
         "## Mean ranks by kind of problem, all numbers of workers\n",
-        _rank_table(rows, by="kind"),
+        _rank_table(table, by="kind"),
+        "## Mean ranks by problem, all numbers of workers\n",
+        _problem_table(table),
         "## Mean ranks after a quarter, a half and all of the trials\n",
         _moment_table(rows),
         f"## {OURS} against each: wins / losses / ties, and ratio of regrets\n",
@@ -192,13 +241,24 @@ def as_markdown(rows: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def _rank_table(rows: pd.DataFrame, by: str) -> str:
-    table = blocks(rows)
+def _rank_table(table: pd.DataFrame, by: str, *, any_problem: bool = False) -> str:
     columns = {str(name): mean_ranks(part) for name, part in table.groupby(level=by)}
     n = {str(name): len(part) for name, part in table.groupby(level=by)}
     return _as_table(
         [f"{name} ({n[name]} runs)" for name in columns],
-        {method: [_interval(c.loc[method]) for c in columns.values()] for method in table.columns},
+        {
+            method: [_interval(c.loc[method], any_problem) for c in columns.values()]
+            for method in table.columns
+        },
+    )
+
+
+def _problem_table(table: pd.DataFrame) -> str:
+    ranks = table.rank(axis=1).groupby(level="problem").mean()
+    return _as_table(
+        list(table.columns),
+        {str(name): [f"{rank:.2f}" for rank in line] for name, line in ranks.iterrows()},
+        corner="problem",
     )
 
 
@@ -254,8 +314,11 @@ def _cost_table(rows: pd.DataFrame) -> str:
     return _as_table(["package", "median, ms", "10 to 90 %, ms", "failed"], lines)
 
 
-def _interval(found: pd.Series) -> str:
-    return f"{found['rank']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+def _interval(found: pd.Series, any_problem: bool) -> str:
+    if math.isnan(found["low"]):
+        return f"{found['rank']:.2f}"
+    also = f"; {found['low_any']:.2f} to {found['high_any']:.2f}" if any_problem else ""
+    return f"{found['rank']:.2f} ({found['low']:.2f} to {found['high']:.2f}{also})"
 
 
 def _as_table(columns: list[str], lines: dict[str, list[str]], corner: str = "method") -> str:

@@ -101,7 +101,7 @@ def as_markdown(rows: pd.DataFrame) -> str:
         f"Rows: `results/raw/peers_settings.csv`, commits {commits}, made by "
         "`experiments/peers/quality.py`, where README.md says what was run. A win is a block on "
         "which the variant has less regret; below 1 the ratio is in its favour. A regret below "
-        f"{ranks.FLOOR:g} counts as none.\n",
+        f"{ranks.FLOOR:g} of random search's median on the problem counts as none.\n",
         "| variant | workers | wins / losses / ties | ratio of regrets, geometric mean |",
         "|---|---:|---:|---:|",
         *_duel_lines(rows),
@@ -115,7 +115,7 @@ def as_markdown(rows: pd.DataFrame) -> str:
 
 def _duel_lines(rows: pd.DataFrame) -> Iterator[str]:
     for variant in VARIANTS:
-        table = ranks.blocks(rows[rows["method"].isin([variant, ranks.OURS])])
+        table = ranks.blocks(rows, methods=[variant, ranks.OURS])
         for n_workers, part in table.groupby(level="n_workers"):
             duel = ranks.duels(part, ours=variant).loc[ranks.OURS]
             yield (
@@ -127,8 +127,7 @@ def _duel_lines(rows: pd.DataFrame) -> Iterator[str]:
 
 def _choice_lines(rows: pd.DataFrame) -> Iterator[str]:
     methods = ["rush ADBO, no choices drawn", ranks.OURS, "rush ADBO, choices drawn 0.4"]
-    chosen = rows["method"].isin(methods) & rows["problem"].isin(WITH_CHOICES)
-    table = ranks.blocks(rows[chosen])
+    table = ranks.blocks(rows[rows["problem"].isin(WITH_CHOICES)], methods=methods)
     for (problem, n_workers), part in table.groupby(level=["problem", "n_workers"]):
         medians = " | ".join(f"{part[method].median():.2g}" for method in methods)
         yield f"| {problem} | {n_workers} | {len(part)} | {medians} |"
