@@ -19,7 +19,8 @@ OURS = {True: "rush random", False: "rush ADBO"}
 TARGETS = {"rush random": 3_000.0, "rush ADBO": 80.0}
 
 _CELL = ["tool", "sampler", "sharing", "sleep_s", "n_trials"]
-_MEASURED = ["n_ran", "startup_s", "per_second", "per_second_last_tenth", "worker_peak_mib"]
+_MEASURED = ["n_ran", "startup_s", "per_second", "per_second_last_tenth"]
+_MEASURED += ["worker_peak_mib", "n_processes"]
 
 
 def describe(
@@ -96,7 +97,8 @@ def as_markdown(rows: pd.DataFrame) -> str:
         f"what was run. Medians of {found['n'].min()} to {found['n'].max()} repeats, in shuffled "
         f"order; a cell had {caps} s, so fewer trials than asked for means that this was over. "
         "Rates are between the first and the last trial; the ratio is ours over theirs: our random "
-        "search against what draws, ADBO against what models.\n",
+        "search against what draws, ADBO against what models. Processes are those in which the "
+        "objective ran: two threads are in one, and what is serial has one worker.\n",
     ]
     for sleep_s, part in found.groupby("sleep_s"):
         what = f"An objective of {1e3 * sleep_s:g} ms" if sleep_s else "An objective that is free"
@@ -107,8 +109,8 @@ def as_markdown(rows: pd.DataFrame) -> str:
 def _table(part: pd.DataFrame) -> str:
     lines = [
         "| tool | sharing | asked | ran | per second | last tenth | ratio | start-up, s | "
-        "worker's peak, MiB | went wrong |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "worker's peak, MiB | processes | went wrong |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for cell in part.sort_values(["n_trials", "ratio"]).to_dict("records"):
         least, most = cell["n_ran_least"], cell["n_ran_most"]
@@ -117,7 +119,8 @@ def _table(part: pd.DataFrame) -> str:
             f"| {least:,}{f' to {most:,}' if most > least else ''} "
             f"| {_number(cell['per_second'])} | {_number(cell['per_second_last_tenth'])} "
             f"| {_number(cell['ratio'])} | {_number(cell['startup_s'])} "
-            f"| {cell['worker_peak_mib']:.0f} | {cell['wrong']} of {cell['n']} |"
+            f"| {cell['worker_peak_mib']:.0f} | {cell['n_processes']:g} "
+            f"| {cell['wrong']} of {cell['n']} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -161,7 +164,7 @@ def as_figure(found: pd.DataFrame) -> Figure:
                 marker="o",
                 label=tool,
                 color=_colour(str(tool)),
-                linestyle="--" if "threads" in str(tool) else "-",
+                linestyle=_linestyle(str(tool)),
                 linewidth=2.5 if tool == OURS[draws] else 1.2,
             )
         panel.set(
@@ -178,3 +181,7 @@ def as_figure(found: pd.DataFrame) -> Figure:
 def _colour(tool: str) -> str:
     package = tool.split()[0]
     return next(c for method, c in PEER_COLOURS.items() if method.startswith(package))
+
+
+def _linestyle(tool: str) -> str:
+    return next((s for how, s in {"threads": "--", "serial": ":"}.items() if how in tool), "-")

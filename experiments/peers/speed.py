@@ -1,7 +1,8 @@
 """How many trials per second, how soon the first, how much memory, and how exact a budget?
 
 Question, prediction, set-up and command are in README.md. Every cell runs in an interpreter of its
-own, one at a time, in shuffled order; one repeat of all cells follows another.
+own, one at a time, in shuffled order; one repeat of all cells follows another. Every cell that has
+ended is a row at once; a cell that has a row is not run again.
 
 Run from the project's root, in the environment of README.md:
 ``python -m experiments.peers.speed``; ``--report`` makes the table and the figure.
@@ -10,6 +11,7 @@ Run from the project's root, in the environment of README.md:
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import random
 import signal
@@ -17,17 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from experiments.peers import rates
-from experiments.peers.tools import RECORDS, SLEEP, TOOLS, Task, read_records
+from experiments.peers.tools import RECORDS, SLEEP, TOOLS, read_records
 from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
 
 ROWS = RAW / "peers_speed.csv"
@@ -38,24 +39,45 @@ GRID = {0.0: (100, 1_000, 10_000), 0.05: (100, 1_000)}
 GRACE_S = 60.0
 
 
-def measure(tool: str, sleep_s: float, task: Task) -> dict[str, Any]:
+class Cell(NamedTuple):
+    """One run; the number of the repeat is its seed."""
+
+    tool: str
+    sleep_s: float
+    n_trials: int
+    seed: int
+
+
+def cells_done(path: Path) -> set[Cell]:
+    """Read which cells have a row."""
+    if not path.exists():
+        return set()
+    with path.open(newline="") as file:
+        return {
+            Cell(row["tool"], float(row["sleep_s"]), int(row["n_trials"]), int(row["seed"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def measure(cell: Cell, cap_s: float) -> dict[str, Any]:
     """Run a cell in a process of its own and describe what its evaluations recorded."""
+    tool = TOOLS[cell.tool]
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder) / "records"
         records.touch()
-        command = [sys.executable, "-m", "experiments.peers.speed", "--cell", tool]
-        command += [str(task.n_trials), str(task.cap_s), str(task.seed)]
+        command = [sys.executable, "-m", "experiments.peers.cell", cell.tool]
+        command += [str(cell.n_trials), str(cap_s), str(cell.seed)]
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        environment = {**os.environ, **one_thread, RECORDS: str(records), SLEEP: str(sleep_s)}
+        objective = {RECORDS: str(records), SLEEP: str(cell.sleep_s)}
         started_at = time.time()
-        error = _run(command, environment, task.cap_s + GRACE_S)
+        error = _run(command, {**os.environ, **one_thread, **objective}, cap_s + GRACE_S)
         total_s = time.time() - started_at
         found = read_records(records)
     return {
-        **{"tool": tool, "sampler": TOOLS[tool].sampler, "sharing": TOOLS[tool].sharing},
-        **{"sleep_s": sleep_s, "n_trials": task.n_trials, "cap_s": task.cap_s, "seed": task.seed},
+        **{"tool": cell.tool, "sampler": tool.sampler, "sharing": tool.sharing},
+        **{"sleep_s": cell.sleep_s, "n_trials": cell.n_trials, "cap_s": cap_s, "seed": cell.seed},
         "n_ran": len(found.ended_at),
-        **rates.describe(found.ended_at, started_at, task.n_trials),
+        **rates.describe(found.ended_at, started_at, cell.n_trials),
         "total_s": round(total_s, 3),
         "worker_peak_mib": round(int(found.peak_kib.max(initial=0)) / 1024, 1),
         "n_processes": len(np.unique(found.pid)),
@@ -92,7 +114,7 @@ def _end_session(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Measure, or report on what was measured."""
+    """Measure what is missing, or report on what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cap", type=float, default=60.0, help="seconds for a cell's trials")
@@ -100,23 +122,20 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10_000, help="trials to ask for at most")
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--report", action="store_true")
-    parser.add_argument("--cell", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.cell:
-        tool, n_trials, cap_s, seed = arguments.cell
-        warnings.simplefilter("ignore")
-        TOOLS[tool].run(Task(int(n_trials), float(cap_s), int(seed)))
-        return
     if arguments.report:
         report(pd.read_csv(arguments.rows, keep_default_na=False))
         return
-    common = provenance()
+    done, common = cells_done(arguments.rows), provenance()
     sizes = [(s, n) for s, counts in GRID.items() for n in counts if n <= arguments.most]
     for repeat in range(arguments.repeats):
         work = list(product(arguments.tools, sizes))
         random.Random(repeat).shuffle(work)
         for tool, (sleep_s, n_trials) in work:
-            row = measure(tool, sleep_s, Task(n_trials, arguments.cap, repeat))
+            cell = Cell(tool, sleep_s, n_trials, repeat)
+            if cell in done:
+                continue
+            row = measure(cell, arguments.cap)
             append_rows(arguments.rows, [{**row, **common}])
             print(*row.values(), flush=True)
 

@@ -1,5 +1,7 @@
 """Methods beside each other: the event loop, the translated spaces, the tables."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from experiments.peers import problems, quality, ranks, rates
+from experiments.peers import problems, quality, ranks, rates, speed
 from experiments.peers.methods import METHODS, Finished, Random, Run, play, play_adbo
 from experiments.peers.settings import VARIANTS
 from experiments.peers.spaces import (
@@ -17,7 +19,7 @@ from experiments.peers.spaces import (
     suggest,
     to_configspace,
 )
-from experiments.provenance import append_rows
+from experiments.provenance import ROOT, append_rows
 from experiments.surrogate_study.problems import Problem
 from rush_opt import Categorical, Float, Integer, Space
 from rush_opt.space import Boolean, Config, Parameter
@@ -298,9 +300,35 @@ def speed_rows() -> list[dict[str, Any]]:
                 | {"n_trials": 10_000, "cap_s": 60.0, "seed": seed, "n_ran": 10_000 + seed}
                 | {"startup_s": 1.0, "per_second": value, "worker_peak_mib": 100.0}
                 | {"per_second_last_tenth": value if seed else "", "error": ""}
+                | {"n_processes": 1 if sampler == "TPE" else 2}
                 | {"machine": "a machine", "commit": "abc"}
             )
     return rows
+
+
+def test_a_cell_of_a_repeat_that_has_a_row_is_known_again(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    assert speed.cells_done(path) == set()
+    append_rows(path, speed_rows())
+    done = speed.cells_done(path)
+    assert len(done) == 9
+    assert speed.Cell("rush ADBO", 0.0, 10_000, 2) in done
+    assert speed.Cell("rush ADBO", 0.0, 10_000, 3) not in done
+
+
+def test_a_cell_is_measured_without_the_memory_of_who_started_it() -> None:
+    held = np.ones(64 * 2**20)  # 512 MiB
+    cell = speed.Cell("Optuna random, serial, memory", 0.0, 15, 0)
+    row = speed.measure(cell, cap_s=60.0)
+    assert (row["n_ran"], row["n_processes"], row["error"]) == (15, 1, "")
+    assert row["total_s"] >= row["startup_s"] > 0
+    assert 10 < row["worker_peak_mib"] < held.nbytes / 2**20
+
+
+def test_the_process_of_a_cell_does_not_load_pandas() -> None:
+    code = "import sys, experiments.peers.cell; print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_speed_is_told_as_medians_and_ratios_to_ours_of_its_kind(tmp_path: Path) -> None:
@@ -310,7 +338,7 @@ def test_speed_is_told_as_medians_and_ratios_to_ours_of_its_kind(tmp_path: Path)
     assert found.loc["Hyperopt TPE", "ratio"] == 10.0
     assert found.loc["rush random", "per_second"] == 4500.0
     table = rates.as_markdown(rows)
-    line = "| Hyperopt TPE | - | 10,000 | 10,000 to 10,002 | 9 | 9 | 10 | 1 | 100 | 0 of 3 |"
+    line = "| Hyperopt TPE | - | 10,000 | 10,000 to 10,002 | 9 | 9 | 10 | 1 | 100 | 1 | 0 of 3 |"
     assert line in table
     assert "wanted 3,000: yes" in table
     assert "wanted 80: yes" in table
