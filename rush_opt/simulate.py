@@ -87,7 +87,8 @@ def simulate(
     -----
     A proposal delays its worker, or the proposer of a centralized optimizer, by the CPU seconds it
     took this process: those of a core of this machine that does nothing else. So does taking in
-    what others finished, by what a row and a call were measured to cost at the beginning.
+    what others finished, by what a row and a call were measured to cost at the beginning. What the
+    server would refuse since another worker has started it is proposed anew, at the same price.
     Communication is free, and so are the server and starting a worker.
 
     Examples

@@ -24,7 +24,8 @@ from rush_opt.ending import is_hopeless, raise_all_failed
 from rush_opt.evaluation import Phase, Problem, evaluate, takes_trial
 from rush_opt.frozen_trial import WARM_START, FrozenTrial, only_value
 from rush_opt.loops import Centralized, Decentralized
-from rush_opt.loops.central import Pending, proposer_notes
+from rush_opt.loops.adbo import ADBOState
+from rush_opt.loops.central import Pending, mark_of, proposer_notes
 from rush_opt.trial import Trial
 from rush_opt.warm_start import Known
 
@@ -314,7 +315,12 @@ def play_list(run: VirtualRun, points: Sequence[dict[str, Any]]) -> None:
 def play_decentralized(
     run: VirtualRun, optimizer: Decentralized, points: Sequence[dict[str, Any]], charges: Charges
 ) -> None:
-    """Let every worker take from the initial design, and then decide for itself."""
+    """Let every worker take from the initial design, and then decide for itself.
+
+    What several workers of ADBO choose, the first one starts; each other pays for its proposal and
+    for a new one. It also does so for a running point of the design: a real worker knows the design
+    when it joins, but here the memory for that would grow with the square of the workers' number.
+    """
     problem, keys = run.problem, count()
     queue = deque(Proposed(str(next(keys)), config, {}) for config in points)
     workers = range(run.n_workers)
@@ -323,23 +329,37 @@ def play_decentralized(
     charges.practise(
         lambda archive, rng: optimizer.state(problem, archive, rng).propose(charges.timing)
     )
+    marks = {mark_of(config, run.archive, ()) for config in points}  # of what no other may start
 
     def be_free(worker: int, now: float) -> None:
         if not run.may_start(now):
             return
         if queue:
             run.start(worker, now, queue.popleft(), be_free)
-            return
-        n_known = len(run.archive)
-        config, notes = states[worker].propose(charges.timing)
+        else:
+            propose(worker, now, {})
+
+    def propose(worker: int, now: float, spent: dict[str, float]) -> None:
+        state, n_known = states[worker], len(run.archive)
+        config, notes = state.propose(charges.timing)
         seconds = charges.of_proposal(notes, n_seen[worker])
         n_seen[worker] = n_known
-        proposed = Proposed(str(next(keys)), config, notes | seconds)
-        run.at(now + sum(seconds.values()), lambda then: begin(worker, then, proposed))
+        # As a worker marks it: by what was known when it was proposed.
+        mark = state.mark(config) if isinstance(state, ADBOState) else None
+        spent = {phase: spent.get(phase, 0.0) + took for phase, took in seconds.items()}
+        proposed = Proposed(str(next(keys)), config, notes | spent)
 
-    def begin(worker: int, now: float, proposed: Proposed) -> None:
-        if run.may_start(now):  # proposing may have taken long
+        def begin(now: float) -> None:
+            if not run.may_start(now):  # proposing may have taken long
+                return
+            if isinstance(state, ADBOState) and mark is not None and mark in marks:
+                state.avoid([config])
+                propose(worker, now, spent)
+                return
+            marks.add(mark)
             run.start(worker, now, proposed, be_free)
+
+        run.at(now + sum(seconds.values()), begin)
 
     for worker in workers:
         run.at(0.0, lambda now, worker=worker: be_free(worker, now))  # type: ignore[misc]

@@ -43,6 +43,22 @@ def run(**changes: Any) -> TuneResult:
     return simulate(**({"objective": bowl, "space": SPACE} | given | changes))
 
 
+class Slope:
+    """A surrogate that is sure that the lowest first coordinate is best, or that all are equal."""
+
+    def __init__(self, slope: float) -> None:
+        self._slope = slope
+
+    def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> "Slope":
+        return self
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._slope * np.asarray(X[:, 0], dtype=np.float64), np.zeros(len(X))
+
+
+STEEP, FLAT = ADBO(surrogate=Slope(1.0)), ADBO(surrogate=Slope(0.0))
+
+
 # -- closed forms ----------------------------------------------------------------------------------
 
 
@@ -60,7 +76,7 @@ def test_workers_that_decide_at_no_cost_are_busy_all_the_time(optimizer: str) ->
 
 def test_what_each_worker_pays_for_its_proposals_is_not_evaluating() -> None:
     # Design: 6 points for 4 workers. Two workers evaluate two of those, then all alternate.
-    result = run(optimizer="adbo", timeout=31.5, cost=lambda n_known: (1.0, 0.5))
+    result = run(optimizer=FLAT, timeout=31.5, cost=lambda n_known: (1.0, 0.5))
     proposals = [t for t in result.frozen_trials if "lambda" in t.notes]
     assert all(t.notes["surrogate_s"] == 1.0 for t in proposals)
     assert all(t.notes["acquisition_s"] == 0.5 for t in proposals)
@@ -171,6 +187,67 @@ def test_a_worker_decides_as_a_real_one_with_the_same_seed(server: EmbeddedServe
     real = tune(bowl, SPACE, n_workers=1, n_trials=30, seed=5, url=server.url, progress=False)
     virtual = run(n_workers=1, n_trials=30, seed=5)
     assert [t.params for t in virtual.frozen_trials] == [t.params for t in real.frozen_trials]
+
+
+def points_of(result: TuneResult) -> list[tuple[Any, ...]]:
+    return [tuple(trial.params.values()) for trial in result.frozen_trials]
+
+
+@pytest.mark.parametrize("n_workers", [1, 3, 8, 16])
+def test_no_point_of_a_discrete_space_is_evaluated_twice_while_others_are_left(
+    n_workers: int,
+) -> None:
+    result = run(
+        objective=lambda config: config["n"] + config["on"],
+        space={"n": Integer(1, 10), "on": Boolean()},
+        n_workers=n_workers,
+        n_trials=30,
+        duration=lambda config, number: 1.0 + 0.01 * (number % 7),
+        cost=lambda n_known: (0.001, 0.001),
+    )
+    points = points_of(result)
+    started = sorted(range(30), key=lambda i: result.frozen_trials[i].started_at)
+    assert len({points[i] for i in started[:20]}) == 20
+    assert len(points) == 30  # then repeats are all that is left
+
+
+def test_a_refused_proposal_is_paid_for_and_made_anew() -> None:
+    # Both workers are free at 1 s, propose the better one of two points that are left, and hand in
+    # at 2 s: the second one is refused, and has its other point at 3 s.
+    result = run(
+        objective=lambda config: config["n"],
+        space={"n": Integer(1, 4)},
+        n_workers=2,
+        n_trials=4,
+        initial_design=[{"n": 3}, {"n": 4}],
+        optimizer=STEEP,
+        cost=lambda n_known: (0.75, 0.25),
+    )
+    first, second = result.frozen_trials[2:]
+    assert (first.params, first.started_at) == ({"n": 1}, 2.0)
+    assert (second.params, second.started_at) == ({"n": 2}, 3.0)
+    assert (first.notes["surrogate_s"], first.notes["acquisition_s"]) == (0.75, 0.25)
+    assert (second.notes["surrogate_s"], second.notes["acquisition_s"]) == (1.5, 0.5)
+
+
+def test_points_that_differ_are_never_refused() -> None:
+    n_proposals = 0
+
+    def cost(n_known: int) -> tuple[float, float]:
+        nonlocal n_proposals
+        n_proposals += 1
+        return 0.25, 0.25
+
+    # Every 1.5 s each of 16 workers makes a proposal and sees it through.
+    result = run(optimizer=FLAT, n_workers=16, timeout=15.0, initial_design=0, cost=cost)
+    assert n_proposals == len(result.frozen_trials) == len(set(points_of(result))) == 160
+    assert all(trial.notes["surrogate_s"] == 0.25 for trial in result.frozen_trials)
+
+
+def test_a_corner_that_all_workers_want_is_evaluated_once() -> None:
+    result = run(objective=lambda config: config["x"] + config["y"], n_workers=16, n_trials=200)
+    assert points_of(result).count((0.0, 0.0)) == 1
+    assert len(set(points_of(result))) == 200
 
 
 # -- what is measured ------------------------------------------------------------------------------
