@@ -89,7 +89,9 @@ class Trial:
         self.last_value, self._last_step = number, step
 
     def should_stop(self) -> bool:
-        """Tell whether to end the trial: it then counts as finished with its last report.
+        """Tell whether to end the trial: it then counts with its last report.
+
+        It has failed if that is NaN or an infinity, else it is finished with that value.
 
         Without a rule that stops trials (``tune(..., pruner=...)``) only a trial is told so that
         was taken from its worker, because the worker had been declared lost. A wish to stop the

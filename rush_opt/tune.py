@@ -101,8 +101,8 @@ def tune(
     pruner : Pruner, optional
         Stops trials early by what they report, whatever proposes them: `SuccessiveHalving` or
         `MedianRule`. The objective calls ``trial.report(value, step)`` and ends when
-        ``trial.should_stop()``; the trial then counts as finished with its last report, and its
-        notes have the step as ``stopped_at``.
+        ``trial.should_stop()``; the trial then counts as finished with its last report, or as
+        failed if that is not finite, and its notes have the step as ``stopped_at``.
     direction : str or sequence of str
         ``"minimize"`` or ``"maximize"``; a list of these, one per objective, for several.
     metric : str or sequence of str
