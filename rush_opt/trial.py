@@ -37,7 +37,9 @@ class Trial:
         The trial's identifier, as in the result table.
     worker_id : str
     worker_number : int
-        The worker's place in order of joining, from 0.
+        The worker's place in order of joining the network, from 0. Who replaces a lost worker, or
+        joins when a run goes on, has a new one: it can be `n_workers` or more, and is no number of
+        a device.
     stopped_at : float or None
         The last step reported, once `should_stop` has returned True.
     last_value : float
