@@ -71,8 +71,9 @@ def pack_loop(
         size, largest = _largest(loop, args, kwargs)
         raise LoopError(
             f"the worker loop has {len(packed):,} bytes with its arguments, {size:,} of them in "
-            f"{largest}; at most {most_bytes:,} go through the server. Give shared_folder= (a "
-            "folder that all workers can read), or load the data in the loop",
+            f"{largest}; at most {most_bytes:,} go through the server. Load the data inside "
+            "the function that needs them, or give start_workers() a shared_folder= (a folder that "
+            "all workers can read)",
             expected=most_bytes,
             found=len(packed),
         )

@@ -65,7 +65,8 @@ class Advisor:
     network_id : str
         What advisors that belong together have in common. An embedded server keeps its trials.
     url : str, optional
-        The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
+        The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one, which ends with the
+        process that started it: name another one to advisors in several processes.
     optimizer : str or Optimizer
         As for `tune()`, but no grid. All but ``"random"`` keep away from what is known, and from
         what is open anywhere: of several advisors that propose the same in the same moment, one

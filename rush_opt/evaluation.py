@@ -270,7 +270,17 @@ class TrialRunner:
             return objective
         # Reports are of the one objective: with several, nothing stops trials early.
         metric = self._problem.metrics[0]
-        return lambda config: trial.outcome(objective(config, trial), metric)
+
+        def call(config: dict[str, Any]) -> Any:
+            returned = objective(config, trial)
+            if trial.stopped_at is not None and not math.isfinite(trial.last_value):
+                raise TrialFailure(
+                    "the trial was stopped early and counts with its last report, which was "
+                    f"{trial.last_value}; a trial needs a finite value to count as finished"
+                )
+            return trial.outcome(returned, metric)
+
+        return call
 
     def _report(self, key: str, value: float, step: float) -> bool:
         """Hand in a report; tell whether the trial is to stop."""

@@ -44,7 +44,9 @@ class TuneResult:
     stop_reason : str
         ``n_trials``, ``timeout``, ``exhausted`` (of a grid search, when the whole grid is done) or
         ``interrupted``; the rule that held of those given as `stop`, such as
-        ``Target(value=0.1)``; what a callback said with `StopRun`, or ``callback``.
+        ``Target(value=0.1)``; what a callback said with `StopRun`, or ``callback``; ``stopped``, if
+        somebody else asked the network's workers to stop. ``not stopped`` of an `Advisor`, whose
+        trials go on.
     network_id : str
     started_at, ended_at : float
         The run's wall clock, seconds since 1970 by the server's clock.

@@ -139,8 +139,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         Parameter name to `Float`, `Integer`, ... of this package, a frozen distribution of
         `scipy.stats`, or a list of values.
     n_iter : int, optional
-        How many settings are tried; None if only `timeout` ends the search. If a space of lists and
-        other discrete parameters has fewer points, it is as many, with a warning.
+        How many settings are tried; None if only `timeout` ends the search, or 100 without one. If
+        a space of lists and other discrete parameters has fewer points, it is as many, with a
+        warning.
     timeout : float, optional
         Seconds after which no further setting is tried.
     optimizer : str or Optimizer
@@ -237,6 +238,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         TypeError, ValueError
             If an argument cannot be used, every trial failed, or one did and `error_score` is
             ``"raise"``; the message has the traceback.
+        KeyboardInterrupt
+            After an interrupt (Ctrl-C), when the running trials have ended; nothing is fitted. A
+            second one does not wait for trials in other processes.
         """
         if self.error_score != "raise" and not isinstance(self.error_score, Real):
             raise ValueError(
@@ -313,6 +317,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                 )
         except AllTrialsFailedError as error:
             raise ValueError(f"no setting could be evaluated: {error}") from error
+        if result.stop_reason == "interrupted":
+            raise KeyboardInterrupt  # as from scikit-learn's searches, which keep nothing either
         if all(trial.value is None for trial in result.frozen_trials):
             raise ValueError(
                 f"no setting was evaluated, the search ended by {result.stop_reason!r}; raise "

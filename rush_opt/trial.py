@@ -37,7 +37,9 @@ class Trial:
         The trial's identifier, as in the result table.
     worker_id : str
     worker_number : int
-        The worker's place in order of joining, from 0.
+        The worker's place in order of joining the network, from 0. Who replaces a lost worker, or
+        joins when a run goes on, has a new one: it can be `n_workers` or more, and is no number of
+        a device.
     stopped_at : float or None
         The last step reported, once `should_stop` has returned True.
     last_value : float
@@ -89,7 +91,9 @@ class Trial:
         self.last_value, self._last_step = number, step
 
     def should_stop(self) -> bool:
-        """Tell whether to end the trial: it then counts as finished with its last report.
+        """Tell whether to end the trial: it then counts with its last report.
+
+        It has failed if that is NaN or an infinity, else it is finished with that value.
 
         Without a rule that stops trials (``tune(..., pruner=...)``) only a trial is told so that
         was taken from its worker, because the worker had been declared lost. A wish to stop the

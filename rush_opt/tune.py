@@ -76,7 +76,9 @@ def tune(
         ``objective(config)`` or ``objective(config, trial)``: takes a dict of parameter values and
         returns a number, or a mapping with a number under `metric`. For several objectives it
         returns a mapping with all of them, or as many numbers in the order of `metric`. An
-        exception, NaN or an infinity makes a failed trial and does not stop the run.
+        exception, NaN or an infinity makes a failed trial and does not stop the run, unless the
+        first trials all fail. What it closes over is shipped with it, up to 64 MiB; larger data it
+        is to load itself. What it prints is not shown; for what it logs see `network_id`.
     space : mapping or Space
         Parameter name to `Float`, `Integer`, `Categorical` or `Boolean`.
     n_workers : int, optional
@@ -92,17 +94,18 @@ def tune(
     stop : Rule or callable, optional
         What else ends the run: ``Target(0.1) | Stagnation(50)`` when a value of 0.1 is found or 50
         trials in a row brought nothing better, ``Stagnation(50) & Trials(200)`` when both hold; or
-        a function that takes a `History` and returns a bool. No worker starts a trial that has
-        read of the one by which the rule holds; what runs then is finished, and each of the other
-        workers may at most have been about to start one.
+        a function that takes a `History` and returns a bool; before any trial has finished it is
+        asked, too, and ``best_value`` is None. No worker starts a trial that has read of the one by
+        which the rule holds; what runs then is finished, and each of the other workers may at most
+        have been about to start one.
     optimizer : str or Optimizer
         ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"random"``, ``"grid"``, or an instance such as
         ``ADBO(...)``.
     pruner : Pruner, optional
         Stops trials early by what they report, whatever proposes them: `SuccessiveHalving` or
         `MedianRule`. The objective calls ``trial.report(value, step)`` and ends when
-        ``trial.should_stop()``; the trial then counts as finished with its last report, and its
-        notes have the step as ``stopped_at``.
+        ``trial.should_stop()``; the trial then counts as finished with its last report, or as
+        failed if that is not finite, and its notes have the step as ``stopped_at``.
     direction : str or sequence of str
         ``"minimize"`` or ``"maximize"``; a list of these, one per objective, for several.
     metric : str or sequence of str
@@ -115,7 +118,8 @@ def tune(
     network_id : str, optional
         A network that stays in the server and can be looked at while the run goes on; by default
         one of this run's own. Given again, also after a crash, the run goes on where it stood:
-        trials that were running are lost and replaced, all others count.
+        trials that were running are lost and replaced, all others count. What workers logged is
+        read with ``Network(network_id, url).read_log()``.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional

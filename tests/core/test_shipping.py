@@ -186,7 +186,7 @@ def test_what_is_too_large_for_the_server_is_refused_with_its_largest_argument(
         lambda: network.start_workers(measuring, 1, args=(b"small",), kwargs={"other": large}),
         lambda: network.worker_command(measuring, args=(b"small",), kwargs={"other": large}),
     ):
-        with pytest.raises(LoopError, match=r"kwargs\['other'\].*shared_folder") as error:
+        with pytest.raises(LoopError, match=r"kwargs\['other'\].*inside the f.*shared_f") as error:
             call()
         assert error.value.expected == MOST_BYTES
         assert error.value.found > MOST_BYTES

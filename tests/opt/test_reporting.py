@@ -159,7 +159,7 @@ def test_a_trial_that_diverged_is_stopped_and_fails(worker: Worker, network: Net
     run(trials, 0.1)
     assert run(trials, 0.9) == []
     (failed,) = network.fetch_tasks("failed")
-    assert "returned nan as 'loss'" in failed.error
+    assert "its last report, which was nan" in failed.error
     assert failed.result_extra["stopped_at"] == 1
 
 

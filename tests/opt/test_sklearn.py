@@ -1,7 +1,9 @@
 """The search estimator keeps scikit-learn's contract."""
 
 import math
+import os
 import re
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -333,6 +335,33 @@ def test_the_first_failure_ends_a_search_that_is_to_raise_it() -> None:
     n_failed = re.search(r"(\d+) (?:trials )?failed", str(refusal.value))
     assert n_failed is not None
     assert int(n_failed[1]) < 1_000
+
+
+class Interrupting(GaussianNB):
+    """Sends this process what Ctrl-C does, once, when it is first fitted with a smoothing of 0."""
+
+    was_sent = False
+
+    def fit(self, X: Any, y: Any) -> "Interrupting":
+        if self.var_smoothing == 0 and not Interrupting.was_sent:
+            Interrupting.was_sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+        fitted: Interrupting = super().fit(X, y)
+        return fitted
+
+
+def test_an_interrupt_is_raised_and_nothing_is_fitted() -> None:
+    found = search(
+        Interrupting(),
+        {"var_smoothing": [1.0, 0.1, 0.0, *np.logspace(-9, -2, 40)]},
+        optimizer="grid",
+        n_iter=None,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        found.fit(X, Y)
+    assert Interrupting.was_sent
+    assert not hasattr(found, "best_estimator_")
+    assert not hasattr(found, "cv_results_")
 
 
 def test_a_search_without_time_for_a_single_trial_says_so() -> None:
