@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -113,6 +113,9 @@ def _logging_to(url: str, keys: NetworkKeys, worker_id: str, level: str) -> Iter
         handler.close()
 
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
 class _Signals:
     """Turns signals into stopping after the task, and then into leaving at once."""
 
@@ -123,8 +126,8 @@ class _Signals:
     def turn_into_stops(self, worker: Worker, orphan_check: bool) -> None:
         """Let signals to this process, and the end of its manager, stop `worker`."""
         self._worker = worker
-        signal.signal(signal.SIGTERM, self.handle)
-        signal.signal(signal.SIGINT, self.handle)
+        before = {number: signal.signal(number, self.handle) for number in _STOPPING}
+        _spare_forked_children(before, self.handle)
         if orphan_check:
             threading.Thread(target=self.watch_manager, daemon=True).start()
 
@@ -135,8 +138,8 @@ class _Signals:
             self._worker.stop_after_task()
             return
         # From here on the worker is busy failing its task: nothing may interrupt that.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for stopping in _STOPPING:
+            signal.signal(stopping, signal.SIG_IGN)
         raise WorkerInterrupt(f"stopped at once by {signal.Signals(number).name}")
 
     def watch_manager(self) -> None:
@@ -151,3 +154,31 @@ class _Signals:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(_LAST_WORDS_S)  # the main thread leaves meanwhile, unless foreign code holds it
         os._exit(1)
+
+
+def _spare_forked_children(
+    before: Mapping[signal.Signals, Any], handle: Callable[[int, FrameType | None], Any]
+) -> None:
+    """Let children that the loop forks handle signals as it was `before`: they are no workers.
+
+    A process pool ends its children by SIGTERM and waits for them; one that took it for a wish to
+    stop after its task would be waited for without end.
+    """
+    mask = threading.local()
+
+    def hold_back() -> None:
+        # A signal to a child that has not got as far as here would be lost.
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, before)
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+    def let_through_in_child() -> None:
+        for number, handler in before.items():
+            if signal.getsignal(number) == handle:  # the loop has not changed that itself
+                signal.signal(number, handler)
+        let_through()
+
+    os.register_at_fork(
+        before=hold_back, after_in_parent=let_through, after_in_child=let_through_in_child
+    )

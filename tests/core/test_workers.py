@@ -1,5 +1,6 @@
 """Worker processes: how they start, stop, are killed and die, and what that leaves behind."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -484,6 +485,25 @@ def test_reset_kills_the_workers_and_forgets_them(network: Network, pids: list[i
     assert network.detect_lost_workers() == []
     network.start_workers(evaluating, 1)
     wait_for_tasks(network, 1)
+
+
+def test_a_child_forked_by_a_loop_ends_at_a_signal(network: Network) -> None:
+    def loop(worker: Worker) -> None:
+        for _ in range(50):
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600.0,))
+            child.start()
+            child.terminate()  # whether it has begun to run or not
+            child.join()
+            key = worker.start_task({})
+            assert key is not None
+            worker.finish_task(key, {"exit": child.exitcode})
+        assert not worker.should_stop()
+
+    (worker_id,) = network.start_workers(loop, 1)
+    assert network.join_workers(PATIENCE_S)
+    assert info_of(network, worker_id).reason == ""
+    results = network.fetch_finished_tasks().results
+    assert results == [{"exit": -signal.SIGTERM}] * 50
 
 
 def test_nothing_survives_a_manager_that_is_killed(tmp_path: Path, pids: list[int]) -> None:
