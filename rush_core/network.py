@@ -265,7 +265,8 @@ class Network:
 
         By default they are processes on this machine: each a fresh interpreter with one thread per
         numerical library, which ends when this process does. When one is killed or crashes, its
-        running tasks become failed at once.
+        running tasks become failed at once. When a loop has returned, threads and processes that it
+        left behind have 5 s to end.
 
         Parameters
         ----------

@@ -1,7 +1,8 @@
 """What a worker process is: join, run the worker loop, leave whatever happens.
 
 The first SIGTERM or SIGINT makes the worker stop after its task, the second at once; then the task
-is failed on the way out. A worker started as a local child also ends when its manager does.
+is failed on the way out. A worker started as a local child also ends when its manager does. Once
+the worker has left, its process ends as every Python program does, but waits for nothing for long.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from rush_core.connection import Connection
 from rush_core.errors import WorkerInterrupt
@@ -28,6 +29,10 @@ __all__ = ["run_worker"]
 
 # How long an orphaned worker may take to fail its task before it is ended the hard way.
 _LAST_WORDS_S = 5.0
+
+# How long threads and processes that the loop left behind may go on when the worker has left: they
+# may be writing something down, and who joins the workers waits for that.
+_LEFT_BEHIND_S = 5.0
 
 
 def run_worker(
@@ -77,10 +82,14 @@ def run_worker(
         heartbeat=heartbeat,
         on_killed=signals.leave_now if owns_process else None,
     )
-    with worker, _logging_to(url, NetworkKeys(network_id), worker.worker_id, log_level):
+    try:
+        with worker, _logging_to(url, NetworkKeys(network_id), worker.worker_id, log_level):
+            if owns_process:
+                signals.turn_into_stops(worker, orphan_check)
+            loop(worker, *args, **kwargs)
+    finally:
         if owns_process:
-            signals.turn_into_stops(worker, orphan_check)
-        loop(worker, *args, **kwargs)
+            _limit_end()
 
 
 _root_lock = threading.Lock()
@@ -182,3 +191,24 @@ def _spare_forked_children(
     os.register_at_fork(
         before=hold_back, after_in_parent=let_through, after_in_child=let_through_in_child
     )
+
+
+def _limit_end() -> None:
+    """Let this process end now, without waiting long for what the loop left behind."""
+    for number in _STOPPING:
+        signal.signal(number, _wait_no_longer)
+    threading.Thread(target=_hurry_end, daemon=True).start()
+
+
+def _wait_no_longer(number: int, frame: FrameType | None) -> NoReturn:
+    raise WorkerInterrupt("what the worker loop left behind is not waited for any longer")
+
+
+def _hurry_end() -> None:
+    # The interpreter waits for threads, then for processes: each signal ends one of the waits. What
+    # is to be done at the exit is done in any case; it ends daemonic children and writes output.
+    for _ in ("threads", "processes"):
+        time.sleep(_LEFT_BEHIND_S)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    time.sleep(_LEFT_BEHIND_S)
+    os._exit(1)
