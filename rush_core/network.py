@@ -435,7 +435,10 @@ class Network:
         return self._crew.command(digest, heartbeat, log_level)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:
-        """Return the last `n` log records of all workers (default: all kept); one round trip."""
+        """Return the last `n` log records of all workers (default: all kept); one round trip.
+
+        An exception that ended a worker's loop is among them, with its traceback.
+        """
         return LogReader(self._connection, self._keys).read(n)
 
     def follow_log(self, *, timeout_s: float, n: int | None = 0) -> Iterator[LogRecord]:

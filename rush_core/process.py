@@ -27,6 +27,8 @@ from rush_core.worker import Worker
 
 __all__ = ["run_worker"]
 
+_logger = logging.getLogger(__name__)
+
 # How long an orphaned worker may take to fail its task before it is ended the hard way.
 _LAST_WORDS_S = 5.0
 
@@ -86,7 +88,11 @@ def run_worker(
         with worker, _logging_to(url, NetworkKeys(network_id), worker.worker_id, log_level):
             if owns_process:
                 signals.turn_into_stops(worker, orphan_check)
-            loop(worker, *args, **kwargs)
+            try:
+                loop(worker, *args, **kwargs)
+            except Exception:
+                _logger.exception("the worker loop failed")
+                raise
     finally:
         if owns_process:
             _limit_end()
