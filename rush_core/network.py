@@ -307,7 +307,7 @@ class Network:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
-        self._registry.allow_start()
+        self.allow_workers()
         if executor is not None:
             return self._crew.submit(executor, n_workers, digest, heartbeat, log_level)
         return self._crew.start_processes(n_workers, digest, folder, log_level)
@@ -360,7 +360,7 @@ class Network:
         return self._registry.fetch()
 
     def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
-        """Stop workers (default: all, also those that would join later).
+        """Stop workers (default: all, also those that would join later; see `allow_workers`).
 
         Parameters
         ----------
@@ -373,6 +373,13 @@ class Network:
         self._registry.request_stop(worker_ids)
         if kill:
             self._crew.kill(worker_ids)
+
+    def allow_workers(self) -> None:
+        """Withdraw the wish of `stop_workers` that those to come stop, too; one round trip.
+
+        `start_workers` and `worker_command` do so themselves; a `Worker` that is made does not.
+        """
+        self._registry.allow_workers()
 
     def join_workers(self, timeout_s: float | None = None) -> bool:
         """Wait for the workers that this object started to end; tell whether all have.
@@ -431,7 +438,7 @@ class Network:
         """
         packed = _pack(loop, args, kwargs, shared_folder)
         digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
-        self._registry.allow_start()
+        self.allow_workers()
         return self._crew.command(digest, heartbeat, log_level)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:

@@ -375,6 +375,15 @@ def test_workers_started_after_all_were_asked_to_stop_work_again(network: Networ
     wait_for_tasks(network, 1)
 
 
+def test_a_worker_that_joins_a_stopped_network_is_to_stop_until_workers_are_allowed(
+    network: Network, join: Join
+) -> None:
+    network.stop_workers()
+    assert join().should_stop()
+    network.allow_workers()
+    assert not join().should_stop()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_lets_a_worker_end_its_task(network: Network, number: int) -> None:
     (worker_id,) = network.start_workers(polite, 1)
