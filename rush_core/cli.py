@@ -1,7 +1,8 @@
 """The ``rush`` command: workers, and a look at a network from a terminal.
 
-The server is the one in ``--url``, `RUSH_REDIS_URL` or `REDIS_URL`. Its password belongs into the
-environment (`RUSH_REDIS_PASSWORD`), where process lists do not show it.
+The server is the one in ``--url``, `RUSH_REDIS_URL` or `REDIS_URL`, else the embedded one of the
+network, if that runs. A password belongs into the environment (`RUSH_REDIS_PASSWORD`), where
+process lists do not show it.
 
 Exit codes: 0, all is well; 1, it is not, and standard error says why; 2, the command line is wrong.
 """
@@ -119,7 +120,7 @@ def _serve(given: argparse.Namespace) -> int:
 def _worker(given: argparse.Namespace) -> int:
     period_s, expire_s = given.heartbeat
     heartbeat = Heartbeat(period_s, expire_s, own_process=given.heartbeat_process)
-    url = given_url(given.url)
+    url = given_url(given.url, given.network_id)
     try:
         run_worker(
             given.network_id,
@@ -145,7 +146,7 @@ def _beat(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    with Network(given.network_id, given_url(given.url)) as network:
+    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
         while True:
             counts, workers = network.count_tasks(), network.fetch_workers()
             if given.json:
@@ -171,7 +172,7 @@ def _logs(given: argparse.Namespace) -> int:
         else:
             print(record, flush=True)
 
-    with Network(given.network_id, given_url(given.url)) as network:
+    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
         if given.follow:
             records = network.follow_log(timeout_s=_FOLLOW_S, n=given.n)
         else:
@@ -182,13 +183,13 @@ def _logs(given: argparse.Namespace) -> int:
 
 
 def _stop(given: argparse.Namespace) -> int:
-    with Network(given.network_id, given_url(given.url)) as network:
+    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
         network.stop_workers(given.worker_ids or None, kill=given.kill)
     return 0
 
 
 def _reset(given: argparse.Namespace) -> int:
-    with Network(given.network_id, given_url(given.url)) as network:
+    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
         network.reset()
     return 0
 

@@ -265,7 +265,8 @@ class Network:
 
         By default they are processes on this machine: each a fresh interpreter with one thread per
         numerical library, which ends when this process does. When one is killed or crashes, its
-        running tasks become failed at once.
+        running tasks become failed at once. When a loop has returned, threads and processes that it
+        left behind have 5 s to end.
 
         Parameters
         ----------
@@ -306,7 +307,7 @@ class Network:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
-        self._registry.allow_start()
+        self.allow_workers()
         if executor is not None:
             return self._crew.submit(executor, n_workers, digest, heartbeat, log_level)
         return self._crew.start_processes(n_workers, digest, folder, log_level)
@@ -359,7 +360,7 @@ class Network:
         return self._registry.fetch()
 
     def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
-        """Stop workers (default: all, also those that would join later).
+        """Stop workers (default: all, also those that would join later; see `allow_workers`).
 
         Parameters
         ----------
@@ -372,6 +373,13 @@ class Network:
         self._registry.request_stop(worker_ids)
         if kill:
             self._crew.kill(worker_ids)
+
+    def allow_workers(self) -> None:
+        """Withdraw the wish of `stop_workers` that those to come stop, too; one round trip.
+
+        `start_workers` and `worker_command` do so themselves; a `Worker` that is made does not.
+        """
+        self._registry.allow_workers()
 
     def join_workers(self, timeout_s: float | None = None) -> bool:
         """Wait for the workers that this object started to end; tell whether all have.
@@ -430,11 +438,14 @@ class Network:
         """
         packed = _pack(loop, args, kwargs, shared_folder)
         digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
-        self._registry.allow_start()
+        self.allow_workers()
         return self._crew.command(digest, heartbeat, log_level)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:
-        """Return the last `n` log records of all workers (default: all kept); one round trip."""
+        """Return the last `n` log records of all workers (default: all kept); one round trip.
+
+        An exception that ended a worker's loop is among them, with its traceback.
+        """
         return LogReader(self._connection, self._keys).read(n)
 
     def follow_log(self, *, timeout_s: float, n: int | None = 0) -> Iterator[LogRecord]:

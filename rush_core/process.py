@@ -1,7 +1,8 @@
 """What a worker process is: join, run the worker loop, leave whatever happens.
 
 The first SIGTERM or SIGINT makes the worker stop after its task, the second at once; then the task
-is failed on the way out. A worker started as a local child also ends when its manager does.
+is failed on the way out. A worker started as a local child also ends when its manager does. Once
+the worker has left, its process ends as every Python program does, but waits for nothing for long.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from rush_core.connection import Connection
 from rush_core.errors import WorkerInterrupt
@@ -26,8 +27,14 @@ from rush_core.worker import Worker
 
 __all__ = ["run_worker"]
 
+_logger = logging.getLogger(__name__)
+
 # How long an orphaned worker may take to fail its task before it is ended the hard way.
 _LAST_WORDS_S = 5.0
+
+# How long threads and processes that the loop left behind may go on when the worker has left: they
+# may be writing something down, and who joins the workers waits for that.
+_LEFT_BEHIND_S = 5.0
 
 
 def run_worker(
@@ -77,10 +84,18 @@ def run_worker(
         heartbeat=heartbeat,
         on_killed=signals.leave_now if owns_process else None,
     )
-    with worker, _logging_to(url, NetworkKeys(network_id), worker.worker_id, log_level):
+    try:
+        with worker, _logging_to(url, NetworkKeys(network_id), worker.worker_id, log_level):
+            if owns_process:
+                signals.turn_into_stops(worker, orphan_check)
+            try:
+                loop(worker, *args, **kwargs)
+            except Exception:
+                _logger.exception("the worker loop failed")
+                raise
+    finally:
         if owns_process:
-            signals.turn_into_stops(worker, orphan_check)
-        loop(worker, *args, **kwargs)
+            _limit_end()
 
 
 _root_lock = threading.Lock()
@@ -113,6 +128,9 @@ def _logging_to(url: str, keys: NetworkKeys, worker_id: str, level: str) -> Iter
         handler.close()
 
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
 class _Signals:
     """Turns signals into stopping after the task, and then into leaving at once."""
 
@@ -123,8 +141,8 @@ class _Signals:
     def turn_into_stops(self, worker: Worker, orphan_check: bool) -> None:
         """Let signals to this process, and the end of its manager, stop `worker`."""
         self._worker = worker
-        signal.signal(signal.SIGTERM, self.handle)
-        signal.signal(signal.SIGINT, self.handle)
+        before = {number: signal.signal(number, self.handle) for number in _STOPPING}
+        _spare_forked_children(before, self.handle)
         if orphan_check:
             threading.Thread(target=self.watch_manager, daemon=True).start()
 
@@ -135,8 +153,8 @@ class _Signals:
             self._worker.stop_after_task()
             return
         # From here on the worker is busy failing its task: nothing may interrupt that.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for stopping in _STOPPING:
+            signal.signal(stopping, signal.SIG_IGN)
         raise WorkerInterrupt(f"stopped at once by {signal.Signals(number).name}")
 
     def watch_manager(self) -> None:
@@ -151,3 +169,52 @@ class _Signals:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(_LAST_WORDS_S)  # the main thread leaves meanwhile, unless foreign code holds it
         os._exit(1)
+
+
+def _spare_forked_children(
+    before: Mapping[signal.Signals, Any], handle: Callable[[int, FrameType | None], Any]
+) -> None:
+    """Let children that the loop forks handle signals as it was `before`: they are no workers.
+
+    A process pool ends its children by SIGTERM and waits for them; one that took it for a wish to
+    stop after its task would be waited for without end.
+    """
+    mask = threading.local()
+
+    def hold_back() -> None:
+        # A signal to a child that has not got as far as here would be lost.
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, before)
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+    def let_through_in_child() -> None:
+        for number, handler in before.items():
+            if signal.getsignal(number) == handle:  # the loop has not changed that itself
+                signal.signal(number, handler)
+        let_through()
+
+    os.register_at_fork(
+        before=hold_back, after_in_parent=let_through, after_in_child=let_through_in_child
+    )
+
+
+def _limit_end() -> None:
+    """Let this process end now, without waiting long for what the loop left behind."""
+    for number in _STOPPING:
+        signal.signal(number, _wait_no_longer)
+    threading.Thread(target=_hurry_end, daemon=True).start()
+
+
+def _wait_no_longer(number: int, frame: FrameType | None) -> NoReturn:
+    raise WorkerInterrupt("what the worker loop left behind is not waited for any longer")
+
+
+def _hurry_end() -> None:
+    # The interpreter waits for threads, then for processes: each signal ends one of the waits. What
+    # is to be done at the exit is done in any case; it ends daemonic children and writes output.
+    for _ in ("threads", "processes"):
+        time.sleep(_LEFT_BEHIND_S)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    time.sleep(_LEFT_BEHIND_S)
+    os._exit(1)

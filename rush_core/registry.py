@@ -249,7 +249,7 @@ class Registry:
         )
         return asked
 
-    def allow_start(self) -> None:
+    def allow_workers(self) -> None:
         """Withdraw the wish that workers to come stop at once; one round trip."""
         retry_unreachable(lambda: self._connection.execute(pack((b"DEL", self._keys.stop))))
 

@@ -26,6 +26,7 @@ from typing import IO, NoReturn, Self
 
 from rush_core.connection import Connection, pack
 from rush_core.errors import RushError, ServerNotFoundError
+from rush_core.keys import check_identifier
 from rush_core.url import add_password
 
 __all__ = [
@@ -329,19 +330,29 @@ def _server_of(network_id: str) -> str:
     """Find or start the one server of a named network; return its URL."""
     folder = data_folder_of(network_id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    note = folder / "url"
     with (folder / "starting").open("w") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)  # of several that ask at once, one starts it
-        if note.exists() and _answers(note.read_text()):
-            return note.read_text()
+        if running := _running_server_of(network_id):
+            return running
         with (folder / "serving").open("w") as serving:
             # Held by the server itself, too: one that is just ending has written everything before
             # another one reads it.
             fcntl.flock(serving, fcntl.LOCK_EX)
             server = EmbeddedServer(folder, inherited=[serving.fileno()])
-        note.write_text(server.url)
+        _note_of(network_id).write_text(server.url)
         _named_servers[network_id] = server
         return server.url
+
+
+def _running_server_of(network_id: str) -> str | None:
+    """Return where the server of a named network answers; None if it does not."""
+    note = _note_of(network_id)
+    url = note.read_text() if note.exists() else ""
+    return url if url and _answers(url) else None
+
+
+def _note_of(network_id: str) -> Path:
+    return data_folder_of(network_id) / "url"
 
 
 def _answers(url: str, timeout_s: float = 5.0) -> bool:
@@ -354,18 +365,26 @@ def _answers(url: str, timeout_s: float = 5.0) -> bool:
         connection.close()
 
 
-def given_url(url: str | None) -> str:
+def given_url(url: str | None, network_id: str | None = None) -> str:
     """Return the server to use as `resolve_url` does, but start none.
 
     Raises
     ------
     ValueError
-        If none is given: a private one would have nothing to look at.
+        If none is given, and no embedded one of that network runs: a new one would have nothing to
+        look at.
     """
-    found = _named_url(url)
-    if found is None:
+    if found := _named_url(url):
+        return found
+    if network_id is None:
         raise ValueError("which server? Give --url, or set RUSH_REDIS_URL or REDIS_URL")
-    return found
+    check_identifier("network_id", network_id)  # before it is a part of a path
+    if running := _running_server_of(network_id):
+        return running
+    raise ValueError(
+        "which server? Give --url, or set RUSH_REDIS_URL or REDIS_URL: no embedded server of "
+        f"network {network_id!r} runs (it ends with the program that started it)"
+    )
 
 
 def _named_url(url: str | None) -> str | None:

@@ -105,7 +105,7 @@ class Worker:
         self._reader = TaskReader(self._connection, self._keys, worker_id, waiting=self._connection)
         self._new_key = key_maker()
         self._asked_to_stop = False
-        self._heard_from_server = True
+        self._heard_from_server = False
         self._epoch_request = pack((b"HGET", self._keys.clients, worker_id))
         self._heart: Heart | HeartProcess | None = None
         try:

@@ -80,7 +80,7 @@ class Advisor:
         As for `tune()`: what is asked for first, by default as many Sobol points as the optimizer's
         rule says for one worker. The advisor that joins first draws it, and all take from it; what
         the others were given is not used. A network that has trials already goes on from those
-        instead.
+        instead, also one that was stopped, if nobody takes part any more.
     heartbeat : Heartbeat
         How often the advisor gives signs of life, and after how long without one its open trials
         go to others.
@@ -146,6 +146,9 @@ class Advisor:
             known = self._network.fetch_tasks("finished")
             check_trials(freeze_trials(known, metrics, []), self._problem, network_id)
             check_about(self._network, self._problem)
+            self._network.detect_lost_workers()
+            if all(worker.ended_at is not None for worker in self._network.fetch_workers()):
+                self._network.allow_workers()  # who was asked to stop has stopped
             is_new = not any(self._network.count_tasks())
             self._worker = Worker(network_id, url=self._network.url, heartbeat=heartbeat)
             undone_by_an_error.enter_context(self._worker)
@@ -175,7 +178,8 @@ class Advisor:
         Returns
         -------
         OpenTrial or None
-            None if the network's workers were asked to stop.
+            None if the network's workers were asked to stop since this advisor joined, or before
+            that and some had not left when it did.
         """
         self._network.detect_lost_workers()
         self._worker.should_stop()  # which also tells whether this advisor was lost itself

@@ -127,6 +127,31 @@ def test_a_look_from_the_terminal_leaves_no_trace(
     assert found == [b"0", []]
 
 
+def test_the_embedded_server_of_a_named_network_is_found_while_it_runs(
+    network_id: str, rush: Rush, launch: Launch
+) -> None:
+    program = f"""
+import signal
+from rush_core import Network
+network = Network({network_id!r})
+network.push_tasks([{{"x": 1}}])
+print(flush=True)
+signal.pause()
+"""
+    owner = launch(f"exec {shlex.join([sys.executable, '-c', program])}")
+    assert owner.stdout is not None
+    owner.stdout.readline()
+    run = rush("status", network_id)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("queued 1")
+    for command in ("logs", "stop", "reset"):
+        assert rush(command, network_id).returncode == 0
+    assert rush("status", network_id).stdout.startswith("queued 0")
+    owner.kill()
+    wait_until(lambda: rush("status", network_id).returncode != 0, PATIENCE_S)
+    check_is_told(rush("status", network_id), "RUSH_REDIS_URL", network_id)
+
+
 # -- logs -----------------------------------------------------------------------------------------
 
 

@@ -82,6 +82,21 @@ def test_records_of_libraries_arrive_as_well(network: Network) -> None:
     ]
 
 
+def test_the_exception_that_ended_a_loop_is_in_the_log(network: Network) -> None:
+    def loop(worker: Worker) -> None:
+        known = worker.fetch_finished_tasks()
+        min(task.config["x"] for task in known)
+
+    worker_ids = network.start_workers(loop, 2)
+    assert network.join_workers(PATIENCE_S)
+    records = network.read_log()
+    assert {record.worker_id for record in records} == set(worker_ids)
+    for record in records:
+        assert (record.level, record.logger) == ("ERROR", "rush_core.process")
+        assert record.message.startswith("the worker loop failed\nTraceback")
+        assert "ValueError: min()" in record.message
+
+
 @pytest.mark.parametrize(
     ("level", "expected"),
     [("ERROR", ["ERROR"]), ("DEBUG", ["INFO", "DEBUG", "ERROR"])],

@@ -1,5 +1,7 @@
 """Worker processes: how they start, stop, are killed and die, and what that leaves behind."""
 
+import atexit
+import multiprocessing
 import os
 import re
 import signal
@@ -373,6 +375,15 @@ def test_workers_started_after_all_were_asked_to_stop_work_again(network: Networ
     wait_for_tasks(network, 1)
 
 
+def test_a_worker_that_joins_a_stopped_network_is_to_stop_until_workers_are_allowed(
+    network: Network, join: Join
+) -> None:
+    network.stop_workers()
+    assert join().should_stop()
+    network.allow_workers()
+    assert not join().should_stop()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_lets_a_worker_end_its_task(network: Network, number: int) -> None:
     (worker_id,) = network.start_workers(polite, 1)
@@ -484,6 +495,73 @@ def test_reset_kills_the_workers_and_forgets_them(network: Network, pids: list[i
     assert network.detect_lost_workers() == []
     network.start_workers(evaluating, 1)
     wait_for_tasks(network, 1)
+
+
+def test_threads_and_children_that_a_loop_left_behind_are_not_waited_for_long(
+    network: Network, tmp_path: Path, pids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+    def loop(worker: Worker) -> None:
+        atexit.register(lambda: print("at the exit"))  # the last, for it was the first
+        children = multiprocessing.get_context("fork")
+        leashed = children.Process(target=time.sleep, args=(600.0,), daemon=True)
+        leashed.start()
+        free = children.Process(target=time.sleep, args=(600.0,))
+        free.start()
+        threading.Thread(target=time.sleep, args=(600.0,)).start()
+        for child in (leashed, free):
+            key = worker.start_task({"pid": child.pid})
+            assert key is not None
+            worker.finish_task(key, {})
+
+    (worker_id,) = network.start_workers(loop, 1, log_folder=tmp_path)
+    assert network.join_workers(PATIENCE_S)
+    assert info_of(network, worker_id).state is WorkerState.STOPPED
+    leashed, free = [task.config["pid"] for task in network.fetch_finished_tasks()]
+    pids.append(leashed)
+    os.kill(free, signal.SIGKILL)  # asked for nothing else, it goes on by itself
+    assert "at the exit" in (tmp_path / f"{worker_id}.log").read_text()
+
+
+def test_a_thread_that_a_loop_left_behind_may_end_what_it_does(
+    network: Network, tmp_path: Path
+) -> None:
+    has_left, is_written = tmp_path / "left", tmp_path / "written"
+
+    def write() -> None:
+        wait_until(has_left.exists, PATIENCE_S)
+        is_written.touch()
+
+    def loop(worker: Worker) -> None:
+        threading.Thread(target=write).start()
+
+    (worker_id,) = network.start_workers(loop, 1)
+    network.wait_for_workers()
+    wait_until(lambda: info_of(network, worker_id).ended_at is not None, PATIENCE_S)
+    assert not network.join_workers(0.0)
+    has_left.touch()
+    assert network.join_workers(PATIENCE_S)
+    assert is_written.exists()
+
+
+def test_a_child_forked_by_a_loop_ends_at_a_signal(network: Network) -> None:
+    def loop(worker: Worker) -> None:
+        for _ in range(50):
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600.0,))
+            child.start()
+            child.terminate()  # whether it has begun to run or not
+            child.join()
+            key = worker.start_task({})
+            assert key is not None
+            worker.finish_task(key, {"exit": child.exitcode})
+        assert not worker.should_stop()
+
+    (worker_id,) = network.start_workers(loop, 1)
+    assert network.join_workers(PATIENCE_S)
+    assert info_of(network, worker_id).reason == ""
+    results = network.fetch_finished_tasks().results
+    assert results == [{"exit": -signal.SIGTERM}] * 50
 
 
 def test_nothing_survives_a_manager_that_is_killed(tmp_path: Path, pids: list[int]) -> None:

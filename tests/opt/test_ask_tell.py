@@ -459,6 +459,16 @@ def test_an_advisor_ends_when_its_network_is_stopped(advise: Join, network: Netw
     assert advisor.tell(trial, 1.0)
 
 
+def test_a_stopped_network_goes_on_when_nobody_is_left(advise: Join, network: Network) -> None:
+    first = advise()
+    network.stop_workers()
+    second = advise()
+    assert second.ask() is None  # the first one has not left
+    first.close()
+    second.close()
+    assert advise().ask() is not None
+
+
 def test_an_advisor_leaves_although_an_interrupt_comes_first(network_id: str) -> None:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
