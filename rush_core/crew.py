@@ -112,13 +112,13 @@ class Crew:
         """Return how those workers ended that have."""
         return {**self._processes.ends, **self._submitted.ends}
 
-    def join(self, timeout_s: float | None) -> bool:
-        """Wait for all workers to end; tell whether they have."""
+    def join(self, timeout_s: float | None, worker_ids: Sequence[str] | None) -> bool:
+        """Wait for workers (None: all that were started) to end; tell whether they have."""
         began = time.monotonic()
-        if not self._processes.wait(timeout_s):
+        if not self._processes.wait(timeout_s, worker_ids):
             return False
         left = None if timeout_s is None else max(timeout_s + began - time.monotonic(), 0.0)
-        return self._submitted.wait(left)
+        return self._submitted.wait(left, worker_ids)
 
     def kill(self, worker_ids: Sequence[str] | None) -> None:
         """End worker processes at once (None: all), and put the others out of the network."""

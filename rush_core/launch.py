@@ -98,9 +98,9 @@ class LocalWorkers:
         self._dealt_with.clear()
         self.ends.clear()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all processes have ended and were dealt with; tell whether they have."""
-        return _wait_for_all(list(self._dealt_with.values()), timeout_s)
+    def wait(self, timeout_s: float | None = None, worker_ids: Iterable[str] | None = None) -> bool:
+        """Wait until processes (None: all) have ended and were dealt with; tell whether so."""
+        return _wait_for(self._dealt_with, worker_ids, timeout_s)
 
     def last_words(self, worker_id: str, n_lines: int = 15) -> str:
         """Return the end of what a worker printed."""
@@ -182,9 +182,9 @@ class SubmittedWorkers:
         for worker_id in worker_ids:
             self._futures[worker_id].cancel()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all calls have ended and were dealt with; tell whether they have."""
-        return _wait_for_all(list(self._dealt_with.values()), timeout_s)
+    def wait(self, timeout_s: float | None = None, worker_ids: Iterable[str] | None = None) -> bool:
+        """Wait until calls (None: all) have ended and were dealt with; tell whether so."""
+        return _wait_for(self._dealt_with, worker_ids, timeout_s)
 
     def forget(self) -> None:
         """Forget all workers; an end that is being dealt with is waited for."""
@@ -211,9 +211,15 @@ class SubmittedWorkers:
                 dealt_with.set()
 
 
-def _wait_for_all(events: Iterable[threading.Event], timeout_s: float | None) -> bool:
-    """Wait until all events are set; tell whether they are."""
+def _wait_for(
+    dealt_with: dict[str, threading.Event],
+    worker_ids: Iterable[str] | None,
+    timeout_s: float | None,
+) -> bool:
+    """Wait until the events of these workers (None: all) are set; tell whether they are."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    wanted = list(dealt_with) if worker_ids is None else worker_ids
+    events = [dealt_with[worker_id] for worker_id in wanted if worker_id in dealt_with]
     return all(
         event.wait(None if deadline is None else max(deadline - time.monotonic(), 0.0))
         for event in events

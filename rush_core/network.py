@@ -373,13 +373,23 @@ class Network:
         if kill:
             self._crew.kill(worker_ids)
 
-    def join_workers(self, timeout_s: float | None = None) -> bool:
+    def join_workers(
+        self, timeout_s: float | None = None, *, worker_ids: Sequence[str] | None = None
+    ) -> bool:
         """Wait for the workers that this object started to end; tell whether all have.
 
         Their ends have been dealt with then: lost tasks are failed and can be fetched. No round
         trip.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Longest wait, seconds.
+        worker_ids : sequence of str, optional
+            Which ones; others than this object's are not waited for. By default all: also those
+            whose call an executor has not begun, or does not end although they are lost.
         """
-        return self._crew.join(timeout_s)
+        return self._crew.join(timeout_s, worker_ids)
 
     def detect_lost_workers(self) -> list[str]:
         """Look for workers whose sign of life has expired and put them out.

@@ -99,10 +99,15 @@ class Workers:
     def start(self) -> None:
         """Start all, and wait: for those that are processes here, for the first one elsewhere."""
         self._start(self._n_workers)
+        if self.are_elsewhere:
+            self._wait_for_another()
         self._start_proposer()
 
     def replace(self, lost: Sequence[str]) -> None:
-        """Start as many as were lost, except launched ones; and a proposer if it was one."""
+        """Start as many as were lost, except launched ones; and a proposer if it was one.
+
+        What an executor is given is not waited for: the lost ones may still occupy its places.
+        """
         n_lost = len(set(lost) - set(self._proposer_ids))
         if n_lost and not self.are_launched:
             self._start(n_lost)
@@ -117,12 +122,10 @@ class Workers:
         else:
             ids = network.start_workers(self._loop, n, args=arguments, executor=self._executor)
             if self._executor is None:
-                return network.wait_for_workers(worker_ids=ids)
-        self._wait_for_another()
-        return None
+                network.wait_for_workers(worker_ids=ids)
 
     def _wait_for_another(self) -> None:
-        """Wait until one more worker has joined, or the time is up."""
+        """Wait until one more worker has joined than were last fetched, or the time is up."""
         network, deadline = self._network, self._problem.deadline
         longest = LOOK_EVERY_S if self.are_launched else LONGEST_SLEEP_S
         while True:
@@ -173,6 +176,23 @@ class Workers:
             # the next look, for which the server keeps its reply back only if nothing did.
             time.sleep(longest_s)
         return none_left
+
+    def none_is_waited_for(self, longest_s: float) -> bool:
+        """Tell whether a run that is due has nobody to wait for; one round trip.
+
+        It waits for who takes part, and for the processes and calls of those that have left. Others
+        can do nothing for it any more: their call has not begun, they have not joined, or they were
+        lost. Closing the network ends them, takes their calls back, or refuses them.
+
+        Parameters
+        ----------
+        longest_s : float
+            Seconds in which those that have left may end.
+        """
+        if self.some_take_part():
+            return False
+        left = [w.worker_id for w in self.joined if w.state is WorkerState.STOPPED]
+        return self._network.join_workers(longest_s, worker_ids=left)
 
     def launched_have_ended(self, began: float, *, is_due: bool) -> bool:
         """Tell whether no launched worker is left and none is needed; one round trip.

@@ -137,6 +137,20 @@ def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Execu
     assert states(network) == {WorkerState.STOPPED}
 
 
+def test_who_waits_for_some_workers_does_not_wait_for_others(
+    network: Network, executor: Executor
+) -> None:
+    asked, spared = network.start_workers(evaluating, 2, executor=executor, heartbeat=QUICK)
+    wait_for_running_tasks(network, 2)
+    network.stop_workers([asked])
+    assert network.join_workers(PATIENCE_S, worker_ids=[asked, "somebody else's"])
+    assert network.count_tasks().running == 1
+    assert not network.join_workers(0.0, worker_ids=[spared])
+    network.stop_workers()
+    assert network.join_workers(PATIENCE_S, worker_ids=[spared])
+    assert network.join_workers(0.0)
+
+
 def test_workers_that_are_killed_lose_their_tasks_at_once_and_end_when_they_notice(
     network: Network, executor: Executor
 ) -> None:

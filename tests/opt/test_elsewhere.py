@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
+from rush_core import EmbeddedServer, Heartbeat, Network, WorkersFailedError, WorkerState
 from rush_core.clock import ServerClock
 from rush_core.invariants import check_network
-from rush_opt import Float, FrozenTrial, tune
+from rush_opt import Float, FrozenTrial, StopRun, tune
 
 PATIENCE_S = 30.0
 X = {"x": Float(0, 1)}
@@ -321,4 +321,110 @@ def test_an_executors_lost_worker_is_replaced_through_it(
     assert sum(trial.state == "finished" for trial in result.frozen_trials) == 2000
     assert [worker.state for worker in result.workers] == [WorkerState.LOST, WorkerState.STOPPED]
     assert result.workers[0].pid == killed[0]
+    check_network(network_id, server.url)
+
+
+class Full(ThreadPoolExecutor):
+    """A pool whose only place is taken until it is shut down."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.may_end = threading.Event()
+        self.was_asked = threading.Event()
+        self.occupant = super().submit(self.may_end.wait, PATIENCE_S)
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        future = super().submit(*arguments, **named)
+        self.was_asked.set()
+        return future
+
+    def shutdown(self, *arguments: Any, **named: Any) -> None:
+        self.may_end.set()
+        super().shutdown(*arguments, **named)
+
+
+@pytest.mark.parametrize("optimizer", ["random", "acbo"])
+def test_the_timeout_includes_the_wait_for_a_place_in_the_executor(
+    optimizer: str, server: EmbeddedServer, network_id: str
+) -> None:
+    with Full() as pool:
+        result = tune(
+            *(identity, X),
+            n_workers=2,
+            timeout=0.5,
+            optimizer=optimizer,
+            network_id=network_id,
+            url=server.url,
+            executor=pool,
+            progress=False,
+        )
+        assert not pool.occupant.done()
+    assert result.stop_reason == "timeout"
+    assert (result.frozen_trials, result.workers) == ([], [])
+    check_network(network_id, server.url)
+
+
+def test_an_interrupt_does_not_wait_for_a_place_in_the_executor(server: EmbeddedServer) -> None:
+    with Full() as pool:
+
+        def interrupt() -> None:
+            if pool.was_asked.wait(PATIENCE_S):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
+        result = tune(
+            *(identity, X),
+            n_workers=1,
+            n_trials=5,
+            url=server.url,
+            executor=pool,
+            progress=False,
+        )
+        interrupting.join()
+        assert not pool.occupant.done()
+    assert result.stop_reason == "interrupted"
+
+
+def test_a_frozen_worker_of_an_executor_keeps_neither_the_manager_nor_the_end_waiting(
+    server: EmbeddedServer, network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = Network.start_workers.__kwdefaults__
+    monkeypatch.setitem(defaults, "heartbeat", Heartbeat(period_s=0.02, expire_s=1.0))
+    frozen: list[int] = []
+    told: list[FrozenTrial] = []
+
+    def objective(config: dict[str, Any]) -> float:
+        if config["x"] == 1.0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return float(config["x"])
+
+    def look(trial: FrozenTrial) -> None:
+        told.append(trial)
+        if trial.lost:
+            with Network(network_id, server.url) as network:
+                frozen.extend(w.pid for w in network.fetch_workers() if w.state == "lost")
+        elif frozen:
+            raise StopRun("seen while another waits for the place of the frozen one")
+
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        try:
+            result = tune(
+                *(objective, X),
+                n_workers=2,
+                n_trials=10**6,
+                optimizer="random",
+                initial_design=[{"x": 1.0}],
+                network_id=network_id,
+                url=server.url,
+                executor=pool,
+                callbacks=[look],
+                progress=False,
+            )
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+    assert result.stop_reason == "seen while another waits for the place of the frozen one"
+    assert [worker.state for worker in result.workers].count(WorkerState.LOST) == 1
+    assert told == result.frozen_trials
     check_network(network_id, server.url)
