@@ -72,9 +72,16 @@ class LocalWorkers:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the manager, which asks its workers to stop
             )
-        self._processes[worker_id] = process
-        self._dealt_with[worker_id] = threading.Event()
-        threading.Thread(target=self._watch, args=(worker_id, process), daemon=True).start()
+        dealt_with = threading.Event()
+        watch = (worker_id, process, dealt_with)
+        try:
+            threading.Thread(target=self._watch, args=watch, daemon=True).start()
+            # An interrupt may come between any two lines: what is waited for here is being watched.
+            self._dealt_with[worker_id] = dealt_with
+            self._processes[worker_id] = process
+        except BaseException:
+            process.kill()
+            raise
 
     def started(self) -> list[str]:
         """Return all workers whose processes were started."""
@@ -129,8 +136,9 @@ class LocalWorkers:
             )
         return self._own_log_folder
 
-    def _watch(self, worker_id: str, process: subprocess.Popen[bytes]) -> None:
-        dealt_with = self._dealt_with[worker_id]
+    def _watch(
+        self, worker_id: str, process: subprocess.Popen[bytes], dealt_with: threading.Event
+    ) -> None:
         code = process.wait()
         if process.stdin is not None:
             process.stdin.close()
@@ -164,10 +172,12 @@ class SubmittedWorkers:
 
     def start(self, executor: Executor, worker_id: str, run: Callable[[], None]) -> None:
         """Submit one worker; `run` has to survive the executor's way of pickling."""
-        self._dealt_with[worker_id] = threading.Event()
         future = executor.submit(run)
         self._futures[worker_id] = future
-        future.add_done_callback(lambda done: self._note_end(worker_id, done))
+        dealt_with = threading.Event()
+        future.add_done_callback(lambda done: self._note_end(worker_id, done, dealt_with))
+        # Not before: an interrupt may come between any two lines, and this is waited for.
+        self._dealt_with[worker_id] = dealt_with
 
     def started(self) -> list[str]:
         """Return all workers that were submitted."""
@@ -193,10 +203,9 @@ class SubmittedWorkers:
             self._dealt_with.clear()
             self.ends.clear()
 
-    def _note_end(self, worker_id: str, done: Future[None]) -> None:
+    def _note_end(self, worker_id: str, done: Future[None], dealt_with: threading.Event) -> None:
         with self._ending:
-            dealt_with = self._dealt_with.get(worker_id)
-            if dealt_with is None:
+            if worker_id not in self._futures:
                 return  # forgotten meanwhile: its manager was closed, or the network was reset
             if done.cancelled():
                 how = "its call was cancelled"

@@ -1,13 +1,18 @@
 """Workers inside executors of `concurrent.futures`: run, watched, stopped, killed, closed."""
 
+import itertools
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import pytest
 from clients import wait_until_alone
@@ -25,7 +30,7 @@ from rush_core import (
     WorkerState,
     serve,
 )
-from rush_core.launch import SubmittedWorkers
+from rush_core.launch import LocalWorkers, SubmittedWorkers
 from rush_core.process import run_worker
 
 PATIENCE_S = 30.0
@@ -261,6 +266,45 @@ def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
     assert told == [("first", "its call returned")]
     assert was_waited_for == [True]
     assert workers.started() == []
+
+
+@contextmanager
+def interrupted_before_line(n: int, function: Callable[..., object]) -> Iterator[None]:
+    """Raise KeyboardInterrupt before the n-th line that is run of a function."""
+    left = itertools.count(n, -1)
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line" and next(left) == 0:
+            raise KeyboardInterrupt
+        return interrupt
+
+    previous = sys.gettrace()
+    sys.settrace(lambda frame, *_: interrupt if frame.f_code is function.__code__ else None)
+    try:
+        yield
+    finally:
+        sys.settrace(previous)
+
+
+# A process whose start was interrupted is let go of: its pipe closes, and it ends by that.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("is_call", [True, False])
+def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
+    server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
+) -> None:
+    start = SubmittedWorkers.start if is_call else LocalWorkers.start
+    pool = threads if is_call else None
+    for n in range(100):
+        with Network(f"{network_id}-{n}", server.url) as network:
+            try:
+                with interrupted_before_line(n, start):
+                    network.start_workers(evaluating, 1, executor=pool, heartbeat=QUICK)
+            except KeyboardInterrupt:
+                network.stop_workers(kill=True)
+                assert network.join_workers(PATIENCE_S)
+            else:
+                break
+    assert n >= 5
 
 
 class SlowToBegin(Executor):
