@@ -91,7 +91,14 @@ class Crew:
                 log_level=log_level,
                 owns_process=False,
             )
-            self._submitted.start(executor, worker_id, run)
+            try:
+                self._submitted.start(executor, worker_id, run)
+            except Exception as error:
+                raise WorkersFailedError(
+                    f"the executor took no worker for network {self._keys.network_id!r}: "
+                    f"{type(error).__name__}: {error}",
+                    key=worker_id,
+                ) from error
         return worker_ids
 
     def command(self, loop_digest: str, heartbeat: Heartbeat, log_level: str) -> str:

@@ -170,6 +170,10 @@ class Run:
             if not self._is_due():
                 workers.replace(lost)
             return False
+        if not self._is_due():
+            workers.see_who_joins()
+            if none_left:
+                workers.raise_if_stillborn(self.started_at)
         no_proposer = workers.proposer_has_ended()
         if not self._stop_if_wanted() and no_proposer:
             network.stop_workers()  # all is started, or nobody proposes any more

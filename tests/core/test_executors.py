@@ -307,6 +307,15 @@ def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
     assert n >= 5
 
 
+class Failing(Executor):
+    """An executor whose calls fail before they begin."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+        future: Future[None] = Future()
+        future.set_exception(ImportError("no such library here"))
+        return future
+
+
 class SlowToBegin(Executor):
     """An executor whose calls have begun, as far as it knows, and do nothing until they may."""
 
@@ -454,3 +463,26 @@ def test_a_loop_that_cannot_be_shipped_is_not_submitted(
     with pytest.raises(LoopError, match="lock"):
         network.start_workers(loop, 1, executor=threads)
     assert network.join_workers(0.0)
+
+
+def test_an_executor_that_takes_no_call_is_told(
+    network: Network, threads: ThreadPoolExecutor
+) -> None:
+    threads.shutdown()
+    with pytest.raises(WorkersFailedError, match=r"took no worker .* after shutdown"):
+        network.start_workers(evaluating, 2, executor=threads)
+    assert network.join_workers(0.0)
+
+
+def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
+    network: Network, threads: ThreadPoolExecutor
+) -> None:
+    cluster = Failing()
+    (failed,) = network.start_workers(evaluating, 1, executor=cluster)
+    (joined,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
+    network.wait_for_workers(worker_ids=[joined], timeout_s=PATIENCE_S)
+    with pytest.raises(TimeoutError):
+        network.wait_for_workers(worker_ids=["somebody else's"], timeout_s=0.0)
+    with pytest.raises(WorkersFailedError, match="no such library here") as error:
+        network.wait_for_workers(worker_ids=[joined, failed], timeout_s=PATIENCE_S)
+    assert error.value.key == failed

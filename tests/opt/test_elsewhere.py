@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -428,3 +428,56 @@ def test_a_frozen_worker_of_an_executor_keeps_neither_the_manager_nor_the_end_wa
     assert [worker.state for worker in result.workers].count(WorkerState.LOST) == 1
     assert told == result.frozen_trials
     check_network(network_id, server.url)
+
+
+class Failing(ThreadPoolExecutor):
+    """A pool some of whose places lack what a worker needs: its first calls fail."""
+
+    def __init__(self, n_failing: int) -> None:
+        super().__init__(2)
+        self._left = [ImportError("no such library here")] * n_failing
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        if not self._left:
+            return super().submit(*arguments, **named)
+        future: Future[None] = Future()
+        future.set_exception(self._left.pop())
+        return future
+
+
+def test_a_call_that_fails_before_its_worker_joined_is_told_and_the_others_go_on(
+    server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop_when_told(trial: FrozenTrial) -> None:
+        if "no such library here" in caplog.text:
+            raise StopRun("told")
+
+    with Failing(2) as pool:
+        result = tune(
+            *(identity, X),
+            n_workers=3,
+            n_trials=10**6,
+            optimizer="random",
+            url=server.url,
+            executor=pool,
+            callbacks=[stop_when_told],
+            progress=False,
+        )
+    assert (result.stop_reason, len(result.workers)) == ("told", 1)
+    (record,) = (r for r in caplog.records if r.name.startswith("rush_opt"))
+    assert record.levelname == "WARNING"
+
+
+@pytest.mark.parametrize("optimizer", ["random", "acbo"])
+def test_a_run_all_of_whose_calls_fail_before_a_worker_joined_is_an_error(
+    optimizer: str, server: EmbeddedServer
+) -> None:
+    with Failing(2) as pool, pytest.raises(WorkersFailedError, match="ImportError: no such lib"):
+        tune(
+            *(identity, X),
+            n_workers=2,
+            optimizer=optimizer,
+            url=server.url,
+            executor=pool,
+            progress=False,
+        )
