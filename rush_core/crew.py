@@ -91,7 +91,14 @@ class Crew:
                 log_level=log_level,
                 owns_process=False,
             )
-            self._submitted.start(executor, worker_id, run)
+            try:
+                self._submitted.start(executor, worker_id, run)
+            except Exception as error:
+                raise WorkersFailedError(
+                    f"the executor took no worker for network {self._keys.network_id!r}: "
+                    f"{type(error).__name__}: {error}",
+                    key=worker_id,
+                ) from error
         return worker_ids
 
     def command(self, loop_digest: str, heartbeat: Heartbeat, log_level: str) -> str:
@@ -112,13 +119,13 @@ class Crew:
         """Return how those workers ended that have."""
         return {**self._processes.ends, **self._submitted.ends}
 
-    def join(self, timeout_s: float | None) -> bool:
-        """Wait for all workers to end; tell whether they have."""
+    def join(self, timeout_s: float | None, worker_ids: Sequence[str] | None) -> bool:
+        """Wait for workers (None: all that were started) to end; tell whether they have."""
         began = time.monotonic()
-        if not self._processes.wait(timeout_s):
+        if not self._processes.wait(timeout_s, worker_ids):
             return False
         left = None if timeout_s is None else max(timeout_s + began - time.monotonic(), 0.0)
-        return self._submitted.wait(left)
+        return self._submitted.wait(left, worker_ids)
 
     def kill(self, worker_ids: Sequence[str] | None) -> None:
         """End worker processes at once (None: all), and put the others out of the network."""

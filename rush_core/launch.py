@@ -72,9 +72,16 @@ class LocalWorkers:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the manager, which asks its workers to stop
             )
-        self._processes[worker_id] = process
-        self._dealt_with[worker_id] = threading.Event()
-        threading.Thread(target=self._watch, args=(worker_id, process), daemon=True).start()
+        dealt_with = threading.Event()
+        watch = (worker_id, process, dealt_with)
+        try:
+            threading.Thread(target=self._watch, args=watch, daemon=True).start()
+            # An interrupt may come between any two lines: what is waited for here is being watched.
+            self._dealt_with[worker_id] = dealt_with
+            self._processes[worker_id] = process
+        except BaseException:
+            process.kill()
+            raise
 
     def started(self) -> list[str]:
         """Return all workers whose processes were started."""
@@ -98,9 +105,9 @@ class LocalWorkers:
         self._dealt_with.clear()
         self.ends.clear()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all processes have ended and were dealt with; tell whether they have."""
-        return _wait_for_all(list(self._dealt_with.values()), timeout_s)
+    def wait(self, timeout_s: float | None = None, worker_ids: Iterable[str] | None = None) -> bool:
+        """Wait until processes (None: all) have ended and were dealt with; tell whether so."""
+        return _wait_for(self._dealt_with, worker_ids, timeout_s)
 
     def last_words(self, worker_id: str, n_lines: int = 15) -> str:
         """Return the end of what a worker printed."""
@@ -129,8 +136,9 @@ class LocalWorkers:
             )
         return self._own_log_folder
 
-    def _watch(self, worker_id: str, process: subprocess.Popen[bytes]) -> None:
-        dealt_with = self._dealt_with[worker_id]
+    def _watch(
+        self, worker_id: str, process: subprocess.Popen[bytes], dealt_with: threading.Event
+    ) -> None:
         code = process.wait()
         if process.stdin is not None:
             process.stdin.close()
@@ -164,10 +172,12 @@ class SubmittedWorkers:
 
     def start(self, executor: Executor, worker_id: str, run: Callable[[], None]) -> None:
         """Submit one worker; `run` has to survive the executor's way of pickling."""
-        self._dealt_with[worker_id] = threading.Event()
         future = executor.submit(run)
         self._futures[worker_id] = future
-        future.add_done_callback(lambda done: self._note_end(worker_id, done))
+        dealt_with = threading.Event()
+        future.add_done_callback(lambda done: self._note_end(worker_id, done, dealt_with))
+        # Not before: an interrupt may come between any two lines, and this is waited for.
+        self._dealt_with[worker_id] = dealt_with
 
     def started(self) -> list[str]:
         """Return all workers that were submitted."""
@@ -182,9 +192,9 @@ class SubmittedWorkers:
         for worker_id in worker_ids:
             self._futures[worker_id].cancel()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all calls have ended and were dealt with; tell whether they have."""
-        return _wait_for_all(list(self._dealt_with.values()), timeout_s)
+    def wait(self, timeout_s: float | None = None, worker_ids: Iterable[str] | None = None) -> bool:
+        """Wait until calls (None: all) have ended and were dealt with; tell whether so."""
+        return _wait_for(self._dealt_with, worker_ids, timeout_s)
 
     def forget(self) -> None:
         """Forget all workers; an end that is being dealt with is waited for."""
@@ -193,10 +203,9 @@ class SubmittedWorkers:
             self._dealt_with.clear()
             self.ends.clear()
 
-    def _note_end(self, worker_id: str, done: Future[None]) -> None:
+    def _note_end(self, worker_id: str, done: Future[None], dealt_with: threading.Event) -> None:
         with self._ending:
-            dealt_with = self._dealt_with.get(worker_id)
-            if dealt_with is None:
+            if worker_id not in self._futures:
                 return  # forgotten meanwhile: its manager was closed, or the network was reset
             if done.cancelled():
                 how = "its call was cancelled"
@@ -211,9 +220,15 @@ class SubmittedWorkers:
                 dealt_with.set()
 
 
-def _wait_for_all(events: Iterable[threading.Event], timeout_s: float | None) -> bool:
-    """Wait until all events are set; tell whether they are."""
+def _wait_for(
+    dealt_with: dict[str, threading.Event],
+    worker_ids: Iterable[str] | None,
+    timeout_s: float | None,
+) -> bool:
+    """Wait until the events of these workers (None: all) are set; tell whether they are."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    wanted = list(dealt_with) if worker_ids is None else worker_ids
+    events = [dealt_with[worker_id] for worker_id in wanted if worker_id in dealt_with]
     return all(
         event.wait(None if deadline is None else max(deadline - time.monotonic(), 0.0))
         for event in events

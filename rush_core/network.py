@@ -299,6 +299,8 @@ class Network:
         LoopError
             If the loop or its arguments cannot be pickled, or are too large for the server; nothing
             was started.
+        WorkersFailedError
+            If the executor takes no call, or no more: a pool that is broken, for example.
         """
         if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
             raise ValueError(f"n_workers must be a count >= 1, got {n_workers!r}")
@@ -335,7 +337,8 @@ class Network:
         TimeoutError
             If they have not joined by then.
         WorkersFailedError
-            If a process that this object started ended before it joined; with its last words.
+            If one of `worker_ids`, by default any that this object started, ended before it joined;
+            with the last words of a process.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         wanted = set(worker_ids or ())
@@ -346,6 +349,8 @@ class Network:
             joined = {worker.worker_id for worker in self.fetch_workers()}
             if wanted <= joined and len(joined) >= (n or 0):
                 return
+            if worker_ids is not None:
+                ended = {worker_id: how for worker_id, how in ended.items() if worker_id in wanted}
             self._crew.raise_if_stillborn(ended, joined)
             remaining = 3600.0 if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
@@ -381,13 +386,23 @@ class Network:
         """
         self._registry.allow_workers()
 
-    def join_workers(self, timeout_s: float | None = None) -> bool:
+    def join_workers(
+        self, timeout_s: float | None = None, *, worker_ids: Sequence[str] | None = None
+    ) -> bool:
         """Wait for the workers that this object started to end; tell whether all have.
 
         Their ends have been dealt with then: lost tasks are failed and can be fetched. No round
         trip.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Longest wait, seconds.
+        worker_ids : sequence of str, optional
+            Which ones; others than this object's are not waited for. By default all: also those
+            whose call an executor has not begun, or does not end although they are lost.
         """
-        return self._crew.join(timeout_s)
+        return self._crew.join(timeout_s, worker_ids)
 
     def detect_lost_workers(self) -> list[str]:
         """Look for workers whose sign of life has expired and put them out.

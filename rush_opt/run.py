@@ -119,8 +119,8 @@ class Run:
         except KeyboardInterrupt:
             interrupted = True
             network.stop_workers()
-            network.join_workers()  # a second interrupt ends this, too, and then everything
-            while self._workers.are_launched and self._workers.some_take_part():
+            # A second interrupt ends this, too, and then everything.
+            while not self._workers.none_is_waited_for(_PAUSE_S):
                 self._look(self._sleep_s())
                 network.detect_lost_workers()
         # The server refused late starts by its own time, and so the reason is to be told by that.
@@ -166,15 +166,22 @@ class Run:
         self._ending.raise_if_hopeless(ended=False)
         if lost:
             self._ending.add_losses(len(lost))
-            if not self._stop_if_wanted():
+            self._stop_if_wanted()
+            if not self._is_due():
                 workers.replace(lost)
             return False
+        if not self._is_due():
+            workers.see_who_joins()
+            if none_left:
+                workers.raise_if_stillborn(self.started_at)
         no_proposer = workers.proposer_has_ended()
         if not self._stop_if_wanted() and no_proposer:
             network.stop_workers()  # all is started, or nobody proposes any more
-        return none_left and (
-            not workers.are_launched
-            or workers.launched_have_ended(self.started_at, is_due=self._is_due())
+        is_due = self._is_due()
+        if workers.are_launched:
+            return none_left and workers.launched_have_ended(self.started_at, is_due=is_due)
+        return none_left or (
+            is_due and workers.are_elsewhere and workers.none_is_waited_for(_PAUSE_S)
         )
 
     def _is_due(self) -> bool:

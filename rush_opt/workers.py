@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -13,6 +13,8 @@ from rush_opt.limits import LimitedLoop, Limits
 from rush_opt.loops import Centralized, Optimizer
 
 __all__ = ["LONGEST_SLEEP_S", "LOOK_EVERY_S", "Workers", "took_part_after"]
+
+logger = logging.getLogger(__name__)
 
 # The manager looks by itself for what no event tells: rules about the time and a display of it,
 # signs of life that expire, a launching that failed. Without these, there are only ends that the
@@ -63,6 +65,9 @@ class Workers:
         self._launch = launch
         self._launched: object = None  # what that returned
         self._proposer_ids: list[str] = []
+        self._n_before = 0  # who had joined before the start
+        self._coming: set[str] = set()  # who was started and has not been seen to join
+        self._stillborn: WorkersFailedError | None = None  # the first that ended before it joined
         self.joined: list[WorkerInfo] = []
 
     @property
@@ -97,49 +102,61 @@ class Workers:
     # -- starting ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start all, and wait: for those that are processes here, for the first one elsewhere."""
+        """Start all; they join later, and then a proposer is started: see `see_who_joins`."""
+        self.fetch()
+        self._n_before = len(self.joined)
         self._start(self._n_workers)
-        self._start_proposer()
 
     def replace(self, lost: Sequence[str]) -> None:
         """Start as many as were lost, except launched ones; and a proposer if it was one."""
         n_lost = len(set(lost) - set(self._proposer_ids))
         if n_lost and not self.are_launched:
             self._start(n_lost)
-        if self._proposer_state() not in (WorkerState.RUNNING, WorkerState.STOPPING):
+        if self._proposer_state() not in (None, WorkerState.RUNNING, WorkerState.STOPPING):
             self._start_proposer()
+
+    def see_who_joins(self) -> None:
+        """Look after those that were started: warn if one ended before it joined.
+
+        A proposer is started, and waited for, when the others have joined, so that their numbers
+        come first: all that are processes here, one of those elsewhere. Two round trips while
+        somebody is to join, else none.
+        """
+        needs_proposer = isinstance(self._optimizer, Centralized) and not self._proposer_ids
+        if not (self._coming or needs_proposer):
+            return
+        self.fetch()
+        self._coming -= {worker.worker_id for worker in self.joined}
+        self._drop_stillborn()
+        some_joined = len(self.joined) > self._n_before
+        if needs_proposer and some_joined and (self.are_elsewhere or not self._coming):
+            self._start_proposer()
+
+    def _drop_stillborn(self) -> None:
+        """Expect no worker any more that ended before it joined; warn of the first."""
+        while self._coming:
+            try:
+                self._network.wait_for_workers(worker_ids=list(self._coming), timeout_s=0.0)
+                return  # all have joined meanwhile
+            except TimeoutError:
+                return
+            except WorkersFailedError as error:
+                self._coming.remove(error.key or "")
+                if self._stillborn is None:
+                    self._stillborn = error
+                    logger.warning("the run goes on without a worker: %s", error)
 
     def _start(self, n: int) -> None:
         network, arguments = self._network, (self._problem,)
-        self.fetch()
         if self._launch is not None:
             self._launched = self._launch(network.worker_command(self._loop, args=arguments), n)
         else:
             ids = network.start_workers(self._loop, n, args=arguments, executor=self._executor)
-            if self._executor is None:
-                return network.wait_for_workers(worker_ids=ids)
-        self._wait_for_another()
-        return None
-
-    def _wait_for_another(self) -> None:
-        """Wait until one more worker has joined, or the time is up."""
-        network, deadline = self._network, self._problem.deadline
-        longest = LOOK_EVERY_S if self.are_launched else LONGEST_SLEEP_S
-        while True:
-            left = math.inf if deadline is None else max(deadline - network.now(), 0.0)
-            code = self._launch_code()  # before looking who joined: a loop can be short
-            wait_s = 0.0 if code else min(left, longest)
-            try:
-                return network.wait_for_workers(len(self.joined) + 1, timeout_s=wait_s)
-            except TimeoutError:
-                if not left:
-                    return None
-                self._raise_if_launch_failed(code)
+            self._coming.update(ids)
 
     def _start_proposer(self) -> None:
-        """Start the process that proposes for all workers, if there is to be one."""
-        if not isinstance(self._optimizer, Centralized):
-            return
+        """Start the process that proposes for all workers, and wait until it has joined."""
+        assert isinstance(self._optimizer, Centralized)
         arguments = (self._problem, self._n_workers)
         ids = self._network.start_workers(self._optimizer.proposer, 1, args=arguments)
         self._proposer_ids += ids
@@ -173,6 +190,39 @@ class Workers:
             # the next look, for which the server keeps its reply back only if nothing did.
             time.sleep(longest_s)
         return none_left
+
+    def none_is_waited_for(self, longest_s: float) -> bool:
+        """Tell whether a run that is due has nobody to wait for; one round trip.
+
+        It waits for who takes part, and for the processes and calls of those that have left. Others
+        can do nothing for it any more: their call has not begun, they have not joined, or they were
+        lost. Closing the network ends them, takes their calls back, or refuses them.
+
+        Parameters
+        ----------
+        longest_s : float
+            Seconds in which those that have left may end.
+        """
+        if self.some_take_part():
+            return False
+        left = [w.worker_id for w in self.joined if w.state is WorkerState.STOPPED]
+        return self._network.join_workers(longest_s, worker_ids=left)
+
+    def raise_if_stillborn(self, began: float) -> None:
+        """Raise if workers ended before they joined, and none came to end by itself.
+
+        None is left when this is called; one round trip if workers ended so.
+
+        Raises
+        ------
+        WorkersFailedError
+        """
+        if self._stillborn is None:
+            return
+        self.fetch()
+        mine = [worker for worker in self.evaluating if took_part_after(worker, began)]
+        if all(worker.state is not WorkerState.STOPPED for worker in mine):
+            raise self._stillborn
 
     def launched_have_ended(self, began: float, *, is_due: bool) -> bool:
         """Tell whether no launched worker is left and none is needed; one round trip.

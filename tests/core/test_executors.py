@@ -1,13 +1,18 @@
 """Workers inside executors of `concurrent.futures`: run, watched, stopped, killed, closed."""
 
+import itertools
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import pytest
 from clients import wait_until_alone
@@ -25,7 +30,7 @@ from rush_core import (
     WorkerState,
     serve,
 )
-from rush_core.launch import SubmittedWorkers
+from rush_core.launch import LocalWorkers, SubmittedWorkers
 from rush_core.process import run_worker
 
 PATIENCE_S = 30.0
@@ -135,6 +140,20 @@ def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Execu
     assert network.join_workers(PATIENCE_S)
     assert network.count_tasks() == (0, 0, 2, 0)
     assert states(network) == {WorkerState.STOPPED}
+
+
+def test_who_waits_for_some_workers_does_not_wait_for_others(
+    network: Network, executor: Executor
+) -> None:
+    asked, spared = network.start_workers(evaluating, 2, executor=executor, heartbeat=QUICK)
+    wait_for_running_tasks(network, 2)
+    network.stop_workers([asked])
+    assert network.join_workers(PATIENCE_S, worker_ids=[asked, "somebody else's"])
+    assert network.count_tasks().running == 1
+    assert not network.join_workers(0.0, worker_ids=[spared])
+    network.stop_workers()
+    assert network.join_workers(PATIENCE_S, worker_ids=[spared])
+    assert network.join_workers(0.0)
 
 
 def test_workers_that_are_killed_lose_their_tasks_at_once_and_end_when_they_notice(
@@ -247,6 +266,54 @@ def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
     assert told == [("first", "its call returned")]
     assert was_waited_for == [True]
     assert workers.started() == []
+
+
+@contextmanager
+def interrupted_before_line(n: int, function: Callable[..., object]) -> Iterator[None]:
+    """Raise KeyboardInterrupt before the n-th line that is run of a function."""
+    left = itertools.count(n, -1)
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line" and next(left) == 0:
+            raise KeyboardInterrupt
+        return interrupt
+
+    previous = sys.gettrace()
+    sys.settrace(lambda frame, *_: interrupt if frame.f_code is function.__code__ else None)
+    try:
+        yield
+    finally:
+        sys.settrace(previous)
+
+
+# A process whose start was interrupted is let go of: its pipe closes, and it ends by that.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("is_call", [True, False])
+def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
+    server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
+) -> None:
+    start = SubmittedWorkers.start if is_call else LocalWorkers.start
+    pool = threads if is_call else None
+    for n in range(100):
+        with Network(f"{network_id}-{n}", server.url) as network:
+            try:
+                with interrupted_before_line(n, start):
+                    network.start_workers(evaluating, 1, executor=pool, heartbeat=QUICK)
+            except KeyboardInterrupt:
+                network.stop_workers(kill=True)
+                assert network.join_workers(PATIENCE_S)
+            else:
+                break
+    assert n >= 5
+
+
+class Failing(Executor):
+    """An executor whose calls fail before they begin."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+        future: Future[None] = Future()
+        future.set_exception(ImportError("no such library here"))
+        return future
 
 
 class SlowToBegin(Executor):
@@ -396,3 +463,26 @@ def test_a_loop_that_cannot_be_shipped_is_not_submitted(
     with pytest.raises(LoopError, match="lock"):
         network.start_workers(loop, 1, executor=threads)
     assert network.join_workers(0.0)
+
+
+def test_an_executor_that_takes_no_call_is_told(
+    network: Network, threads: ThreadPoolExecutor
+) -> None:
+    threads.shutdown()
+    with pytest.raises(WorkersFailedError, match=r"took no worker .* after shutdown"):
+        network.start_workers(evaluating, 2, executor=threads)
+    assert network.join_workers(0.0)
+
+
+def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
+    network: Network, threads: ThreadPoolExecutor
+) -> None:
+    cluster = Failing()
+    (failed,) = network.start_workers(evaluating, 1, executor=cluster)
+    (joined,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
+    network.wait_for_workers(worker_ids=[joined], timeout_s=PATIENCE_S)
+    with pytest.raises(TimeoutError):
+        network.wait_for_workers(worker_ids=["somebody else's"], timeout_s=0.0)
+    with pytest.raises(WorkersFailedError, match="no such library here") as error:
+        network.wait_for_workers(worker_ids=[joined, failed], timeout_s=PATIENCE_S)
+    assert error.value.key == failed
