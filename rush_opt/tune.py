@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rush_core import Network
+from rush_core import Network, RushError
 from rush_opt.arguments import (
     check_callbacks,
     check_count,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from rush_opt.warm_start import WarmStart
 
 __all__ = ["tune"]
+
+logger = logging.getLogger(__name__)
 
 # A point that ends the process of its worker so often is failed.
 _MOST_RETRIES = 2
@@ -205,7 +208,8 @@ def tune(
     shown = Progress(problem.n_trials, problem.deadline) if progress else None
     # Every point of a grid is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if isinstance(chosen, GridSearch) else 0
-    with Network(network_id, url, max_retries=max_retries) as network:
+    network = Network(network_id, url, max_retries=max_retries)
+    try:
         began = network.now()
         deadline = None if problem.deadline is None else began + problem.deadline
         problem = replace(problem, began=began, deadline=deadline)
@@ -215,13 +219,7 @@ def tune(
             executor=executor,
             launch=launch,
         )
-        try:
-            stop_reason = run.until_the_end(points, known)
-        finally:
-            if shown is not None:
-                shown.close()
-            if network_id is None:
-                network.reset()
+        stop_reason = run.until_the_end(points, known)
         return TuneResult(
             frozen_trials=run.trials,
             space=problem.space,
@@ -235,3 +233,25 @@ def tune(
             workers=run.workers,
             deadline=problem.deadline,
         )
+    finally:
+        if shown is not None:
+            shown.close()
+        try:
+            _leave(network, remove=network_id is None)
+        except KeyboardInterrupt:
+            # Pressed for the first time it costs neither the result nor the cleaning up.
+            _leave(network, remove=network_id is None)
+
+
+def _leave(network: Network, *, remove: bool) -> None:
+    """Disconnect from a network, and remove it before if that can be done.
+
+    The result is there, or an error on its way that says more than one of this.
+    """
+    try:
+        if remove:
+            network.reset()
+    except RushError as error:
+        logger.warning("network %r could not be removed: %s", network.network_id, error)
+    finally:
+        network.close()

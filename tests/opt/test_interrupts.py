@@ -1,7 +1,9 @@
 """An interrupt (Ctrl-C) at whatever moment loses nothing that ended."""
 
+import io
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,20 +18,18 @@ PATIENCE_S = 60.0
 
 @pytest.fixture
 def run(server: EmbeddedServer, network_id: str) -> Callable[..., TuneResult]:
-    """Run up to 1000 trials in a network that stays."""
+    """Run up to 1000 trials in a network that stays, unless told otherwise."""
+    usual = {"n_trials": 1000, "network_id": network_id, "progress": False}
 
     def run(**options: Any) -> TuneResult:
         return tune(
             lambda config: config["x"],
             {"x": Float(0, 1)},
             n_workers=1,
-            n_trials=1000,
             optimizer="random",
             seed=1,
-            network_id=network_id,
             url=server.url,
-            progress=False,
-            **options,
+            **(usual | options),
         )
 
     return run
@@ -75,3 +75,45 @@ def test_an_interrupt_in_a_callback_hides_no_trial_from_any_callback(
     assert result.stop_reason == "interrupted"
     assert len(result.frozen_trials) >= 10
     assert first == second == list(result.frozen_trials)
+
+
+def test_an_interrupt_while_a_run_of_its_own_network_is_cleaned_up_loses_no_result(
+    run: Callable[..., TuneResult], server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reset, pressed = Network.reset, []
+
+    def interrupted_once(network: Network) -> None:
+        if not pressed:
+            pressed.append(network.network_id)
+            signal.raise_signal(signal.SIGINT)
+        reset(network)
+
+    monkeypatch.setattr(Network, "reset", interrupted_once)
+    result = run(n_trials=5, network_id=None)
+    assert pressed == [result.network_id]
+    assert result.stop_reason == "n_trials"
+    assert len(result.frozen_trials) == 5
+    with Network(result.network_id, server.url) as network:
+        assert network.fetch_workers() == []
+        assert not any(network.count_tasks())
+
+
+def test_an_interrupt_when_all_workers_have_ended_loses_no_result(
+    run: Callable[..., TuneResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pressed: list[str] = []
+
+    class Screen(io.StringIO):
+        """Interrupts the run when it shows its end."""
+
+        def write(self, text: str) -> int:
+            if text.startswith("5/5") and not pressed:
+                pressed.append(text)
+                signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stderr", Screen())
+    result = run(n_trials=5, progress=True)
+    assert pressed
+    assert result.stop_reason == "interrupted"
+    assert len(result.frozen_trials) == 5

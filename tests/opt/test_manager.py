@@ -144,3 +144,44 @@ def test_a_worker_that_is_lost_while_another_is_waited_for_is_replaced_at_once(
         WorkerState.STOPPED
     ]
     assert result.stop_reason == "n_trials"
+
+
+@pytest.mark.parametrize("error", [None, ValueError("of a callback")])
+def test_a_network_that_cannot_be_removed_costs_neither_the_result_nor_the_error(
+    error: ValueError | None,
+    own_server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reset = Network.reset
+
+    def refused(network: Network) -> None:
+        connection = Connection(own_server.url)
+        connection.execute(pack(("ACL", "SETUSER", "default", "-@scripting")))
+        connection.close()
+        reset(network)
+
+    def fail(trial: FrozenTrial) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(Network, "reset", refused)
+
+    def run() -> TuneResult:
+        return tune(
+            lambda config: config["x"],
+            X,
+            n_workers=1,
+            n_trials=3,
+            optimizer="random",
+            url=own_server.url,
+            callbacks=[fail],
+            progress=False,
+        )
+
+    if error is None:
+        assert len(run().frozen_trials) == 3
+    else:
+        with pytest.raises(ValueError, match="of a callback"):
+            run()
+    assert "could not be removed" in caplog.text
