@@ -29,7 +29,7 @@ class EndedTrials:
     trials : list of FrozenTrial
         All that ended, also before the run, as far as they have been fetched.
     n_ended, n_failed : int
-        How many came to an end by themselves, and how many of these failed.
+        How many take a place in the budget, and how many of these failed.
     watch : Watch or None
         What has read the same finished log to judge the rule that ends the run.
     """
@@ -98,7 +98,7 @@ class EndedTrials:
         metrics, joined = self._problem.metrics, self._workers.joined
         new = freeze_trials(tasks, metrics, joined, len(self.trials), self._reported)
         self.trials += new
-        ended = [trial for trial in new if not (trial.lost or trial.warm)]
+        ended = [trial for trial in new if trial.counts]
         self.n_ended += len(ended)
         self.n_failed += sum(trial.state == "failed" for trial in ended)
         self._keep_best(new)

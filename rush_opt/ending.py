@@ -175,7 +175,7 @@ def is_hopeless(n_failed: int, n_workers: int, *, ended: bool) -> bool:
 
 def raise_all_failed(trials: Sequence[FrozenTrial], *, ended: bool) -> NoReturn:
     """Raise the error that says that none of these trials finished."""
-    failed = [trial for trial in trials if trial.state == "failed" and not trial.lost]
+    failed = [trial for trial in trials if trial.state == "failed" and trial.counts]
     n = len(failed)
     what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"
     raise AllTrialsFailedError(

@@ -87,8 +87,8 @@ def tune(
         per usable CPU of this machine.
     n_trials : int, optional
         How many trials come to an end, exactly; 100 if there is neither `timeout` nor `stop`, and
-        all of the grid for a grid search. Trials lost with a killed worker do not count, those of
-        earlier runs in the network do.
+        all of the grid for a grid search. Trials lost with a killed worker do not count, nor what
+        no worker ran; those of earlier runs in the network do.
     timeout : float, optional
         Seconds after which no trial is started any more; running ones are finished. They count
         from the call on, waiting for workers from elsewhere included.
