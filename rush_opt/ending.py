@@ -111,14 +111,16 @@ class Ending:
     def raise_if_hopeless(self, *, ended: bool) -> None:
         """Raise if none of the trials finished and enough of them failed, unless interrupted.
 
+        Those that no worker ran say nothing of the objective.
+
         Raises
         ------
         AllTrialsFailedError
         """
         trials = self._ended
-        if self.is_interrupted:
+        if self.is_interrupted or trials.n_failed < trials.n_ended:
             return
-        if trials.best is None and is_hopeless(trials.n_failed, self._n_workers, ended=ended):
+        if is_hopeless(trials.n_failed, self._n_workers, ended=ended):
             raise_all_failed(trials.trials, ended=ended)
 
     def reason(self, workers: Sequence[WorkerInfo]) -> str:
