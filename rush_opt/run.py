@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -18,6 +19,8 @@ from rush_opt.resume import check_about, check_trials, put_out_orphans
 from rush_opt.workers import LONGEST_SLEEP_S, LOOK_EVERY_S, Workers, took_part_after
 
 __all__ = ["Run"]
+
+logger = logging.getLogger(__name__)
 
 # The server wakes the manager when a trial ends or a worker joins or ends. Where trials pour in it
 # does so no more often than this; their workers go on by themselves. The exception are launched
@@ -117,6 +120,11 @@ class Run:
             return self._follow()
         except KeyboardInterrupt:
             self._ending.interrupt()
+            if self._progress is not None:
+                self._progress.close()
+            logger.warning(
+                "stopping after the running trials; Ctrl-C again ends at once and returns nothing"
+            )
             self._stop_if_wanted()
             return self._follow()  # a second interrupt ends this, too, and then everything
 

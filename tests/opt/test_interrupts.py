@@ -59,7 +59,10 @@ def test_an_interrupt_while_new_trials_are_taken_in_loses_none(
 
 
 def test_an_interrupt_in_a_callback_hides_no_trial_from_any_callback(
-    run: Callable[..., TuneResult], server: EmbeddedServer, network_id: str
+    run: Callable[..., TuneResult],
+    server: EmbeddedServer,
+    network_id: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     first, second = [], []
     with Network(network_id, server.url) as network:
@@ -75,6 +78,9 @@ def test_an_interrupt_in_a_callback_hides_no_trial_from_any_callback(
     assert result.stop_reason == "interrupted"
     assert len(result.frozen_trials) >= 10
     assert first == second == list(result.frozen_trials)
+    assert caplog.messages == [
+        "stopping after the running trials; Ctrl-C again ends at once and returns nothing"
+    ]
 
 
 def test_an_interrupt_while_a_run_of_its_own_network_is_cleaned_up_loses_no_result(
