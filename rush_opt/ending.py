@@ -131,10 +131,12 @@ class Ending:
         Raises
         ------
         WorkersFailedError
-            If nothing but an error of the workers ended it.
+            If nothing but an error of the workers ended it, or the loss of the network.
         """
         errors = [w.reason for w in workers if w.state is WorkerState.STOPPED and w.reason]
         cause = self._cause(workers)
+        if not (cause or workers):  # it had some, or it would not have ended
+            errors = ["its network was reset, or the server lost its data"]
         if errors and not cause:
             raise WorkersFailedError(
                 f"the run ended early, after {self._ended.n_ended} trials: {errors[0]}"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network, WorkerState, serve
+from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState, serve
 from rush_core.connection import Connection, pack
 from rush_opt import Float, FrozenTrial, TuneResult, tune
 
@@ -185,3 +185,25 @@ def test_a_network_that_cannot_be_removed_costs_neither_the_result_nor_the_error
         with pytest.raises(ValueError, match="of a callback"):
             run()
     assert "could not be removed" in caplog.text
+
+
+def test_a_run_whose_network_vanishes_does_not_end_as_if_it_was_stopped(
+    own_server: EmbeddedServer, network_id: str
+) -> None:
+    def lose_everything(trial: FrozenTrial) -> None:
+        connection = Connection(own_server.url)
+        connection.execute(pack(("FLUSHALL",)))
+        connection.close()
+
+    with pytest.raises(WorkersFailedError, match="or the server lost its data"):
+        tune(
+            lambda config: config["x"],
+            X,
+            n_workers=2,
+            n_trials=10**6,
+            optimizer="random",
+            network_id=network_id,
+            url=own_server.url,
+            callbacks=[lose_everything],
+            progress=False,
+        )
