@@ -118,7 +118,8 @@ def tune(
     network_id : str, optional
         A network that stays in the server and can be looked at while the run goes on; by default
         one of this run's own. Given again, also after a crash, the run goes on where it stood:
-        trials that were running are lost and replaced, all others count.
+        trials that were running are lost and replaced, all others count. One call at a time: two
+        in one network would share its budget, and either would stop the workers of both.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional
@@ -176,7 +177,7 @@ def tune(
     AllTrialsFailedError
         If the first trials all fail; the run is stopped early.
     WorkersFailedError
-        If workers cannot be started or are lost again and again.
+        If workers cannot be started or are lost again and again, or the network vanishes.
     RushError
         If the server cannot be used.
 
