@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from rush_core import Network
+from rush_core import Network, Task
 from rush_opt.evaluation import Problem, takes_trial
 from rush_opt.frozen_trial import FrozenTrial, freeze_trials
 from rush_opt.incumbent import NOTHING, Standing
@@ -29,7 +29,7 @@ class EndedTrials:
     trials : list of FrozenTrial
         All that ended, also before the run, as far as they have been fetched.
     n_ended, n_failed : int
-        How many came to an end by themselves, and how many of these failed.
+        How many take a place in the budget, and how many of these failed.
     watch : Watch or None
         What has read the same finished log to judge the rule that ends the run.
     """
@@ -70,28 +70,39 @@ class EndedTrials:
             failed = network.fetch_tasks("failed")
             tasks += failed[self._n_failed_seen :]
             self._n_failed_seen = len(failed)
-        if not tasks:
-            return []
-        self._workers.fetch_unknown(task.worker_id for task in tasks)
-        if takes_trial(self._problem.objective):
-            for report in network.fetch_new_reports():
-                said = report.values
-                self._reported[report.key, report.attempt][said["step"]] = said["value"]
-        metrics, joined = self._problem.metrics, self._workers.joined
-        new = freeze_trials(tasks, metrics, joined, len(self.trials), self._reported)
-        self._add(new)
-        return new
+        return self._add(tasks)
+
+    def fetch_missed(self) -> None:
+        """Fetch all that ended, and add what is not there yet.
+
+        An interrupt can come when new tasks have been read and their trials not been added: they
+        are never new again. One round trip more than `fetch_new`'s further ones.
+        """
+        there = {trial.key for trial in self.trials}
+        ended = self._network.fetch_tasks("finished", "failed")
+        self._add([task for task in ended if task.key not in there])
 
     def last_error(self) -> str:
         """Return the error of the last trial that has one."""
         return next((t.error for t in reversed(self.trials) if t.error), "it had no trial")
 
-    def _add(self, new: Sequence[FrozenTrial]) -> None:
+    def _add(self, tasks: Sequence[Task]) -> list[FrozenTrial]:
+        """Add the trials of ended tasks, and return them."""
+        if not tasks:
+            return []
+        self._workers.fetch_unknown(task.worker_id for task in tasks)
+        if takes_trial(self._problem.objective):
+            for report in self._network.fetch_new_reports():
+                said = report.values
+                self._reported[report.key, report.attempt][said["step"]] = said["value"]
+        metrics, joined = self._problem.metrics, self._workers.joined
+        new = freeze_trials(tasks, metrics, joined, len(self.trials), self._reported)
         self.trials += new
-        ended = [trial for trial in new if not (trial.lost or trial.warm)]
+        ended = [trial for trial in new if trial.counts]
         self.n_ended += len(ended)
         self.n_failed += sum(trial.state == "failed" for trial in ended)
         self._keep_best(new)
+        return new
 
     def _keep_best(self, trials: Sequence[FrozenTrial]) -> None:
         """Keep how the best trial in each objective stands."""

@@ -1,4 +1,4 @@
-"""When and why a run ends: used up, wanted by a rule or a callback, or hopeless."""
+"""When and why a run ends: used up, wanted by a rule, a callback or the user, or hopeless."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ class Ending:
     optimizer : Optimizer
     n_workers : int
     ended : EndedTrials
+
+    Attributes
+    ----------
+    is_interrupted : bool
+        Whether the user wants the run to end, which then is the reason, whatever else is.
     """
 
     def __init__(
@@ -60,16 +65,23 @@ class Ending:
         self._n_workers = n_workers
         self._ended = ended
         self._wish: str | None = None
+        self.is_interrupted = False
         self._n_lost: Counter[int] = Counter()  # workers, by how many trials had ended then
 
     def add_wish(self, wish: StopRun) -> None:
         """Take note that a callback wants the run to end; the first one counts."""
         self._wish = self._wish or str(wish) or "callback"
 
+    def interrupt(self) -> None:
+        """Take note that the user wants the run to end."""
+        self.is_interrupted = True
+
     def is_wanted(self) -> bool:
-        """Tell whether a rule or a callback wants the run to end; once so, always."""
+        """Tell whether a rule, a callback or the user wants the run to end; once so, always."""
+        if self.is_interrupted or self._wish is not None:
+            return True
         watch = self._ended.watch
-        return self._wish is not None or (watch is not None and watch.is_over(self._network.now()))
+        return watch is not None and watch.is_over(self._network.now())
 
     def has_enough_trials(self) -> bool:
         """Tell whether the budget of trials is used up."""
@@ -97,14 +109,18 @@ class Ending:
             )
 
     def raise_if_hopeless(self, *, ended: bool) -> None:
-        """Raise if none of the trials finished and enough of them failed.
+        """Raise if none of the trials finished and enough of them failed, unless interrupted.
+
+        Those that no worker ran say nothing of the objective.
 
         Raises
         ------
         AllTrialsFailedError
         """
         trials = self._ended
-        if trials.best is None and is_hopeless(trials.n_failed, self._n_workers, ended=ended):
+        if self.is_interrupted or trials.n_failed < trials.n_ended:
+            return
+        if is_hopeless(trials.n_failed, self._n_workers, ended=ended):
             raise_all_failed(trials.trials, ended=ended)
 
     def reason(self, workers: Sequence[WorkerInfo]) -> str:
@@ -115,10 +131,12 @@ class Ending:
         Raises
         ------
         WorkersFailedError
-            If nothing but an error of the workers ended it.
+            If nothing but an error of the workers ended it, or the loss of the network.
         """
         errors = [w.reason for w in workers if w.state is WorkerState.STOPPED and w.reason]
         cause = self._cause(workers)
+        if not (cause or workers):  # it had some, or it would not have ended
+            errors = ["its network was reset, or the server lost its data"]
         if errors and not cause:
             raise WorkersFailedError(
                 f"the run ended early, after {self._ended.n_ended} trials: {errors[0]}"
@@ -133,6 +151,8 @@ class Ending:
 
     def _cause(self, workers: Sequence[WorkerInfo]) -> str | None:
         """Say what was wanted or used up; None if nothing was."""
+        if self.is_interrupted:
+            return "interrupted"
         watch = self._ended.watch
         if wanted := self._wish if watch is None else watch.reason or self._wish:
             return wanted
@@ -159,7 +179,7 @@ def is_hopeless(n_failed: int, n_workers: int, *, ended: bool) -> bool:
 
 def raise_all_failed(trials: Sequence[FrozenTrial], *, ended: bool) -> NoReturn:
     """Raise the error that says that none of these trials finished."""
-    failed = [trial for trial in trials if trial.state == "failed" and not trial.lost]
+    failed = [trial for trial in trials if trial.state == "failed" and trial.counts]
     n = len(failed)
     what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"
     raise AllTrialsFailedError(

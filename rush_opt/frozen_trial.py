@@ -78,13 +78,21 @@ class FrozenTrial:
 
     @property
     def lost(self) -> bool:
-        """Whether its worker was killed or lost: such a trial takes no place in the budget."""
+        """Whether its worker was killed or lost."""
         return "lost" in self.notes
 
     @property
     def warm(self) -> bool:
-        """Whether it was known before the run: such a trial takes no place in the budget either."""
+        """Whether it was given to the run as known already."""
         return "warm_start" in self.notes
+
+    @property
+    def counts(self) -> bool:
+        """Whether it takes a place in the budget: a worker ran it to its end.
+
+        What no worker ran was known before, or taken out of the queue.
+        """
+        return self.worker is not None and not self.lost
 
 
 def freeze_trials(

@@ -93,9 +93,10 @@ class Progress:
             self.close()
 
     def close(self) -> None:
-        """Leave the bar as it is, if there is one: something else is to follow."""
+        """Leave the bar as it is, if there is one; what else is shown follows in plain lines."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def _open_bar(self) -> Any:
         with warnings.catch_warnings():

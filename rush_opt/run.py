@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -18,6 +19,8 @@ from rush_opt.resume import check_about, check_trials, put_out_orphans
 from rush_opt.workers import LONGEST_SLEEP_S, LOOK_EVERY_S, Workers, took_part_after
 
 __all__ = ["Run"]
+
+logger = logging.getLogger(__name__)
 
 # The server wakes the manager when a trial ends or a worker joins or ends. Where trials pour in it
 # does so no more often than this; their workers go on by themselves. The exception are launched
@@ -73,6 +76,7 @@ class Run:
         self._ended = EndedTrials(network, problem, self._workers)
         self._ending = Ending(network, problem, optimizer, n_workers, self._ended)
         self._is_stopping = False  # the workers have been asked to
+        self._n_calls = 0  # of callbacks, those for trials before the run included
         self._objective_s = 0.0
         self.started_at = self.ended_at = network.now()
 
@@ -104,7 +108,6 @@ class Run:
         is_new = self._fill(points, known)
         if self._progress is not None:
             self._progress.begin(self._ended.n_ended)
-        interrupted = False
         self.started_at = network.now()
         try:
             try:
@@ -114,25 +117,16 @@ class Run:
                 if is_new:
                     network.reset(workers=False)  # nothing was started: nothing is left waiting
                 raise
-            while not self._all_over():
-                pass
+            return self._follow()
         except KeyboardInterrupt:
-            interrupted = True
-            network.stop_workers()
-            # A second interrupt ends this, too, and then everything.
-            while not self._workers.none_is_waited_for(_PAUSE_S):
-                self._look(self._sleep_s())
-                network.detect_lost_workers()
-        # The server refused late starts by its own time, and so the reason is to be told by that.
-        self.ended_at = network.fetch_time()
-        self._look()
-        self._workers.fetch()
-        if self._progress is not None:
-            self._show(self._progress, last=True)
-        if interrupted:
-            return "interrupted"
-        self._ending.raise_if_hopeless(ended=True)
-        return self._ending.reason(self._of_this_run(self._workers.joined))
+            self._ending.interrupt()
+            if self._progress is not None:
+                self._progress.close()
+            logger.warning(
+                "stopping after the running trials; Ctrl-C again ends at once and returns nothing"
+            )
+            self._stop_if_wanted()
+            return self._follow()  # a second interrupt ends this, too, and then everything
 
     def _fill(
         self, points: list[dict[str, Any]], known: Sequence[tuple[dict[str, Any], dict[str, Any]]]
@@ -153,7 +147,24 @@ class Run:
             # The network was begun otherwise, or left by a manager that died before it pushed.
             there = network.fetch_tasks().configs
             network.push_tasks(self._optimizer.points(self._problem, there))
+        self._n_calls = len(self.trials) * len(self._callbacks)
         return is_new
+
+    def _follow(self) -> str:
+        """Look on until all workers have ended, and return why they did."""
+        while not self._all_over():
+            pass
+        # The server refused late starts by its own time, and so the reason is to be told by that.
+        self.ended_at = self._network.fetch_time()
+        self._look()
+        if self._ending.is_interrupted:
+            self._ended.fetch_missed()
+            self._tell()
+        self._workers.fetch()
+        if self._progress is not None:
+            self._show(self._progress, last=True)
+        self._ending.raise_if_hopeless(ended=True)
+        return self._ending.reason(self._of_this_run(self._workers.joined))
 
     def _all_over(self) -> bool:
         """Sleep until something happens, look on, and tell whether all workers have ended."""
@@ -165,9 +176,9 @@ class Run:
         self._look(0.0 if lost or nobody_left else self._sleep_s())
         self._ending.raise_if_hopeless(ended=False)
         if lost:
-            self._ending.add_losses(len(lost))
             self._stop_if_wanted()
             if not self._is_due():
+                self._ending.add_losses(len(lost))
                 workers.replace(lost)
             return False
         if not self._is_due():
@@ -180,9 +191,9 @@ class Run:
         is_due = self._is_due()
         if workers.are_launched:
             return none_left and workers.launched_have_ended(self.started_at, is_due=is_due)
-        return none_left or (
-            is_due and workers.are_elsewhere and workers.none_is_waited_for(_PAUSE_S)
-        )
+        # A process here that is due joins in a moment, and ends; a call elsewhere may never begin.
+        leaves_some = is_due and (workers.are_elsewhere or self._ending.is_interrupted)
+        return none_left or (leaves_some and workers.none_is_waited_for(_PAUSE_S))
 
     def _is_due(self) -> bool:
         """Tell whether the run is about to end, whatever its workers do."""
@@ -209,16 +220,25 @@ class Run:
 
     def _look(self, timeout_s: float = 0.0) -> None:
         """Sleep until something happens, for at most `timeout_s` seconds, and take it in."""
-        for trial in self._ended.fetch_new(timeout_s):
-            if not trial.lost:
-                self._objective_s += trial.notes.get("objective_s", 0.0)
-            for callback in self._callbacks:
-                try:
-                    callback(trial)
-                except StopRun as wish:
-                    self._ending.add_wish(wish)
+        new = self._ended.fetch_new(timeout_s)
+        self._objective_s += sum(t.notes.get("objective_s", 0.0) for t in new if not t.lost)
+        self._tell()
         if self._progress is not None:
             self._show(self._progress)
+
+    def _tell(self) -> None:
+        """Call each callback with each trial that it was not called with.
+
+        A call counts when it begins: one that an interrupt ends is not made again, the others are.
+        """
+        n_callbacks = len(self._callbacks)
+        while self._n_calls < len(self.trials) * n_callbacks:
+            trial, callback = divmod(self._n_calls, n_callbacks)
+            self._n_calls += 1
+            try:
+                self._callbacks[callback](self.trials[trial])
+            except StopRun as wish:
+                self._ending.add_wish(wish)
 
     def _show(self, progress: Progress, *, last: bool = False) -> None:
         joined = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rush_core import Network
+from rush_core import Network, RushError
 from rush_opt.arguments import (
     check_callbacks,
     check_count,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from rush_opt.warm_start import WarmStart
 
 __all__ = ["tune"]
+
+logger = logging.getLogger(__name__)
 
 # A point that ends the process of its worker so often is failed.
 _MOST_RETRIES = 2
@@ -86,8 +89,8 @@ def tune(
         per usable CPU of this machine.
     n_trials : int, optional
         How many trials come to an end, exactly; 100 if there is neither `timeout` nor `stop`, and
-        all of the grid for a grid search. Trials lost with a killed worker do not count, those of
-        earlier runs in the network do.
+        all of the grid for a grid search. Trials lost with a killed worker do not count, nor what
+        no worker ran; those of earlier runs in the network do.
     timeout : float, optional
         Seconds after which no trial is started any more; running ones are finished. They count
         from the call on, waiting for workers from elsewhere included.
@@ -120,6 +123,8 @@ def tune(
         one of this run's own. Given again, also after a crash, the run goes on where it stood:
         trials that were running are lost and replaced, all others count. What workers logged is
         read with ``Network(network_id, url).read_log()``.
+        One call at a time: two in one network would share its budget, and either would stop the
+        workers of both.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional
@@ -177,7 +182,7 @@ def tune(
     AllTrialsFailedError
         If the first trials all fail; the run is stopped early.
     WorkersFailedError
-        If workers cannot be started or are lost again and again.
+        If workers cannot be started or are lost again and again, or the network vanishes.
     RushError
         If the server cannot be used.
 
@@ -209,7 +214,8 @@ def tune(
     shown = Progress(problem.n_trials, problem.deadline) if progress else None
     # Every point of a grid is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if isinstance(chosen, GridSearch) else 0
-    with Network(network_id, url, max_retries=max_retries) as network:
+    network = Network(network_id, url, max_retries=max_retries)
+    try:
         began = network.now()
         deadline = None if problem.deadline is None else began + problem.deadline
         problem = replace(problem, began=began, deadline=deadline)
@@ -219,13 +225,7 @@ def tune(
             executor=executor,
             launch=launch,
         )
-        try:
-            stop_reason = run.until_the_end(points, known)
-        finally:
-            if shown is not None:
-                shown.close()
-            if network_id is None:
-                network.reset()
+        stop_reason = run.until_the_end(points, known)
         return TuneResult(
             frozen_trials=run.trials,
             space=problem.space,
@@ -239,3 +239,25 @@ def tune(
             workers=run.workers,
             deadline=problem.deadline,
         )
+    finally:
+        if shown is not None:
+            shown.close()
+        try:
+            _leave(network, remove=network_id is None)
+        except KeyboardInterrupt:
+            # Pressed for the first time it costs neither the result nor the cleaning up.
+            _leave(network, remove=network_id is None)
+
+
+def _leave(network: Network, *, remove: bool) -> None:
+    """Disconnect from a network, and remove it before if that can be done.
+
+    The result is there, or an error on its way that says more than one of this.
+    """
+    try:
+        if remove:
+            network.reset()
+    except RushError as error:
+        logger.warning("network %r could not be removed: %s", network.network_id, error)
+    finally:
+        network.close()

@@ -173,7 +173,6 @@ class VirtualRun:
         configs, results = [config for config, _ in known], [result for _, result in known]
         metrics = problem.metrics
         self._archive.add(TaskTable.from_results(configs, results))
-        self._n_finished = len(known)
         self._watch = problem.watch()
         if self._watch is not None:
             for _, result in known:

@@ -90,8 +90,10 @@ class Workers:
         self.joined = self._network.fetch_workers()
 
     def fetch_unknown(self, worker_ids: Iterable[str]) -> None:
-        """Fetch anew who joined if one of these is not known; at most one round trip."""
-        if set(worker_ids) - {worker.worker_id for worker in self.joined}:
+        """Fetch anew who joined if one of these, who have, is not known; at most one round trip."""
+        ids = set(worker_ids)
+        self._coming -= ids
+        if ids - {worker.worker_id for worker in self.joined}:
             self.fetch()
 
     def some_take_part(self) -> bool:

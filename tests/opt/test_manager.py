@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network, WorkerState, serve
+from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState, serve
 from rush_core.connection import Connection, pack
 from rush_opt import Float, FrozenTrial, TuneResult, tune
 
@@ -144,3 +144,66 @@ def test_a_worker_that_is_lost_while_another_is_waited_for_is_replaced_at_once(
         WorkerState.STOPPED
     ]
     assert result.stop_reason == "n_trials"
+
+
+@pytest.mark.parametrize("error", [None, ValueError("of a callback")])
+def test_a_network_that_cannot_be_removed_costs_neither_the_result_nor_the_error(
+    error: ValueError | None,
+    own_server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reset = Network.reset
+
+    def refused(network: Network) -> None:
+        connection = Connection(own_server.url)
+        connection.execute(pack(("ACL", "SETUSER", "default", "-@scripting")))
+        connection.close()
+        reset(network)
+
+    def fail(trial: FrozenTrial) -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(Network, "reset", refused)
+
+    def run() -> TuneResult:
+        return tune(
+            lambda config: config["x"],
+            X,
+            n_workers=1,
+            n_trials=3,
+            optimizer="random",
+            url=own_server.url,
+            callbacks=[fail],
+            progress=False,
+        )
+
+    if error is None:
+        assert len(run().frozen_trials) == 3
+    else:
+        with pytest.raises(ValueError, match="of a callback"):
+            run()
+    assert "could not be removed" in caplog.text
+
+
+def test_a_run_whose_network_vanishes_does_not_end_as_if_it_was_stopped(
+    own_server: EmbeddedServer, network_id: str
+) -> None:
+    def lose_everything(trial: FrozenTrial) -> None:
+        connection = Connection(own_server.url)
+        connection.execute(pack(("FLUSHALL",)))
+        connection.close()
+
+    with pytest.raises(WorkersFailedError, match="or the server lost its data"):
+        tune(
+            lambda config: config["x"],
+            X,
+            n_workers=2,
+            n_trials=10**6,
+            optimizer="random",
+            network_id=network_id,
+            url=own_server.url,
+            callbacks=[lose_everything],
+            progress=False,
+        )

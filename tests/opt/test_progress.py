@@ -60,6 +60,19 @@ def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None
     assert last.count("\n") == 1
 
 
+def test_a_bar_that_was_closed_is_followed_by_plain_lines(terminal: Terminal) -> None:
+    progress = Progress(100, None, terminal.stream)
+    progress.begin(0)
+    wait_until(lambda: progress.show(5, 0, [0.5]) or terminal.read())
+    progress.close()
+    assert terminal.read().endswith("\n")
+    progress.show(6, 0, [0.5], last=True)
+    progress.close()
+    shown = terminal.read()
+    assert shown.startswith("6/100 trials, best value 0.5, ")
+    assert shown.count("\n") == 1
+
+
 def test_a_line_of_80_columns_has_room_for_bar_trials_and_the_best_value(
     terminal: Terminal,
 ) -> None:

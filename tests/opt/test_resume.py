@@ -102,3 +102,21 @@ def test_a_network_begun_with_other_arguments_is_refused_with_what_differs(
     assert said in str(refusal.value)
     assert network.fetch_workers() == []
     assert network.count_tasks() == (0, 0, 0, 0)
+
+
+def test_only_what_a_worker_ran_takes_a_place_in_the_budget(network: Network) -> None:
+    network.push_finished_tasks([{"x": 0.1 * i} for i in range(5)], [{"value": 1.0}] * 5)
+    network.push_tasks([{"x": 0.1 * i} for i in range(7)])
+    assert network.clear_queue() == 7
+    result = tune(
+        *(objective, X),
+        n_workers=1,
+        n_trials=6,
+        optimizer="random",
+        network_id=network.network_id,
+        url=network.url,
+        progress=False,
+    )
+    assert result.stop_reason == "n_trials"
+    assert sum(trial.counts for trial in result.frozen_trials) == 6
+    assert network.count_tasks() == (0, 0, 5 + 6, 7)

@@ -11,7 +11,17 @@ import pandas as pd
 import pytest
 
 from rush_core import EmbeddedServer, Network
-from rush_opt import Boolean, Categorical, Float, Integer, Space, TuneResult, simulate, tune
+from rush_opt import (
+    AllTrialsFailedError,
+    Boolean,
+    Categorical,
+    Float,
+    Integer,
+    Space,
+    TuneResult,
+    simulate,
+    tune,
+)
 from rush_opt.evaluation import Problem
 from rush_opt.warm_start import known_trials
 
@@ -216,6 +226,30 @@ def test_a_run_begins_with_what_is_known_and_counts_only_what_is_new(
     table = result.trials
     assert table["notes_warm_start"].notna().tolist() == [True] * n + [False] * 10
     assert table["worker"].isna().tolist() == [True] * n + [False] * 10
+
+
+@pytest.mark.parametrize("is_simulated", [False, True])
+def test_what_is_known_does_not_hide_that_all_trials_fail(
+    is_simulated: bool, server: EmbeddedServer
+) -> None:
+    def fail(config: dict[str, Any]) -> float:
+        raise RuntimeError("broken")
+
+    where: dict[str, Any] = (
+        {"duration": lambda config, number: 1.0}
+        if is_simulated
+        else {"url": server.url, "progress": False}
+    )
+    with pytest.raises(AllTrialsFailedError, match="broken"):
+        (simulate if is_simulated else tune)(
+            fail,
+            SPACE,
+            n_workers=1,
+            n_trials=100,
+            optimizer="random",
+            warm_start=[(CONFIG, 0.5)],
+            **where,
+        )
 
 
 def test_what_is_known_counts_for_the_initial_design(earlier: TuneResult) -> None:
