@@ -121,10 +121,9 @@ def tune(
     network_id : str, optional
         A network that stays in the server and can be looked at while the run goes on; by default
         one of this run's own. Given again, also after a crash, the run goes on where it stood:
-        trials that were running are lost and replaced, all others count. What workers logged is
-        read with ``Network(network_id, url).read_log()``.
-        One call at a time: two in one network would share its budget, and either would stop the
-        workers of both.
+        trials that were running are lost and replaced, all others count. One call at a time: two
+        in one network would share its budget, and either would stop the workers of both. What
+        workers logged is read with ``Network(network_id, url).read_log()``.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional
