@@ -471,12 +471,16 @@ def test_a_run_whose_first_trials_all_fail_is_stopped_and_shows_why(
 def test_a_killed_worker_is_replaced_and_its_place_given_back(
     server: EmbeddedServer, tmp_path: Path, network_id: str
 ) -> None:
-    hold, called_with = tmp_path / "hold", []
+    hold, third, called_with = tmp_path / "hold", tmp_path / "third", []
 
     def objective(config: dict[str, Any], trial: Trial) -> float:
         if config["x"] == 1.0:
             write_at_once(hold, f"{os.getpid()} {trial.key}")
             threading.Event().wait(PATIENCE_S)
+        # A run that has all its trials needs no third worker.
+        if trial.worker_number == 2:
+            write_at_once(third, "here")
+        wait_for_file(third)
         return config["x"]
 
     def kill() -> None:
