@@ -99,21 +99,18 @@ def mean_ranks(table: pd.DataFrame) -> pd.DataFrame:
         are drawn anew, 2,000 times; ``low_any`` and ``high_any`` when the problems are drawn, too.
         NaN with fewer than 5 seeds of some problem.
     """
-    ranks = table.rank(axis=1)
-    groups = [group.to_numpy() for _, group in ranks.groupby(level="problem")]
-    mean, *bounds = _resampled(groups)
-    if min(map(len, groups)) < _FEWEST:
-        bounds = [np.full(len(mean), math.nan)] * len(bounds)
-    names = ("low", "high", "low_any", "high_any")
-    return pd.DataFrame(
-        {"rank": mean, **dict(zip(names, bounds, strict=True))}, index=table.columns
-    )
+    names = ("rank", "low", "high", "low_any", "high_any")
+    found = dict(zip(names, _resampled(table.rank(axis=1)), strict=True))
+    return pd.DataFrame(found, index=table.columns)
 
 
-def _resampled(
-    groups: list[npt.NDArray[np.float64]],
-) -> tuple[npt.NDArray[np.float64], ...]:
-    """Average means of groups of rows; bound them by drawing rows anew, and groups as well."""
+def _resampled(table: pd.DataFrame) -> tuple[npt.NDArray[np.float64], ...]:
+    """Average means of problems; bound them by drawing seeds anew, and problems as well."""
+    groups = [group.to_numpy() for _, group in table.groupby(level="problem")]
+    average = np.mean([group.mean(axis=0) for group in groups], axis=0)
+    n_seeds = table.index.to_frame(index=False).groupby("problem")["seed"].nunique()
+    if n_seeds.min() < _FEWEST:
+        return average, *np.full((4, len(average)), math.nan)
     rng = np.random.default_rng(0)
     drawn = np.array(
         [
@@ -170,9 +167,8 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
         table = table[(table < _FAILED).all(axis=1)]
         logs = np.log(table.div(base.reindex(table.index), axis=0))
         for n_workers, part in logs.groupby(level="n_workers"):
-            groups = [group.to_numpy() for _, group in part.groupby(level="problem")]
             for method, *bounds in zip(
-                part.columns, *map(np.exp, _resampled(groups)[:3]), strict=True
+                part.columns, *map(np.exp, _resampled(part)[:3]), strict=True
             ):
                 names = dict(zip(("ratio", "low", "high"), map(float, bounds), strict=True))
                 cell = {"n_workers": n_workers, "method": method, "share": share}
@@ -205,7 +201,7 @@ def as_figure(curves: pd.DataFrame) -> Figure:
             yscale="log",
         )
     panels[0].set_ylabel("regret over that of random search at the end")
-    panels[-1].legend(fontsize="small", frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 

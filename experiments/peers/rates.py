@@ -173,7 +173,13 @@ def as_figure(found: pd.DataFrame) -> Figure:
             xscale="log",
             yscale="log",
         )
-        panel.legend(fontsize="small", frameon=False)
+        panel.legend(
+            fontsize="small",
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.15),
+            ncols=2,
+        )
     panels[0].set_ylabel("trials per second, last tenth")
     return figure
 
