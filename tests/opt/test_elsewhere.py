@@ -297,6 +297,11 @@ def test_an_executors_lost_worker_is_replaced_through_it(
 ) -> None:
     killed: list[int] = []
 
+    def hold_the_second(config: dict[str, Any]) -> float:
+        if config["x"] == 0.5:
+            threading.Event().wait(PATIENCE_S)
+        return float(config["x"])
+
     def kill_once(trial: FrozenTrial) -> None:
         if killed:
             return
@@ -306,10 +311,11 @@ def test_an_executors_lost_worker_is_replaced_through_it(
 
     with Renewed() as cluster:
         result = tune(
-            identity,
+            hold_the_second,
             X,
             n_workers=1,
-            n_trials=2000,
+            n_trials=200,
+            initial_design=[{"x": 0.25}, {"x": 0.5}],
             optimizer="random",
             network_id=network_id,
             url=server.url,
@@ -318,7 +324,7 @@ def test_an_executors_lost_worker_is_replaced_through_it(
             progress=False,
         )
         assert len(cluster.pools) == 2
-    assert sum(trial.state == "finished" for trial in result.frozen_trials) == 2000
+    assert sum(trial.state == "finished" for trial in result.frozen_trials) == 200
     assert [worker.state for worker in result.workers] == [WorkerState.LOST, WorkerState.STOPPED]
     assert result.workers[0].pid == killed[0]
     check_network(network_id, server.url)
