@@ -3,7 +3,6 @@
 import os
 import pickle
 import secrets
-import signal
 import socket
 import subprocess
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from clients import wait_until_alone
+from interrupting import interrupted_after
 from proxy import BreakingProxy
 from waiting import wait_until
 
@@ -168,22 +168,13 @@ def test_a_connection_that_was_pickled_connects_anew(server: EmbeddedServer) -> 
 def test_an_interrupt_while_a_network_is_closed_leaves_no_connection_open(
     network_id: str,
 ) -> None:
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
     with serve() as own_server:
         network, connection = Network(network_id, own_server.url), Connection(own_server.url)
         network.fetch_new_tasks(timeout_s=0.001)  # on another connection
         connection.execute(pack(("CLIENT", "PAUSE", 500)))
         connection.close()
-        previous = signal.signal(signal.SIGALRM, interrupt)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            with pytest.raises(KeyboardInterrupt):
-                network.close()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
+        with pytest.raises(KeyboardInterrupt), interrupted_after(0.05):
+            network.close()
         wait_until_alone(own_server.url)
 
 

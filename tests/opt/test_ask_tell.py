@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupting import interrupted_after
 from waiting import wait_until
 
 from rush_core import Network, WorkerState, serve
@@ -470,9 +471,6 @@ def test_a_stopped_network_goes_on_when_nobody_is_left(advise: Join, network: Ne
 
 
 def test_an_advisor_leaves_although_an_interrupt_comes_first(network_id: str) -> None:
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
     with serve() as own_server, Network(network_id, own_server.url) as network:
         advisor = Advisor(SPACE, network_id, url=own_server.url)
         network.stop_workers()
@@ -480,14 +478,8 @@ def test_an_advisor_leaves_although_an_interrupt_comes_first(network_id: str) ->
         connection = Connection(own_server.url)
         connection.execute(pack((b"CLIENT", b"PAUSE", 500)))
         connection.close()
-        previous = signal.signal(signal.SIGALRM, interrupt)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            with pytest.raises(KeyboardInterrupt):
-                advisor.close()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
+        with pytest.raises(KeyboardInterrupt), interrupted_after(0.05):
+            advisor.close()
         assert [worker.state for worker in network.fetch_workers()] == [WorkerState.STOPPED]
 
 
