@@ -22,7 +22,6 @@ from rush_opt.design import Design
 from rush_opt.evaluation import Problem, TrialRunner, evaluate
 from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
-from rush_opt.loops.adbo import ADBOState
 from rush_opt.loops.central import Pending, mark_of
 from rush_opt.result import TuneResult
 from rush_opt.resume import check_about, check_trials
@@ -157,9 +156,8 @@ class Advisor:
                 self._worker.push_tasks(points)
             self._trials = TrialRunner(self._worker, self._problem)
             self._archive = Archive(self._problem.space, *metrics, signs=signs)
-            rng = self._problem.worker_rng(self._worker.number)
             self._optimizer = chosen
-            self._state: Any = chosen.state(self._problem, self._archive, rng)
+            self._state: Any = chosen.state(self._problem, self._archive, self._worker.number)
             # The design is claimed by whoever asks, and starts without a mark of its own.
             self._avoid(self._worker.fetch_tasks("queued", "running").configs)
             undone_by_an_error.pop_all()
@@ -209,7 +207,7 @@ class Advisor:
 
     def _avoid(self, configs: Sequence[dict[str, Any]]) -> None:
         """Propose none of these: a centralized optimizer looks at what is open by itself."""
-        if isinstance(self._state, ADBOState):
+        if not isinstance(self._optimizer, Centralized):
             self._state.avoid(configs)
 
     def _propose(self) -> tuple[dict[str, Any], dict[str, float], bytes | None]:
@@ -222,7 +220,7 @@ class Advisor:
             mark = mark_of(config, self._archive, pending)
         else:
             config, notes = self._state.propose(timing)
-            mark = self._state.mark(config) if isinstance(self._state, ADBOState) else None
+            mark = self._state.mark(config)
         return config, notes | self._trials.collect_times(), mark
 
     def _take_in(self) -> Pending:

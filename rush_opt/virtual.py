@@ -24,7 +24,6 @@ from rush_opt.ending import is_hopeless, raise_all_failed
 from rush_opt.evaluation import Phase, Problem, evaluate, takes_trial
 from rush_opt.frozen_trial import WARM_START, FrozenTrial, only_value
 from rush_opt.loops import Centralized, Decentralized
-from rush_opt.loops.adbo import ADBOState
 from rush_opt.loops.central import Pending, mark_of, proposer_notes
 from rush_opt.trial import Trial
 from rush_opt.warm_start import Known
@@ -74,12 +73,12 @@ class Charges:
             spent = time.thread_time() - before
             self._measured[phase] = self._measured.get(phase, 0.0) + spent
 
-    def practise(self, propose: Callable[[Archive, np.random.Generator], object]) -> None:
+    def practise(self, propose: Callable[[Archive], object]) -> None:
         """Make a first proposal that nobody is charged for: it loads what is loaded only once."""
         if self._is_measured:
             archive = Archive(self._problem.space, *self._problem.metrics)
             archive.add(_random_rows(self._problem))
-            propose(archive, np.random.default_rng(self._problem.seed))
+            propose(archive)
             self._measured = {}
 
     def of_proposal(self, notes: dict[str, float], n_seen: int) -> dict[str, float]:
@@ -324,10 +323,8 @@ def play_decentralized(
     queue = deque(Proposed(str(next(keys)), config, {}) for config in points)
     workers = range(run.n_workers)
     n_seen = [len(run.archive)] * run.n_workers
-    states = [optimizer.state(problem, run.archive, problem.worker_rng(w)) for w in workers]
-    charges.practise(
-        lambda archive, rng: optimizer.state(problem, archive, rng).propose(charges.timing)
-    )
+    states = [optimizer.state(problem, run.archive, w) for w in workers]
+    charges.practise(lambda archive: optimizer.state(problem, archive, 0).propose(charges.timing))
     marks = {mark_of(config, run.archive, ()) for config in points}  # of what no other may start
 
     def be_free(worker: int, now: float) -> None:
@@ -344,14 +341,14 @@ def play_decentralized(
         seconds = charges.of_proposal(notes, n_seen[worker])
         n_seen[worker] = n_known
         # As a worker marks it: by what was known when it was proposed.
-        mark = state.mark(config) if isinstance(state, ADBOState) else None
+        mark = state.mark(config)
         spent = {phase: spent.get(phase, 0.0) + took for phase, took in seconds.items()}
         proposed = Proposed(str(next(keys)), config, notes | spent)
 
         def begin(now: float) -> None:
             if not run.may_start(now):  # proposing may have taken long
                 return
-            if isinstance(state, ADBOState) and mark is not None and mark in marks:
+            if mark is not None and mark in marks:
                 state.avoid([config])
                 propose(worker, now, spent)
                 return
@@ -373,11 +370,11 @@ def play_centralized(
     queue: deque[Proposed] = deque()
     idle = deque(range(run.n_workers))
     pending = Pending(problem.space)
-    state = optimizer.state(problem, run.archive, problem.worker_rng(run.n_workers))
+    state = optimizer.state(problem, run.archive, run.n_workers)
     n_seen = len(run.archive)
     proposer_is_busy = False
     charges.practise(
-        lambda archive, rng: optimizer.state(problem, archive, rng).propose(
+        lambda archive: optimizer.state(problem, archive, run.n_workers).propose(
             charges.timing, Pending(problem.space)
         )
     )

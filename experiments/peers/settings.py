@@ -3,7 +3,7 @@
 Variants of ADBO, one setting away from its defaults each, on seeds that the comparison with others
 does not use. `quality` runs them into a file of rows of their own; README.md has the commands.
 
-``python -m experiments.peers.settings`` writes ``results/tables/peers_settings.md`` from the rows.
+``python -m experiments.peers.settings`` writes a table of the same name for each file of rows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from rush_opt import ADBO
 from rush_opt.acquisition import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
+    Constant,
     Decaying,
     decayed_lambda,
     draw_lambda,
@@ -29,13 +32,16 @@ from rush_opt.acquisition import (
 from rush_opt.gaussian_process import GaussianProcess, ProcessThenTrees
 from rush_opt.proposal import Candidates
 
-ROWS = RAW / "peers_settings.csv"
+# The second one was begun after the first worker's weight had become constant, which the first one
+# has not: there the first worker of what is called "rush ADBO" draws its weight, as all others do.
+ROWS = (RAW / "peers_settings.csv", RAW / "peers_first_worker.csv")
 WITH_CHOICES = ("learners", "layers", "pipeline", "mixed7")
+CHOICES = ("rush ADBO, no choices drawn", ranks.OURS, "rush ADBO, choices drawn 0.4")
 
 
 @dataclass(frozen=True)
-class Redrawn:
-    """As `Decaying`, with a weight that is drawn anew for every period.
+class AllDraw:
+    """As `Decaying`, and the first worker is like all others.
 
     Parameters
     ----------
@@ -44,29 +50,38 @@ class Redrawn:
 
     mean: float = LAMBDA_MEAN
 
-    def draw(self, rng: np.random.Generator) -> float:
-        """Draw the first period's weight."""
-        return draw_lambda(rng, self.mean)
+    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+        """Draw, decay, and start again."""
+        return Decaying(self.mean).weights(number + 1, rng)
 
-    def at(self, lambda_0: float, t: int) -> float:
-        """Decay from a weight that follows from the first one and the period's number."""
-        if t >= LAMBDA_PERIOD:
-            rng = np.random.default_rng([int(1e9 * lambda_0), t // LAMBDA_PERIOD])
+
+@dataclass(frozen=True)
+class Redrawn:
+    """As `AllDraw`, with a weight that is drawn anew for every period.
+
+    Parameters
+    ----------
+    mean : float
+    """
+
+    mean: float = LAMBDA_MEAN
+
+    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+        """Draw, decay, and draw again."""
+        while True:
             lambda_0 = draw_lambda(rng, self.mean)
-        return decayed_lambda(lambda_0, t)
+            for t in range(LAMBDA_PERIOD):
+                yield decayed_lambda(lambda_0, t)
 
 
 @dataclass(frozen=True)
 class Alike:
-    """As `Decaying`, and all workers begin with the same weight."""
+    """As `AllDraw`, and all workers begin with the same weight."""
 
-    def draw(self, rng: np.random.Generator) -> float:
-        """Return it."""
-        return LAMBDA_MEAN
-
-    def at(self, lambda_0: float, t: int) -> float:
-        """Decay."""
-        return decayed_lambda(lambda_0, t)
+    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+        """Decay, and start again."""
+        for t in count():
+            yield decayed_lambda(LAMBDA_MEAN, t)
 
 
 VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
@@ -76,8 +91,10 @@ VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
         "choices drawn 0.4": ADBO(candidates=Candidates(p_choices=0.4)),
         "4,000 candidates": ADBO(candidates=Candidates(2_000, 1_000, 1_000)),
         "small steps": ADBO(candidates=Candidates(log10_step=(-3.0, -0.5))),
-        "lambda / 2": ADBO(exploration=Decaying(mean=LAMBDA_MEAN / 2)),
-        "lambda * 2": ADBO(exploration=Decaying(mean=2 * LAMBDA_MEAN)),
+        "all workers draw": ADBO(exploration=AllDraw()),
+        "constant": ADBO(exploration=Constant()),
+        "lambda / 2": ADBO(exploration=AllDraw(LAMBDA_MEAN / 2)),
+        "lambda * 2": ADBO(exploration=AllDraw(2 * LAMBDA_MEAN)),
         "lambda redrawn": ADBO(exploration=Redrawn()),
         "lambda redrawn, * 2": ADBO(exploration=Redrawn(2 * LAMBDA_MEAN)),
         "lambda alike": ADBO(exploration=Alike()),
@@ -93,28 +110,31 @@ VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
 }
 
 
-def as_markdown(rows: pd.DataFrame) -> str:
-    """Write how each variant does beside the defaults, on the blocks that both ran."""
+def as_markdown(rows: pd.DataFrame, file: str) -> str:
+    """Write how each variant in a file does beside the defaults, on the blocks that both ran."""
     commits = ", ".join(sorted(rows["commit"].unique()))
     parts = [
         "# Settings of ADBO beside its defaults, in virtual time\n",
-        f"Rows: `results/raw/peers_settings.csv`, commits {commits}, made by "
+        f"Rows: `results/raw/{file}`, commits {commits}, made by "
         "`experiments/peers/quality.py`, where README.md says what was run. A win is a block on "
         "which the variant has less regret; below 1 the ratio is in its favour. A regret below "
         f"{ranks.FLOOR:g} of random search's median on the problem counts as none.\n",
         "| variant | workers | wins / losses / ties | ratio of regrets, geometric mean |",
         "|---|---:|---:|---:|",
         *_duel_lines(rows),
-        "\n## Choices drawn at random, problems that have choices\n",
-        "| problem | workers | blocks | median regret: none drawn | a fifth (default) | 0.4 |",
-        "|---|---:|---:|---:|---:|---:|",
-        *_choice_lines(rows),
     ]
+    if set(CHOICES) <= set(rows["method"]):
+        parts += [
+            "\n## Choices drawn at random, problems that have choices\n",
+            "| problem | workers | blocks | median regret: none drawn | a fifth (default) | 0.4 |",
+            "|---|---:|---:|---:|---:|---:|",
+            *_choice_lines(rows),
+        ]
     return "\n".join(parts) + "\n"
 
 
 def _duel_lines(rows: pd.DataFrame) -> Iterator[str]:
-    for variant in VARIANTS:
+    for variant in (name for name in VARIANTS if name in set(rows["method"])):
         table = ranks.blocks(rows, methods=[variant, ranks.OURS])
         for n_workers, part in table.groupby(level="n_workers"):
             duel = ranks.duels(part, ours=variant).loc[ranks.OURS]
@@ -126,17 +146,17 @@ def _duel_lines(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _choice_lines(rows: pd.DataFrame) -> Iterator[str]:
-    methods = ["rush ADBO, no choices drawn", ranks.OURS, "rush ADBO, choices drawn 0.4"]
-    table = ranks.blocks(rows[rows["problem"].isin(WITH_CHOICES)], methods=methods)
+    table = ranks.blocks(rows[rows["problem"].isin(WITH_CHOICES)], methods=CHOICES)
     for (problem, n_workers), part in table.groupby(level=["problem", "n_workers"]):
-        medians = " | ".join(f"{part[method].median():.2g}" for method in methods)
+        medians = " | ".join(f"{part[method].median():.2g}" for method in CHOICES)
         yield f"| {problem} | {n_workers} | {len(part)} | {medians} |"
 
 
 def main() -> None:
-    """Write the table."""
-    rows = pd.read_csv(ROWS, keep_default_na=False)
-    TABLES.joinpath("peers_settings.md").write_text(as_markdown(rows))
+    """Write the tables."""
+    for path in filter(Path.exists, ROWS):
+        rows = pd.read_csv(path, keep_default_na=False)
+        TABLES.joinpath(f"{path.stem}.md").write_text(as_markdown(rows, path.name))
 
 
 if __name__ == "__main__":

@@ -57,9 +57,9 @@ class ACBO:
         """Return how many to propose while so many are queued or running: one if one is free."""
         return 1 if n_open < n_workers else 0
 
-    def state(self, problem: Problem, archive: Archive, rng: np.random.Generator) -> ACBOState:
-        """Return what decides for the proposer."""
-        return ACBOState(self, archive, rng)
+    def state(self, problem: Problem, archive: Archive, number: int) -> ACBOState:
+        """Return what decides for the proposer, the worker with this number."""
+        return ACBOState(self, archive, problem.worker_rng(number))
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one evaluating worker until it is told to stop."""

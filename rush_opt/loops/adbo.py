@@ -6,7 +6,7 @@ bound with its own exploration weight. Nobody waits for anybody, and no point is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +39,7 @@ class ADBO:
     candidates : Candidates
         Where the acquisition function is searched.
     exploration : Exploration
-        How a worker's exploration weight is drawn and how it changes: `Decaying`, `Constant` or
-        `Uniform`.
+        How a worker's weights are drawn and how they change: `Decaying`, `Constant` or `Uniform`.
 
     References
     ----------
@@ -63,24 +62,24 @@ class ADBO:
         # itself was not run.
         return n_dims + n_workers
 
-    def state(self, problem: Problem, archive: Archive, rng: np.random.Generator) -> ADBOState:
-        """Return what decides for one worker.
+    def state(self, problem: Problem, archive: Archive, number: int) -> ADBOState:
+        """Return what decides for the worker with this number.
 
         Parameters
         ----------
         problem : Problem
         archive : Archive
             What is known; somebody else adds to it.
-        rng : numpy.random.Generator
-            The worker's own stream.
+        number : int
         """
-        return ADBOState(self, archive, rng)
+        rng = problem.worker_rng(number)
+        return ADBOState(self, archive, rng, self.exploration.weights(number, rng))
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
         archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-        state = self.state(problem, archive, problem.worker_rng(worker.number))
+        state = self.state(problem, archive, worker.number)
         # The initial design is claimed by whoever is free, and starts without a mark of its own.
         state.avoid([task.config for task in worker.fetch_tasks("queued", "running")])
         archive.add(trials.fetch_new())
@@ -113,14 +112,21 @@ class ADBOState:
         What is known; read only.
     rng : numpy.random.Generator
         The worker's own stream.
+    lambdas : iterator of float
+        Its exploration weights, one per proposal.
     """
 
-    def __init__(self, settings: ADBO, archive: Archive, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        settings: ADBO,
+        archive: Archive,
+        rng: np.random.Generator,
+        lambdas: Iterator[float],
+    ) -> None:
         self._settings = settings
         self._archive = archive
         self._rng = rng
-        self._lambda_0 = settings.exploration.draw(rng)
-        self._n_proposed = 0
+        self._lambdas = lambdas
         self._taken = Pending(archive.space)
 
     def avoid(self, configs: Sequence[dict[str, Any]]) -> None:
@@ -148,8 +154,7 @@ class ADBOState:
         """
         settings, rng = self._settings, self._rng
         archive, weights = weighed(self._archive, rng)
-        lam = settings.exploration.at(self._lambda_0, self._n_proposed)
-        self._n_proposed += 1
+        lam = next(self._lambdas)
         notes = {"lambda": lam, "n_known": len(archive), **weights}
         if len(archive) < archive.space.n_dims:
             with timing("acquisition"):

@@ -83,9 +83,7 @@ class CentralState(Protocol):
 class CentralSettings(Protocol):
     """A centralized algorithm."""
 
-    def state(
-        self, problem: Problem, archive: Archive, rng: np.random.Generator
-    ) -> CentralState: ...
+    def state(self, problem: Problem, archive: Archive, number: int) -> CentralState: ...
 
     def n_next(self, n_open: int, n_workers: int) -> int:
         """Return how many to propose while so many are queued or running."""
@@ -107,7 +105,7 @@ def fill_queue(settings: CentralSettings, worker: Worker, problem: Problem, n_wo
     """
     trials = TrialRunner(worker, problem)
     archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-    state = settings.state(problem, archive, problem.worker_rng(worker.number))
+    state = settings.state(problem, archive, worker.number)
     pending = Pending(problem.space)
     n_trials = float("inf") if problem.n_trials is None else problem.n_trials
     n_ended = 0

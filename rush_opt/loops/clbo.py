@@ -65,9 +65,9 @@ class CLBO:
         """
         return 0 if n_open else max(2, n_workers // 10)
 
-    def state(self, problem: Problem, archive: Archive, rng: np.random.Generator) -> CLBOState:
-        """Return what decides for the proposer."""
-        return CLBOState(self, archive, rng)
+    def state(self, problem: Problem, archive: Archive, number: int) -> CLBOState:
+        """Return what decides for the proposer, the worker with this number."""
+        return CLBOState(self, archive, problem.worker_rng(number))
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one evaluating worker until it is told to stop."""

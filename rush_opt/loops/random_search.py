@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +31,15 @@ class RandomSearch:
         """Return how many points are evaluated before any model: there is none."""
         return 0
 
-    def state(
-        self, problem: Problem, archive: Archive, rng: np.random.Generator
-    ) -> RandomSearchState:
-        """Return what decides for one worker; it looks at no result."""
-        return RandomSearchState(problem, rng)
+    def state(self, problem: Problem, archive: Archive, number: int) -> RandomSearchState:
+        """Return what decides for the worker with this number; it looks at no result."""
+        return RandomSearchState(problem, problem.worker_rng(number))
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
         archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-        state = self.state(problem, archive, problem.worker_rng(worker.number))
+        state = self.state(problem, archive, worker.number)
         while trials.may_start() and (waiting := trials.claim()):
             trials.run(*waiting)
         while trials.may_start():
@@ -65,6 +64,12 @@ class RandomSearchState:
         self._space = problem.space
         self._rng = rng
         self._drawn: list[dict[str, Any]] = []
+
+    def avoid(self, configs: Sequence[dict[str, Any]]) -> None:
+        """Nothing is kept away from: draws are independent."""
+
+    def mark(self, config: dict[str, Any]) -> None:
+        """Return None: a repeat is as good as any other draw."""
 
     def propose(self, timing: Timing) -> tuple[dict[str, Any], dict[str, float]]:
         """Choose the next configuration; there is nothing to note."""

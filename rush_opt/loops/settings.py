@@ -24,8 +24,8 @@ def check_settings(surrogate: object, candidates: object) -> None:
 
 
 def check_exploration(exploration: object) -> None:
-    """Refuse what draws no exploration weights; see `check_settings`."""
-    _check_methods("exploration", exploration, "Decaying() or Constant(1.96)", "draw", "at")
+    """Refuse what yields no exploration weights; see `check_settings`."""
+    _check_methods("exploration", exploration, "Decaying() or Constant(1.96)", "weights")
 
 
 def _check_methods(name: str, given: object, examples: str, *methods: str) -> None:

@@ -89,7 +89,7 @@ def test_how_many_to_propose_follows_from_what_is_open(
 @pytest.mark.parametrize("n_known", [0, 4])
 def test_neither_known_nor_pending_points_are_proposed(settings: ACBO | CLBO, n_known: int) -> None:
     pending = Pending(SPACE)
-    state = settings.state(PROBLEM, archive_of(*EVERYTHING[:n_known]), np.random.default_rng(3))
+    state = settings.state(PROBLEM, archive_of(*EVERYTHING[:n_known]), 3)
     proposed = []
     # Without a model there are ten draws, of which one in twelve to one in four repeats a point.
     for i in range(8 if n_known else 4):
@@ -122,7 +122,7 @@ def test_a_batch_is_fitted_with_the_mean_as_the_lie() -> None:
     archive = archive_of(*EVERYTHING[:5])
     archive.add_failed(TaskTable.from_results(EVERYTHING[5:6], [{}]))
     spy = Spy()
-    state = CLBO(surrogate=spy).state(PROBLEM, archive, np.random.default_rng(3))
+    state = CLBO(surrogate=spy).state(PROBLEM, archive, 3)
     state.propose(untimed, pending_of(*EVERYTHING[8:10]))
     assert spy.X.tolist() == rows_of(EVERYTHING[:6] + EVERYTHING[8:10]).tolist()
     lie = (1 + 1 + 2 + 2 + 3) / 5  # the failed one has no value
@@ -132,21 +132,21 @@ def test_a_batch_is_fitted_with_the_mean_as_the_lie() -> None:
 def test_without_any_value_the_lie_is_the_worst() -> None:
     archive = Archive(SPACE, "loss")
     archive.add_failed(TaskTable.from_results(EVERYTHING[:3], [{}] * 3))
-    state = CLBO(surrogate=(spy := Spy())).state(PROBLEM, archive, np.random.default_rng(3))
+    state = CLBO(surrogate=(spy := Spy())).state(PROBLEM, archive, 3)
     state.propose(untimed, pending_of(EVERYTHING[8]))
     assert spy.y.tolist() == [np.inf] * 4
 
 
 def test_acbo_does_not_tell_its_model_of_pending_points() -> None:
     archive, spy = archive_of(*EVERYTHING[:5]), Spy()
-    state = ACBO(surrogate=spy).state(PROBLEM, archive, np.random.default_rng(3))
+    state = ACBO(surrogate=spy).state(PROBLEM, archive, 3)
     state.propose(untimed, pending_of(*EVERYTHING[8:10]))
     assert spy.X.tolist() == rows_of(EVERYTHING[:5]).tolist()
 
 
 def test_acbo_draws_an_exploration_weight_for_each_proposal_and_clbo_keeps_its_own() -> None:
     def weights(settings: ACBO | CLBO) -> list[float]:
-        state = settings.state(PROBLEM, Archive(SPACE, "loss"), np.random.default_rng(3))
+        state = settings.state(PROBLEM, Archive(SPACE, "loss"), 3)
         proposals = [state.propose(untimed, Pending(SPACE)) for _ in range(4 * LAMBDA_PERIOD)]
         return [notes["lambda"] for _, notes in proposals]
 

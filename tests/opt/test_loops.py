@@ -14,6 +14,7 @@ from waiting import wait_until
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
 from rush_opt.acquisition import (
+    LAMBDA_MEAN,
     LAMBDA_PERIOD,
     Constant,
     Decaying,
@@ -54,9 +55,9 @@ def line(n: int) -> TaskTable:
 class Decider:
     """A worker's state, with an archive of its own."""
 
-    def __init__(self, settings: ADBO, problem: Problem, rng: np.random.Generator) -> None:
+    def __init__(self, settings: ADBO, problem: Problem, number: int) -> None:
         self.archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-        self.state = settings.state(problem, self.archive, rng)
+        self.state = settings.state(problem, self.archive, number)
         self.phases: list[Phase] = []
 
     def tell(self, finished: TaskTable, failed: TaskTable = NOTHING) -> None:
@@ -72,19 +73,18 @@ class Decider:
         return nullcontext()
 
 
-def state_of(seed: int = 1, settings: ADBO | None = None, **changes: Any) -> Decider:
-    problem = replace(PROBLEM, **changes)
-    return Decider(settings or ADBO(), problem, np.random.default_rng(seed))
+def state_of(number: int = 1, settings: ADBO | None = None, **changes: Any) -> Decider:
+    return Decider(settings or ADBO(), replace(PROBLEM, **changes), number)
 
 
 # -- how ADBO decides ------------------------------------------------------------------------------
 
 
 def test_without_data_there_is_no_model_and_points_are_drawn_uniformly() -> None:
-    state = state_of(seed=5)
+    state = state_of(number=5)
     config, notes = state.propose()
     assert state.phases == ["acquisition"]
-    rng = np.random.default_rng(5)
+    rng = PROBLEM.worker_rng(5)
     lambda_0 = draw_lambda(rng)
     assert config == SPACE.decode(random_design(SPACE, 1, rng))[0]
     assert notes == {"lambda": lambda_0, "n_known": 0}
@@ -113,8 +113,13 @@ def test_the_exploration_weight_fades_and_comes_back() -> None:
     assert len(set(weights)) == LAMBDA_PERIOD
 
 
+def test_the_first_worker_explores_at_the_mean_for_good() -> None:
+    first = state_of(number=0)
+    assert {first.propose()[1]["lambda"] for _ in range(LAMBDA_PERIOD + 1)} == {LAMBDA_MEAN}
+
+
 def test_workers_draw_exploration_weights_of_their_own() -> None:
-    states = (Decider(ADBO(), PROBLEM, PROBLEM.worker_rng(number)) for number in range(8))
+    states = (state_of(number) for number in range(8))
     assert len({state.propose()[1]["lambda"] for state in states}) == 8
 
 
@@ -147,8 +152,8 @@ def test_a_space_that_was_tried_out_still_gets_proposals() -> None:
 
 
 def test_the_same_stream_decides_the_same_way() -> None:
-    def decide(seed: int) -> list[dict[str, Any]]:
-        state = state_of(seed)
+    def decide(number: int) -> list[dict[str, Any]]:
+        state = state_of(number)
         state.tell(line(12))
         return [state.propose()[0] for _ in range(4)]
 
