@@ -48,13 +48,13 @@ class Source:
         One of the kinds above.
     make : callable
         ``make(name, seed)`` returns the instance.
-    is_seen : bool
-        Whether a setting of ADBO was chosen on it, be it on other seeds.
+    is_new : bool
+        Whether it was added when all settings of ADBO had been chosen.
     """
 
     kind: str
     make: Callable[[str, int], Problem]
-    is_seen: bool = False
+    is_new: bool = False
 
 
 def n_trials(n_dims: int) -> int:
@@ -248,17 +248,43 @@ PROBLEMS: dict[str, Source] = {
     ),
     "mixint-f08-d5": Source("mixed", partial(coco, suite="bbob-mixint", function=8, n_dims=5)),
     "mixint-f15-d10": Source("mixed", partial(coco, suite="bbob-mixint", function=15, n_dims=10)),
-    "mixed7": Source("mixed", partial(studied, called="mixed7"), is_seen=True),
-    "learners": Source("conditional", learners, is_seen=True),
-    "layers": Source("conditional", layers, is_seen=True),
-    "pipeline": Source("conditional", pipeline, is_seen=True),
+    "mixed7": Source("mixed", partial(studied, called="mixed7")),
+    "learners": Source("conditional", learners),
+    "layers": Source("conditional", layers),
+    "pipeline": Source("conditional", pipeline),
     "bbob-f01-d5-noisy": Source(
         "noisy", partial(coco, suite="bbob", function=1, n_dims=5, noise_sd=2.0)
     ),
     "nevergrad-ackley-d4-noisy": Source(
         "noisy", partial(nevergrad, function="ackley", n_dims=4, n_idle=4, noise_sd=1.0)
     ),
-    "plateau8": Source("noisy", partial(studied, called="plateau8"), is_seen=True),
+    "plateau8": Source("noisy", partial(studied, called="plateau8")),
+    "bbob-f03-d5": Source(
+        "continuous", partial(coco, suite="bbob", function=3, n_dims=5), is_new=True
+    ),
+    "bbob-f13-d10": Source(
+        "continuous", partial(coco, suite="bbob", function=13, n_dims=10), is_new=True
+    ),
+    "bbob-f18-d5": Source(
+        "continuous", partial(coco, suite="bbob", function=18, n_dims=5), is_new=True
+    ),
+    "nevergrad-lunacek-d6": Source(
+        "continuous", partial(nevergrad, function="lunacek", n_dims=6), is_new=True
+    ),
+    "mixint-f03-d5": Source(
+        "mixed", partial(coco, suite="bbob-mixint", function=3, n_dims=5), is_new=True
+    ),
+    "mixint-f13-d10": Source(
+        "mixed", partial(coco, suite="bbob-mixint", function=13, n_dims=10), is_new=True
+    ),
+    "bbob-f14-d5-noisy": Source(
+        "noisy", partial(coco, suite="bbob", function=14, n_dims=5, noise_sd=2.0), is_new=True
+    ),
+    "nevergrad-rastrigin-d4-noisy": Source(
+        "noisy",
+        partial(nevergrad, function="rastrigin", n_dims=4, n_idle=4, noise_sd=5.0),
+        is_new=True,
+    ),
 }
 KINDS = tuple(dict.fromkeys(source.kind for source in PROBLEMS.values()))
 

@@ -212,8 +212,8 @@ def main() -> None:
 
 def report(rows: pd.DataFrame, name: str) -> None:
     """Write the table and the figure of this name."""
-    unseen = [name for name, source in problems.PROBLEMS.items() if not source.is_seen]
-    TABLES.joinpath(f"{name}.md").write_text(ranks.as_markdown(rows, unseen))
+    new = [name for name, source in problems.PROBLEMS.items() if source.is_new]
+    TABLES.joinpath(f"{name}.md").write_text(ranks.as_markdown(rows, new))
     curves = ranks.curves(rows)
     figure = FIGURES / f"{name}.svg"
     figure.parent.mkdir(parents=True, exist_ok=True)

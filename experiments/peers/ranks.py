@@ -205,8 +205,8 @@ def as_figure(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def as_markdown(rows: pd.DataFrame, unseen: Collection[str]) -> str:
-    """Write all tables; `unseen` are the problems on which none of ADBO's settings was chosen."""
+def as_markdown(rows: pd.DataFrame, new: Collection[str]) -> str:
+    """Write all tables; `new` are the problems added when ADBO's settings had been chosen."""
     rows = _latest(rows)
     table = blocks(rows)
     n_seeds = table.reset_index().groupby("problem")["seed"].nunique()
@@ -221,8 +221,8 @@ def as_markdown(rows: pd.DataFrame, unseen: Collection[str]) -> str:
         "random search's median on the problem counts as none, and all such as equal.\n",
         "## Mean ranks by number of workers, all problems\n",
         _rank_table(table, by="n_workers", any_problem=True),
-        "## Mean ranks by number of workers, problems on which no setting of ADBO was chosen\n",
-        _rank_table(table.query("problem in @unseen"), by="n_workers", any_problem=True),
+        "## Mean ranks by number of workers, problems added when ADBO's settings had been chosen\n",
+        _rank_table(table.query("problem in @new"), by="n_workers", any_problem=True),
         "## Mean ranks by kind of problem, all numbers of workers\n",
         _rank_table(table, by="kind"),
         "## Mean ranks by problem, all numbers of workers\n",
