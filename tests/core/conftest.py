@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from loopback import LoopbackServer
+from processes import is_alive
 
 
 @pytest.fixture
@@ -66,3 +67,14 @@ def rush() -> Rush:
         )
 
     return rush
+
+
+@pytest.fixture
+def pids() -> Iterator[list[int]]:
+    """Processes that must be gone after the test; those that are not are killed."""
+    pids: list[int] = []
+    yield pids
+    left = [pid for pid in pids if is_alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []

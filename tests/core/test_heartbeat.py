@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import info_of
 from waiting import wait_until
 
 from rush_core import (
@@ -21,7 +22,6 @@ from rush_core import (
     Task,
     TaskState,
     Worker,
-    WorkerInfo,
     WorkerLostError,
     WorkerState,
 )
@@ -54,11 +54,6 @@ def holding_the_interpreter(worker: Worker) -> None:
 def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
     wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
     return list(network.fetch_tasks("running"))
-
-
-def info_of(network: Network, worker_id: str) -> WorkerInfo:
-    (info,) = [info for info in network.fetch_workers() if info.worker_id == worker_id]
-    return info
 
 
 def find_lost(network: Network) -> list[str]:

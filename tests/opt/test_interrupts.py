@@ -1,19 +1,31 @@
-"""An interrupt (Ctrl-C) at whatever moment loses nothing that ended."""
+"""An interrupt (Ctrl-C) at whatever moment loses nothing that ended; a second one ends the run."""
 
 import io
+import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network
+from rush_core import EmbeddedServer, Network, WorkerState
+from rush_core.invariants import check_network
 from rush_opt import Float, FrozenTrial, History, TuneResult, tune
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
+
 PATIENCE_S = 60.0
+
+
+# -- in this process -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -123,3 +135,111 @@ def test_an_interrupt_when_all_workers_have_ended_loses_no_result(
     assert pressed
     assert result.stop_reason == "interrupted"
     assert len(result.frozen_trials) == 5
+
+
+# -- at a terminal of its own ----------------------------------------------------------------------
+
+INTERRUPTED = """
+import json, os, pathlib, sys, threading, time
+from rush_opt import Float, tune
+
+folder, network_id, url = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+def objective(config, trial):
+    (folder / ".began").write_text(str(os.getpid()))
+    (folder / ".began").rename(folder / "began")
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return config["x"]
+
+try:
+    result = tune(
+        objective, {"x": Float(0, 1)}, n_workers=1, n_trials=1000, optimizer="random",
+        network_id=network_id, url=url,
+    )
+except KeyboardInterrupt:
+    print(json.dumps("raised"))
+else:
+    print(json.dumps({
+        "reason": result.stop_reason,
+        "states": [trial.state for trial in result.frozen_trials],
+        "workers": [worker.state for worker in result.workers],
+        "rows": len(result.utilization),
+    }))
+"""
+
+
+@dataclass
+class Interrupted:
+    """A program in a terminal of its own whose worker is busy until ``go`` exists."""
+
+    program: subprocess.Popen[str]
+    network: Network
+    folder: Path
+    worker_pid: int
+
+    def press_ctrl_c(self) -> None:
+        os.killpg(self.program.pid, signal.SIGINT)  # a terminal signals the whole group
+
+    def wait_until_asked_to_stop(self) -> None:
+        wait_until(
+            lambda: {w.state for w in self.network.fetch_workers()} == {WorkerState.STOPPING},
+            PATIENCE_S,
+        )
+
+    def end(self) -> Any:
+        out, err = self.program.communicate(timeout=PATIENCE_S)
+        assert self.program.returncode == 0, err
+        assert "Traceback" not in err
+        return json.loads(out)
+
+
+@pytest.fixture
+def interrupted(server: EmbeddedServer, network_id: str, tmp_path: Path) -> Iterator[Interrupted]:
+    script = tmp_path / "program.py"
+    script.write_text(textwrap.dedent(INTERRUPTED))
+    program = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), network_id, server.url],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        began = tmp_path / "began"
+        wait_until(lambda: began.exists() or program.poll() is not None, PATIENCE_S)
+        assert began.exists(), program.communicate()
+        pid = int(began.read_text())
+        with Network(network_id, server.url) as network:
+            yield Interrupted(program, network, tmp_path, pid)
+        check_network(network_id, server.url)
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def test_the_first_interrupt_ends_the_run_after_the_running_trials(
+    interrupted: Interrupted,
+) -> None:
+    # A terminal's Ctrl-C does not reach the worker.
+    assert os.getpgid(interrupted.worker_pid) != os.getpgid(interrupted.program.pid)
+    interrupted.press_ctrl_c()
+    interrupted.wait_until_asked_to_stop()
+    assert interrupted.network.count_tasks() == (0, 1, 0, 0)
+    (interrupted.folder / "go").touch()
+    assert interrupted.end() == {
+        "reason": "interrupted",
+        "states": ["finished"],
+        "workers": ["stopped"],
+        "rows": 1,
+    }
+    assert not psutil.pid_exists(interrupted.worker_pid)
+
+
+def test_the_second_interrupt_ends_the_run_at_once(interrupted: Interrupted) -> None:
+    interrupted.press_ctrl_c()
+    interrupted.wait_until_asked_to_stop()
+    interrupted.press_ctrl_c()
+    assert interrupted.end() == "raised"
+    assert not psutil.pid_exists(interrupted.worker_pid)
+    assert interrupted.network.count_tasks() == (0, 0, 0, 1)

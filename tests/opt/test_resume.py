@@ -1,4 +1,4 @@
-"""Runs that go on where another one stood, with managers that were really killed."""
+"""Runs that go on where another one stood, its manager at its end or really killed."""
 
 import os
 import signal
@@ -8,12 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import objectives
 import pytest
+from inspecting import configs_of
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkerState
 from rush_core.invariants import check_network
-from rush_opt import Float, tune
+from rush_opt import Float, FrozenTrial, TuneResult, tune
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
 PATIENCE_S = 30.0
 X = {"x": Float(0, 1)}
@@ -77,6 +81,44 @@ def test_a_run_goes_on_after_its_manager_was_killed(
     check_network(network_id, server.url)
 
 
+def test_a_network_that_stays_can_be_looked_at_and_gone_on_with(
+    server: EmbeddedServer, network_id: str
+) -> None:
+    def go_on(n_trials: int, called_with: list[FrozenTrial]) -> TuneResult:
+        return tune(
+            lambda config: config["x"],
+            X,
+            n_workers=1,
+            n_trials=n_trials,
+            seed=5,
+            network_id=network_id,
+            url=server.url,
+            callbacks=[called_with.append],
+            progress=False,
+        )
+
+    first_called: list[FrozenTrial] = []
+    first = go_on(20, first_called)
+    assert first.network_id == network_id
+    with Network(network_id, server.url) as network:
+        assert network.count_tasks() == (0, 0, 20, 0)
+        assert network.fetch_finished_tasks().configs == configs_of(first)
+
+    second_called: list[FrozenTrial] = []
+    second = go_on(30, second_called)
+    assert second.stop_reason == "n_trials"
+    assert second.frozen_trials[:20] == first.frozen_trials
+    assert [t.number for t in second.frozen_trials] == list(range(30))
+    assert second_called == second.frozen_trials[20:]
+    assert all(t.notes["n_known"] >= 20 for t in second_called)  # it knows the first run's
+    assert not any(config in configs_of(first) for config in configs_of(second)[20:])
+    assert [w.number for w in second.workers] == [0, 1]
+    assert second.utilization["worker"].tolist() == [1]
+    assert second.utilization["n_trials"].tolist() == [10]
+    assert 0.0 < second.busy_share < 1.0
+    check_network(network_id, server.url)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -102,6 +144,27 @@ def test_a_network_begun_with_other_arguments_is_refused_with_what_differs(
     assert said in str(refusal.value)
     assert network.fetch_workers() == []
     assert network.count_tasks() == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metric": "loss"}, "no number 'loss': {'value': 0.25}"),
+        ({"space": {"y": Float(0, 1)}}, "parameter 'y' is missing"),
+        ({"space": {"x": Float(0.6, 1)}}, "0.6 <= value <= 1.0, got 0.5"),
+    ],
+)
+def test_a_network_of_another_problem_is_not_gone_on_with(
+    changes: dict[str, Any], said: str, network: Network
+) -> None:
+    (key,) = network.push_finished_tasks([{"x": 0.5}], [{"value": 0.25}])
+    given = {"objective": objectives.half, "space": X} | changes
+    with pytest.raises(ValueError, match="does not fit this run") as refusal:
+        tune(**given, n_workers=1, network_id=network.network_id, url=network.url, progress=False)
+    for part in (said, key, network.network_id, "another network_id"):
+        assert part in str(refusal.value)
+    assert network.count_tasks() == (0, 0, 1, 0)
+    assert network.fetch_workers() == []
 
 
 def test_only_what_a_worker_ran_takes_a_place_in_the_budget(network: Network) -> None:
