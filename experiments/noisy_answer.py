@@ -122,8 +122,11 @@ def run_once(problem: Problem, seed: int, n_trials: int) -> Rows:
 def as_markdown(rows: Rows) -> str:
     """Make the table that goes with the rows: mean regrets, and wins against the best observed."""
     rows = [row for row in rows if row["answer"] in ANSWERS]
+    # Of a search that was made several times the latest rows count.
+    latest = {(row["problem"], row["answer"], int(row["seed"])): row for row in rows}
+    rows = [latest[key] for key in sorted(latest)]
     regrets: dict[tuple[str, str], list[float]] = {}
-    for row in sorted(rows, key=lambda row: int(row["seed"])):
+    for row in rows:
         regrets.setdefault((row["problem"], row["answer"]), []).append(float(row["regret"]))
     names = [name for name in NOISE_SD if any(row["problem"] == name for row in rows)]
     lines = [

@@ -6,7 +6,8 @@ by a factor of a thousand, 20 seeds each. Expected before measuring: ADBO is bet
 much on ZDT1 and ZDT2, where good points are rare, and by little on the mixed one.
 
 Run from the project's root: ``python -m experiments.several_objectives``; started again, or several
-times at once, it makes those runs that have no rows yet.
+times at once, it makes those runs that have no rows of the same commit yet. Of a run that was made
+several times the latest row counts.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def main() -> None:
     random.shuffle(runs)
     common = provenance()
     for problem, optimizer, seed in runs:
-        if (problem.name, optimizer, seed) not in read_rows():
+        known = read_rows().get((problem.name, optimizer, seed))
+        if known is None or known["commit"] != common["commit"]:
             row = run_once(problem, optimizer, seed, arguments.trials)
             append_rows(ROWS, [row | common])
     table = as_markdown(list(read_rows().values()))

@@ -26,8 +26,8 @@ from rush_opt.surrogate import Surrogate
 class ACBO:
     """Settings of ACBO; an instance is its evaluating workers' loop.
 
-    Every proposal draws an exploration weight of its own, which decays as a single worker's of ADBO
-    does: the proposals in flight at one time then differ in it as those of many ADBO workers do.
+    Every proposal draws an exploration weight of its own, and all decay together as those of one
+    worker of ADBO do: proposals in flight at one time differ as those of many such workers do.
     Points in flight are not proposed again; as in ADBO, the model is not told of them.
 
     Parameters
