@@ -122,8 +122,8 @@ class Decaying:
 
     But for the first worker, whose weight is the mean at every proposal: one that is alone, or
     nearly so, is not to depend on what it happens to draw, and many have other ones beside it. With
-    1, 2 and 4 workers that leaves less regret than if the first one drew as well, with 8 and more
-    it is the same (`experiments/peers`, part C).
+    1 and 2 workers that leaves less regret than if the first one drew as well, and with more it
+    could not be told apart (`experiments/peers`, part C).
 
     Parameters
     ----------

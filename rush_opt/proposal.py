@@ -56,7 +56,8 @@ class Candidates:
     n_refine: int = 250
     # 30 were worse early on, 5 equal.
     n_parents: int = 10
-    # 0.15 and 0.2 were a little better than more. Smaller steps than 1 % were worse.
+    # 0.15 and 0.2 were a little better than more. Smaller steps than 1 % were worse for trees, and
+    # in experiments/peers, where a process models, as good.
     p_move: float = 0.25
     log10_step: tuple[float, float] = (-2.0, -0.5)
     # A model that is sure of one combination of choices goes on to its optimum, digit by digit, and

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -154,7 +153,7 @@ def _choice_lines(rows: pd.DataFrame) -> Iterator[str]:
 
 def main() -> None:
     """Write the tables."""
-    for path in filter(Path.exists, ROWS):
+    for path in ROWS:
         rows = pd.read_csv(path, keep_default_na=False)
         TABLES.joinpath(f"{path.stem}.md").write_text(as_markdown(rows, path.name))
 
