@@ -126,7 +126,7 @@ def run_once(family: str, method: Method, seed: int, budget: int, n_workers: int
         lambda config: 0.0, SPACE, ("value",), (1.0,), None, None, seed, method.pruner
     )
     archive, curves = Archive(SPACE, "value"), Curves()
-    states = [method.optimizer.state(problem, archive, w) for w in range(n_workers)]
+    states = [method.optimizer.state(problem, archive, w, n_before=w) for w in range(n_workers)]
     noise = np.random.default_rng([seed, 99])
     n_design = method.optimizer.n_initial(N_DIMS, n_workers)
     design = iter(SPACE.decode(sobol_design(SPACE, n_design, problem.design_rng())))

@@ -17,7 +17,7 @@ from rush_core.connection import Connection, pack
 from rush_core.errors import LikeTaskError, ServerUnreachableError, WorkerLostError
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
-from rush_core.registry import Registry, WorkerState
+from rush_core.registry import Registry, WorkerInfo, WorkerState
 from rush_core.report import Report, report_end
 from rush_core.script import execute_on, retry_unreachable
 from rush_core.server import resolve_url
@@ -419,6 +419,10 @@ class Worker:
     def count_tasks(self) -> TaskCounts:
         """Count the tasks in each place as one look; one round trip."""
         return self._reader.count()
+
+    def fetch_workers(self) -> list[WorkerInfo]:
+        """Fetch all workers that ever joined, in this order; one round trip."""
+        return self._registry.fetch()
 
     # -- life -------------------------------------------------------------------------------------
 

@@ -99,13 +99,13 @@ def decayed_lambda(
 class Exploration(Protocol):
     """How strongly a worker explores, from proposal to proposal."""
 
-    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+    def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
         """Yield a weight for each proposal of a worker, without end.
 
         Parameters
         ----------
-        number : int
-            The worker's, from 0 in the order of joining.
+        n_before : int
+            How many of the workers that joined before it were taking part when it joined.
         rng : numpy.random.Generator
             The worker's own stream, from which it draws other things in between.
 
@@ -120,19 +120,19 @@ class Exploration(Protocol):
 class Decaying:
     """Workers differ, and each goes from exploring to exploiting again and again.
 
-    But for the first worker, whose weight is the mean at every proposal: one that is alone, or
-    nearly so, is not to depend on what it happens to draw, and many have other ones beside it. With
-    1 and 2 workers that leaves less regret than if the first one drew as well, and with more it
-    could not be told apart (`experiments/peers`, part C).
+    But for one that comes first, whose weight is the mean at every proposal: what a worker that is
+    alone, or nearly so, finds is not to depend on what it happens to draw. With 1 and 2 workers
+    that leaves less regret than if the first one drew as well, and with more it could not be told
+    apart (`experiments/peers`, part C).
 
     Parameters
     ----------
     mean : float
-        Mean of the first weights, which are exponentially distributed, ``> 0``.
+        Mean of the first weights, which are exponentially distributed, ``>= 0``.
     rate : float
-        Decay per proposal, ``>= 0``.
+        Decay per proposal of those that draw, ``>= 0``.
     period : int
-        Proposals after which the weight is back at the first one, ``>= 1``.
+        Proposals after which their weight is back at the first one, ``>= 1``.
     """
 
     mean: float = LAMBDA_MEAN
@@ -144,9 +144,9 @@ class Decaying:
         if not (self.rate >= 0 and self.period >= 1):
             raise ValueError(f"need rate >= 0 and period >= 1, got {self!r}; change that one")
 
-    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
-        """Draw from the exponential distribution, decay, and start again."""
-        if number == 0:
+    def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
+        """Repeat the mean if nobody came before; else draw, decay, and start again."""
+        if n_before == 0:
             yield from itertools.repeat(self.mean)
         lambda_0 = draw_lambda(rng, self.mean)
         for t in itertools.count():
@@ -154,8 +154,8 @@ class Decaying:
 
 
 @dataclass(frozen=True)
-class Constant:
-    """All workers explore alike, always: for one worker, or to repeat another's setting.
+class Steady:
+    """All workers explore alike, always.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class Constant:
     def __post_init__(self) -> None:
         _check_weight(self, self.weight)
 
-    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+    def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
         """Repeat the weight; nothing is drawn."""
         return itertools.repeat(self.weight)
 
@@ -193,7 +193,7 @@ class Uniform:
     def __post_init__(self) -> None:
         _check_weight(self, self.mean)
 
-    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+    def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
         """Draw from the uniform distribution, and stay."""
         return itertools.repeat(float(rng.uniform(0.0, 2.0 * self.mean)))
 

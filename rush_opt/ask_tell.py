@@ -22,6 +22,7 @@ from rush_opt.design import Design
 from rush_opt.evaluation import Problem, TrialRunner, evaluate
 from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
+from rush_opt.loops.adbo import count_before
 from rush_opt.loops.central import Pending, mark_of
 from rush_opt.result import TuneResult
 from rush_opt.resume import check_about, check_trials
@@ -157,10 +158,17 @@ class Advisor:
             self._trials = TrialRunner(self._worker, self._problem)
             self._archive = Archive(self._problem.space, *metrics, signs=signs)
             self._optimizer = chosen
-            self._state: Any = chosen.state(self._problem, self._archive, self._worker.number)
+            self._state = self._make_state()
             # The design is claimed by whoever asks, and starts without a mark of its own.
             self._avoid(self._worker.fetch_tasks("queued", "running").configs)
             undone_by_an_error.pop_all()
+
+    def _make_state(self) -> Any:
+        chosen, number = self._optimizer, self._worker.number
+        if isinstance(chosen, Centralized):
+            return chosen.state(self._problem, self._archive, number)
+        n_before = count_before(self._worker)
+        return chosen.state(self._problem, self._archive, number, n_before=n_before)
 
     def __repr__(self) -> str:
         return f"<Advisor of network {self._network.network_id!r}, {len(self._open)} trials open>"

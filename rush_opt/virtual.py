@@ -323,8 +323,10 @@ def play_decentralized(
     queue = deque(Proposed(str(next(keys)), config, {}) for config in points)
     workers = range(run.n_workers)
     n_seen = [len(run.archive)] * run.n_workers
-    states = [optimizer.state(problem, run.archive, w) for w in workers]
-    charges.practise(lambda archive: optimizer.state(problem, archive, 0).propose(charges.timing))
+    states = [optimizer.state(problem, run.archive, w, n_before=w) for w in workers]
+    charges.practise(
+        lambda archive: optimizer.state(problem, archive, 0, n_before=0).propose(charges.timing)
+    )
     marks = {mark_of(config, run.archive, ()) for config in points}  # of what no other may start
 
     def be_free(worker: int, now: float) -> None:

@@ -23,8 +23,8 @@ from rush_opt import ADBO
 from rush_opt.acquisition import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
-    Constant,
     Decaying,
+    Steady,
     decayed_lambda,
     draw_lambda,
 )
@@ -49,9 +49,9 @@ class AllDraw:
 
     mean: float = LAMBDA_MEAN
 
-    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+    def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
         """Draw, decay, and start again."""
-        return Decaying(self.mean).weights(number + 1, rng)
+        return Decaying(self.mean).weights(n_before + 1, rng)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Redrawn:
 
     mean: float = LAMBDA_MEAN
 
-    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+    def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
         """Draw, decay, and draw again."""
         while True:
             lambda_0 = draw_lambda(rng, self.mean)
@@ -77,7 +77,7 @@ class Redrawn:
 class Alike:
     """As `AllDraw`, and all workers begin with the same weight."""
 
-    def weights(self, number: int, rng: np.random.Generator) -> Iterator[float]:
+    def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
         """Decay, and start again."""
         for t in count():
             yield decayed_lambda(LAMBDA_MEAN, t)
@@ -91,7 +91,7 @@ VARIANTS: dict[str, Callable[[Run], list[Finished]]] = {
         "4,000 candidates": ADBO(candidates=Candidates(2_000, 1_000, 1_000)),
         "small steps": ADBO(candidates=Candidates(log10_step=(-3.0, -0.5))),
         "all workers draw": ADBO(exploration=AllDraw()),
-        "constant": ADBO(exploration=Constant()),
+        "constant": ADBO(exploration=Steady()),
         "lambda / 2": ADBO(exploration=AllDraw(LAMBDA_MEAN / 2)),
         "lambda * 2": ADBO(exploration=AllDraw(2 * LAMBDA_MEAN)),
         "lambda redrawn": ADBO(exploration=Redrawn()),

@@ -39,7 +39,7 @@ class ADBO:
     candidates : Candidates
         Where the acquisition function is searched.
     exploration : Exploration
-        How a worker's weights are drawn and how they change: `Decaying`, `Constant` or `Uniform`.
+        How a worker's weights are drawn and how they change: `Decaying`, `Steady` or `Uniform`.
 
     References
     ----------
@@ -62,7 +62,7 @@ class ADBO:
         # itself was not run.
         return n_dims + n_workers
 
-    def state(self, problem: Problem, archive: Archive, number: int) -> ADBOState:
+    def state(self, problem: Problem, archive: Archive, number: int, *, n_before: int) -> ADBOState:
         """Return what decides for the worker with this number.
 
         Parameters
@@ -71,15 +71,17 @@ class ADBO:
         archive : Archive
             What is known; somebody else adds to it.
         number : int
+        n_before : int
+            How many of the workers before it were taking part when it joined.
         """
         rng = problem.worker_rng(number)
-        return ADBOState(self, archive, rng, self.exploration.weights(number, rng))
+        return ADBOState(self, archive, rng, self.exploration.weights(n_before, rng))
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
         archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-        state = self.state(problem, archive, worker.number)
+        state = self.state(problem, archive, worker.number, n_before=count_before(worker))
         # The initial design is claimed by whoever is free, and starts without a mark of its own.
         state.avoid([task.config for task in worker.fetch_tasks("queued", "running")])
         archive.add(trials.fetch_new())
@@ -100,6 +102,12 @@ class ADBO:
             with trials.timing("coordination"):
                 archive.add(new)
                 archive.add_failed(worker.fetch_new_failed_tasks())
+
+
+def count_before(worker: Worker) -> int:
+    """Count the workers that joined before this one and take part; one round trip."""
+    others = worker.fetch_workers()
+    return sum(other.number < worker.number and other.ended_at is None for other in others)
 
 
 class ADBOState:

@@ -31,15 +31,16 @@ class RandomSearch:
         """Return how many points are evaluated before any model: there is none."""
         return 0
 
-    def state(self, problem: Problem, archive: Archive, number: int) -> RandomSearchState:
-        """Return what decides for the worker with this number; it looks at no result."""
+    def state(
+        self, problem: Problem, archive: Archive, number: int, *, n_before: int
+    ) -> RandomSearchState:
+        """Return what decides for the worker with this number; it looks at nothing else."""
         return RandomSearchState(problem, problem.worker_rng(number))
 
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
-        archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-        state = self.state(problem, archive, worker.number)
+        state = RandomSearchState(problem, problem.worker_rng(worker.number))
         while trials.may_start() and (waiting := trials.claim()):
             trials.run(*waiting)
         while trials.may_start():

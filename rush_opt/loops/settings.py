@@ -25,7 +25,9 @@ def check_settings(surrogate: object, candidates: object) -> None:
 
 def check_exploration(exploration: object) -> None:
     """Refuse what yields no exploration weights; see `check_settings`."""
-    _check_methods("exploration", exploration, "Decaying() or Constant(1.96)", "weights")
+    _check_methods(
+        "exploration", exploration, "Decaying() or Steady(1.96) of rush_opt.acquisition", "weights"
+    )
 
 
 def _check_methods(name: str, given: object, examples: str, *methods: str) -> None:

@@ -16,9 +16,9 @@ from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
 from rush_opt.acquisition import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
-    Constant,
     Decaying,
     Exploration,
+    Steady,
     Uniform,
     draw_lambda,
 )
@@ -57,7 +57,7 @@ class Decider:
 
     def __init__(self, settings: ADBO, problem: Problem, number: int) -> None:
         self.archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-        self.state = settings.state(problem, self.archive, number)
+        self.state = settings.state(problem, self.archive, number, n_before=number)
         self.phases: list[Phase] = []
 
     def tell(self, finished: TaskTable, failed: TaskTable = NOTHING) -> None:
@@ -162,7 +162,7 @@ def test_the_same_stream_decides_the_same_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exploration", "n_weights"), [(Decaying(), LAMBDA_PERIOD), (Constant(0.5), 1), (Uniform(), 1)]
+    ("exploration", "n_weights"), [(Decaying(), LAMBDA_PERIOD), (Steady(0.5), 1), (Uniform(), 1)]
 )
 def test_weights_change_as_the_exploration_says(exploration: Exploration, n_weights: int) -> None:
     state = state_of(settings=ADBO(exploration=exploration))
@@ -199,7 +199,7 @@ def test_settings_that_no_worker_could_use_are_refused_at_once(
 
 @pytest.mark.parametrize("given", [1.96, Decaying])
 def test_an_exploration_that_draws_no_weight_is_refused(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"exploration must be Decaying\(\) or Constant\(1.96\)"):
+    with pytest.raises(TypeError, match=r"exploration must be Decaying\(\) or Steady\(1.96\)"):
         ADBO(exploration=given)
 
 
@@ -370,6 +370,18 @@ def test_adbo_learns_from_what_others_finished_before_it_joined(
     assert own.result_extra["n_known"] == 40
     assert own.result_extra["surrogate_s"] > 0.0
     assert own.result_extra["acquisition_s"] > 0.0
+
+
+@pytest.mark.parametrize(("others_leave", "stays_at_the_mean"), [(True, True), (False, False)])
+def test_who_takes_part_alone_explores_at_the_mean(
+    network: Network, join: Callable[..., Worker], others_leave: bool, stays_at_the_mean: bool
+) -> None:
+    for other in (join(), join()):
+        if others_leave:
+            other.close()
+    ADBO()(join(), replace(PROBLEM, n_trials=5))
+    weights = {task.result_extra["lambda"] for task in network.fetch_finished_tasks()}
+    assert (weights == {LAMBDA_MEAN}) == stays_at_the_mean
 
 
 def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(

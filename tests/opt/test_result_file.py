@@ -184,7 +184,7 @@ def test_a_proposal_repeats_from_what_was_known() -> None:
     assert space is not None
     problem = Problem(objective, space, "loss", 1.0, 40, None, result.seed)
     archive, n_told = Archive(space, "loss"), 0
-    state = ADBO().state(problem, archive, 0)
+    state = ADBO().state(problem, archive, 0, n_before=0)
     charges = Charges(problem, lambda n_known: (0.0, 0.0))
     for trial in result.frozen_trials:
         if "n_known" not in trial.notes:
