@@ -9,12 +9,16 @@ import time
 from pathlib import Path
 
 from rush_core import (
+    LikeTaskError,
     Network,
     ServerRefusedError,
     ServerUnreachableError,
     Worker,
     WorkerLostError,
 )
+
+# Of a network's 10,000 tasks or so a fifth would have one: enough for others to be in the way.
+N_MARKS = 2_000
 
 
 class Notes:
@@ -51,12 +55,18 @@ def evaluating(worker: Worker, limit: int, folder: Path, seed: int) -> None:
 
 
 def take(worker: Worker, limit: int, notes: Notes, rng: random.Random) -> list[str]:
-    """Claim a task, or start some; wait for a change if there is none."""
-    if rng.random() < 0.5:
+    """Claim a task, start one that is to be the only one of its kind, or start some others.
+
+    If there is none to be had, wait for a change.
+    """
+    how = rng.random()
+    if how < 0.5:
         task = worker.claim_task(timeout_s=rng.choice([0.0, 0.3]), limit=limit)
         keys = [] if task is None else [task.key]
         for key in keys:
             notes.add("there", key)
+    elif how < 0.7:
+        keys = start_only_one(worker, limit, notes, rng)
     else:
         names = [secrets.token_hex(6) for _ in range(rng.choice([1, 1, 3]))]
         try:
@@ -71,6 +81,23 @@ def take(worker: Worker, limit: int, notes: Notes, rng: random.Random) -> list[s
     if not keys:
         worker.fetch_new_tasks(timeout_s=0.2)
     return keys
+
+
+def start_only_one(worker: Worker, limit: int, notes: Notes, rng: random.Random) -> list[str]:
+    """Start a task with a mark that others choose, too: of these, one is to be started."""
+    name, mark = secrets.token_hex(6), rng.randrange(N_MARKS)
+    key = None
+    try:
+        key = worker.start_task(
+            {"name": name, "mark": mark}, limit=limit, unique=mark.to_bytes(2, "big")
+        )
+    except LikeTaskError:
+        pass
+    except ServerRefusedError:
+        notes.add("nowhere", name)
+        raise
+    notes.add(*("nowhere", name) if key is None else ("there", key))
+    return [] if key is None else [key]
 
 
 def end(worker: Worker, key: str, notes: Notes, rng: random.Random) -> None:

@@ -18,7 +18,10 @@ def judge(network: Network, folder: Path, limit: int) -> Counter[str]:
     finished = Counter((t.key, t.result["name"]) for t in tasks if t.result is not None)
     failed = Counter((t.key, t.error) for t in tasks if t.error is not None)
     found: Counter[str] = Counter()
-    found["doubled"] += sum(n > 1 for n in (n_of | n_named | finished).values())
+    # One that was lost for good gives its mark back.
+    n_marked = Counter(t.config.get("mark") for t in tasks if "lost" not in t.result_extra)
+    del n_marked[None]
+    found["doubled"] += sum(n > 1 for n in (n_of | n_named | finished | n_marked).values())
     for path in folder.iterdir():
         for line in path.read_text().splitlines():
             what, *names = line.split()
