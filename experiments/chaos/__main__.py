@@ -11,7 +11,7 @@ from experiments.chaos.faults import WEIGHTS
 from experiments.chaos.judge import VERDICTS
 from experiments.chaos.report import as_markdown
 from experiments.chaos.rounds import run_chaos
-from experiments.chaos.server import server_version
+from experiments.chaos.server import APPENDFSYNC, server_version
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 
 
@@ -36,7 +36,7 @@ def main() -> None:
             **{name: found[name] for name in ("rounds", "acknowledged", "finished", "failed")},
             **{name: found[name] for name in ("lost_tasks", "reaped", "looks", *VERDICTS)},
             "seed": given.seed,
-            "server": server_version(),
+            "server": f"{server_version()}, appendfsync {APPENDFSYNC}",
             **origin,
         }
         for fault in WEIGHTS

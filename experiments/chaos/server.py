@@ -12,6 +12,10 @@ from rush_core import RushError
 from rush_core.connection import Connection, pack
 from rush_core.server import find_server_binary
 
+# As the embedded server has it. With Redis's "everysec" a kill loses what was acknowledged while
+# the disk was busy (experiments/killed_server.py).
+APPENDFSYNC = "no"
+
 
 class Server:
     """A server on an append-only file and a unix socket, to be killed and started again.
@@ -20,10 +24,10 @@ class Server:
     ----------
     folder : Path
     appendfsync : str
-        When it has the file put on the disk; by default as Redis does by itself.
+        When it has the file put on the disk.
     """
 
-    def __init__(self, folder: Path, appendfsync: str = "everysec") -> None:
+    def __init__(self, folder: Path, appendfsync: str = APPENDFSYNC) -> None:
         self._folder, self._appendfsync = folder, appendfsync
         self.url = f"unix://{folder / 'server.sock'}"
         self._process: subprocess.Popen[bytes] | None = None
