@@ -306,7 +306,7 @@ class TuneResult:
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table `trials` to a Parquet file.
 
-        A column that Parquet has no type for (values of several types) is written as JSON.
+        A column that Parquet has no type for (several types, empty mappings) is written as JSON.
 
         Parameters
         ----------

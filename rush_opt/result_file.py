@@ -90,7 +90,8 @@ def write_parquet(result: TuneResult, path: str | os.PathLike[str]) -> None:
     table = result.trials.copy()
     for name in list(table):
         try:
-            pa.array(table[name], from_pandas=True)
+            # An empty mapping has a type of Arrow's, but none of Parquet's: only writing tells.
+            table[[name]].to_parquet(io.BytesIO(), engine="pyarrow", index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
             table[name] = [_as_text(value) for value in table[name]]
     table.to_parquet(path, engine="pyarrow", index=False)

@@ -179,6 +179,16 @@ def test_a_column_of_several_types_is_json_in_parquet(result: TuneResult, tmp_pa
     assert again["result_curve"][first].tolist() == result.best_trial.result["curve"].tolist()
 
 
+@pytest.mark.parametrize("found", [{}, {"a": {}}, [{}], {1: 2.0, 2: 3.0}])
+def test_a_mapping_that_parquet_has_no_type_for_is_json_in_it(
+    found: Any, result: TuneResult, tmp_path: Path
+) -> None:
+    trials = [replace(t, result={"loss": t.value, "found": found}) for t in result.frozen_trials]
+    replace(result, frozen_trials=trials).to_parquet(tmp_path / "trials.parquet")
+    for text in pd.read_parquet(tmp_path / "trials.parquet")["result_found"]:
+        assert from_plain(json.loads(text)) == found
+
+
 # -- what was known --------------------------------------------------------------------------------
 
 
