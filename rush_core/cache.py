@@ -167,9 +167,11 @@ class TaskReader:
         return TaskTable(retry_unreachable(self.new_log.read)[0])
 
     def fetch_new_failed(self) -> TaskTable:
-        """Fetch the tasks that failed since the last call, lost ones left out; one round trip."""
+        """Fetch the tasks that failed by themselves since the last call; one round trip."""
         new, _ = retry_unreachable(self._failed_log.read)
-        return TaskTable([task for task in new if "lost" not in task.result_extra])
+        # What was taken out of the queue was never started.
+        by_themselves = [task for task in new if task.started_at is not None]
+        return TaskTable([task for task in by_themselves if "lost" not in task.result_extra])
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch what was reported since the last call; one round trip."""

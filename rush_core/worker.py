@@ -412,7 +412,8 @@ class Worker:
     def fetch_new_failed_tasks(self) -> TaskTable:
         """Fetch the tasks that failed since the last such call; one round trip.
 
-        Only those that failed by themselves: the task of a lost worker is not known to be bad.
+        Only those that failed by themselves: the task of a lost worker, or one that was taken out
+        of the queue, is not known to be bad.
         """
         return self._reader.fetch_new_failed()
 

@@ -145,7 +145,7 @@ class Archive:
         Parameters
         ----------
         tasks : FailedTasks
-            Those that failed by themselves; of a lost worker's task nothing is known.
+            Those that failed by themselves; of a lost or cleared task nothing is known.
 
         Raises
         ------

@@ -19,6 +19,10 @@ _MOST_GRID_POINTS = 1_000_000
 # How many points are drawn at once where some may break constraints.
 _LEAST_DRAWS = 16
 
+# So many in a row break the constraints of a space that is just let in, where one point in
+# `MOST_DRAWS` satisfies them, once in 5e8 points.
+_MOST_VAIN_DRAWS = 20 * MOST_DRAWS
+
 
 def random_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
     """Draw points independently and uniformly.
@@ -40,7 +44,7 @@ def random_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
     Raises
     ------
     ValueError
-        If 10,000 points in a row break the constraints.
+        If 200,000 points in a row break the constraints.
     """
     return _fill(space, n, lambda size: rng.random((size, space.n_dims)))
 
@@ -66,7 +70,7 @@ def latin_hypercube_design(space: Space, n: int, rng: np.random.Generator) -> Fl
     Raises
     ------
     ValueError
-        If 10,000 points in a row break the constraints.
+        If 200,000 points in a row break the constraints.
 
     References
     ----------
@@ -103,7 +107,7 @@ def sobol_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
     Raises
     ------
     ValueError
-        If 10,000 points in a row break the constraints.
+        If 200,000 points in a row break the constraints.
 
     References
     ----------
@@ -309,7 +313,7 @@ def _fill(space: Space, n: int, draw: Callable[[int], FloatArray]) -> FloatArray
         drawn = space.snap(draw(max(n, _LEAST_DRAWS)))
         X = drawn[space.allowed(drawn)]
         n_vain = 0 if len(X) else n_vain + len(drawn)
-        if n_vain >= MOST_DRAWS:
+        if n_vain >= _MOST_VAIN_DRAWS:
             raise ValueError(
                 f"the constraints need to allow more of the space: {n_vain:,} points in a row "
                 "break them; loosen them, or choose parameters that cannot break them"

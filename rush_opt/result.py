@@ -246,8 +246,8 @@ class TuneResult:
 
         Of the trials that came to an end by themselves, finished and failed, and those known before
         the run, these are the first ``trial.notes["n_known"]``: whoever proposed it had read so
-        many ends. Trials that finished early because they were stopped, and those lost with their
-        worker, are no part of them, for no optimizer learns from their values.
+        many ends. Trials that finished early because they were stopped, those lost with their
+        worker and those taken out of the queue are no part of them: no optimizer learns from them.
 
         Where trials ended within the time of a message of each other, the order in which the
         proposer learned of them may be another than that of their ends.
@@ -271,7 +271,9 @@ class TuneResult:
         counted = [
             other
             for other in self.frozen_trials
-            if not other.lost and (other.state == "failed" or other.stopped_at is None)
+            if (other.state == "finished" and other.stopped_at is None)
+            # What was taken out of the queue was never started.
+            or (other.state == "failed" and not other.lost and other.started_at is not None)
         ]
         return counted[: int(trial.notes["n_known"])]
 
@@ -304,7 +306,7 @@ class TuneResult:
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table `trials` to a Parquet file.
 
-        A column that Parquet has no type for (values of several types) is written as JSON.
+        A column that Parquet has no type for (several types, empty mappings) is written as JSON.
 
         Parameters
         ----------

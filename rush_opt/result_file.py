@@ -9,7 +9,7 @@ name          holds
 ``$bytes``    base64
 ``$array``    base64 of a NumPy array as an ``.npy`` file
 ``$scalar``   the same of a NumPy scalar that is no number of Python's
-``$dict``     a mapping that itself has a name beginning with ``$``, as pairs
+``$dict``     a mapping with a key that is no text or begins with ``$``, as pairs
 ============  ===================================================================
 """
 
@@ -66,7 +66,6 @@ def read_json(path: str | os.PathLike[str]) -> TuneResult:
             f"{os.fspath(path)!r} must hold a result with {_FORMAT}, found {found!r:.80}; write "
             "it with result.to_json(path)"
         )
-    space = content.pop("space")
     content = from_plain({name: v for name, v in content.items() if name not in _FORMAT})
     content["workers"] = msgspec.convert(content["workers"], list[WorkerInfo])
     content["frozen_trials"] = [
@@ -75,7 +74,8 @@ def read_json(path: str | os.PathLike[str]) -> TuneResult:
     ]
     for name in ("metrics", "directions"):
         content[name] = tuple(content[name])
-    content["space"] = None if space is None else Space.from_json(json.dumps(space))
+    if content["space"] is not None:
+        content["space"] = Space.from_json(json.dumps(content["space"]))
     return TuneResult(**content)
 
 
@@ -90,7 +90,8 @@ def write_parquet(result: TuneResult, path: str | os.PathLike[str]) -> None:
     table = result.trials.copy()
     for name in list(table):
         try:
-            pa.array(table[name], from_pandas=True)
+            # An empty mapping has a type of Arrow's, but none of Parquet's: only writing tells.
+            table[[name]].to_parquet(io.BytesIO(), engine="pyarrow", index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
             table[name] = [_as_text(value) for value in table[name]]
     table.to_parquet(path, engine="pyarrow", index=False)
@@ -120,9 +121,9 @@ def to_plain(value: Any) -> Any:
         text = base64.b64encode(file.getvalue()).decode()
         return {"$array" if isinstance(value, np.ndarray) else "$scalar": text}
     if isinstance(value, dict):
-        plain = {name: to_plain(item) for name, item in value.items()}
-        is_marked = any(name.startswith("$") for name in plain)
-        return {"$dict": [list(pair) for pair in plain.items()]} if is_marked else plain
+        if any(not isinstance(name, str) or name.startswith("$") for name in value):
+            return {"$dict": [[to_plain(name), to_plain(item)] for name, item in value.items()]}
+        return {name: to_plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
@@ -144,5 +145,10 @@ def from_plain(plain: Any) -> Any:
             array = np.load(io.BytesIO(base64.b64decode(content)), allow_pickle=False)
             return array[()] if mark == "$scalar" else array
         if mark == "$dict":
-            return {name: from_plain(item) for name, item in content}
+            return {_as_key(from_plain(name)): from_plain(item) for name, item in content}
     return {name: from_plain(item) for name, item in plain.items()}
+
+
+def _as_key(key: Any) -> Any:
+    """Make tuples of lists, which cannot be keys."""
+    return tuple(map(_as_key, key)) if isinstance(key, list) else key

@@ -113,10 +113,10 @@ def _about(problem: Problem) -> dict[str, Any]:
         "metric": list(problem.metrics),
         "direction": ["maximize" if sign < 0 else "minimize" for sign in problem.signs],
         "space": {
-            name: _text(parameter)
+            name: _without_addresses(repr(parameter))
             for name, parameter in zip(space.names, space.parameters, strict=True)
         },
-        "constraints": [called(constraint) for constraint in space.constraints],
+        "constraints": [_without_addresses(called(c)) for c in space.constraints],
     }
 
 
@@ -136,6 +136,6 @@ def _shown(values: Any) -> str:
     return repr(values[0] if isinstance(values, list) and len(values) == 1 else values)
 
 
-def _text(parameter: object) -> str:
-    """Describe a parameter, code by its name: its address is another in every process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(parameter))
+def _without_addresses(text: str) -> str:
+    """Leave out where code is in memory: that is another place in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

@@ -13,7 +13,7 @@ from rush_opt.arguments import directions_of
 from rush_opt.evaluation import Problem, name_values
 from rush_opt.frozen_trial import value_columns
 from rush_opt.result import TuneResult
-from rush_opt.space import Integer, Space
+from rush_opt.space import Parameter, Space
 from rush_opt.trial import STOPPED_AT, is_objective_value
 
 if TYPE_CHECKING:
@@ -129,14 +129,12 @@ def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any
 def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Return the configuration that a row of a table tells.
 
-    A table of numbers turns whole ones into floats where another row has none. An empty cell, None
-    or NaN, says that a trial did not have the parameter, or that its value is None.
+    An empty cell, None or NaN, says that a trial did not have the parameter, or that its value is
+    None.
     """
     kinds = dict(zip(space.names, space.parameters, strict=True))
     config = {
-        name: int(value)
-        if isinstance(kinds.get(name), Integer) and isinstance(value, float) and value.is_integer()
-        else value
+        name: _own_value(kinds[name], value) if name in kinds else value
         for name, value in params.items()
         if value is not None and value == value
     }
@@ -144,6 +142,21 @@ def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
     may_be_none = [name for name in empty if name in kinds and not kinds[name].problem_with(None)]
     active = space.active_part(config | dict.fromkeys(may_be_none))
     return config | {name: None for name in may_be_none if name in active}
+
+
+def _own_value(parameter: Parameter, value: Any) -> Any:
+    """Return what equals the value among a parameter's own, or the value if nothing does.
+
+    A table turns whole numbers into floats where another row has a fraction or an empty cell.
+    """
+    if not isinstance(value, float):
+        return value
+    for number in (value, int(value)) if value.is_integer() else (value,):
+        if not parameter.problem_with(number):
+            column = np.array([number], dtype=np.float64) if parameter.is_number else [number]
+            own = parameter.from_unit(float(parameter.to_unit(column)[0]))
+            return own if own == number else number
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,9 @@ from rush_opt.space.parameter import MAX_LEVELS, FloatArray, Parameter, is_integ
 # How far beside the grid of steps a value may lie, in steps: decimal fractions are not exact.
 _STEP_ROUNDING = 1e-6
 
+# No step is less than so many spacings of doubles: else rounding leads to another one.
+_LEAST_SPACINGS = 4
+
 
 @dataclass(frozen=True, repr=False)
 class Float(Parameter):
@@ -36,7 +39,7 @@ class Float(Parameter):
         If a bound or the step is no number.
     ValueError
         If the bounds are not finite, not in order, or not positive although ``log`` is set; if the
-        step does not lead from one bound to the other.
+        step does not lead from one bound to the other, or is less than doubles tell apart.
     """
 
     low: float
@@ -73,15 +76,32 @@ class Float(Parameter):
                 f"log={self.log!r}; drop one"
             )
         object.__setattr__(self, "step", float(step))
+        if step < _LEAST_SPACINGS * self._spacing:
+            raise ValueError(
+                f"Float needs a step of at least {_LEAST_SPACINGS} times the spacing of doubles at "
+                f"its bounds, got {step} where they are {self._spacing:.3g} apart; search the "
+                "distance from low instead"
+            )
         n_steps = (self.high - self.low) / step
         if n_steps >= MAX_LEVELS:
             raise ValueError(f"Float needs fewer than 2**40 steps, got {n_steps:.3g}; drop step")
-        if abs(n_steps - round(n_steps)) > _STEP_ROUNDING or round(n_steps) < 1:
+        if abs(n_steps - round(n_steps)) > self._step_rounding or round(n_steps) < 1:
             high = _on_grid(self.low, max(1, math.floor(n_steps)), float(step))
             raise ValueError(
                 f"Float needs a step that leads from low to high, got {n_steps:.6g} steps of "
                 f"{step} from {self.low} to {self.high}; make high {high}"
             )
+
+    @property
+    def _spacing(self) -> float:
+        """How far doubles are apart at the bound with the larger magnitude."""
+        return math.ulp(max(abs(self.low), abs(self.high)))
+
+    @property
+    def _step_rounding(self) -> float:
+        """How far beside the grid of steps a value may lie, in steps."""
+        assert self.step is not None
+        return max(_STEP_ROUNDING, self._spacing / self.step)
 
     @property
     def n_levels(self) -> int:
@@ -96,7 +116,7 @@ class Float(Parameter):
             return f"needs {self.low} <= value <= {self.high}"
         if self.step:
             steps = (value - self.low) / self.step
-            if abs(steps - round(steps)) > _STEP_ROUNDING:
+            if abs(steps - round(steps)) > self._step_rounding:
                 return f"needs a whole number of steps of {self.step} from {self.low}"
         return None
 
@@ -106,7 +126,8 @@ class Float(Parameter):
             low, high = math.log(self.low), math.log(self.high)
             return (np.log(column) - low) / (high - low)
         if self.step:
-            return self.unit_of_level(_whole((column - self.low) / self.step))
+            steps = (column - self.low) / self.step
+            return self.unit_of_level(_whole(steps, self._step_rounding))
         return (column - self.low) / (self.high - self.low)
 
     def from_unit(self, u: float) -> float:
@@ -220,7 +241,8 @@ class Integer(Parameter):
             low, high = self._log_edges()
             return (np.log(column) - low) / (high - low)
         if self.step > 1:
-            return self.unit_of_level(_whole((column - self.low) / self.step))
+            steps = (column - self.low) / self.step
+            return self.unit_of_level(_whole(steps, _STEP_ROUNDING))
         return (column - self.low + 0.5) / self.n_levels
 
     def from_unit(self, u: float) -> int:
@@ -261,10 +283,10 @@ def _check_order(parameter: Float | Integer) -> None:
         )
 
 
-def _whole(steps: FloatArray) -> FloatArray:
+def _whole(steps: FloatArray, rounding: float) -> FloatArray:
     """Round numbers of steps; those between two steps become NaN."""
     whole = np.rint(steps)
-    return np.where(np.abs(steps - whole) <= _STEP_ROUNDING, whole, np.nan)
+    return np.where(np.abs(steps - whole) <= rounding, whole, np.nan)
 
 
 def _on_grid(low: float, level: int, step: float) -> float:

@@ -202,6 +202,21 @@ def test_what_is_new_is_new_for_each_client(network: Network, join: Join) -> Non
     assert first.fetch_finished_tasks().keys == keys + more
 
 
+def test_only_tasks_that_failed_by_themselves_are_told_as_failed(
+    network: Network, join: Join
+) -> None:
+    lost, worker = join(), join()
+    lost.start_task({"x": 1})
+    network.stop_workers([lost.worker_id], kill=True)
+    network.push_tasks([{"x": 2}])
+    network.clear_queue()
+    keys = network.push_failed_tasks([{"x": 3}], ["no"])
+    keys.append(worker.start_task({"x": 4}))
+    worker.fail_task(keys[-1], "no")
+    assert worker.fetch_new_failed_tasks().keys == keys
+    assert worker.fetch_new_failed_tasks().keys == []
+
+
 def test_finishing_and_fetching_in_one_includes_the_finished_task(
     network: Network, worker: Worker
 ) -> None:

@@ -53,6 +53,7 @@ class ModelTask:
     extra: dict[str, int] = field(default_factory=dict)
     result: dict[str, int] | None = None
     lost: bool = False
+    cleared: bool = False
     attempt: int = 0
     unique: bytes | None = None
 
@@ -165,7 +166,7 @@ class NetworkMachine(RuleBasedStateMachine):
     def join(self) -> None:
         url = self.proxy.url if self.workers else self.url
         worker = Worker(self.network_id, url=url, heartbeat=SELDOM)
-        own_failures = [key for key in self.failed if not self.tasks[key].lost]
+        own_failures = [k for k in self.failed if not self.tasks[k].lost | self.tasks[k].cleared]
         model = ModelWorker(
             worker,
             asked_to_stop=self.stop_all,
@@ -319,7 +320,8 @@ class NetworkMachine(RuleBasedStateMachine):
         assert self.some_network(data).clear_queue() == len(self.queue)
         for key in self.queue:
             self.tasks[key].state = "failed"
-        self.note_failed(self.queue)
+            self.tasks[key].cleared = True
+        self.failed += self.queue  # nobody hears of them: they did not fail by themselves
         self.queue.clear()
 
     # -- what workers do -------------------------------------------------------------------------

@@ -103,6 +103,21 @@ def test_an_advisor_knows_what_was_told_to_others(advise: Join) -> None:
     assert result.known_at(last) == result.frozen_trials[:6]
 
 
+def test_nobody_learns_from_what_was_taken_out_of_the_queue(advise: Join, network: Network) -> None:
+    advisor = advise(initial_design=4)
+    first = ask(advisor)
+    advisor.tell(first, value_of(first))
+    assert network.clear_queue() == 3
+    bad = ask(advisor)
+    advisor.fail(bad, "the machine caught fire")
+    last = ask(advisor)
+    advisor.tell(last, value_of(last))
+    result = advisor.result()
+    assert result.frozen_trials[-1].notes["n_known"] == 2
+    known = result.known_at(result.frozen_trials[-1])
+    assert [trial.params for trial in known] == [first.params, bad.params]
+
+
 @pytest.mark.parametrize("optimizer", ["adbo", "acbo", "clbo"])
 def test_an_optimizer_with_a_model_keeps_away_from_what_is_open_anywhere(
     optimizer: str, network: Network, server: Any

@@ -108,6 +108,16 @@ def test_drawn_choices_that_are_forbidden_do_not_make_a_proposal_random() -> Non
         assert abs(space.decode(row[None])[0]["x"] - 0.3) < 0.1
 
 
+@pytest.mark.parametrize("design", DRAWN)
+def test_a_space_that_is_let_in_is_drawn_from_as_often_as_wanted(design) -> None:
+    # One point in 4,000 is allowed: of the gaps between them one in twelve is above 10,000.
+    space = Space({"x": Float(0, 1)}, constraints=[lambda c: c["x"] < 1 / 4_000])
+    rng = np.random.default_rng(0)
+    found = np.concatenate([design(space, 1, rng) for _ in range(30)])
+    assert found.shape == (30, 1)
+    assert space.allowed(found).all()
+
+
 def test_work_is_bounded_where_almost_nothing_is_allowed() -> None:
     calls = []
 
@@ -118,9 +128,9 @@ def test_work_is_bounded_where_almost_nothing_is_allowed() -> None:
     space = Space({"x": Float(0, 1)}, constraints=[never_after_the_first])
     for design in DRAWN:
         calls[1:] = []
-        with pytest.raises(ValueError, match=r"10,0\d\d points in a row break them|1\d,\d\d\d poi"):
+        with pytest.raises(ValueError, match=r"2\d\d,\d\d\d points in a row break them"):
             design(space, 5, np.random.default_rng(0))
-        assert len(calls) < 20_000
+        assert len(calls) < 300_000
 
 
 def test_constraints_that_allow_nothing_are_refused_at_the_door() -> None:

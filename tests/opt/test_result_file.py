@@ -19,6 +19,7 @@ from rush_opt import (
     Float,
     FrozenTrial,
     Integer,
+    Ordinal,
     Space,
     TuneResult,
     simulate,
@@ -121,6 +122,21 @@ def test_a_space_made_of_code_is_left_out(result: TuneResult, tmp_path: Path) ->
     assert TuneResult.from_json(tmp_path / "result.json").space is None
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"$x": Float(0, 1)},
+        {"C": Ordinal([0.1, 1.0, math.inf]), "x": Float(0, 1)},
+        {"kind": Categorical(["$a", "b"]), "x": Float(0, 1, when={"kind": "$a"})},
+    ],
+)
+def test_a_space_comes_back_whatever_its_names_and_choices(
+    space: dict[str, Any], result: TuneResult, tmp_path: Path
+) -> None:
+    replace(result, space=Space(space)).to_json(tmp_path / "result.json")
+    assert TuneResult.from_json(tmp_path / "result.json").space == Space(space)
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"format": "rush_opt.TuneResult"}'])
 def test_another_file_is_refused_by_its_name(text: str, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(text)
@@ -129,7 +145,7 @@ def test_another_file_is_refused_by_its_name(text: str, tmp_path: Path) -> None:
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats()
-NAMES = st.sampled_from(["a", "$", "$float", "$dict", "$array", ""])
+NAMES = st.sampled_from(["a", "$", "$float", "$dict", "", 1, -0.5, math.inf, None, b"", (1, ())])
 
 
 @settings(max_examples=50)
@@ -161,6 +177,16 @@ def test_a_column_of_several_types_is_json_in_parquet(result: TuneResult, tmp_pa
     assert kinds == [trial.params["kind"] for trial in result.frozen_trials]
     first = result.best_trial.number
     assert again["result_curve"][first].tolist() == result.best_trial.result["curve"].tolist()
+
+
+@pytest.mark.parametrize("found", [{}, {"a": {}}, [{}], {1: 2.0, 2: 3.0}])
+def test_a_mapping_that_parquet_has_no_type_for_is_json_in_it(
+    found: Any, result: TuneResult, tmp_path: Path
+) -> None:
+    trials = [replace(t, result={"loss": t.value, "found": found}) for t in result.frozen_trials]
+    replace(result, frozen_trials=trials).to_parquet(tmp_path / "trials.parquet")
+    for text in pd.read_parquet(tmp_path / "trials.parquet")["result_found"]:
+        assert from_plain(json.loads(text)) == found
 
 
 # -- what was known --------------------------------------------------------------------------------

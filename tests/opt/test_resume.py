@@ -1,10 +1,12 @@
 """Runs that go on where another one stood, its manager at its end or really killed."""
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkerState
 from rush_core.invariants import check_network
-from rush_opt import Float, FrozenTrial, TuneResult, tune
+from rush_opt import Float, FrozenTrial, Space, TuneResult, tune
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
@@ -144,6 +146,39 @@ def test_a_network_begun_with_other_arguments_is_refused_with_what_differs(
     assert said in str(refusal.value)
     assert network.fetch_workers() == []
     assert network.count_tasks() == (0, 0, 0, 0)
+
+
+class Above:
+    """A constraint that is an object."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def __call__(self, config: dict[str, Any]) -> bool:
+        return bool(config["x"] > self.limit)
+
+
+def below(limit: float) -> Callable[[dict[str, Any]], bool]:
+    """Make a constraint of a function that is another one at each call, as in each process."""
+
+    def is_below(most: float, config: dict[str, Any]) -> bool:
+        return bool(config["x"] < most)
+
+    return functools.partial(is_below, limit)
+
+
+def test_constraints_that_are_objects_are_known_again(network: Network) -> None:
+    spaces = [Space(X, constraints=[below(0.9), Above(0.1)]) for _ in range(2)]
+    other = Space(X, constraints=[below(0.8), Above(0.1)])
+    given: dict[str, Any] = {
+        **{"n_workers": 1, "optimizer": "random", "seed": 1, "progress": False},
+        **{"network_id": network.network_id, "url": network.url},
+    }
+    for space, n_trials in zip(spaces, (2, 4), strict=True):
+        result = tune(objective, space, n_trials=n_trials, **given)
+    assert len(result.frozen_trials) == 4
+    with pytest.raises(ValueError, match=r"constraints was .*is_below>, 0\.9\).* and is .*0\.8"):
+        tune(objective, other, n_trials=6, **given)
 
 
 @pytest.mark.parametrize(

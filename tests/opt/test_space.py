@@ -229,6 +229,7 @@ def test_numpy_scalars_are_accepted_as_values_and_bounds() -> None:
         (lambda: Float(0, 1, step=0.3), ValueError, r"3\.33333 steps of 0\.3 .*make high 0\.9"),
         (lambda: Float(0, 1, step=2), ValueError, r"make high 2\.0"),
         (lambda: Float(0, 1, step=1e-15), ValueError, "fewer than 2..40 steps"),
+        (lambda: Float(1e15, 1e15 + 1, step=0.25), ValueError, r"got 0\.25 where .* 0\.125 apart"),
         (lambda: Integer(0, 9, step=0), ValueError, "a step >= 1"),
         (lambda: Integer(0, 9, step=2.0), TypeError, "a whole number as step, got 2.0"),
         (lambda: Integer(1, 9, step=2, log=True), ValueError, "no log beside a step"),
@@ -349,6 +350,26 @@ def test_a_step_makes_a_number_discrete() -> None:
     start = space.encode([{"x": 0.0, "n": 8}])
     moved = space.shift(start, np.array([[1e-6, -1e-6]]))
     assert space.decode(moved) == [{"x": 0.1, "n": 4}]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"),
+    [
+        (1.6e9, 1.6e9 + 10, 0.001),
+        (-1600000010.3, -1600000000.1, 0.1),
+        (1e15, 1e15 + 100, 0.5),
+        (0, 2**40 - 2, 1),
+    ],
+)
+def test_all_steps_far_from_zero_are_values(low: float, high: float, step: float) -> None:
+    space = Space({"x": Float(low, high, step=step)})
+    X = space.snap(np.linspace(0, 1, 500)[:, None])
+    configs = space.decode(X)
+    for config in configs:
+        space.validate(config)
+        with pytest.raises(ValueError, match="needs a whole number of steps"):
+            space.validate({"x": min(config["x"], high - step) + step / 2})
+    np.testing.assert_array_equal(space.encode(configs), X)
 
 
 @pytest.mark.parametrize("change", [{"x": 0.25}, {"n": 7}])

@@ -15,14 +15,18 @@ from rush_opt import (
     AllTrialsFailedError,
     Boolean,
     Categorical,
+    Constant,
     Float,
     Integer,
+    Ordinal,
     Space,
+    Transformed,
     TuneResult,
     simulate,
     tune,
 )
 from rush_opt.evaluation import Problem
+from rush_opt.space import Parameter
 from rush_opt.warm_start import known_trials
 
 SPACE = {
@@ -119,6 +123,42 @@ def test_a_table_may_have_lost_its_integers() -> None:
     ((config, _),) = known_trials(table, PROBLEM)
     assert config == CONFIG
     assert type(config["n"]) is int
+
+
+def power(exponent: int) -> int:
+    return int(2**exponent)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Integer(50, 200, step=50, when={"on": True}),
+        Ordinal([50, 100, 200], when={"on": True}),
+        Categorical([50, 100.5, 200], when={"on": True}),
+        Constant(50, when={"on": True}),
+        Transformed(Integer(3, 9), power, inverse=lambda n: n.bit_length() - 1, when={"on": True}),
+        Transformed(Integer(3, 9), power, inverse=math.log2, when={"on": True}),
+        Transformed(Float(0, 2), lambda x: 10**x, inverse=math.log10, when={"on": True}),
+    ],
+    ids=lambda kind: repr(kind).partition("(")[0],
+)
+def test_a_number_that_not_every_row_of_a_table_has_is_what_the_trial_had(kind: Parameter) -> None:
+    space = Space({"on": Boolean(), "n": kind})
+    result = simulate(
+        lambda config: 1.0,
+        space,
+        n_workers=1,
+        n_trials=20,
+        optimizer="random",
+        seed=1,
+        duration=lambda config, number: 1.0,
+    )
+    expected = [trial.params for trial in result.frozen_trials]
+    assert result.trials["params_n"].isna().any()
+    problem = replace(PROBLEM, space=space, metrics=("value",))
+    found = [config for config, _ in known_trials(result.trials, problem)]
+    assert found == expected
+    assert [type(c.get("n")) for c in found] == [type(c.get("n")) for c in expected]
 
 
 def test_an_empty_cell_of_a_table_says_none_where_that_can_be(tmp_path: Path) -> None:
