@@ -174,7 +174,8 @@ def squash(y: FloatArray) -> FloatArray:
     Parameters
     ----------
     y : ndarray of shape (n,)
-        Values without NaN; infinities become the largest and smallest finite value.
+        Values without NaN; infinities become the largest and smallest finite value, or go to
+        either side of it if there is only one, or none.
 
     Returns
     -------
@@ -188,11 +189,12 @@ def squash(y: FloatArray) -> FloatArray:
     """
     finite = y[np.isfinite(y)]
     if not len(finite) or finite.min() == finite.max():
-        return np.zeros(len(y))
-    low, middle, high = finite.min(), np.median(finite), finite.max()
-    unit = middle - low or high - low
-    v = (np.clip(y, low, high) - middle) / unit
-    v = np.where(v > 0.0, np.log1p(np.maximum(v, 0.0)), v)
+        v = np.sign(y - finite[0] if len(finite) else y)
+    else:
+        low, middle, high = finite.min(), np.median(finite), finite.max()
+        unit = middle - low or high - low
+        v = (np.clip(y, low, high) - middle) / unit
+        v = np.where(v > 0.0, np.log1p(np.maximum(v, 0.0)), v)
     spread = v.std()
     return np.asarray((v - v.mean()) / spread if spread else np.zeros(len(y)))
 

@@ -106,6 +106,30 @@ def test_squashed_values_keep_their_order_and_the_better_half_its_distances() ->
     np.testing.assert_allclose(np.diff(z[:4]), z[1] - z[0])  # the median is 3.5
 
 
+@pytest.mark.parametrize("finite", [[], [0.0], [3.0, 3.0]])
+def test_infinite_values_are_apart_also_where_all_finite_ones_are_equal(
+    finite: list[float],
+) -> None:
+    y = np.array([-np.inf, *finite, np.inf, np.inf])
+    z = squash(y)
+    assert z.mean() == pytest.approx(0.0)
+    assert z.std() == pytest.approx(1.0)
+    np.testing.assert_array_equal(z[:-1] < z[1:], y[:-1] < y[1:])
+
+
+@pytest.mark.parametrize("value", [3.0, np.inf, -np.inf])
+def test_equal_values_are_squashed_to_zeros(value: float) -> None:
+    np.testing.assert_array_equal(squash(np.full(5, value)), np.zeros(5))
+
+
+def test_a_process_keeps_away_from_where_trials_failed_among_equal_values() -> None:
+    X = bowl(30, 1)[0]
+    failed = X[:, 0] > 0.5
+    y = np.where(failed, np.inf, 1.0)
+    mean, _ = GaussianProcess().fit(X, y, np.random.default_rng(0)).predict(X)
+    assert mean[failed].min() > mean[~failed].max()
+
+
 @pytest.mark.parametrize("setting", ["n_rows", "n_learn", "n_evaluations"])
 def test_a_setting_out_of_range_is_refused(setting: str) -> None:
     with pytest.raises(ValueError, match=f"need n_rows.*{setting}=0"):
