@@ -1,5 +1,7 @@
 """The Gaussian process: closed forms, gradients, what it sees of values, and when trees follow."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,47 @@ def test_squashed_values_keep_their_order_and_the_better_half_its_distances() ->
     assert z.std() == pytest.approx(1.0)
     assert (np.diff(z) >= 0).all()
     np.testing.assert_allclose(np.diff(z[:4]), z[1] - z[0])  # the median is 3.5
+
+
+@pytest.mark.parametrize("finite", [[], [0.0], [3.0, 3.0]])
+def test_infinite_values_are_apart_also_where_all_finite_ones_are_equal(
+    finite: list[float],
+) -> None:
+    y = np.array([-np.inf, *finite, np.inf, np.inf])
+    z = squash(y)
+    assert z.mean() == pytest.approx(0.0)
+    assert z.std() == pytest.approx(1.0)
+    np.testing.assert_array_equal(z[:-1] < z[1:], y[:-1] < y[1:])
+
+
+@pytest.mark.parametrize("penalty", [1e30, 1e100, sys.float_info.max])
+@pytest.mark.parametrize("n_penalties", [1, 20])
+def test_enormous_values_count_alike_and_leave_the_good_ones_apart(
+    penalty: float, n_penalties: int
+) -> None:
+    y = np.array([*np.linspace(0.0, 1.0, 21), *[penalty] * n_penalties])
+    z, less = squash(y), squash(np.minimum(y, 1e6))
+    np.testing.assert_allclose(z, less, rtol=1e-6)
+    assert np.ptp(z[:21]) > 0.15
+
+
+def test_values_across_the_whole_range_of_numbers_are_squashed() -> None:
+    z = squash(sys.float_info.max * np.array([-1.0, -0.5, 0.0, 1.0, 1.0, 1.0]))
+    assert np.isfinite(z).all()
+    assert (np.diff(z[:4]) > 0).all()
+
+
+@pytest.mark.parametrize("value", [3.0, np.inf, -np.inf])
+def test_equal_values_are_squashed_to_zeros(value: float) -> None:
+    np.testing.assert_array_equal(squash(np.full(5, value)), np.zeros(5))
+
+
+def test_a_process_keeps_away_from_where_trials_failed_among_equal_values() -> None:
+    X = bowl(30, 1)[0]
+    failed = X[:, 0] > 0.5
+    y = np.where(failed, np.inf, 1.0)
+    mean, _ = GaussianProcess().fit(X, y, np.random.default_rng(0)).predict(X)
+    assert mean[failed].min() > mean[~failed].max()
 
 
 @pytest.mark.parametrize("setting", ["n_rows", "n_learn", "n_evaluations"])
