@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["Estimate", "estimate_best", "find_lowest"]
 
 # Chosen in experiments/noisy_answer.py. Proposals want forests that differ, an answer wants one
-# without luck: many trees, each on all rows, whose leaves are large enough to average the noise.
+# without luck: many trees, each on all rows, whose leaves are large enough to average the noise. Of
+# fewer rows than that study's 150 a leaf has as large a share: all of them in one say nothing.
 _N_TREES = 100
-_MIN_SAMPLES_SPLIT = 40
+
+
+def _min_samples_split(n_rows: int) -> int:
+    return max(5, min(40, n_rows * 40 // 150))
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ def estimate_best(
         have them in its leaf.
     """
     # By ranks, so that no value out of all proportion decides where the trees split.
-    best, weights = find_lowest(X, rank_quantiles(y), rng)
+    best, weights = find_lowest(
+        X, rank_quantiles(y), rng, min_samples_split=_min_samples_split(len(y))
+    )
     value = float(weights @ y)
     return best, value, math.sqrt(float(weights @ (y - value) ** 2))
 
@@ -81,8 +87,8 @@ def find_lowest(
     z: FloatArray,
     rng: np.random.Generator,
     *,
+    min_samples_split: int,
     n_trees: int = _N_TREES,
-    min_samples_split: int = _MIN_SAMPLES_SPLIT,
 ) -> tuple[int, FloatArray]:
     """Find the row for which a forest predicts the lowest target.
 
@@ -94,8 +100,8 @@ def find_lowest(
         Finite targets.
     rng : numpy.random.Generator
         Source of randomness.
-    n_trees, min_samples_split : int
-        Trees, each on all rows, and the least number of rows that is split further.
+    min_samples_split, n_trees : int
+        The least number of rows that is split further, and trees, each on all rows.
 
     Returns
     -------

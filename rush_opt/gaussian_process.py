@@ -14,6 +14,9 @@ symbol         shape             meaning
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -31,11 +34,13 @@ _PRIOR_SCALE, _PRIOR_NOISE, _PRIOR_VARIANCE = 1.4, -3.5, 1.5**2
 _LEAST_LOG_NOISE = -9.0
 
 # So large values count alike, on the scale of `squash`: without a bound the variance is that of the
-# worst values alone, and the good ones cannot be told apart. With a penalty of 1e100 for a fifth of
-# a bowl in four dimensions (8 workers, 100 trials, 15 seeds), runs ended at a median of 1e-4 with
-# 10, 3e-3 with 20 and 7e-2 without a bound, and at 2e-6 with a penalty of 1. The largest value in
-# the first 100 trials of any problem of experiments/surrogate_study was 7.5.
+# worst values alone, and the good ones cannot be told apart. No value comes near to it in the first
+# 100 trials of a problem without penalties.
 _MOST_SQUASHED = 10.0
+
+# Threads of linear algebra are limited for the whole process: where workers are threads of one, who
+# comes while another has them limited would restore the limit in the end.
+_limiting = threading.Lock()
 
 # Keeps a matrix of equal rows from being singular.
 _JITTER = 1e-8
@@ -69,7 +74,7 @@ class Posterior:
 
     def predict(self, X: npt.NDArray[np.floating[Any]]) -> tuple[FloatArray, FloatArray]:
         """Predict mean and standard deviation, without noise, in the units of the targets."""
-        with _parts().blas.limit(limits=1):
+        with _one_core():
             K = _matern(self._squared_distances(X))
             V = K @ self._whiten
             mean = K @ self._weights
@@ -143,8 +148,7 @@ class GaussianProcess:
             X, y = X[rows], y[rows]
         points, z = X.astype(np.float64), squash(y)
         some = rng.permutation(len(z))[: self.n_learn]
-        # A worker has one core: threads of the linear algebra would be in the way of the others.
-        with _parts().blas.limit(limits=1):
+        with _one_core():
             return Posterior(points, z, _learn(points[some], z[some], self.n_evaluations))
 
     def _choose(self, y: FloatArray, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -263,6 +267,13 @@ def _matern(squared: FloatArray) -> FloatArray:
     np.negative(r, out=r)
     K *= np.exp(r, out=r)
     return K
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep linear algebra on one thread: a worker has one core, more would be in others' way."""
+    with _limiting, _parts().blas.limit(limits=1):
+        yield
 
 
 @functools.cache

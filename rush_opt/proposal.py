@@ -7,6 +7,7 @@ import math
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
@@ -66,13 +67,14 @@ class Candidates:
     p_choices: float = 0.2
 
     def __post_init__(self) -> None:
-        counts_hold = (
+        counts = (self.n_random, self.n_parents, self.n_local, self.n_refine)
+        counts_hold = all(isinstance(n, Integral) for n in counts) and (
             min(self.n_random, self.n_parents) >= 1 and min(self.n_local, self.n_refine) >= 0
         )
         shares_hold = 0 <= self.p_move <= 1 and 0 <= self.p_choices <= 1
         if not (counts_hold and shares_hold and self.log10_step[0] <= self.log10_step[1]):
             raise ValueError(
-                "need n_random >= 1, n_parents >= 1, n_local >= 0, n_refine >= 0, p_move and "
+                "need whole n_random >= 1, n_parents >= 1, n_local >= 0, n_refine >= 0, p_move and "
                 f"p_choices from 0 to 1 and log10_step in order, got {self!r}; "
                 "change what is out of range"
             )
@@ -116,7 +118,7 @@ def propose(
     Raises
     ------
     ValueError
-        If neither a candidate nor one of 10,000 random points satisfies the constraints.
+        If neither a candidate nor one of 200,000 random points satisfies the constraints.
     """
     space = archive.space
     choices = _draw_choices(space, candidates.p_choices, rng)

@@ -257,7 +257,6 @@ class RandomForest:
 @functools.cache
 def tree_parts() -> SimpleNamespace:
     """Load what takes a second to load, when it is needed: a first trial does not wait for it."""
-    from scipy.special import ndtri
     from sklearn.tree._criterion import MSE
     from sklearn.tree._splitter import BestSplitter, RandomSplitter
     from sklearn.tree._tree import DepthFirstTreeBuilder, Tree
@@ -268,7 +267,6 @@ def tree_parts() -> SimpleNamespace:
         RandomSplitter=RandomSplitter,
         DepthFirstTreeBuilder=DepthFirstTreeBuilder,
         Tree=Tree,
-        ndtri=ndtri,
     )
 
 
@@ -285,10 +283,13 @@ def rank_quantiles(y: FloatArray) -> FloatArray:
     ndarray of shape (n,)
         Equal values share their middle rank; the rank r of n becomes the quantile of (r - 1/2) / n.
     """
+    # Loaded when it is needed, as `tree_parts`, of which it takes a twentieth.
+    from scipy.special import ndtri
+
     ordered = np.sort(y)
     # Two searches give the first and one past the last place of each value; between them its rank.
     places = np.searchsorted(ordered, y, "left") + np.searchsorted(ordered, y, "right")
-    return np.asarray(tree_parts().ndtri(places / (2.0 * len(y))), dtype=np.float64)
+    return np.asarray(ndtri(places / (2.0 * len(y))), dtype=np.float64)
 
 
 def log_scale(y: FloatArray, margin: float = 1e-3) -> FloatArray:

@@ -204,7 +204,8 @@ class Space:
         )
 
     def __hash__(self) -> int:
-        return hash((self.names, self.parameters, self.constraints))
+        # Equal spaces have equal names; what is callable in the rest need not have a hash.
+        return hash(self.names)
 
     def encode(self, configs: Sequence[Config]) -> FloatArray:
         """Turn configurations into rows of the unit cube.

@@ -22,6 +22,15 @@ def test_the_best_estimated_row_is_truly_better_than_the_luckiest() -> None:
     assert np.mean(gains) > 2.5 * np.std(gains, ddof=1) / math.sqrt(len(gains))
 
 
+def test_few_rows_are_not_all_alike_to_an_estimate() -> None:
+    lowest = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        X = rng.random((20, 1))
+        lowest.append(X[estimate_best(X, X[:, 0] + 0.1 * rng.standard_normal(20), rng)[0], 0])
+    assert np.median(lowest) < 0.2  # of the first of 20 rows it would be about a half
+
+
 def test_the_estimate_is_near_the_true_value_where_the_observed_one_is_too_good() -> None:
     rng = np.random.default_rng(1)
     X = rng.random((300, 1))

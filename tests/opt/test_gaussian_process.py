@@ -10,6 +10,7 @@ from rush_opt.gaussian_process import (
     Posterior,
     ProcessThenTrees,
     _learn,
+    _limiting,
     _loss,
     squash,
 )
@@ -147,6 +148,20 @@ def test_a_process_keeps_away_from_where_trials_failed_among_equal_values() -> N
     y = np.where(failed, np.inf, 1.0)
     mean, _ = GaussianProcess().fit(X, y, np.random.default_rng(0)).predict(X)
     assert mean[failed].min() > mean[~failed].max()
+
+
+def test_threads_limit_linear_algebra_one_after_the_other() -> None:
+    class Noting(np.ndarray):
+        def __mul__(self, other: np.ndarray) -> np.ndarray:
+            seen.append(_limiting.locked())
+            return np.asarray(self) * other
+
+    seen: list[bool] = []
+    X, y = bowl(20, 3)
+    model = GaussianProcess().fit(X, y, np.random.default_rng(1))
+    model.predict(X.view(Noting))
+    assert seen == [True]
+    assert not _limiting.locked()
 
 
 @pytest.mark.parametrize("setting", ["n_rows", "n_learn", "n_evaluations"])

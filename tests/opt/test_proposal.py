@@ -191,6 +191,7 @@ def test_parents_are_taken_in_turn() -> None:
     "settings",
     [
         {"n_random": 0},
+        {"n_random": 2.5},
         {"n_local": -1},
         {"n_parents": 0},
         {"p_move": 1.5},

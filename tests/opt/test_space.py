@@ -1,6 +1,7 @@
 import json
 import math
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -543,3 +544,15 @@ def test_spaces_are_equal_if_all_that_they_are_made_of_is() -> None:
     assert Space(parameters) != Space(dict(reversed(parameters.items())))
     assert Space(parameters) != Space({**parameters, "n": Integer(1, 4)})
     assert Space(parameters) != parameters
+
+
+def test_a_constraint_without_a_hash_does_not_keep_a_space_from_having_one() -> None:
+    @dataclass
+    class Below:
+        limit: float
+
+        def __call__(self, config: dict[str, Any]) -> bool:
+            return config["x"] < self.limit
+
+    space = Space({"x": Float(0, 1)}, constraints=[Below(0.5)])
+    assert hash(space) == hash(Space({"x": Float(0, 1)}, constraints=[Below(0.5)]))

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -183,3 +185,11 @@ def test_the_random_forest_reproduces_what_it_was_fitted_to() -> None:
     mean, _ = RandomForest(n_trees=100).fit(X, y, np.random.default_rng(0)).predict(X)
     assert np.corrcoef(mean, log_scale(y))[0, 1] > 0.95
     assert math.isclose(mean.mean(), log_scale(y).mean(), abs_tol=0.05)
+
+
+def test_ranks_do_not_wait_for_trees_to_be_loaded() -> None:
+    code = (
+        "import sys, numpy as np; from rush_opt.surrogate import rank_quantiles; "
+        "rank_quantiles(np.arange(3.0)); sys.exit('sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
