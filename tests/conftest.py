@@ -1,5 +1,6 @@
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from rush_core.invariants import check_network
 # Examples are the same in every run, and how long one takes is the machine's business.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+# A shell ignores SIGINT in what it starts in the background, and tests that interrupt would hang.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
