@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from waiting import wait_until
@@ -39,13 +40,19 @@ def wait_for_sleeper(network: Network, place: str) -> None:
     connection.close()
 
 
-def test_a_waiting_claim_wakes_when_a_task_is_pushed(network: Network, worker: Worker) -> None:
-    claimed = in_background(lambda: worker.claim_task(timeout_s=600.0))
+def assert_wakes_a_claim(
+    network: Network, waiting: Worker, push: Callable[[list[dict[str, Any]]], list[str]]
+) -> None:
+    claimed = in_background(lambda: waiting.claim_task(timeout_s=600.0))
     wait_for_sleeper(network, "idle")
-    (key,) = network.push_tasks([{"x": 1}])
+    (key,) = push([{"x": 1}])
     task = claimed()
     assert isinstance(task, Task)
     assert task.key == key
+
+
+def test_a_waiting_claim_wakes_when_a_task_is_pushed(network: Network, worker: Worker) -> None:
+    assert_wakes_a_claim(network, worker, push=network.push_tasks)
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -111,13 +118,7 @@ def test_a_claimed_task_starts_when_its_worker_wakes_and_not_when_it_went_to_sle
 
 
 def test_a_worker_that_pushes_wakes_a_waiting_claim(network: Network, join: Join) -> None:
-    proposer, waiting = join(), join()
-    claimed = in_background(lambda: waiting.claim_task(timeout_s=600.0))
-    wait_for_sleeper(network, "idle")
-    (key,) = proposer.push_tasks([{"x": 1}])
-    task = claimed()
-    assert isinstance(task, Task)
-    assert task.key == key
+    assert_wakes_a_claim(network, join(), push=join().push_tasks)
 
 
 def test_a_claim_that_waits_in_vain_ends_in_time(network: Network, worker: Worker) -> None:

@@ -129,6 +129,19 @@ def power(exponent: int) -> int:
     return int(2**exponent)
 
 
+def drawn_from(space: Any) -> TuneResult:
+    """Return 30 trials at random whose value is 1."""
+    return simulate(
+        lambda config: 1.0,
+        space,
+        n_workers=1,
+        n_trials=30,
+        optimizer="random",
+        seed=1,
+        duration=lambda config, number: 1.0,
+    )
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -144,15 +157,7 @@ def power(exponent: int) -> int:
 )
 def test_a_number_that_not_every_row_of_a_table_has_is_what_the_trial_had(kind: Parameter) -> None:
     space = Space({"on": Boolean(), "n": kind})
-    result = simulate(
-        lambda config: 1.0,
-        space,
-        n_workers=1,
-        n_trials=20,
-        optimizer="random",
-        seed=1,
-        duration=lambda config, number: 1.0,
-    )
+    result = drawn_from(space)
     expected = [trial.params for trial in result.frozen_trials]
     assert result.trials["params_n"].isna().any()
     problem = replace(PROBLEM, space=space, metrics=("value",))
@@ -167,15 +172,7 @@ def test_an_empty_cell_of_a_table_says_none_where_that_can_be(tmp_path: Path) ->
         **{"depth": Integer(1, 9, when={"deep": True})},
         **{"cap": Categorical([None, 1, 10], when={"deep": True})},
     }
-    result = simulate(
-        lambda config: 1.0,
-        space,
-        n_workers=1,
-        n_trials=30,
-        optimizer="random",
-        seed=1,
-        duration=lambda config, number: 1.0,
-    )
+    result = drawn_from(space)
     expected = [trial.params for trial in result.frozen_trials]
     assert {"weight": None, "deep": False} in expected
     assert any(config["deep"] and config["cap"] is None for config in expected)
