@@ -20,6 +20,7 @@ import psutil
 import pytest
 from loopback import LoopbackServer
 from proxy import BreakingProxy
+from threads import in_background
 from waiting import wait_until
 
 from rush_core import (
@@ -425,11 +426,7 @@ def test_who_waits_goes_on_waiting_when_the_server_is_killed_twice_and_wakes_at_
         Worker("waiting", url=loopback_server.url, heartbeat=None) as worker,
     ):
         network.fetch_new_tasks(timeout_s=0.01)
-        results: list[tuple[object, float]] = []
-        thread = threading.Thread(
-            target=lambda: results.append((begin(network, worker), time.monotonic()))
-        )
-        thread.start()
+        awake = in_background(lambda: (begin(network, worker), time.monotonic()))
         for _ in range(2):
             wait_until(lambda: n_blocked(other), PATIENCE_S)
             loopback_server.kill()
@@ -437,8 +434,7 @@ def test_who_waits_goes_on_waiting_when_the_server_is_killed_twice_and_wakes_at_
         wait_until(lambda: n_blocked(other), PATIENCE_S)
         began = time.monotonic()
         end(other)
-        thread.join(PATIENCE_S)
-        (result, ended) = results[0]
+        result, ended = awake()
         assert result
         assert ended - began < 1.0  # it takes a millisecond, and every retry's pause is shorter
 

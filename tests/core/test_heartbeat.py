@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from processes import info_of
+from threads import at_once, in_background
 from waiting import wait_until
 
 from rush_core import (
@@ -119,11 +120,7 @@ def test_of_several_that_look_at_once_one_finds_the_killed_worker(
                 found.extend(survivor.detect_lost_workers())
             found.extend(survivor.detect_lost_workers())
 
-    lookers = [threading.Thread(target=look) for _ in range(4)]
-    for looker in lookers:
-        looker.start()
-    for looker in lookers:
-        looker.join(PATIENCE_S)
+    at_once([look] * 4)
     assert found == [task.worker_id]
     (failed,) = network.fetch_tasks()
     assert (failed.key, failed.state) == (task.key, TaskState.FAILED)
@@ -265,22 +262,22 @@ def test_a_worker_is_not_lost_while_the_process_for_its_signs_comes_up(
     (tmp_path / "sitecustomize.py").write_text(f"open({str(gate)!r}).close()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     beat = Heartbeat(QUICK.period_s, QUICK.expire_s, own_process=True)
-    workers: list[Worker] = []
+    joined = threading.Event()
 
-    def join() -> None:
-        workers.append(Worker(network.network_id, url=server.url, heartbeat=beat))
+    def join() -> Worker:
+        worker = Worker(network.network_id, url=server.url, heartbeat=beat)
+        joined.set()
+        return worker
 
-    joining = threading.Thread(target=join)
-    joining.start()
+    joining = in_background(join)
     network.wait_for_workers(1, timeout_s=PATIENCE_S)
     end = time.monotonic() + 2 * beat.expire_s
     while time.monotonic() < end:
         assert network.detect_lost_workers() == []
         time.sleep(0.005)
-    assert joining.is_alive()
+    assert not joined.is_set()
     gate.open("w").close()
-    joining.join(PATIENCE_S)
-    workers[0].close()
+    joining().close()
     assert network.fetch_workers()[0].state is WorkerState.STOPPED
 
 

@@ -1,12 +1,12 @@
 """What start, claim, finish, fail, push, clear and reset do, and who wins."""
 
 import contextlib
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from threads import at_once
 
 from rush_core import (
     EmbeddedServer,
@@ -239,7 +239,7 @@ def test_concurrent_claims_give_each_task_to_one_worker(network: Network, join: 
         while task := worker.claim_task():
             mine.append(task.key)
 
-    in_threads([partial(claim_all, worker) for worker in (join(), join(), join(), join())])
+    at_once([partial(claim_all, worker) for worker in (join(), join(), join(), join())])
     assert sorted(key for keys in claimed.values() for key in keys) == sorted(keys)
     for mine in claimed.values():
         assert mine == [key for key in keys if key in set(mine)]
@@ -265,7 +265,7 @@ def test_concurrent_starts_and_claims_share_the_limit_exactly(network: Network, 
     workers = [join() for _ in range(4)]
     jobs = [partial(start_all, workers[0], 1), partial(start_all, workers[1], 7)]
     jobs += [partial(claim_all, workers[2]), partial(claim_all, workers[3])]
-    in_threads(jobs)
+    at_once(jobs)
     assert sum(n_started) == 150
     counts = network.count_tasks()
     assert counts.running + counts.finished == 150
@@ -396,7 +396,7 @@ def test_a_removed_workers_tasks_are_failed_once_with_the_reason(
 ) -> None:
     removed = join()
     keys = removed.start_tasks([{"x": 1}, {"x": 2}])
-    in_threads([lambda: network.stop_workers([removed.worker_id], kill=True)] * 3)
+    at_once([lambda: network.stop_workers([removed.worker_id], kill=True)] * 3)
     failed = network.fetch_tasks("failed")
     assert sorted(failed.keys) == sorted(keys)
     assert all("killed by the manager" in str(task.error) for task in failed)
@@ -559,27 +559,6 @@ def test_several_managers_can_look_after_one_network(
         assert second.fetch_tasks("queued").keys == keys
         assert second.clear_queue() == 2
         assert network.fetch_tasks("failed").keys == keys
-
-
-def in_threads(jobs: list[Callable[[], None]]) -> None:
-    """Run jobs at the same time; an exception in one is raised here."""
-    errors: list[BaseException] = []
-    barrier = threading.Barrier(len(jobs))
-
-    def run(job: Callable[[], None]) -> None:
-        barrier.wait()
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def test_a_claim_without_memory_loses_no_task(

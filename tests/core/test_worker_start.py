@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from processes import evaluating
+from threads import in_background
 
 from rush_core import (
     EmbeddedServer,
@@ -153,11 +154,9 @@ def test_workers_can_be_waited_for_by_number_and_by_name(network: Network, join:
 
 
 def test_waiting_for_a_worker_ends_when_it_joins(network: Network, join: Join) -> None:
-    waited = threading.Thread(target=network.wait_for_workers, args=(1,))
-    waited.start()
+    waited = in_background(lambda: network.wait_for_workers(1))
     join()
-    waited.join(PATIENCE_S)
-    assert not waited.is_alive()
+    waited()
 
 
 def test_waiting_for_a_worker_is_a_sleep_also_if_finished_tasks_were_not_fetched() -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from threads import in_background
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, WorkersFailedError, WorkerState
@@ -132,8 +133,7 @@ def test_a_launched_worker_that_is_lost_is_not_replaced_but_another_may_join(
             )
         start(commands[0], 1)
 
-    later = threading.Thread(target=join_when_the_first_is_lost)
-    later.start()
+    joining = in_background(join_when_the_first_is_lost)
     result = tune(
         objective,
         X,
@@ -146,7 +146,7 @@ def test_a_launched_worker_that_is_lost_is_not_replaced_but_another_may_join(
         launch=launch,
         progress=False,
     )
-    later.join()
+    joining()
     assert len(commands) == 1
     assert [worker.state for worker in result.workers] == [WorkerState.LOST, WorkerState.STOPPED]
     assert sum(trial.state == "finished" for trial in result.frozen_trials) == 10
@@ -377,8 +377,7 @@ def test_an_interrupt_does_not_wait_for_a_place_in_the_executor(server: Embedded
             if pool.was_asked.wait(PATIENCE_S):
                 os.kill(os.getpid(), signal.SIGINT)
 
-        interrupting = threading.Thread(target=interrupt)
-        interrupting.start()
+        interrupting = in_background(interrupt)
         result = tune(
             *(identity, X),
             n_workers=1,
@@ -387,7 +386,7 @@ def test_an_interrupt_does_not_wait_for_a_place_in_the_executor(server: Embedded
             executor=pool,
             progress=False,
         )
-        interrupting.join()
+        interrupting()
         assert not pool.occupant.done()
     assert result.stop_reason == "interrupted"
 
