@@ -2,19 +2,18 @@
 
 import json
 import logging
-import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from loopback import PASSWORD, LoopbackServer, free_port
+from processes import evaluating, polite, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Worker
@@ -29,14 +28,6 @@ RUSH = shlex.quote(str(Path(sys.executable).parent / "rush"))
 
 Launch = Callable[..., "subprocess.Popen[str]"]
 Rush = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def evaluating(worker: Worker) -> None:
-    """A loop in the middle of a task until it is asked to stop."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {})
 
 
 @pytest.fixture
@@ -205,8 +196,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(
 
 
 def test_stop_lets_workers_end_their_tasks(network: Network, rush: Rush, url: str) -> None:
-    first, second = network.start_workers(evaluating, 2)
-    wait_until(lambda: network.count_tasks().running == 2, PATIENCE_S)
+    first, second = network.start_workers(polite, 2)
+    wait_for_running_tasks(network, 2)
     run = rush("stop", network.network_id, first)
     assert (run.returncode, run.stderr) == (0, "")
     wait_until(lambda: network.count_tasks().finished == 1, PATIENCE_S)
@@ -217,12 +208,8 @@ def test_stop_lets_workers_end_their_tasks(network: Network, rush: Rush, url: st
 
 
 def test_stop_kill_puts_workers_out(network: Network, rush: Rush, launch: Launch, url: str) -> None:
-    def loop(worker: Worker) -> None:
-        worker.start_task({})
-        time.sleep(600.0)
-
-    process = launch(network.worker_command(loop, heartbeat=Heartbeat(0.02, 1.0)))
-    wait_until(lambda: network.count_tasks().running == 1, PATIENCE_S)
+    process = launch(network.worker_command(evaluating, heartbeat=Heartbeat(0.02, 1.0)))
+    wait_for_running_tasks(network)
     assert rush("stop", network.network_id, "--kill").returncode == 0
     assert network.count_tasks() == (0, 0, 0, 1)
     assert [info.state for info in network.fetch_workers()] == ["killed"]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from clients import wait_until_alone
+from processes import polite, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import (
@@ -23,7 +24,6 @@ from rush_core import (
     Heartbeat,
     LoopError,
     Network,
-    Task,
     Worker,
     WorkerLostError,
     WorkersFailedError,
@@ -43,14 +43,6 @@ def sharing(worker: Worker, factor: int, *, limit: int) -> None:
         worker.finish_task(key, {"factor": factor})
 
 
-def evaluating(worker: Worker) -> None:
-    """A loop in the middle of a task until it is asked to stop."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {"ended": "by itself"})
-
-
 def insisting(worker: Worker) -> None:
     """A loop in the middle of a task that it goes on with until nobody wants it any more."""
     worker.start_task({"pid": os.getpid()})
@@ -63,11 +55,6 @@ def raising(worker: Worker) -> None:
     """A loop whose objective is broken."""
     worker.start_task({})
     raise ValueError("no such learner")
-
-
-def wait_for_running_tasks(network: Network, n: int) -> list[Task]:
-    wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
-    return list(network.fetch_tasks("running"))
 
 
 def states(network: Network) -> set[WorkerState]:
@@ -130,7 +117,7 @@ def test_an_exception_in_the_loop_fails_its_task_and_is_told(
 
 
 def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Executor) -> None:
-    worker_ids = network.start_workers(evaluating, 2, executor=executor, heartbeat=QUICK)
+    worker_ids = network.start_workers(polite, 2, executor=executor, heartbeat=QUICK)
     tasks = {task.worker_id: task for task in wait_for_running_tasks(network, 2)}
     assert not network.join_workers(0.0)
     network.stop_workers(worker_ids[:1])
@@ -145,7 +132,7 @@ def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Execu
 def test_who_waits_for_some_workers_does_not_wait_for_others(
     network: Network, executor: Executor
 ) -> None:
-    asked, spared = network.start_workers(evaluating, 2, executor=executor, heartbeat=QUICK)
+    asked, spared = network.start_workers(polite, 2, executor=executor, heartbeat=QUICK)
     wait_for_running_tasks(network, 2)
     network.stop_workers([asked])
     assert network.join_workers(PATIENCE_S, worker_ids=[asked, "somebody else's"])
@@ -177,8 +164,8 @@ def test_workers_that_outlive_their_manager_end_in_peace(
 ) -> None:
     ended = threading.Event()
     with ThreadPoolExecutor(1) as pool, Network(network_id, server.url) as network:
-        network.start_workers(evaluating, 1, executor=pool, heartbeat=QUICK)
-        wait_for_running_tasks(network, 1)
+        network.start_workers(polite, 1, executor=pool, heartbeat=QUICK)
+        wait_for_running_tasks(network)
         pool.submit(ended.set)  # runs when the worker's place is free
         if end == "close":
             network.close()
@@ -200,7 +187,7 @@ def test_a_call_that_never_began_is_taken_back(
     free = threading.Event()
     for _ in range(2):
         threads.submit(free.wait)
-    (worker_id,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
+    (worker_id,) = network.start_workers(polite, 1, executor=threads, heartbeat=QUICK)
     with pytest.raises(TimeoutError):
         network.wait_for_workers(timeout_s=0.01)
     network.stop_workers(kill=True)
@@ -298,7 +285,7 @@ def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
         with Network(f"{network_id}-{n}", server.url) as network:
             try:
                 with interrupted_before_line(n, start):
-                    network.start_workers(evaluating, 1, executor=pool, heartbeat=QUICK)
+                    network.start_workers(polite, 1, executor=pool, heartbeat=QUICK)
             except KeyboardInterrupt:
                 network.stop_workers(kill=True)
                 assert network.join_workers(PATIENCE_S)
@@ -374,7 +361,7 @@ def test_a_loop_that_no_worker_trusts_is_told(
     free = threading.Event()
     for _ in range(2):
         threads.submit(free.wait)
-    (worker_id,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
+    (worker_id,) = network.start_workers(polite, 1, executor=threads, heartbeat=QUICK)
     monkeypatch.setenv("RUSH_SECRET", "set too late")
     free.set()
     assert network.join_workers(PATIENCE_S)
@@ -396,7 +383,7 @@ def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) ->
 def test_a_killed_process_of_a_pool_is_found_lost(
     network: Network, processes: ProcessPoolExecutor
 ) -> None:
-    network.start_workers(evaluating, 2, executor=processes, heartbeat=QUICK)
+    network.start_workers(polite, 2, executor=processes, heartbeat=QUICK)
     killed, _ = wait_for_running_tasks(network, 2)
     os.kill(killed.config["pid"], signal.SIGKILL)
     found: set[str] = set()
@@ -417,8 +404,8 @@ def test_a_killed_process_of_a_pool_is_found_lost(
 def test_a_process_of_a_pool_that_hangs_is_found_lost_by_its_silence(
     network: Network, processes: ProcessPoolExecutor
 ) -> None:
-    network.start_workers(evaluating, 1, executor=processes, heartbeat=QUICK)
-    (task,) = wait_for_running_tasks(network, 1)
+    network.start_workers(polite, 1, executor=processes, heartbeat=QUICK)
+    (task,) = wait_for_running_tasks(network)
     os.kill(task.config["pid"], signal.SIGSTOP)
     try:
         found = wait_until(network.detect_lost_workers, PATIENCE_S)
@@ -470,7 +457,7 @@ def test_an_executor_that_takes_no_call_is_told(
 ) -> None:
     threads.shutdown()
     with pytest.raises(WorkersFailedError, match=r"took no worker .* after shutdown"):
-        network.start_workers(evaluating, 2, executor=threads)
+        network.start_workers(polite, 2, executor=threads)
     assert network.join_workers(0.0)
 
 
@@ -478,8 +465,8 @@ def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     cluster = Failing()
-    (failed,) = network.start_workers(evaluating, 1, executor=cluster)
-    (joined,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
+    (failed,) = network.start_workers(polite, 1, executor=cluster)
+    (joined,) = network.start_workers(polite, 1, executor=threads, heartbeat=QUICK)
     network.wait_for_workers(worker_ids=[joined], timeout_s=PATIENCE_S)
     with pytest.raises(TimeoutError):
         network.wait_for_workers(worker_ids=["somebody else's"], timeout_s=0.0)

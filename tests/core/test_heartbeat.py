@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import info_of
+from processes import evaluating, info_of, wait_for_running_tasks
 from threads import at_once, in_background
 from waiting import wait_until
 
@@ -20,7 +20,6 @@ from rush_core import (
     Heartbeat,
     Network,
     RushError,
-    Task,
     TaskState,
     Worker,
     WorkerLostError,
@@ -38,23 +37,10 @@ BESIDE = Heartbeat(period_s=0.05, expire_s=3.0, own_process=True)
 Launch = Callable[..., "subprocess.Popen[str]"]
 
 
-def evaluating(worker: Worker) -> None:
-    """A loop in the middle of a task; its first running task announces that."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {"late": True})
-
-
 def holding_the_interpreter(worker: Worker) -> None:
     """A loop whose task is a call of foreign code that never lets another thread run."""
     worker.start_task({"pid": os.getpid()})
     ctypes.PyDLL(None).sleep(600)
-
-
-def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
-    wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
-    return list(network.fetch_tasks("running"))
 
 
 def find_lost(network: Network) -> list[str]:
@@ -333,11 +319,7 @@ def test_the_process_that_gives_the_signs_ends_when_the_worker_leaves(
 
 
 def test_a_worker_killed_from_elsewhere_ends_its_process(network: Network, launch: Launch) -> None:
-    def loop(worker: Worker) -> None:
-        worker.start_task({})
-        time.sleep(600.0)
-
-    process = launch(network.worker_command(loop, heartbeat=QUICK))
+    process = launch(network.worker_command(evaluating, heartbeat=QUICK))
     (task,) = wait_for_running_tasks(network)
     network.stop_workers([task.worker_id], kill=True)
     assert network.fetch_tasks("failed").keys == [task.key]
