@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from objectives import bowl
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskTable, Worker, WorkerState
@@ -285,10 +286,6 @@ def test_another_proposer_goes_on_where_the_last_one_was(
 # -- whole runs ------------------------------------------------------------------------------------
 
 XY = {"x": Float(0, 1), "y": Float(0, 1)}
-
-
-def bowl(config: dict[str, Any]) -> float:
-    return float((config["x"] - 0.3) ** 2 + (config["y"] - 0.7) ** 2)
 
 
 @pytest.fixture(scope="module", params=["acbo", "clbo"])
