@@ -2,10 +2,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixture_types import Launch, Rush
 from loopback import LoopbackServer
 from processes import is_alive
 
@@ -16,9 +17,6 @@ def loopback_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopba
     server.start()
     yield server
     server.stop()
-
-
-Launch = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -47,9 +45,6 @@ def launch() -> Iterator[Launch]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-Rush = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from fixture_types import Launch, Rush
 from loopback import PASSWORD, LoopbackServer, free_port
 from processes import evaluating, polite, wait_for_running_tasks
 from waiting import wait_until
@@ -25,9 +26,6 @@ from rush_core.log import NetworkLogHandler
 
 PATIENCE_S = 30.0
 RUSH = shlex.quote(str(Path(sys.executable).parent / "rush"))
-
-Launch = Callable[..., "subprocess.Popen[str]"]
-Rush = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixture_types import Launch
 from loopback import LoopbackServer
 from proxy import BreakingProxy
 from threads import in_background
@@ -41,8 +42,6 @@ PATIENCE_S = 60.0
 QUICK = Heartbeat(period_s=0.05, expire_s=1.0)
 BESIDE = Heartbeat(period_s=0.05, expire_s=1.0, own_process=True)
 LARGE = "x" * 1_000_000
-
-Launch = Callable[..., "subprocess.Popen[str]"]
 
 
 class Points:

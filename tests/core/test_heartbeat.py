@@ -3,14 +3,13 @@
 import ctypes
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from fixture_types import Launch
 from processes import evaluating, info_of, wait_for_running_tasks
 from threads import at_once, in_background
 from waiting import wait_until
@@ -33,8 +32,6 @@ PATIENCE_S = 30.0
 # A busy machine may keep a living worker from its signs for some tenths of a second.
 QUICK = Heartbeat(period_s=0.02, expire_s=0.8)
 BESIDE = Heartbeat(period_s=0.05, expire_s=3.0, own_process=True)
-
-Launch = Callable[..., "subprocess.Popen[str]"]
 
 
 def holding_the_interpreter(worker: Worker) -> None:

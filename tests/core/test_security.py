@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from fixture_types import Launch
 from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
 from processes import polite, wait_for_running_tasks
 
@@ -91,7 +92,7 @@ def test_a_pickle_in_the_place_of_a_record_is_never_unpickled(
 
 
 def test_a_loop_put_in_by_somebody_else_is_never_unpickled(
-    network: Network, launch: Callable[..., "subprocess.Popen[str]"], bomb: bytes, tmp_path: Path
+    network: Network, launch: Launch, bomb: bytes, tmp_path: Path
 ) -> None:
     """Neither in the place of the one that was announced, nor under a digest of its own."""
     command = network.worker_command(polite)

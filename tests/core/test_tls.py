@@ -3,11 +3,11 @@
 import pickle
 import secrets
 import shlex
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixture_types import Launch
 from loopback import PASSWORD
 from tls import Certificates, TlsServer
 
@@ -37,9 +37,7 @@ def sharing(worker: Worker, limit: int) -> None:
         worker.finish_task(key, {"y": 1})
 
 
-def test_a_whole_run_goes_over_tls(
-    tls: TlsServer, network_id: str, launch: Callable[..., "subprocess.Popen[str]"]
-) -> None:
+def test_a_whole_run_goes_over_tls(tls: TlsServer, network_id: str, launch: Launch) -> None:
     with Network(network_id, tls.url) as network:
         network.start_workers(sharing, 2, args=(20,))
         network.wait_for_workers(timeout_s=PATIENCE_S)

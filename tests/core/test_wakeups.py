@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fixture_types import Join
 from interrupting import interrupted_after
 from threads import in_background
 from waiting import wait_until
@@ -17,8 +18,6 @@ from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
-
-Join = Callable[..., Worker]
 
 
 def wait_for_sleeper(network: Network, place: str) -> None:

@@ -3,13 +3,12 @@
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
 
 import psutil
 import pytest
+from fixture_types import Launch
 from loopback import PASSWORD, LoopbackServer
 from processes import evaluating, polite, wait_for_running_tasks
 
@@ -18,8 +17,6 @@ from rush_core.invariants import check_network
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
-
-Launch = Callable[..., "subprocess.Popen[str]"]
 
 
 def sharing(worker: Worker, limit: int) -> None:

@@ -3,17 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 
 import pytest
+from fixture_types import Join
 from processes import evaluating, info_of, is_alive, polite, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
-
-Join = Callable[..., Worker]
 
 
 def stubborn(worker: Worker) -> None:

@@ -6,10 +6,10 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixture_types import Join
 from processes import evaluating
 from threads import in_background
 
@@ -25,8 +25,6 @@ from rush_core import (
 from rush_core.connection import Connection, pack
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
-
-Join = Callable[..., Worker]
 
 
 def test_workers_run_a_closure_with_arguments_and_leave(network: Network) -> None:

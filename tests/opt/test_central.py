@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
 from objectives import bowl
 from waiting import wait_until
 
@@ -189,7 +190,7 @@ Propose = Callable[..., threading.Thread]
 
 
 @pytest.fixture
-def propose(join: Callable[..., Worker], network: Network) -> Iterator[Propose]:
+def propose(join: Join, network: Network) -> Iterator[Propose]:
     """Run a proposer in a thread of its own; it is stopped when the test is over."""
     threads: list[threading.Thread] = []
 

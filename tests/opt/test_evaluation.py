@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
 
 from rush_core import Network, Worker
 from rush_opt import Float, Space, Trial
@@ -238,9 +239,7 @@ def test_the_trial_says_who_runs_what(worker: Worker) -> None:
 # -- what becomes of a trial -----------------------------------------------------------------------
 
 
-def test_a_finished_trial_comes_back_with_what_others_finished(
-    join: Callable[..., Worker],
-) -> None:
+def test_a_finished_trial_comes_back_with_what_others_finished(join: Join) -> None:
     here, elsewhere = (runner(join(), lambda config: config["x"]) for _ in range(2))
     theirs, ours = start(elsewhere), start(here)
     assert [task.key for task in elsewhere.run(theirs, {"x": 0.25})] == [theirs]
@@ -250,7 +249,7 @@ def test_a_finished_trial_comes_back_with_what_others_finished(
 
 
 def test_a_failed_trial_is_recorded_and_does_not_hide_what_others_finished(
-    join: Callable[..., Worker], network: Network
+    join: Join, network: Network
 ) -> None:
     here = runner(join(), lambda config: math.nan)
     elsewhere = runner(join(), lambda config: config["x"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
 
 from rush_core import EmbeddedServer, Network, Task, Worker
 from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial, tune
@@ -92,18 +93,14 @@ def test_a_stopped_trial_is_finished_with_its_last_report(
     assert stopped.result == {"loss": pytest.approx(bad + sign)}
 
 
-def test_what_one_worker_reports_decides_on_the_trials_of_another(
-    join: Callable[..., Worker],
-) -> None:
+def test_what_one_worker_reports_decides_on_the_trials_of_another(join: Join) -> None:
     here, there = (runner(join(), learning, pruner=HALVING) for _ in range(2))
     run(here, 0.1)
     stopped = run(there, 0.9)[-1]
     assert stopped.result_extra["stopped_at"] == 1
 
 
-def test_a_worker_that_comes_later_knows_what_was_reported_before(
-    join: Callable[..., Worker],
-) -> None:
+def test_a_worker_that_comes_later_knows_what_was_reported_before(join: Join) -> None:
     run(runner(join("first"), learning, pruner=HALVING), 0.1)
     stopped = run(runner(join("second"), learning, pruner=HALVING), 0.9)[-1]
     assert stopped.result_extra["stopped_at"] == 1
@@ -245,9 +242,7 @@ def test_numbers_of_other_libraries_can_be_reported(worker: Worker, network: Net
     ]
 
 
-def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(
-    join: Callable[..., Worker],
-) -> None:
+def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(join: Join) -> None:
     worker, onlooker = join(), join()
     trials = runner(worker, learning, pruner=HALVING)
     for x in (0.25, 0.75, 0.5, 0.125):  # each of the whole ones was the best so far
