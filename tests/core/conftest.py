@@ -1,14 +1,18 @@
+import logging
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from commands import PROGRAM
 from fixture_types import Launch, Rush
 from loopback import LoopbackServer
 from processes import is_alive
+
+from rush_core import EmbeddedServer, Network
+from rush_core.keys import NetworkKeys
+from rush_core.log import NetworkLogHandler
 
 
 @pytest.fixture
@@ -50,11 +54,10 @@ def launch() -> Iterator[Launch]:
 @pytest.fixture
 def rush() -> Rush:
     """Run the console command to its end."""
-    program = Path(sys.executable).parent / "rush"
 
     def rush(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [program, *arguments],
+            [PROGRAM, *arguments],
             capture_output=True,
             text=True,
             timeout=60.0,
@@ -62,6 +65,23 @@ def rush() -> Rush:
         )
 
     return rush
+
+
+@pytest.fixture
+def server_in_environment(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that are told no other server find ours."""
+    monkeypatch.setenv("RUSH_REDIS_URL", server.url)
+
+
+@pytest.fixture
+def logger(network: Network) -> Iterator[logging.Logger]:
+    """A logger whose records go to `network` in the name of a worker."""
+    logger = logging.Logger("study")
+    logger.addHandler(
+        NetworkLogHandler(network.url, NetworkKeys(network.network_id), "w1", "DEBUG")
+    )
+    yield logger
+    logger.handlers[0].close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,17 +34,6 @@ def wait_for_reader(url: str) -> None:
     connection = Connection(url)
     wait_until(lambda: b"cmd=xread" in connection.execute(pack(("CLIENT", "LIST"))), PATIENCE_S)
     connection.close()
-
-
-@pytest.fixture
-def logger(network: Network) -> Iterator[logging.Logger]:
-    """A logger whose records go to `network` in the name of a worker."""
-    logger = logging.Logger(network.network_id)
-    logger.addHandler(
-        NetworkLogHandler(network.url, NetworkKeys(network.network_id), "w1", "DEBUG")
-    )
-    yield logger
-    logger.handlers[0].close()
 
 
 def test_log_records_of_workers_are_read_in_order(network: Network) -> None:
