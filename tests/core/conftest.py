@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from commands import PROGRAM
@@ -82,6 +83,13 @@ def logger(network: Network) -> Iterator[logging.Logger]:
     )
     yield logger
     logger.handlers[0].close()
+
+
+@pytest.fixture
+def threads(network: Network) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+        network.close()  # what still runs is put out, so that the pool can end
 
 
 @pytest.fixture

@@ -26,6 +26,14 @@ def polite(worker: Worker) -> None:
     worker.finish_task(key, {"ended": "by itself"})
 
 
+def insisting(worker: Worker) -> None:
+    """A loop in the middle of a task that it goes on with until nobody wants it any more."""
+    worker.start_task({"pid": os.getpid()})
+    while not worker.is_lost:
+        worker.should_stop()
+        time.sleep(0.002)
+
+
 def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
     """Wait until so many tasks run; return them."""
     wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
