@@ -16,25 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 from fixture_types import Join
+from trials import PROBLEM, runner
 
 from rush_core import Network, Worker
-from rush_opt import Float, Space, Trial
-from rush_opt.evaluation import Problem, TrialRunner, evaluate, takes_trial
+from rush_opt import Trial
+from rush_opt.evaluation import TrialRunner, evaluate, takes_trial
 
 CONFIG = {"x": 0.5}
-PROBLEM = Problem(
-    objective=lambda config: config["x"],
-    space=Space({"x": Float(0, 1)}),
-    metrics=("loss",),
-    signs=(1.0,),
-    n_trials=None,
-    deadline=None,
-    seed=3,
-)
-
-
-def runner(worker: Worker, objective: Callable[..., Any], **changes: Any) -> TrialRunner:
-    return TrialRunner(worker, replace(PROBLEM, objective=objective, **changes))
 
 
 def start(trials: TrialRunner) -> str:
