@@ -34,6 +34,12 @@ def insisting(worker: Worker) -> None:
         time.sleep(0.002)
 
 
+def sharing(worker: Worker, limit: int) -> None:
+    """A loop that ends with the budget."""
+    while key := worker.start_task({"x": 1}, limit=limit):
+        worker.finish_task(key, {"y": 1})
+
+
 def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
     """Wait until so many tasks run; return them."""
     wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from fixture_types import Launch
 from loopback import LoopbackServer
+from processes import info_of
 from proxy import BreakingProxy
 from threads import in_background
 from waiting import wait_until
@@ -297,11 +298,6 @@ def claiming(worker: Worker) -> None:
             worker.finish_task(task.key, {"y": task.config["x"]})
 
 
-def has_ended(network: Network, worker_id: str) -> bool:
-    (info,) = [info for info in network.fetch_workers() if info.worker_id == worker_id]
-    return info.ended_at is not None
-
-
 def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once(
     network: Network, server: EmbeddedServer
 ) -> None:
@@ -319,7 +315,7 @@ def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once
             )[i % 2 - 1]
             manager.start_workers(claiming, 1)
             os.kill(victim.pid, signal.SIGKILL)
-            wait_until(lambda name=victim.worker_id: has_ended(manager, name), PATIENCE_S)
+            wait_until(lambda name=victim.worker_id: info_of(manager, name).ended_at, PATIENCE_S)
         wait_until(lambda: manager.count_tasks() == (0, 0, n_tasks, 0), PATIENCE_S)
         manager.stop_workers()
         assert manager.join_workers(PATIENCE_S)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fixture_types import Launch
 from loopback import PASSWORD
+from processes import sharing
 from tls import Certificates, TlsServer
 
 from rush_core import Heartbeat, Network, ServerUnreachableError, Worker
@@ -30,11 +31,6 @@ def tls(
     server = TlsServer(tmp_path_factory.mktemp("tls"), certificates, ask_clients=False)
     yield server
     server.close()
-
-
-def sharing(worker: Worker, limit: int) -> None:
-    while key := worker.start_task({"x": 1}, limit=limit):
-        worker.finish_task(key, {"y": 1})
 
 
 def test_a_whole_run_goes_over_tls(tls: TlsServer, network_id: str, launch: Launch) -> None:

@@ -10,19 +10,13 @@ import psutil
 import pytest
 from fixture_types import Launch
 from loopback import PASSWORD, LoopbackServer
-from processes import evaluating, polite, wait_for_running_tasks
+from processes import evaluating, polite, sharing, wait_for_running_tasks
 
 from rush_core import Heartbeat, LoopError, Network, Worker, WorkerState
 from rush_core.invariants import check_network
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
-
-
-def sharing(worker: Worker, limit: int) -> None:
-    """A loop that ends with the budget."""
-    while key := worker.start_task({}, limit=limit):
-        worker.finish_task(key, {"by": worker.worker_id, "pid": os.getpid()})
 
 
 def test_a_printed_command_runs_any_number_of_times(network: Network, launch: Launch) -> None:
