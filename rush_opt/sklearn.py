@@ -21,10 +21,12 @@ from typing import Any, Self
 
 import joblib
 import numpy as np
+import sklearn
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.utils import Tags, check_random_state, get_tags, indexable
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -48,6 +50,8 @@ class Folds:
     """An objective: the cross-validated score of an estimator with a trial's parameters.
 
     The data are in a file, which every process maps into its memory when its first trial begins.
+    Evaluations have the configuration of scikit-learn with which this was made: each thread has its
+    own, and a new one the defaults.
 
     Parameters
     ----------
@@ -70,6 +74,7 @@ class Folds:
         self._values = values
         self._metric = metric
         self._options = options
+        self._config = sklearn.get_config()
 
     @cached_property
     def _data(self) -> tuple[Any, Any, Any, dict[str, Any]]:
@@ -78,11 +83,12 @@ class Folds:
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
         """Evaluate a configuration: the mean of the scores to optimize, and what each fold gave."""
-        X, y, splits, fit_params = self._data
-        estimator = with_params(self._estimator, looked_up(config, self._values))
-        folds = cross_validate(
-            estimator, X, y, cv=splits, params=fit_params or None, **self._options
-        )
+        with sklearn.config_context(**self._config):
+            X, y, splits, fit_params = self._data
+            estimator = with_params(self._estimator, looked_up(config, self._values))
+            folds = cross_validate(
+                estimator, X, y, cv=splits, params=fit_params or None, **self._options
+            )
         if self._metric not in folds:
             names = [name.removeprefix("test_") for name in folds if name.startswith("test_")]
             raise ValueError(
@@ -100,6 +106,16 @@ def looked_up(config: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dic
 def with_params(estimator: Any, params: Mapping[str, Any]) -> Any:
     """Return a new estimator with these parameters, which may be estimators themselves."""
     return clone(estimator).set_params(**clone(dict(params), safe=False))
+
+
+def _of_fit(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the parameters that go to the estimator's `fit`, all without routing."""
+    if not sklearn.get_config()["enable_metadata_routing"]:
+        return params
+    mapping = MethodMapping().add(caller="fit", callee="fit")
+    router = MetadataRouter(owner="RushSearchCV").add(estimator=estimator, method_mapping=mapping)
+    routed: dict[str, Any] = router.route_params(caller="fit", params=params).estimator.fit
+    return routed
 
 
 def _has(name: str) -> Callable[[RushSearchCV], bool]:
@@ -175,8 +191,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     Notes
     -----
     The data are written to a temporary file once, which all workers map into memory. Each trial
-    evaluates all its folds, one after the other. Metadata routing is not supported: parameters of
-    `fit` go to the estimator's `fit`.
+    evaluates all its folds, one after the other. With metadata routing switched on, parameters of
+    `fit` go to those of estimator and scorers that request them; the search itself requests none of
+    another one around it, and `score` passes none on.
 
     Examples
     --------
@@ -226,8 +243,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         groups : array-like of shape (n_samples,), optional
             For the splitter.
         **fit_params
-            For the estimator's `fit`; those with a value per sample are split like `X`. A
-            `sample_weight` weighs fits and no scores, which recent searches of scikit-learn weigh.
+            For the estimator's `fit`; those with a value per sample are split like `X`. Without
+            metadata routing a `sample_weight` weighs fits and no scores, which recent searches of
+            scikit-learn weigh.
 
         Returns
         -------
@@ -248,6 +266,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                 "leaves failed trials without a score"
             )
         self.scorer_, metric = self._scorers()
+        refit_params = _of_fit(self.estimator, fit_params)
         space, values = _space_of(self.param_distributions)
         X, y, groups = indexable(X, y, groups)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
@@ -267,7 +286,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         if self.refit:
             began = time.perf_counter()
             self.best_estimator_ = with_params(self.estimator, self.best_params_)
-            self.best_estimator_.fit(X, *(() if y is None else (y,)), **fit_params)
+            self.best_estimator_.fit(X, *(() if y is None else (y,)), **refit_params)
             self.refit_time_ = time.perf_counter() - began
             if hasattr(self.best_estimator_, "feature_names_in_"):
                 self.feature_names_in_ = self.best_estimator_.feature_names_in_

@@ -12,16 +12,26 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.decomposition import PCA
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import accuracy_score, make_scorer
-from sklearn.model_selection import GroupKFold, RandomizedSearchCV, ShuffleSplit, cross_val_score
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RandomizedSearchCV,
+    ShuffleSplit,
+    cross_val_score,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from experiments import lightgbm_search
@@ -281,6 +291,42 @@ def test_one_worker_repeats_a_search_with_a_seed() -> None:
     third = search(random_state=np.random.RandomState(1)).fit(X, Y)
     fourth = search(random_state=np.random.RandomState(1)).fit(X, Y)
     assert third.cv_results_["params"] == fourth.cv_results_["params"]
+
+
+# -- scikit-learn's configuration ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_fits_have_the_configuration_of_scikit_learn(n_jobs: int) -> None:
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    by_name = make_column_transformer((MinMaxScaler(), ["a", "b"]))
+    pipeline = make_pipeline(StandardScaler(), by_name, GaussianNB())
+    space = {"gaussiannb__var_smoothing": Float(1e-9, 1.0, log=True)}
+    with sklearn.config_context(transform_output="pandas"):
+        found = search(pipeline, space, n_jobs=n_jobs, error_score="raise").fit(frame, Y)
+    assert found.best_score_ > 0.5
+
+
+def test_metadata_goes_where_it_is_requested() -> None:
+    weights = np.where(np.arange(len(X)) % 2, 1.0, 5.0)
+    depths = {"max_depth": [1, 2, 3]}
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+        for is_fitted_with in (False, True):
+            tree = DecisionTreeClassifier(random_state=0)
+            tree.set_fit_request(sample_weight=is_fitted_with)
+            ours = search(tree, depths, optimizer="grid", n_iter=None, scoring=scorer)
+            ours.fit(X, Y, sample_weight=weights)
+            theirs = GridSearchCV(tree, depths, cv=3, scoring=scorer)
+            theirs.fit(X, Y, sample_weight=weights)
+            order = np.argsort(ours.cv_results_["param_max_depth"])
+            np.testing.assert_array_equal(
+                ours.cv_results_["mean_test_score"][order], theirs.cv_results_["mean_test_score"]
+            )
+            fitted = ours.best_estimator_.tree_.weighted_n_node_samples[0]
+            assert fitted == (weights.sum() if is_fitted_with else len(X))
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            search().fit(X, Y, sample_weight=weights)
 
 
 # -- failures --------------------------------------------------------------------------------------
