@@ -19,6 +19,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
+import cloudpickle
 import joblib
 import numpy as np
 import sklearn
@@ -49,45 +50,41 @@ _MOST_POINTS = 100_000
 class Folds:
     """An objective: the cross-validated score of an estimator with a trial's parameters.
 
-    The data are in a file, which every process maps into its memory when its first trial begins.
-    Evaluations have the configuration of scikit-learn with which this was made: each thread has its
-    own, and a new one the defaults.
+    What it needs is in a file, which every process maps into its memory when its first trial
+    begins. Evaluations have the configuration of scikit-learn with which this was made: each thread
+    has its own, and a new one the defaults.
 
     Parameters
     ----------
     path : Path
-        What `joblib.dump` wrote: X, y, the folds and the parameters of ``fit``.
-    estimator : estimator
-    values : dict of str to list
-        Lists of whose values the configurations have the places.
+        What `store` wrote.
     metric : str
         The score to optimize, such as ``test_score``.
     **options
         For `cross_validate`.
     """
 
-    def __init__(
-        self, path: Path, estimator: Any, values: dict[str, list[Any]], metric: str, **options: Any
-    ) -> None:
+    def __init__(self, path: Path, metric: str, **options: Any) -> None:
         self._path = path
-        self._estimator = estimator
-        self._values = values
         self._metric = metric
         self._options = options
         self._config = sklearn.get_config()
 
     @cached_property
-    def _data(self) -> tuple[Any, Any, Any, dict[str, Any]]:
-        data: tuple[Any, Any, Any, dict[str, Any]] = joblib.load(self._path, mmap_mode="r")
-        return data
+    def _stored(self) -> tuple[Any, ...]:
+        *data, by_value = joblib.load(self._path, mmap_mode="r")
+        return *data, *cloudpickle.loads(by_value)
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
         """Evaluate a configuration: the mean of the scores to optimize, and what each fold gave."""
         with sklearn.config_context(**self._config):
-            X, y, splits, fit_params = self._data
-            estimator = with_params(self._estimator, looked_up(config, self._values))
+            X, y, splits, estimator, values, scoring, fit_params = self._stored
             folds = cross_validate(
-                estimator, X, y, cv=splits, params=fit_params or None, **self._options
+                *(with_params(estimator, looked_up(config, values)), X, y),
+                cv=splits,
+                scoring=scoring,
+                params=fit_params or None,
+                **self._options,
             )
         if self._metric not in folds:
             names = [name.removeprefix("test_") for name in folds if name.startswith("test_")]
@@ -96,6 +93,45 @@ class Folds:
             )
         mean = float(folds[self._metric].mean())
         return {f"mean_{self._metric}": mean} | {k: list(map(float, v)) for k, v in folds.items()}
+
+
+def store(
+    path: Path,
+    data: tuple[Any, Any, Any],
+    estimator: Any,
+    values: dict[str, list[Any]],
+    scoring: Any,
+    fit_params: dict[str, Any],
+) -> None:
+    """Write what `Folds` needs.
+
+    Parameters
+    ----------
+    path : Path
+    data : tuple
+        X, y and the folds, which are mapped.
+    estimator : estimator
+    values : dict of str to list
+        Lists of whose values the configurations have the places.
+    scoring : str, callable, dict or None
+        For `cross_validate`.
+    fit_params : dict
+        Parameters of ``fit``. These four may hold functions and classes of the user's script or
+        notebook, which other processes do not find by name.
+
+    Raises
+    ------
+    TypeError
+        If one of these four cannot be pickled.
+    """
+    try:
+        by_value = cloudpickle.dumps((estimator, values, scoring, fit_params))
+    except Exception as error:  # each type has its own
+        raise TypeError(
+            "estimator, scorers and parameters must be picklable, for workers are handed copies; "
+            f"got {type(error).__name__}: {error}"
+        ) from error
+    joblib.dump((*data, by_value), path)
 
 
 def looked_up(config: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -274,10 +310,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.n_splits_ = len(splits)
         with tempfile.TemporaryDirectory(prefix="rush-data-") as folder:
             path = Path(folder) / "data"
-            joblib.dump((X, y, splits, fit_params), path)
+            store(path, (X, y, splits), self.estimator, values, self.scorer_, fit_params)
             folds = Folds(
-                *(path, self.estimator, values, metric),
-                scoring=self.scorer_,
+                *(path, metric),
                 error_score="raise" if self._fails_whole else self.error_score,
                 return_train_score=self.return_train_score,
             )

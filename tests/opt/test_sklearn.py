@@ -4,11 +4,13 @@ import math
 import os
 import re
 import signal
+import subprocess
+import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,7 +39,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from experiments import lightgbm_search
 from rush_core.server import resolve_url
 from rush_opt import Boolean, Categorical, Float, Integer, Ordinal, Space, Transformed
-from rush_opt.sklearn import Folds, RushSearchCV, count_points
+from rush_opt.sklearn import Folds, RushSearchCV, count_points, store
 from rush_opt.space.distributions import from_distributions
 
 X, Y = make_classification(60, 5, random_state=0)
@@ -275,14 +277,67 @@ def test_groups_and_weights_reach_the_splitter_and_the_fits() -> None:
 
 
 def test_the_data_are_mapped_and_not_loaded(tmp_path: Path) -> None:
-    joblib.dump((X, Y, [(np.arange(40), np.arange(40, 60))], {}), tmp_path / "data")
-    folds = Folds(tmp_path / "data", GaussianNB(), {}, "test_score", scoring=None)
+    splits = [(np.arange(40), np.arange(40, 60))]
+    store(tmp_path / "data", (X, Y, splits), GaussianNB(), {}, None, {})
+    folds = Folds(tmp_path / "data", "test_score")
     result = folds({"var_smoothing": 1e-9})
-    assert isinstance(folds._data[0], np.memmap)
-    assert folds._data[0] is folds._data[0]
+    assert isinstance(folds._stored[0], np.memmap)
+    assert folds._stored[0] is folds._stored[0]
     expected = GaussianNB().fit(X[:40], Y[:40]).score(X[40:], Y[40:])
     assert result["mean_test_score"] == expected
     assert result["test_score"] == [expected]
+
+
+SCRIPT = """
+import lightgbm
+import numpy as np
+from sklearn.datasets import make_classification
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from rush_opt.sklearn import RushSearchCV
+
+
+def error(y, predicted):
+    return "error", abs(y - predicted).mean(), False
+
+
+class Log:
+    def __call__(self, env):
+        pass
+
+
+X, y = make_classification(60, 5, random_state=0)
+table = np.zeros(9 * 2**20)  # 72 MiB
+model = make_pipeline(
+    FunctionTransformer(lambda X, table: X + table[0], kw_args={"table": table}),
+    lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1),
+)
+search = RushSearchCV(
+    model, {"lgbmclassifier__num_leaves": [2, 4, 8]}, n_iter=2, cv=3, n_jobs=2, error_score="raise"
+)
+search.fit(
+    *(X, y),
+    lgbmclassifier__eval_set=[(X, y)],
+    lgbmclassifier__eval_metric=[error, lambda y, predicted: ("half", 0.5, False)],
+    lgbmclassifier__callbacks=[Log()],
+)
+(scores,) = search.best_estimator_[-1].evals_result_.values()
+print(*scores)
+"""
+
+
+def test_workers_fit_with_functions_classes_and_large_arrays_of_a_script(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", tmp_path / "script.py"], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert {"error", "half"} <= set(ran.stdout.split())
+
+
+def test_what_cannot_be_copied_for_workers_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"must be picklable.*cannot pickle '_thread.lock'"):
+        search(Fussy(threading.Lock())).fit(X, Y)
 
 
 def test_one_worker_repeats_a_search_with_a_seed() -> None:
