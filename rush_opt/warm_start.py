@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Pairs = Sequence[tuple[Mapping[str, Any], Any]]
     WarmStart = TuneResult | pd.DataFrame | Pairs | str | os.PathLike[str]
 
+# A table of Optuna's says so in capitals, and stops trials by pruning them.
+_NOT_WHOLE = {"failed", "FAIL", "PRUNED", "RUNNING", "WAITING"}
+
 Known = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -32,9 +35,10 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
     ----------
     warm_start : TuneResult, path-like, DataFrame, sequence of pairs or None
         A result, or the file to which `TuneResult.to_json` wrote it; a table with the columns
-        ``params_<name>`` and ``value`` of ``result.trials``, or ``value_<metric>`` for several
-        objectives; or pairs of a configuration and a number, or a mapping with a number under each
-        metric. Failed and stopped trials of results and tables are left out.
+        ``params_<name>`` and ``value`` of ``result.trials``, which Optuna's tables have as well, or
+        ``value_<metric>`` for several objectives; or pairs of a configuration and a number, or a
+        mapping with a number under each metric. Failed and stopped trials of results and tables are
+        left out, and those that a table says are running or waiting.
     problem : Problem
 
     Raises
@@ -115,7 +119,7 @@ def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any
             )
     for i, row in enumerate(table.to_dict("records")):
         step = row.get(f"notes_{STOPPED_AT}")
-        if row.get("state") == "failed" or (step is not None and step == step):
+        if row.get("state") in _NOT_WHOLE or (step is not None and step == step):
             continue
         params = {
             column.removeprefix("params_"): _plain(row[column])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -191,6 +192,29 @@ def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
     expected = [whole.params]
     assert [config for config, _ in known_trials(result, PROBLEM)] == expected
     assert [config for config, _ in known_trials(result.trials, PROBLEM)] == expected
+
+
+def test_of_a_table_of_optuna_only_complete_trials_are_whole() -> None:
+    study = optuna.create_study()
+    complete, pruned, failed = (
+        optuna.trial.create_trial(
+            state=state,
+            value=None if state == optuna.trial.TrialState.FAIL else x,
+            params={"x": x},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+        )
+        for state, x in (
+            (optuna.trial.TrialState.COMPLETE, 0.5),
+            (optuna.trial.TrialState.PRUNED, 0.25),
+            (optuna.trial.TrialState.FAIL, 0.75),
+        )
+    )
+    study.add_trials([pruned, complete, failed])
+    study.ask()
+    problem = replace(PROBLEM, space=Space({"x": Float(0, 1)}), metrics=("value",))
+    table = study.trials_dataframe()
+    assert table["state"].tolist() == ["PRUNED", "COMPLETE", "FAIL", "RUNNING"]
+    assert known_trials(table, problem) == [({"x": 0.5}, {"value": 0.5})]
 
 
 def test_pairs_have_a_number_or_a_mapping() -> None:
