@@ -24,6 +24,7 @@ import joblib
 import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.utils import Tags, check_random_state, get_tags, indexable
@@ -212,8 +213,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         Of the search; with one worker it then repeats exactly.
     error_score : ``"raise"`` or number
         What the folds of a failed trial count in `cv_results_`. A trial fails as a whole if one of
-        its fits does and this is NaN, otherwise if all do. With ``"raise"`` the first failure ends
-        the search.
+        its fits does and this is NaN, otherwise if all do; a `FitFailedWarning` then says how many
+        did. With ``"raise"`` the first failure ends the search.
     return_train_score : bool
 
     Attributes
@@ -381,6 +382,14 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         errors = [trial.error for trial in result.frozen_trials if trial.error]
         if self.error_score == "raise" and errors:
             raise ValueError(f"{len(errors)} trials failed, the first one with:\n{errors[0]}")
+        if errors:
+            warnings.warn(
+                f"{len(errors)} of {len(result.frozen_trials)} settings failed, which counts as a "
+                f"score of {self.error_score}; tune_result_.trials has all errors, the first one "
+                f"is:\n{errors[0]}",
+                FitFailedWarning,
+                stacklevel=3,
+            )
         return result
 
     def _capped_n_iter(self, space: Space) -> int | None:

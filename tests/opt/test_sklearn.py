@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, i
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.decomposition import PCA
-from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.model_selection import (
@@ -407,9 +407,11 @@ class Fussy(ClassifierMixin, BaseEstimator):
 def test_a_failed_trial_has_the_error_score_and_ranks_last(error_score: float) -> None:
     space = {"tolerance": [-1.0, 0.0, 1.0]}
     given = {"optimizer": "grid", "n_iter": None, "error_score": error_score}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn reports the failed fits
+    with pytest.warns(FitFailedWarning) as warned:
         found = search(Fussy(), space, **given).fit(X, Y)
+    (said,) = [w for w in warned if "settings failed" in str(w.message)]
+    assert re.match(r"1 of 3 settings failed.*\n(.*\n)*.*no tolerance left", str(said.message))
+    assert said.filename == __file__
     results = found.cv_results_
     (bad,) = [i for i, p in enumerate(results["params"]) if p["tolerance"] < 0]
     np.testing.assert_equal(results["mean_test_score"][bad], error_score)
