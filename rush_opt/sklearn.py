@@ -44,6 +44,9 @@ from rush_opt.tune import tune
 
 __all__ = ["RushSearchCV"]
 
+# What is optimized, by its name in the results of `Folds`.
+MEAN = "mean_score"
+
 # Larger spaces are not counted: nobody tries as many settings with cross-validation.
 _MOST_POINTS = 100_000
 
@@ -59,13 +62,13 @@ class Folds:
     ----------
     path : Path
         What `store` wrote.
-    metric : str
-        The score to optimize, such as ``test_score``.
+    metric : str or None
+        The score to optimize, such as ``test_score``; None for the first one.
     **options
         For `cross_validate`.
     """
 
-    def __init__(self, path: Path, metric: str, **options: Any) -> None:
+    def __init__(self, path: Path, metric: str | None, **options: Any) -> None:
         self._path = path
         self._metric = metric
         self._options = options
@@ -77,7 +80,10 @@ class Folds:
         return *data, *cloudpickle.loads(by_value)
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Evaluate a configuration: the mean of the scores to optimize, and what each fold gave."""
+        """Evaluate a configuration: the mean of the scores to optimize, and what each fold gave.
+
+        The mean is under the name `MEAN`.
+        """
         with sklearn.config_context(**self._config):
             X, y, splits, estimator, values, scoring, fit_params = self._stored
             folds = cross_validate(
@@ -87,13 +93,15 @@ class Folds:
                 params=fit_params or None,
                 **self._options,
             )
-        if self._metric not in folds:
-            names = [name.removeprefix("test_") for name in folds if name.startswith("test_")]
+        names = [name for name in folds if name.startswith("test_")]
+        metric = names[0] if self._metric is None else self._metric
+        if metric not in folds:
+            scores = [name.removeprefix("test_") for name in names]
             raise ValueError(
-                f"the scores are {names}, of which one has to be optimized; name it: refit='...'"
+                f"the scores are {scores}, of which one has to be optimized; name it: refit='...'"
             )
-        mean = float(folds[self._metric].mean())
-        return {f"mean_{self._metric}": mean} | {k: list(map(float, v)) for k, v in folds.items()}
+        mean = float(folds[metric].mean())
+        return {MEAN: mean} | {k: list(map(float, v)) for k, v in folds.items()}
 
 
 def store(
@@ -200,7 +208,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     optimizer : str or Optimizer
         As for `tune()`; for ``"grid"``, which ends by itself, `n_iter` may be None.
     scoring : str, callable, list, tuple, dict or None
-        As for `RandomizedSearchCV`. Of several scores, `refit` names the one to optimize.
+        As for `RandomizedSearchCV`. Of several scores, `refit` names the one to optimize; if it is
+        False or a function, the first one is.
     n_jobs : int, optional
         Worker processes; -1 for one per CPU. None and 1 evaluate in this process.
     refit : bool, str or callable
@@ -317,7 +326,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                 error_score="raise" if self._fails_whole else self.error_score,
                 return_train_score=self.return_train_score,
             )
-            self.tune_result_ = self._tune(folds, space, f"mean_{metric}")
+            self.tune_result_ = self._tune(folds, space)
         self._keep_best(metric, values)
         if self.refit:
             began = time.perf_counter()
@@ -333,23 +342,29 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Whether a fit that fails leaves its trial without a score."""
         return isinstance(self.error_score, str) or bool(np.isnan(self.error_score))
 
-    def _scorers(self) -> tuple[Any, str]:
-        """Return what `cross_validate` scores with, and the name of the score to optimize."""
-        scoring = self.scoring
+    def _scorers(self) -> tuple[Any, str | None]:
+        """Return what `cross_validate` scores with, and the score to optimize, None for the first.
+
+        Whether a function gives one score or several shows when it is called.
+        """
+        scoring, refit = self.scoring, self.refit
         if scoring is None or isinstance(scoring, str):
             return check_scoring(self.estimator, scoring), "test_score"
-        if callable(scoring):  # whether it gives one score or several shows when it is called
-            return scoring, f"test_{self.refit}" if isinstance(self.refit, str) else "test_score"
+        metric = None if not refit or callable(refit) else "test_score"
+        if isinstance(refit, str):
+            metric = f"test_{refit}"
+        if callable(scoring):
+            return scoring, metric
         pairs = scoring if isinstance(scoring, Mapping) else {name: name for name in scoring}
         scorers = {name: check_scoring(self.estimator, s) for name, s in pairs.items()}
-        if not isinstance(self.refit, str) or self.refit not in scorers:
+        if metric is not None and refit not in scorers:
             raise ValueError(
                 "of several scores, refit must name the one to optimize, one of "
-                f"{list(scorers)}, got refit={self.refit!r}"
+                f"{list(scorers)}, or be False or a function, got refit={refit!r}"
             )
-        return scorers, f"test_{self.refit}"
+        return scorers, metric
 
-    def _tune(self, objective: Folds, space: Space, metric: str) -> TuneResult:
+    def _tune(self, objective: Folds, space: Space) -> TuneResult:
         seed: Any = self.random_state
         if seed is not None and not isinstance(seed, Integral):
             seed = check_random_state(seed).randint(2**31)
@@ -364,7 +379,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                     timeout=self.timeout,
                     optimizer=self.optimizer,
                     direction="maximize",
-                    metric=metric,
+                    metric=MEAN,
                     seed=seed,
                     executor=executor,
                     callbacks=[_stop_at_failure] if self.error_score == "raise" else [],
@@ -404,27 +419,35 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         )
         return n_points
 
-    def _keep_best(self, metric: str, values: Mapping[str, list[Any]]) -> None:
+    def _keep_best(self, metric: str | None, values: Mapping[str, list[Any]]) -> None:
         trials = [trial for trial in self.tune_result_.frozen_trials if not trial.lost]
-        folds = [
-            {k: v for k, v in trial.result.items() if k != f"mean_{metric}"} or None
-            for trial in trials
-        ]
+        folds = [{k: v for k, v in t.result.items() if k != MEAN} or None for t in trials]
         params = [looked_up(trial.params, values) for trial in trials]
         error_score = np.nan if isinstance(self.error_score, str) else self.error_score
         self.cv_results_ = cv_columns(params, folds, self.n_splits_, error_score)
         self.multimetric_ = "mean_test_score" not in self.cv_results_
+        if not self.refit and self.multimetric_:
+            return  # nothing says what is best
         if callable(self.refit):
             self.best_index_ = self.refit(self.cv_results_)
         else:
+            metric = metric or "test_score"
             self.best_index_ = int(self.cv_results_[f"rank_{metric}"].argmin())
             self.best_score_ = float(self.cv_results_[f"mean_{metric}"][self.best_index_])
         self.best_params_ = self.cv_results_["params"][self.best_index_]
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the best estimator's score on other data, by the score that was optimized."""
+        """Return the best estimator's score on other data, by the score that was optimized.
+
+        Of several scores, `refit` must name that one.
+        """
         _has("fit")(self)
         check_is_fitted(self)
+        if self.multimetric_ and not isinstance(self.refit, str):
+            raise ValueError(
+                f"of several scores, refit must name the one to return, got {self.refit!r}; score "
+                "best_estimator_ with those of scorer_ instead"
+            )
         scorer = self.scorer_[self.refit] if isinstance(self.scorer_, dict) else self.scorer_
         score = scorer(self.best_estimator_, X, y)
         return float(score[self.refit] if isinstance(score, dict) else score)
