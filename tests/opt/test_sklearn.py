@@ -39,6 +39,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from experiments import lightgbm_search
 from rush_core.server import resolve_url
 from rush_opt import Boolean, Categorical, Float, Integer, Ordinal, Space, Transformed
+from rush_opt.cv_results import cv_columns
 from rush_opt.sklearn import Folds, RushSearchCV, count_points, store
 from rush_opt.space.distributions import from_distributions
 
@@ -208,6 +209,24 @@ def test_a_parameter_that_a_trial_did_not_have_is_masked() -> None:
     results = search(Penalized(), space, n_iter=8).fit(X, Y).cv_results_
     assert results["param_C"].mask.tolist() == [not p["penalize"] for p in results["params"]]
     assert 0 < results["param_C"].mask.sum() < 8
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0.1, 1, 10], float),
+        ([1, 2], int),
+        ([True, False], bool),
+        ([True, 0.5], object),
+        ([None, 1], object),
+        (["a", 1], object),
+    ],
+)
+def test_a_column_of_numbers_is_one_of_numbers(values: list[Any], kind: type) -> None:
+    results: list[dict[str, list[float]]] = [{"test_score": [0.0]}] * len(values)
+    column = cv_columns([{"p": v} for v in values], results, 1, math.nan)["param_p"]
+    assert column.dtype == kind
+    assert column.tolist() == values
 
 
 # -- scoring ---------------------------------------------------------------------------------------
