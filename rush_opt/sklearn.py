@@ -32,11 +32,12 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from rush_opt.arguments import choose_optimizer
 from rush_opt.cv_results import cv_columns
 from rush_opt.design import grid_design
 from rush_opt.ending import AllTrialsFailedError, StopRun
 from rush_opt.frozen_trial import FrozenTrial
-from rush_opt.loops import Optimizer
+from rush_opt.loops import GridSearch, Optimizer
 from rush_opt.result import TuneResult
 from rush_opt.space import Space
 from rush_opt.space.distributions import from_distributions
@@ -206,7 +207,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     timeout : float, optional
         Seconds after which no further setting is tried.
     optimizer : str or Optimizer
-        As for `tune()`; for ``"grid"``, which ends by itself, `n_iter` may be None.
+        As for `tune()`; ``"grid"`` tries all of its points with ``n_iter=None``, else as many, with
+        a warning.
     scoring : str, callable, list, tuple, dict or None
         As for `RandomizedSearchCV`. Of several scores, `refit` names the one to optimize; if it is
         False or a function, the first one is.
@@ -408,16 +410,27 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         return result
 
     def _capped_n_iter(self, space: Space) -> int | None:
-        """Return how many settings are tried: of a discrete space no more than it has."""
-        n_points = count_points(space)
-        if n_points is None or not isinstance(self.n_iter, Integral) or self.n_iter <= n_points:
-            return self.n_iter
-        warnings.warn(
-            f"the space has {n_points} points, fewer than n_iter={self.n_iter}; as many are tried",
-            UserWarning,
-            stacklevel=4,
-        )
-        return n_points
+        """Return how many settings are tried: of a grid or a discrete space no more than it has."""
+        optimizer, n_iter = choose_optimizer(self.optimizer), self.n_iter
+        what, n_points = "space", count_points(space)
+        if isinstance(optimizer, GridSearch):
+            what, n_points = "grid", len(grid_design(space, optimizer.resolution))
+        if n_points is None or not isinstance(n_iter, Integral):
+            return n_iter
+        if n_iter > n_points:
+            warnings.warn(
+                f"the {what} has {n_points} points, fewer than n_iter={n_iter}; as many are tried",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif what == "grid" and n_iter < n_points:
+            warnings.warn(
+                f"the grid has {n_points} points, of which n_iter={n_iter} are tried; n_iter=None "
+                "tries all",
+                UserWarning,
+                stacklevel=4,
+            )
+        return min(n_iter, n_points)
 
     def _keep_best(self, metric: str | None, values: Mapping[str, list[Any]]) -> None:
         trials = [trial for trial in self.tune_result_.frozen_trials if not trial.lost]

@@ -38,7 +38,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from experiments import lightgbm_search
 from rush_core.server import resolve_url
-from rush_opt import Boolean, Categorical, Float, Integer, Ordinal, Space, Transformed
+from rush_opt import Boolean, Categorical, Float, GridSearch, Integer, Ordinal, Space, Transformed
 from rush_opt.cv_results import cv_columns
 from rush_opt.sklearn import Folds, RushSearchCV, count_points, store
 from rush_opt.space.distributions import from_distributions
@@ -167,6 +167,16 @@ def test_a_space_with_fewer_points_than_settings_is_searched_as_a_whole(optimize
     assert warned[0].filename == __file__
     assert len({str(params) for params in found.cv_results_["params"]}) == 4
     assert len(found.cv_results_["params"]) == 4
+
+
+def test_a_grid_that_is_not_tried_as_a_whole_is_spoken_of() -> None:
+    space = {"var_smoothing": Float(1e-9, 1.0, log=True), "priors": [None, (0.5, 0.5)]}
+    wanted = search(space=space, optimizer="grid", n_iter=7)
+    with pytest.warns(UserWarning, match="grid has 20 points, of which n_iter=7 are tried") as said:
+        found = wanted.fit(X, Y)
+    assert said[0].filename == __file__
+    assert len(found.cv_results_["params"]) == 7
+    wanted.set_params(optimizer=GridSearch(resolution=2), n_iter=4).fit(X, Y)  # no warning
 
 
 def test_points_that_a_condition_makes_equal_or_a_constraint_forbids_are_not_counted() -> None:
