@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,8 +152,15 @@ def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
 def _own_value(parameter: Parameter, value: Any) -> Any:
     """Return what equals the value among a parameter's own, or the value if nothing does.
 
-    A table turns whole numbers into floats where another row has a fraction or an empty cell.
+    A table turns whole numbers into floats where another row has a fraction or an empty cell. Where
+    rows have values of several types, a file has texts: in Parquet all of them as JSON.
     """
+    if isinstance(value, str) and parameter.problem_with(value):
+        try:
+            read = _own_value(parameter, json.loads(value))
+        except ValueError:
+            return value
+        return value if parameter.problem_with(read) else read
     if not isinstance(value, float):
         return value
     for number in (value, int(value)) if value.is_integer() else (value,):

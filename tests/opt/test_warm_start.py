@@ -185,6 +185,34 @@ def test_an_empty_cell_of_a_table_says_none_where_that_can_be(tmp_path: Path) ->
         known_trials(result.trials.drop(columns="params_weight"), problem)
 
 
+@pytest.mark.parametrize(
+    "choices", [["sqrt", "log2", None, 0.5, 3], [True, "auto"]], ids=lambda choices: choices[0]
+)
+def test_choices_of_several_types_come_back_from_a_file(choices: list[Any], tmp_path: Path) -> None:
+    space = {"features": Categorical(choices)}
+    result = drawn_from(space)
+    expected = [trial.params for trial in result.frozen_trials]
+    assert {config["features"] for config in expected} == set(choices)
+    result.to_parquet(tmp_path / "trials.parquet")
+    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    found = [c for c, _ in known_trials(pd.read_parquet(tmp_path / "trials.parquet"), problem)]
+    assert found == expected
+    assert [type(c["features"]) for c in found] == [type(c["features"]) for c in expected]
+
+
+def test_numbers_among_texts_come_back_from_csv(tmp_path: Path) -> None:
+    space = {"features": Categorical(["sqrt", 0.5, 3])}
+    result = drawn_from(space)
+    result.trials.to_csv(tmp_path / "trials.csv", index=False)
+    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    found = [config for config, _ in known_trials(pd.read_csv(tmp_path / "trials.csv"), problem)]
+    assert found == [trial.params for trial in result.frozen_trials]
+    table = pd.DataFrame({"params_features": ["cube", '"cube"', "7"], "value": [1.0] * 3})
+    for text in table["params_features"]:
+        with pytest.raises(ValueError, match=f"got '{text}'"):
+            known_trials(table[table["params_features"] == text], problem)
+
+
 def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
     whole, stopped = [trial for trial in earlier.frozen_trials if trial.value is not None][:2]
     stopped = replace(stopped, notes={**stopped.notes, "stopped_at": 3})
