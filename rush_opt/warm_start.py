@@ -63,7 +63,14 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
             problem.space.validate(config)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-        checked.append((dict(config), _checked_result(name, result, problem.metrics)))
+        returned = with_numbers(name, result, problem.metrics)
+        for metric in problem.metrics:
+            if not math.isfinite(returned[metric]):
+                raise ValueError(
+                    f"{name}: {metric!r} must be finite, got {returned[metric]!r}; leave the trial "
+                    "out"
+                )
+        checked.append((dict(config), returned))
     return checked
 
 
@@ -175,7 +182,14 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _checked_result(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
+def with_numbers(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return a result as a mapping with a float under each metric, which may be NaN or infinite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none; the message begins with `name`.
+    """
     returned = name_values(result, metrics)
     if returned is None:
         raise TypeError(
@@ -190,12 +204,8 @@ def _checked_result(name: str, result: Any, metrics: Sequence[str]) -> dict[str,
         value = returned[metric]
         if not is_objective_value(value):
             raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
-        if not math.isfinite(float(value)):
-            raise ValueError(
-                f"{name}: {metric!r} must be finite, got {value!r}; leave the trial out"
-            )
         returned[metric] = float(value)
     return returned
 
 
-__all__ = ["Known", "known_trials"]
+__all__ = ["Known", "known_trials", "with_numbers"]
