@@ -43,6 +43,9 @@ SPACE = {
     "width": Transformed(Integer(3, 6), lambda k: 2**k, inverse=lambda n: n.bit_length() - 1),
     "root": Transformed(Float(0.0, 2.0), lambda x: x**2, inverse=lambda y: y**0.5),
     "version": Constant("v1"),
+    "momentum": Constant(0.9),
+    "jobs": Constant(4),
+    "quiet": Constant(True),
 }
 
 
@@ -126,6 +129,9 @@ def test_distributions_are_those_of_the_space(study: optuna.Study) -> None:
         "width": CategoricalDistribution((8, 16, 32, 64)),
         "root": FloatDistribution(0.0, 4.0),
         "version": CategoricalDistribution(("v1",)),
+        "momentum": FloatDistribution(0.9, 0.9),
+        "jobs": IntDistribution(4, 4),
+        "quiet": CategoricalDistribution((True,)),
     }
     for other in study.trials:
         assert ("drop" in other.distributions) == (other.params["booster"] == "dart")
