@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,10 @@ def to_study(result: TuneResult) -> optuna.Study:
     ]
     study = optuna.create_study(study_name=result.network_id, directions=directions)
     study.set_user_attr("metrics", list(result.metrics))
+    if len(directions) > 1:  # of a single one the name would take the place of the table's `value`
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(result.metrics))
     study.set_user_attr("seed", result.seed)
     study.set_user_attr("stop_reason", result.stop_reason)
     steps = sorted({step for trial in result.frozen_trials for step in trial.intermediate})
