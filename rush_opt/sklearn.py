@@ -32,7 +32,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from rush_opt.arguments import choose_optimizer
+from rush_opt.arguments import choose_optimizer, foreign_space
 from rush_opt.cv_results import cv_columns
 from rush_opt.design import grid_design
 from rush_opt.ending import AllTrialsFailedError, StopRun
@@ -197,9 +197,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     Parameters
     ----------
     estimator : estimator
-    param_distributions : mapping or Space
+    param_distributions : mapping, Space or ConfigurationSpace
         Parameter name to `Float`, `Integer`, ... of this package, a frozen distribution of
-        `scipy.stats`, or a list of values.
+        `scipy.stats`, or a list of values; or a foreign space as `tune()` takes it.
     n_iter : int, optional
         How many settings are tried; None if only `timeout` ends the search, or 100 without one. If
         a space of lists and other discrete parameters has fewer points, it is as many, with a
@@ -509,4 +509,5 @@ def count_points(space: Space) -> int | None:
 def _space_of(given: Mapping[str, Any] | Space) -> tuple[Space, dict[str, list[Any]]]:
     if isinstance(given, Space):
         return given, {}
-    return from_distributions(given)
+    foreign = foreign_space(given)
+    return from_distributions(given) if foreign is None else (foreign, {})

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from ConfigSpace import ConfigurationSpace
+from optuna.distributions import FloatDistribution
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
 from sklearn.compose import make_column_transformer
@@ -151,10 +153,24 @@ def test_other_continuous_distributions_are_searched_by_quantiles(given: Any) ->
     assert given.cdf(high) >= 0.999
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"var_smoothing": FloatDistribution(1e-9, 1.0, log=True), "priors": None},
+        ConfigurationSpace({"var_smoothing": (1e-9, 1.0)}),
+    ],
+    ids=["Optuna", "ConfigSpace"],
+)
+def test_spaces_of_other_packages_are_searched(foreign: Any) -> None:
+    found = search(space=foreign).fit(X, Y)
+    assert 1e-9 <= found.best_params_["var_smoothing"] <= 1.0
+    assert found.best_params_.get("priors") is None
+
+
 def test_what_cannot_be_searched_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a continuous or a uniform distribution, got 'poi"):
         from_distributions({"p": stats.poisson(3)})
-    with pytest.raises(TypeError, match="must be a mapping"):
+    with pytest.raises(TypeError, match=r"must be a mapping .* is said by when="):
         from_distributions([{"p": [1, 2]}])  # type: ignore[arg-type]
 
 
