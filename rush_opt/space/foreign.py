@@ -127,7 +127,7 @@ def _of_hyperparameter(given: Any, when: When) -> Parameter:
         return Integer(given.lower, given.upper, log=given.log, when=when)
     if isinstance(given, ConfigSpace.OrdinalHyperparameter) and len(given.sequence) > 1:
         return Ordinal(given.sequence, when=when)
-    if isinstance(given, ConfigSpace.CategoricalHyperparameter) and given.weights is None:
+    if isinstance(given, ConfigSpace.CategoricalHyperparameter) and _is_uniform(given):
         return Categorical(given.choices, when=when)
     if isinstance(given, ConfigSpace.Constant | ConfigSpace.OrdinalHyperparameter):
         return Constant(given.default_value, when=when)
@@ -135,6 +135,11 @@ def _of_hyperparameter(given: Any, when: When) -> Parameter:
         f"parameter {given.name!r} needs a uniform distribution without weights, got {given!r}; "
         "every part of a range is searched alike here, so give its bounds only"
     )
+
+
+def _is_uniform(categorical: Any) -> bool:
+    """Tell whether no choice has more weight than another."""
+    return categorical.weights is None or len(set(categorical.weights)) == 1
 
 
 def _components(condition: Any) -> list[Any]:

@@ -117,6 +117,12 @@ def test_several_conditions_on_one_child_must_all_hold() -> None:
     assert space.parameters[space.names.index("x")] == Float(0, 1, when=when)
 
 
+def test_weights_may_be_equal() -> None:
+    kind = C.CategoricalHyperparameter("kind", ["a", "b"], weights=[2, 2])
+    space = from_configspace(C.ConfigurationSpace({"kind": kind}))
+    assert space.parameters == (Categorical(["a", "b"]),)
+
+
 def impossible(foreign: C.ConfigurationSpace) -> C.ConfigurationSpace:
     foreign.add(
         C.AndConjunction(
