@@ -221,7 +221,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     verbose : int
         Whether to show progress.
     random_state : int, RandomState or None
-        Of the search; with one worker it then repeats exactly.
+        Of the search; with one worker it then repeats exactly. None draws it from NumPy's global
+        state, which `numpy.random.seed` sets.
     error_score : ``"raise"`` or number
         What the folds of a failed trial count in `cv_results_`. A trial fails as a whole if one of
         its fits does and this is NaN, otherwise if all do; a `FitFailedWarning` then says how many
@@ -368,7 +369,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _tune(self, objective: Folds, space: Space) -> TuneResult:
         seed: Any = self.random_state
-        if seed is not None and not isinstance(seed, Integral):
+        if not isinstance(seed, Integral):
             seed = check_random_state(seed).randint(2**31)
         n_workers = int(joblib.effective_n_jobs(self.n_jobs))
         here = ThreadPoolExecutor(1) if n_workers == 1 else nullcontext()

@@ -408,6 +408,10 @@ def test_one_worker_repeats_a_search_with_a_seed() -> None:
     third = search(random_state=np.random.RandomState(1)).fit(X, Y)
     fourth = search(random_state=np.random.RandomState(1)).fit(X, Y)
     assert third.cv_results_["params"] == fourth.cv_results_["params"]
+    np.random.seed(1)
+    fifth, sixth = (search(random_state=None).fit(X, Y) for _ in range(2))
+    assert fifth.cv_results_["params"] == third.cv_results_["params"]
+    assert sixth.cv_results_["params"] != third.cv_results_["params"]
 
 
 # -- scikit-learn's configuration ------------------------------------------------------------------
