@@ -213,7 +213,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         As for `RandomizedSearchCV`. Of several scores, `refit` names the one to optimize; if it is
         False or a function, the first one is.
     n_jobs : int, optional
-        Worker processes; -1 for one per CPU. None and 1 evaluate in this process.
+        Worker processes; -1 for one per CPU. None and 1 evaluate in a thread of this process,
+        where fits can set no handlers of signals, and no second Ctrl-C ends them.
     refit : bool, str or callable
         As for `RandomizedSearchCV`.
     cv : int, splitter, iterable or None
@@ -306,8 +307,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
             If an argument cannot be used, every trial failed, or one did and `error_score` is
             ``"raise"``; the message has the traceback.
         KeyboardInterrupt
-            After an interrupt (Ctrl-C), when the running trials have ended; nothing is fitted. A
-            second one does not wait for trials in other processes.
+            After an interrupt (Ctrl-C), when the running trials have ended, all folds of each;
+            nothing is fitted. A second one ends trials in other processes at once, but waits for
+            one in this process all the same.
         """
         if self.error_score != "raise" and not isinstance(self.error_score, Real):
             raise ValueError(
