@@ -108,8 +108,9 @@ def check_places(
 
 def make_space(space: Any) -> Space:
     """Build a space of a mapping, of pairs of names and parameters, or of a foreign space."""
-    if _package(space) == "ConfigSpace":
-        return from_configspace(space)
+    foreign = foreign_space(space)
+    if foreign is not None:
+        return foreign
     pairs = isinstance(space, Sequence) and all(
         isinstance(pair, tuple | list) and len(pair) == 2 for pair in space
     )
@@ -119,9 +120,16 @@ def make_space(space: Any) -> Space:
             "parameters, a sequence of such pairs, a ConfigurationSpace, or Optuna's "
             f"distributions by name, got {space!r:.80} ({type(space).__name__})"
         )
+    return Space(space)
+
+
+def foreign_space(space: Any) -> Space | None:
+    """Build a space of a ConfigurationSpace or of Optuna's distributions; None of anything else."""
+    if _package(space) == "ConfigSpace":
+        return from_configspace(space)
     if isinstance(space, Mapping) and "optuna" in map(_package, space.values()):
         return from_optuna(space)
-    return Space(space)
+    return None
 
 
 def _package(value: object) -> str:

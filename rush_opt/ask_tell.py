@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from rush_opt.arguments import (
     make_space,
 )
 from rush_opt.design import Design
-from rush_opt.evaluation import Problem, TrialRunner, evaluate
+from rush_opt.evaluation import Problem, TrialRunner
 from rush_opt.frozen_trial import freeze_trials
 from rush_opt.loops import Centralized, GridSearch, Optimizer
 from rush_opt.loops.adbo import count_before
@@ -27,6 +28,7 @@ from rush_opt.loops.central import Pending, mark_of
 from rush_opt.result import TuneResult
 from rush_opt.resume import check_about, check_trials
 from rush_opt.space import Parameter, Space
+from rush_opt.warm_start import with_numbers
 
 __all__ = ["Advisor", "OpenTrial"]
 
@@ -253,7 +255,8 @@ class Advisor:
         trial : OpenTrial
             One that was asked for here.
         value : float or mapping
-            What the objective of `tune()` would return; as there, a NaN makes a failed trial.
+            What the objective of `tune()` would return; as there, a NaN or an infinity makes a
+            failed trial.
 
         Returns
         -------
@@ -263,11 +266,16 @@ class Advisor:
         Raises
         ------
         TypeError, ValueError
-            If the result holds what cannot be stored; the trial stays open.
+            If that is no number for each metric, or the result holds what cannot be stored; the
+            trial stays open.
         """
-        result, error = evaluate(lambda config: value, trial.params, self._problem.metrics)
-        if result is None:
-            return self.fail(trial, error)
+        metrics = self._problem.metrics
+        result = with_numbers(f"trial {trial.key!r} stays open", value, metrics)
+        for metric in metrics:
+            if not math.isfinite(result[metric]):
+                return self.fail(
+                    trial, f"{metric!r} must be finite for a finished trial, got {result[metric]}"
+                )
         won = self._worker.finish_task(trial.key, result)
         self._open.pop(trial.key, None)
         return won

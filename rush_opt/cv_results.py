@@ -66,6 +66,8 @@ def _masked(name: str, params: Sequence[dict[str, Any]]) -> Column:
     present = [config[name] for config in params if name in config]
     kinds = {type(value) for value in present}
     dtype = next((kind for kind in (bool, int, float) if kinds == {kind}), object)
+    if kinds == {int, float}:
+        dtype = float
     column = np.ma.MaskedArray(np.zeros(len(params), dtype=dtype), mask=True)
     for i, config in enumerate(params):
         if name in config:

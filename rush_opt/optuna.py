@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from rush_opt.frozen_trial import FrozenTrial
 from rush_opt.result import TuneResult
-from rush_opt.space import Boolean, Float, Integer, Parameter, Transformed
+from rush_opt.space import Boolean, Constant, Float, Integer, Parameter, Transformed
 
 if TYPE_CHECKING:
     import optuna
@@ -24,8 +25,9 @@ def to_study(result: TuneResult) -> optuna.Study:
 
     Numbers, parameters and values are the same. What Optuna has no place for is in the trials' user
     attributes, by the names of the columns of ``result.trials``: ``key``, ``worker``,
-    ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals and booleans become categories. A
-    `Float` whose steps lead to its upper bound only up to rounding, such as thirds, has none there.
+    ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals, booleans and fixed values that
+    are no numbers become categories. A `Float` whose steps lead to its upper bound only up to
+    rounding, such as thirds, has none there.
 
     Parameters
     ----------
@@ -67,6 +69,10 @@ def to_study(result: TuneResult) -> optuna.Study:
     ]
     study = optuna.create_study(study_name=result.network_id, directions=directions)
     study.set_user_attr("metrics", list(result.metrics))
+    if len(directions) > 1:  # of a single one the name would take the place of the table's `value`
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(result.metrics))
     study.set_user_attr("seed", result.seed)
     study.set_user_attr("stop_reason", result.stop_reason)
     steps = sorted({step for trial in result.frozen_trials for step in trial.intermediate})
@@ -146,6 +152,12 @@ def _distribution(name: str, parameter: Parameter, result: TuneResult) -> BaseDi
                 f"got {values[0]!r}"
             )
         return FloatDistribution(min(values), max(values))
+    value = parameter.value if isinstance(parameter, Constant) else None
+    # The kind decides whether a study can go on with what its trials suggest.
+    if isinstance(value, float):
+        return FloatDistribution(value, value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return IntDistribution(value, value)
     if isinstance(parameter, Boolean):
         return CategoricalDistribution([False, True])
     levels = parameter.unit_of_level(np.arange(parameter.n_levels, dtype=np.float64))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 # Without a terminal every line stays, so there are fewer.
@@ -21,7 +22,8 @@ class Progress:
     timeout_s : float or None
         The run's budgets, to tell what is left.
     stream : TextIO
-        A terminal gets a bar, and so does the notebook that standard error leads to.
+        A terminal gets a bar, and so does the notebook that standard error leads to. Nothing is
+        shown where there is none, or when one was closed or its reader went away.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class Progress:
     ) -> None:
         self._n_trials = n_trials
         self._timeout_s = timeout_s
-        self._stream = stream or sys.stderr
-        self._has_bar = self._stream.isatty() or (stream is None and _is_notebook())
+        # None in a process without standard error; what stands in for it need not be a whole file.
+        self._stream: TextIO | None = sys.stderr if stream is None else stream
+        self._is_terminal = _is_terminal(self._stream)
+        self._has_bar = self._is_terminal or (stream is None and _is_notebook())
         self._bar: Any = None
         self._began = self._shown_at = time.monotonic()
         self._n_before = 0
@@ -40,7 +44,8 @@ class Progress:
         self._began = self._shown_at = time.monotonic()
         self._n_before = n_before
         if self._has_bar:
-            self._bar = self._open_bar()
+            with self._writing():
+                self._bar = self._open_bar()
 
     def show(
         self,
@@ -85,18 +90,35 @@ class Progress:
         ]
         line = ", ".join(part for part in parts if part is not None)
         if self._bar is None:
-            print(line, file=self._stream, flush=True)
+            self._print(line)
             return
-        self._bar.n = min(n_ended if self._n_trials else seconds, self._bar.total or 0)
-        self._bar.set_description_str(line)
+        with self._writing():
+            self._bar.n = min(n_ended if self._n_trials else seconds, self._bar.total or 0)
+            self._bar.set_description_str(line)
         if last:
             self.close()
 
     def close(self) -> None:
         """Leave the bar as it is, if there is one; what else is shown follows in plain lines."""
         if self._bar is not None:
-            self._bar.close()
+            with self._writing():
+                self._bar.close()
             self._bar = None
+
+    def _print(self, line: str) -> None:
+        if self._stream is not None:
+            with self._writing():
+                print(line, file=self._stream, flush=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Show nothing further if what is shown cannot be written: the run matters more."""
+        try:
+            yield
+        except (OSError, ValueError):  # such as a pipe whose reader has ended, or a closed file
+            if self._bar is not None:
+                self._bar.disable = True  # else it writes once more when it is collected
+            self._bar = self._stream = None
 
     def _open_bar(self) -> Any:
         with warnings.catch_warnings():
@@ -104,7 +126,7 @@ class Progress:
             from tqdm.auto import tqdm  # looks where it is when it is imported; workers need none
         budget = self._n_trials or self._timeout_s
         # A terminal's bar is short: the text needs the line. That of a notebook is no text.
-        bar = "{bar:10}" if self._stream.isatty() else "{bar}"
+        bar = "{bar:10}" if self._is_terminal else "{bar}"
         shape = f"{{percentage:3.0f}}%|{bar}| {{desc}}" if budget else "{desc}"
         return tqdm(total=budget, bar_format=shape, file=self._stream, dynamic_ncols=True)
 
@@ -124,6 +146,13 @@ def _best(best: Sequence[float] | None) -> str:
     several = "s" if best is not None and len(best) > 1 else ""
     values = "none yet" if best is None else " and ".join(f"{value:.6g}" for value in best)
     return f"best value{several} {values}"
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return bool(stream is not None and stream.isatty())
+    except (AttributeError, ValueError):  # what only writes, or was closed
+        return False
 
 
 def _is_notebook() -> bool:

@@ -19,26 +19,34 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
+import cloudpickle
 import joblib
 import numpy as np
+import sklearn
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.utils import Tags, check_random_state, get_tags, indexable
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from rush_opt.arguments import choose_optimizer, foreign_space
 from rush_opt.cv_results import cv_columns
 from rush_opt.design import grid_design
 from rush_opt.ending import AllTrialsFailedError, StopRun
 from rush_opt.frozen_trial import FrozenTrial
-from rush_opt.loops import Optimizer
+from rush_opt.loops import GridSearch, Optimizer
 from rush_opt.result import TuneResult
 from rush_opt.space import Space
 from rush_opt.space.distributions import from_distributions
 from rush_opt.tune import tune
 
 __all__ = ["RushSearchCV"]
+
+# What is optimized, by its name in the results of `Folds`.
+MEAN = "mean_score"
 
 # Larger spaces are not counted: nobody tries as many settings with cross-validation.
 _MOST_POINTS = 100_000
@@ -47,49 +55,93 @@ _MOST_POINTS = 100_000
 class Folds:
     """An objective: the cross-validated score of an estimator with a trial's parameters.
 
-    The data are in a file, which every process maps into its memory when its first trial begins.
+    What it needs is in a file, which every process maps into its memory when its first trial
+    begins. Evaluations have the configuration of scikit-learn with which this was made: each thread
+    has its own, and a new one the defaults.
 
     Parameters
     ----------
     path : Path
-        What `joblib.dump` wrote: X, y, the folds and the parameters of ``fit``.
-    estimator : estimator
-    values : dict of str to list
-        Lists of whose values the configurations have the places.
-    metric : str
-        The score to optimize, such as ``test_score``.
+        What `store` wrote.
+    metric : str or None
+        The score to optimize, such as ``test_score``; None for the first one.
     **options
         For `cross_validate`.
     """
 
-    def __init__(
-        self, path: Path, estimator: Any, values: dict[str, list[Any]], metric: str, **options: Any
-    ) -> None:
+    def __init__(self, path: Path, metric: str | None, **options: Any) -> None:
         self._path = path
-        self._estimator = estimator
-        self._values = values
         self._metric = metric
         self._options = options
+        self._config = sklearn.get_config()
 
     @cached_property
-    def _data(self) -> tuple[Any, Any, Any, dict[str, Any]]:
-        data: tuple[Any, Any, Any, dict[str, Any]] = joblib.load(self._path, mmap_mode="r")
-        return data
+    def _stored(self) -> tuple[Any, ...]:
+        *data, by_value = joblib.load(self._path, mmap_mode="r")
+        return *data, *cloudpickle.loads(by_value)
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Evaluate a configuration: the mean of the scores to optimize, and what each fold gave."""
-        X, y, splits, fit_params = self._data
-        estimator = with_params(self._estimator, looked_up(config, self._values))
-        folds = cross_validate(
-            estimator, X, y, cv=splits, params=fit_params or None, **self._options
-        )
-        if self._metric not in folds:
-            names = [name.removeprefix("test_") for name in folds if name.startswith("test_")]
-            raise ValueError(
-                f"the scores are {names}, of which one has to be optimized; name it: refit='...'"
+        """Evaluate a configuration: the mean of the scores to optimize, and what each fold gave.
+
+        The mean is under the name `MEAN`.
+        """
+        with sklearn.config_context(**self._config):
+            X, y, splits, estimator, values, scoring, fit_params = self._stored
+            folds = cross_validate(
+                *(with_params(estimator, looked_up(config, values)), X, y),
+                cv=splits,
+                scoring=scoring,
+                params=fit_params or None,
+                **self._options,
             )
-        mean = float(folds[self._metric].mean())
-        return {f"mean_{self._metric}": mean} | {k: list(map(float, v)) for k, v in folds.items()}
+        names = [name for name in folds if name.startswith("test_")]
+        metric = names[0] if self._metric is None else self._metric
+        if metric not in folds:
+            scores = [name.removeprefix("test_") for name in names]
+            raise ValueError(
+                f"the scores are {scores}, of which one has to be optimized; name it: refit='...'"
+            )
+        mean = float(folds[metric].mean())
+        return {MEAN: mean} | {k: list(map(float, v)) for k, v in folds.items()}
+
+
+def store(
+    path: Path,
+    data: tuple[Any, Any, Any],
+    estimator: Any,
+    values: dict[str, list[Any]],
+    scoring: Any,
+    fit_params: dict[str, Any],
+) -> None:
+    """Write what `Folds` needs.
+
+    Parameters
+    ----------
+    path : Path
+    data : tuple
+        X, y and the folds, which are mapped.
+    estimator : estimator
+    values : dict of str to list
+        Lists of whose values the configurations have the places.
+    scoring : str, callable, dict or None
+        For `cross_validate`.
+    fit_params : dict
+        Parameters of ``fit``. These four may hold functions and classes of the user's script or
+        notebook, which other processes do not find by name.
+
+    Raises
+    ------
+    TypeError
+        If one of these four cannot be pickled.
+    """
+    try:
+        by_value = cloudpickle.dumps((estimator, values, scoring, fit_params))
+    except Exception as error:  # each type has its own
+        raise TypeError(
+            "estimator, scorers and parameters must be picklable, for workers are handed copies; "
+            f"got {type(error).__name__}: {error}"
+        ) from error
+    joblib.dump((*data, by_value), path)
 
 
 def looked_up(config: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -100,6 +152,16 @@ def looked_up(config: Mapping[str, Any], values: Mapping[str, list[Any]]) -> dic
 def with_params(estimator: Any, params: Mapping[str, Any]) -> Any:
     """Return a new estimator with these parameters, which may be estimators themselves."""
     return clone(estimator).set_params(**clone(dict(params), safe=False))
+
+
+def _of_fit(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the parameters that go to the estimator's `fit`, all without routing."""
+    if not sklearn.get_config()["enable_metadata_routing"]:
+        return params
+    mapping = MethodMapping().add(caller="fit", callee="fit")
+    router = MetadataRouter(owner="RushSearchCV").add(estimator=estimator, method_mapping=mapping)
+    routed: dict[str, Any] = router.route_params(caller="fit", params=params).estimator.fit
+    return routed
 
 
 def _has(name: str) -> Callable[[RushSearchCV], bool]:
@@ -135,9 +197,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     Parameters
     ----------
     estimator : estimator
-    param_distributions : mapping or Space
+    param_distributions : mapping, Space or ConfigurationSpace
         Parameter name to `Float`, `Integer`, ... of this package, a frozen distribution of
-        `scipy.stats`, or a list of values.
+        `scipy.stats`, or a list of values; or a foreign space as `tune()` takes it.
     n_iter : int, optional
         How many settings are tried; None if only `timeout` ends the search, or 100 without one. If
         a space of lists and other discrete parameters has fewer points, it is as many, with a
@@ -145,11 +207,14 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     timeout : float, optional
         Seconds after which no further setting is tried.
     optimizer : str or Optimizer
-        As for `tune()`; for ``"grid"``, which ends by itself, `n_iter` may be None.
+        As for `tune()`; ``"grid"`` tries all of its points with ``n_iter=None``, else as many, with
+        a warning.
     scoring : str, callable, list, tuple, dict or None
-        As for `RandomizedSearchCV`. Of several scores, `refit` names the one to optimize.
+        As for `RandomizedSearchCV`. Of several scores, `refit` names the one to optimize; if it is
+        False or a function, the first one is.
     n_jobs : int, optional
-        Worker processes; -1 for one per CPU. None and 1 evaluate in this process.
+        Worker processes; -1 for one per CPU. None and 1 evaluate in a thread of this process,
+        where fits can set no handlers of signals, and no second Ctrl-C ends them.
     refit : bool, str or callable
         As for `RandomizedSearchCV`.
     cv : int, splitter, iterable or None
@@ -157,11 +222,12 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     verbose : int
         Whether to show progress.
     random_state : int, RandomState or None
-        Of the search; with one worker it then repeats exactly.
+        Of the search; with one worker it then repeats exactly. None draws it from NumPy's global
+        state, which `numpy.random.seed` sets.
     error_score : ``"raise"`` or number
         What the folds of a failed trial count in `cv_results_`. A trial fails as a whole if one of
-        its fits does and this is NaN, otherwise if all do. With ``"raise"`` the first failure ends
-        the search.
+        its fits does and this is NaN, otherwise if all do; a `FitFailedWarning` then says how many
+        did. With ``"raise"`` the first failure ends the search.
     return_train_score : bool
 
     Attributes
@@ -175,8 +241,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
     Notes
     -----
     The data are written to a temporary file once, which all workers map into memory. Each trial
-    evaluates all its folds, one after the other. Metadata routing is not supported: parameters of
-    `fit` go to the estimator's `fit`.
+    evaluates all its folds, one after the other. With metadata routing switched on, parameters of
+    `fit` go to those of estimator and scorers that request them; the search itself requests none of
+    another one around it, and `score` passes none on.
 
     Examples
     --------
@@ -226,8 +293,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         groups : array-like of shape (n_samples,), optional
             For the splitter.
         **fit_params
-            For the estimator's `fit`; those with a value per sample are split like `X`. A
-            `sample_weight` weighs fits and no scores, which recent searches of scikit-learn weigh.
+            For the estimator's `fit`; those with a value per sample are split like `X`. Without
+            metadata routing a `sample_weight` weighs fits and no scores, which recent searches of
+            scikit-learn weigh.
 
         Returns
         -------
@@ -239,8 +307,9 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
             If an argument cannot be used, every trial failed, or one did and `error_score` is
             ``"raise"``; the message has the traceback.
         KeyboardInterrupt
-            After an interrupt (Ctrl-C), when the running trials have ended; nothing is fitted. A
-            second one does not wait for trials in other processes.
+            After an interrupt (Ctrl-C), when the running trials have ended, all folds of each;
+            nothing is fitted. A second one ends trials in other processes at once, but waits for
+            one in this process all the same.
         """
         if self.error_score != "raise" and not isinstance(self.error_score, Real):
             raise ValueError(
@@ -248,6 +317,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                 "leaves failed trials without a score"
             )
         self.scorer_, metric = self._scorers()
+        refit_params = _of_fit(self.estimator, fit_params)
         space, values = _space_of(self.param_distributions)
         X, y, groups = indexable(X, y, groups)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
@@ -255,19 +325,18 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.n_splits_ = len(splits)
         with tempfile.TemporaryDirectory(prefix="rush-data-") as folder:
             path = Path(folder) / "data"
-            joblib.dump((X, y, splits, fit_params), path)
+            store(path, (X, y, splits), self.estimator, values, self.scorer_, fit_params)
             folds = Folds(
-                *(path, self.estimator, values, metric),
-                scoring=self.scorer_,
+                *(path, metric),
                 error_score="raise" if self._fails_whole else self.error_score,
                 return_train_score=self.return_train_score,
             )
-            self.tune_result_ = self._tune(folds, space, f"mean_{metric}")
+            self.tune_result_ = self._tune(folds, space)
         self._keep_best(metric, values)
         if self.refit:
             began = time.perf_counter()
             self.best_estimator_ = with_params(self.estimator, self.best_params_)
-            self.best_estimator_.fit(X, *(() if y is None else (y,)), **fit_params)
+            self.best_estimator_.fit(X, *(() if y is None else (y,)), **refit_params)
             self.refit_time_ = time.perf_counter() - began
             if hasattr(self.best_estimator_, "feature_names_in_"):
                 self.feature_names_in_ = self.best_estimator_.feature_names_in_
@@ -278,25 +347,31 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Whether a fit that fails leaves its trial without a score."""
         return isinstance(self.error_score, str) or bool(np.isnan(self.error_score))
 
-    def _scorers(self) -> tuple[Any, str]:
-        """Return what `cross_validate` scores with, and the name of the score to optimize."""
-        scoring = self.scoring
+    def _scorers(self) -> tuple[Any, str | None]:
+        """Return what `cross_validate` scores with, and the score to optimize, None for the first.
+
+        Whether a function gives one score or several shows when it is called.
+        """
+        scoring, refit = self.scoring, self.refit
         if scoring is None or isinstance(scoring, str):
             return check_scoring(self.estimator, scoring), "test_score"
-        if callable(scoring):  # whether it gives one score or several shows when it is called
-            return scoring, f"test_{self.refit}" if isinstance(self.refit, str) else "test_score"
+        metric = None if not refit or callable(refit) else "test_score"
+        if isinstance(refit, str):
+            metric = f"test_{refit}"
+        if callable(scoring):
+            return scoring, metric
         pairs = scoring if isinstance(scoring, Mapping) else {name: name for name in scoring}
         scorers = {name: check_scoring(self.estimator, s) for name, s in pairs.items()}
-        if not isinstance(self.refit, str) or self.refit not in scorers:
+        if metric is not None and refit not in scorers:
             raise ValueError(
                 "of several scores, refit must name the one to optimize, one of "
-                f"{list(scorers)}, got refit={self.refit!r}"
+                f"{list(scorers)}, or be False or a function, got refit={refit!r}"
             )
-        return scorers, f"test_{self.refit}"
+        return scorers, metric
 
-    def _tune(self, objective: Folds, space: Space, metric: str) -> TuneResult:
+    def _tune(self, objective: Folds, space: Space) -> TuneResult:
         seed: Any = self.random_state
-        if seed is not None and not isinstance(seed, Integral):
+        if not isinstance(seed, Integral):
             seed = check_random_state(seed).randint(2**31)
         n_workers = int(joblib.effective_n_jobs(self.n_jobs))
         here = ThreadPoolExecutor(1) if n_workers == 1 else nullcontext()
@@ -309,7 +384,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
                     timeout=self.timeout,
                     optimizer=self.optimizer,
                     direction="maximize",
-                    metric=metric,
+                    metric=MEAN,
                     seed=seed,
                     executor=executor,
                     callbacks=[_stop_at_failure] if self.error_score == "raise" else [],
@@ -327,41 +402,68 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         errors = [trial.error for trial in result.frozen_trials if trial.error]
         if self.error_score == "raise" and errors:
             raise ValueError(f"{len(errors)} trials failed, the first one with:\n{errors[0]}")
+        if errors:
+            warnings.warn(
+                f"{len(errors)} of {len(result.frozen_trials)} settings failed, which counts as a "
+                f"score of {self.error_score}; tune_result_.trials has all errors, the first one "
+                f"is:\n{errors[0]}",
+                FitFailedWarning,
+                stacklevel=3,
+            )
         return result
 
     def _capped_n_iter(self, space: Space) -> int | None:
-        """Return how many settings are tried: of a discrete space no more than it has."""
-        n_points = count_points(space)
-        if n_points is None or not isinstance(self.n_iter, Integral) or self.n_iter <= n_points:
-            return self.n_iter
-        warnings.warn(
-            f"the space has {n_points} points, fewer than n_iter={self.n_iter}; as many are tried",
-            UserWarning,
-            stacklevel=4,
-        )
-        return n_points
+        """Return how many settings are tried: of a grid or a discrete space no more than it has."""
+        optimizer, n_iter = choose_optimizer(self.optimizer), self.n_iter
+        what, n_points = "space", count_points(space)
+        if isinstance(optimizer, GridSearch):
+            what, n_points = "grid", len(grid_design(space, optimizer.resolution))
+        if n_points is None or not isinstance(n_iter, Integral):
+            return n_iter
+        if n_iter > n_points:
+            warnings.warn(
+                f"the {what} has {n_points} points, fewer than n_iter={n_iter}; as many are tried",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif what == "grid" and n_iter < n_points:
+            warnings.warn(
+                f"the grid has {n_points} points, of which n_iter={n_iter} are tried; n_iter=None "
+                "tries all",
+                UserWarning,
+                stacklevel=4,
+            )
+        return min(n_iter, n_points)
 
-    def _keep_best(self, metric: str, values: Mapping[str, list[Any]]) -> None:
+    def _keep_best(self, metric: str | None, values: Mapping[str, list[Any]]) -> None:
         trials = [trial for trial in self.tune_result_.frozen_trials if not trial.lost]
-        folds = [
-            {k: v for k, v in trial.result.items() if k != f"mean_{metric}"} or None
-            for trial in trials
-        ]
+        folds = [{k: v for k, v in t.result.items() if k != MEAN} or None for t in trials]
         params = [looked_up(trial.params, values) for trial in trials]
         error_score = np.nan if isinstance(self.error_score, str) else self.error_score
         self.cv_results_ = cv_columns(params, folds, self.n_splits_, error_score)
         self.multimetric_ = "mean_test_score" not in self.cv_results_
+        if not self.refit and self.multimetric_:
+            return  # nothing says what is best
         if callable(self.refit):
             self.best_index_ = self.refit(self.cv_results_)
         else:
+            metric = metric or "test_score"
             self.best_index_ = int(self.cv_results_[f"rank_{metric}"].argmin())
             self.best_score_ = float(self.cv_results_[f"mean_{metric}"][self.best_index_])
         self.best_params_ = self.cv_results_["params"][self.best_index_]
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the best estimator's score on other data, by the score that was optimized."""
+        """Return the best estimator's score on other data, by the score that was optimized.
+
+        Of several scores, `refit` must name that one.
+        """
         _has("fit")(self)
         check_is_fitted(self)
+        if self.multimetric_ and not isinstance(self.refit, str):
+            raise ValueError(
+                f"of several scores, refit must name the one to return, got {self.refit!r}; score "
+                "best_estimator_ with those of scorer_ instead"
+            )
         scorer = self.scorer_[self.refit] if isinstance(self.scorer_, dict) else self.scorer_
         score = scorer(self.best_estimator_, X, y)
         return float(score[self.refit] if isinstance(score, dict) else score)
@@ -410,4 +512,5 @@ def count_points(space: Space) -> int | None:
 def _space_of(given: Mapping[str, Any] | Space) -> tuple[Space, dict[str, list[Any]]]:
     if isinstance(given, Space):
         return given, {}
-    return from_distributions(given)
+    foreign = foreign_space(given)
+    return from_distributions(given) if foreign is None else (foreign, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     Pairs = Sequence[tuple[Mapping[str, Any], Any]]
     WarmStart = TuneResult | pd.DataFrame | Pairs | str | os.PathLike[str]
 
+# A table of Optuna's says so in capitals, and stops trials by pruning them.
+_NOT_WHOLE = {"failed", "FAIL", "PRUNED", "RUNNING", "WAITING"}
+
 Known = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -32,9 +36,10 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
     ----------
     warm_start : TuneResult, path-like, DataFrame, sequence of pairs or None
         A result, or the file to which `TuneResult.to_json` wrote it; a table with the columns
-        ``params_<name>`` and ``value`` of ``result.trials``, or ``value_<metric>`` for several
-        objectives; or pairs of a configuration and a number, or a mapping with a number under each
-        metric. Failed and stopped trials of results and tables are left out.
+        ``params_<name>`` and ``value`` of ``result.trials``, which Optuna's tables have as well, or
+        ``value_<metric>`` for several objectives; or pairs of a configuration and a number, or a
+        mapping with a number under each metric. Failed and stopped trials of results and tables are
+        left out, and those that a table says are running or waiting.
     problem : Problem
 
     Raises
@@ -58,7 +63,14 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
             problem.space.validate(config)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-        checked.append((dict(config), _checked_result(name, result, problem.metrics)))
+        returned = with_numbers(name, result, problem.metrics)
+        for metric in problem.metrics:
+            if not math.isfinite(returned[metric]):
+                raise ValueError(
+                    f"{name}: {metric!r} must be finite, got {returned[metric]!r}; leave the trial "
+                    "out"
+                )
+        checked.append((dict(config), returned))
     return checked
 
 
@@ -115,7 +127,7 @@ def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any
             )
     for i, row in enumerate(table.to_dict("records")):
         step = row.get(f"notes_{STOPPED_AT}")
-        if row.get("state") == "failed" or (step is not None and step == step):
+        if row.get("state") in _NOT_WHOLE or (step is not None and step == step):
             continue
         params = {
             column.removeprefix("params_"): _plain(row[column])
@@ -147,8 +159,15 @@ def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
 def _own_value(parameter: Parameter, value: Any) -> Any:
     """Return what equals the value among a parameter's own, or the value if nothing does.
 
-    A table turns whole numbers into floats where another row has a fraction or an empty cell.
+    A table turns whole numbers into floats where another row has a fraction or an empty cell. Where
+    rows have values of several types, a file has texts: in Parquet all of them as JSON.
     """
+    if isinstance(value, str) and parameter.problem_with(value):
+        try:
+            read = _own_value(parameter, json.loads(value))
+        except ValueError:
+            return value
+        return value if parameter.problem_with(read) else read
     if not isinstance(value, float):
         return value
     for number in (value, int(value)) if value.is_integer() else (value,):
@@ -163,7 +182,14 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _checked_result(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
+def with_numbers(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return a result as a mapping with a float under each metric, which may be NaN or infinite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none; the message begins with `name`.
+    """
     returned = name_values(result, metrics)
     if returned is None:
         raise TypeError(
@@ -178,12 +204,8 @@ def _checked_result(name: str, result: Any, metrics: Sequence[str]) -> dict[str,
         value = returned[metric]
         if not is_objective_value(value):
             raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
-        if not math.isfinite(float(value)):
-            raise ValueError(
-                f"{name}: {metric!r} must be finite, got {value!r}; leave the trial out"
-            )
         returned[metric] = float(value)
     return returned
 
 
-__all__ = ["Known", "known_trials"]
+__all__ = ["Known", "known_trials", "with_numbers"]

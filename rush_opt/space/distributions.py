@@ -45,7 +45,8 @@ def from_distributions(given: Mapping[str, Any]) -> tuple[Space, dict[str, list[
     if not isinstance(given, Mapping):
         raise TypeError(
             "the search space must be a mapping of parameter names to parameters, distributions or "
-            f"lists of values, got {given!r:.80} ({type(given).__name__})"
+            f"lists of values, got {given!r:.80} ({type(given).__name__}); what only some settings "
+            "have is said by when=, as in Float(low, high, when={'kernel': 'rbf'})"
         )
     parameters: dict[str, Any] = {}
     values: dict[str, list[Any]] = {}

@@ -39,33 +39,42 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def from_optuna(distributions: Mapping[str, BaseDistribution]) -> Space:
+def from_optuna(distributions: Mapping[str, BaseDistribution | Any]) -> Space:
     """Build a space of Optuna's distributions, as `optuna.Trial.distributions` has them.
 
     Parameters
     ----------
-    distributions : mapping of str to optuna.distributions.BaseDistribution
-        Name to distribution. One with a single value becomes a fixed parameter.
+    distributions : mapping of str to optuna.distributions.BaseDistribution, Parameter or value
+        Name to distribution, of which one with a single value becomes a fixed parameter; or to what
+        `Space` takes.
 
     Raises
     ------
     TypeError
-        If one is no distribution.
+        If one is a distribution of another kind, or no parameter either.
     ValueError
         If one has a range or choices that a parameter here cannot have.
     """
     return Space({name: _of_distribution(name, d) for name, d in distributions.items()})
 
 
-def _of_distribution(name: str, distribution: Any) -> Parameter:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+def _of_distribution(name: str, distribution: Any) -> Any:
+    """Return a distribution as a parameter, and anything else as it is."""
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
 
+    if not isinstance(distribution, BaseDistribution):
+        return distribution
     if isinstance(distribution, CategoricalDistribution):
         return Categorical(distribution.choices)
     if not isinstance(distribution, FloatDistribution | IntDistribution):
         raise TypeError(
-            f"parameter {name!r} needs to be a distribution of Optuna like its neighbours, got "
-            f"{distribution!r}"
+            f"parameter {name!r} needs to be a categorical distribution or one of floats or "
+            f"integers, got {distribution!r}"
         )
     if distribution.single():
         return Constant(distribution.low)
@@ -118,7 +127,7 @@ def _of_hyperparameter(given: Any, when: When) -> Parameter:
         return Integer(given.lower, given.upper, log=given.log, when=when)
     if isinstance(given, ConfigSpace.OrdinalHyperparameter) and len(given.sequence) > 1:
         return Ordinal(given.sequence, when=when)
-    if isinstance(given, ConfigSpace.CategoricalHyperparameter) and given.weights is None:
+    if isinstance(given, ConfigSpace.CategoricalHyperparameter) and _is_uniform(given):
         return Categorical(given.choices, when=when)
     if isinstance(given, ConfigSpace.Constant | ConfigSpace.OrdinalHyperparameter):
         return Constant(given.default_value, when=when)
@@ -126,6 +135,11 @@ def _of_hyperparameter(given: Any, when: When) -> Parameter:
         f"parameter {given.name!r} needs a uniform distribution without weights, got {given!r}; "
         "every part of a range is searched alike here, so give its bounds only"
     )
+
+
+def _is_uniform(categorical: Any) -> bool:
+    """Tell whether no choice has more weight than another."""
+    return categorical.weights is None or len(set(categorical.weights)) == 1
 
 
 def _components(condition: Any) -> list[Any]:

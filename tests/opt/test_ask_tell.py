@@ -1,6 +1,7 @@
 """Proposals for evaluations elsewhere: several at once, told in any order, and none twice."""
 
 import math
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -162,13 +163,35 @@ def test_many_trials_may_be_open_and_are_told_in_any_order(
     assert keys == [trial.key for trial in reversed(trials)]
 
 
-@pytest.mark.parametrize("value", [math.nan, "much", None, {"other": 1.0}])
-def test_what_is_no_value_makes_a_failed_trial(value: Any, advise: Advise) -> None:
+@pytest.mark.parametrize("value", [math.nan, -math.inf, {"value": math.nan}])
+def test_a_value_that_is_not_finite_makes_a_failed_trial(value: Any, advise: Advise) -> None:
     advisor = advise()
-    advisor.tell(ask(advisor), value)
+    assert advisor.tell(ask(advisor), value)
+    assert advisor.open_trials == []
     (trial,) = advisor.result().frozen_trials
     assert trial.state == "failed"
-    assert "value" in (trial.error or "")
+    assert "'value' must be finite" in (trial.error or "")
+
+
+@pytest.mark.parametrize(
+    ("slip", "error", "said"),
+    [
+        ("0.37", TypeError, "'value' must be a number, got '0.37'"),
+        (None, TypeError, "'value' must be a number, got None"),
+        ([0.37], TypeError, "'value' must be a number"),
+        ({"loss": 0.37}, ValueError, "the result has no 'value', only ['loss']"),
+    ],
+)
+def test_a_slip_leaves_the_trial_open(
+    slip: Any, error: type[Exception], said: str, advise: Advise
+) -> None:
+    advisor = advise()
+    trial = ask(advisor)
+    with pytest.raises(error, match=f"stays open: .*{re.escape(said)}"):
+        advisor.tell(trial, slip)
+    assert advisor.open_trials == [trial]
+    assert advisor.tell(trial, 0.37)
+    assert advisor.result().best_value == 0.37
 
 
 def test_what_cannot_be_stored_leaves_the_trial_open(advise: Advise) -> None:

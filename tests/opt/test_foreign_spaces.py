@@ -117,6 +117,12 @@ def test_several_conditions_on_one_child_must_all_hold() -> None:
     assert space.parameters[space.names.index("x")] == Float(0, 1, when=when)
 
 
+def test_weights_may_be_equal() -> None:
+    kind = C.CategoricalHyperparameter("kind", ["a", "b"], weights=[2, 2])
+    space = from_configspace(C.ConfigurationSpace({"kind": kind}))
+    assert space.parameters == (Categorical(["a", "b"]),)
+
+
 def impossible(foreign: C.ConfigurationSpace) -> C.ConfigurationSpace:
     foreign.add(
         C.AndConjunction(
@@ -200,12 +206,18 @@ def test_distributions_of_optuna_become_parameters() -> None:
             assert distribution._contains(distribution.to_internal_repr(value))
 
 
+def test_among_distributions_of_optuna_may_be_parameters_and_values() -> None:
+    mixed = {"rate": FloatDistribution(0, 1), "depth": Integer(1, 9), "seed": 3}
+    expected = Space({"rate": Float(0, 1), "depth": Integer(1, 9), "seed": Constant(3)})
+    assert from_optuna(mixed) == expected
+    with pytest.raises(TypeError, match="parameter 'x' needs to be a Float"):
+        from_optuna({**mixed, "x": object()})
+
+
 def test_the_door_takes_foreign_spaces() -> None:
     foreign = conditional_space()
     assert make_space(foreign) == from_configspace(foreign)
     assert make_space(DISTRIBUTIONS) == from_optuna(DISTRIBUTIONS)
-    with pytest.raises(TypeError, match="parameter 'x' needs to be a distribution of Optuna"):
-        make_space({**DISTRIBUTIONS, "x": Float(0, 1)})
     with pytest.raises(TypeError, match="a ConfigurationSpace, or Optuna's distributions"):
         make_space(3)
 

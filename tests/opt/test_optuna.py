@@ -1,6 +1,7 @@
 """A run as a study: read by the real Optuna."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -43,6 +44,9 @@ SPACE = {
     "width": Transformed(Integer(3, 6), lambda k: 2**k, inverse=lambda n: n.bit_length() - 1),
     "root": Transformed(Float(0.0, 2.0), lambda x: x**2, inverse=lambda y: y**0.5),
     "version": Constant("v1"),
+    "momentum": Constant(0.9),
+    "jobs": Constant(4),
+    "quiet": Constant(True),
 }
 
 
@@ -126,6 +130,9 @@ def test_distributions_are_those_of_the_space(study: optuna.Study) -> None:
         "width": CategoricalDistribution((8, 16, 32, 64)),
         "root": FloatDistribution(0.0, 4.0),
         "version": CategoricalDistribution(("v1",)),
+        "momentum": FloatDistribution(0.9, 0.9),
+        "jobs": IntDistribution(4, 4),
+        "quiet": CategoricalDistribution((True,)),
     }
     for other in study.trials:
         assert ("drop" in other.distributions) == (other.params["booster"] == "dart")
@@ -239,3 +246,22 @@ def test_steps_that_are_not_whole_are_numbered_in_order_in_all_trials_alike() ->
     there = study_of(curve(0, [0.5, 0.9, 1]), curve(1, [0.9, 2.0]))
     assert there.user_attrs["steps"] == [0.5, 0.9, 1, 2.0]
     assert [list(t.intermediate_values) for t in there.trials] == [[0, 1, 2], [1, 3]]
+
+
+def test_several_objectives_have_their_names_in_pictures() -> None:
+    result = simulate(
+        lambda config: {"error": config["x"], "size": 1 - config["x"]},
+        {"x": Float(0, 1)},
+        metric=["error", "size"],
+        direction=["minimize", "minimize"],
+        n_workers=1,
+        n_trials=5,
+        optimizer="random",
+        duration=lambda config, number: 1.0,
+    )
+    study = result.to_optuna()
+    assert study.metric_names == ["error", "size"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        axes = optuna.visualization.matplotlib.plot_pareto_front(study)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("error", "size")

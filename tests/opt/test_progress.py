@@ -2,6 +2,7 @@ import io
 import os
 import pty
 import re
+import sys
 import termios
 from collections.abc import Iterator
 
@@ -200,6 +201,65 @@ def test_the_objectives_share_and_the_time_left_are_told(terminal: Terminal) -> 
         r"\| 50/100 trials, best value 1, 0 s, about [01] s left, \S+ trials/s, objective 83 %",
         line,
     )
+
+
+def test_what_only_writes_gets_plain_lines() -> None:
+    class Tee:
+        def __init__(self) -> None:
+            self.written = ""
+
+        def write(self, text: str) -> None:
+            self.written += text
+
+        def flush(self) -> None:
+            pass
+
+    tee = Tee()
+    progress = Progress(1, None, tee)  # type: ignore[arg-type]
+    progress.begin(0)
+    progress.show(1, 0, [0.0], last=True)
+    assert tee.written.startswith("1/1 trials, best value 0, ")
+
+
+def test_a_process_without_standard_error_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    progress = Progress(1, None)
+    progress.begin(0)
+    progress.show(1, 0, [0.0], last=True)
+    progress.close()
+
+
+def test_a_closed_stream_is_not_written_to() -> None:
+    stream = io.StringIO()
+    stream.close()
+    progress = Progress(1, None, stream)
+    progress.begin(0)
+    progress.show(1, 0, [0.0], last=True)
+
+
+def test_a_pipe_without_a_reader_ends_the_showing_alone() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    progress = Progress(2, None, stream)
+    progress.begin(0)
+    progress.show(1, 0, [0.0], last=True)
+    progress.show(2, 0, [0.0], last=True)
+    with pytest.raises(BrokenPipeError):  # the first line is still to be written, and no other
+        stream.close()
+
+
+def test_a_terminal_that_went_away_ends_the_showing_alone() -> None:
+    master, slave = pty.openpty()
+    stream = os.fdopen(slave, "w")
+    progress = Progress(2, None, stream)
+    progress.begin(0)
+    os.close(master)
+    progress.show(1, 0, [0.0], last=True)
+    progress.show(2, 0, [0.0], last=True)
+    progress.close()
+    with pytest.raises(OSError, match="Input/output error"):
+        stream.close()
 
 
 def test_workers_from_elsewhere_are_counted() -> None:

@@ -4,30 +4,45 @@ import math
 import os
 import re
 import signal
+import subprocess
+import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
+from ConfigSpace import ConfigurationSpace
+from optuna.distributions import FloatDistribution
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.decomposition import PCA
+from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import accuracy_score, make_scorer
-from sklearn.model_selection import GroupKFold, RandomizedSearchCV, ShuffleSplit, cross_val_score
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RandomizedSearchCV,
+    ShuffleSplit,
+    cross_val_score,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from experiments import lightgbm_search
 from rush_core.server import resolve_url
-from rush_opt import Boolean, Categorical, Float, Integer, Ordinal, Space, Transformed
-from rush_opt.sklearn import Folds, RushSearchCV, count_points
+from rush_opt import Boolean, Categorical, Float, GridSearch, Integer, Ordinal, Space, Transformed
+from rush_opt.cv_results import cv_columns
+from rush_opt.sklearn import Folds, RushSearchCV, count_points, store
 from rush_opt.space.distributions import from_distributions
 
 X, Y = make_classification(60, 5, random_state=0)
@@ -138,10 +153,24 @@ def test_other_continuous_distributions_are_searched_by_quantiles(given: Any) ->
     assert given.cdf(high) >= 0.999
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"var_smoothing": FloatDistribution(1e-9, 1.0, log=True), "priors": None},
+        ConfigurationSpace({"var_smoothing": (1e-9, 1.0)}),
+    ],
+    ids=["Optuna", "ConfigSpace"],
+)
+def test_spaces_of_other_packages_are_searched(foreign: Any) -> None:
+    found = search(space=foreign).fit(X, Y)
+    assert 1e-9 <= found.best_params_["var_smoothing"] <= 1.0
+    assert found.best_params_.get("priors") is None
+
+
 def test_what_cannot_be_searched_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a continuous or a uniform distribution, got 'poi"):
         from_distributions({"p": stats.poisson(3)})
-    with pytest.raises(TypeError, match="must be a mapping"):
+    with pytest.raises(TypeError, match=r"must be a mapping .* is said by when="):
         from_distributions([{"p": [1, 2]}])  # type: ignore[arg-type]
 
 
@@ -154,6 +183,16 @@ def test_a_space_with_fewer_points_than_settings_is_searched_as_a_whole(optimize
     assert warned[0].filename == __file__
     assert len({str(params) for params in found.cv_results_["params"]}) == 4
     assert len(found.cv_results_["params"]) == 4
+
+
+def test_a_grid_that_is_not_tried_as_a_whole_is_spoken_of() -> None:
+    space = {"var_smoothing": Float(1e-9, 1.0, log=True), "priors": [None, (0.5, 0.5)]}
+    wanted = search(space=space, optimizer="grid", n_iter=7)
+    with pytest.warns(UserWarning, match="grid has 20 points, of which n_iter=7 are tried") as said:
+        found = wanted.fit(X, Y)
+    assert said[0].filename == __file__
+    assert len(found.cv_results_["params"]) == 7
+    wanted.set_params(optimizer=GridSearch(resolution=2), n_iter=4).fit(X, Y)  # no warning
 
 
 def test_points_that_a_condition_makes_equal_or_a_constraint_forbids_are_not_counted() -> None:
@@ -198,6 +237,24 @@ def test_a_parameter_that_a_trial_did_not_have_is_masked() -> None:
     assert 0 < results["param_C"].mask.sum() < 8
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0.1, 1, 10], float),
+        ([1, 2], int),
+        ([True, False], bool),
+        ([True, 0.5], object),
+        ([None, 1], object),
+        (["a", 1], object),
+    ],
+)
+def test_a_column_of_numbers_is_one_of_numbers(values: list[Any], kind: type) -> None:
+    results: list[dict[str, list[float]]] = [{"test_score": [0.0]}] * len(values)
+    column = cv_columns([{"p": v} for v in values], results, 1, math.nan)["param_p"]
+    assert column.dtype == kind
+    assert column.tolist() == values
+
+
 # -- scoring ---------------------------------------------------------------------------------------
 
 
@@ -210,7 +267,7 @@ def test_of_several_scores_refit_names_the_one_to_optimize() -> None:
     assert results["rank_test_loss"][found.best_index_] == 1
     assert "split0_test_acc" in results
     assert found.score(X, Y) == pytest.approx(found.scorer_["loss"](found.best_estimator_, X, Y))
-    with pytest.raises(ValueError, match=r"one of \['acc', 'loss'\], got refit=True"):
+    with pytest.raises(ValueError, match=r"one of \['acc', 'loss'\], .* got refit=True"):
         search(scoring=scoring).fit(X, Y)
 
 
@@ -231,6 +288,23 @@ def test_refit_may_be_a_function_of_the_results() -> None:
     found = search(refit=lambda results: int(results["mean_test_score"].argmin())).fit(X, Y)
     assert found.best_index_ == found.cv_results_["mean_test_score"].argmin()
     assert not hasattr(found, "best_score_")
+
+
+@pytest.mark.parametrize("scoring", [["accuracy", "neg_log_loss"], both])
+def test_several_scores_can_be_left_to_a_function_or_to_the_reader(scoring: Any) -> None:
+    def middle(results: dict[str, Any]) -> int:
+        return int(np.argsort(results["mean_test_accuracy"])[2])
+
+    chosen = search(scoring=scoring, refit=middle).fit(X, Y)
+    assert chosen.best_index_ == middle(chosen.cv_results_)
+    assert chosen.best_estimator_.var_smoothing == chosen.best_params_["var_smoothing"]
+    with pytest.raises(ValueError, match="of several scores, refit must name the one to return"):
+        chosen.score(X, Y)
+
+    found = search(scoring=scoring, refit=False).fit(X, Y)
+    assert found.multimetric_
+    assert found.tune_result_.best_value == found.cv_results_["mean_test_accuracy"].max()
+    assert not {"best_index_", "best_score_", "best_params_"} & set(vars(found))
 
 
 def test_without_refit_there_is_no_estimator_to_ask() -> None:
@@ -265,14 +339,67 @@ def test_groups_and_weights_reach_the_splitter_and_the_fits() -> None:
 
 
 def test_the_data_are_mapped_and_not_loaded(tmp_path: Path) -> None:
-    joblib.dump((X, Y, [(np.arange(40), np.arange(40, 60))], {}), tmp_path / "data")
-    folds = Folds(tmp_path / "data", GaussianNB(), {}, "test_score", scoring=None)
+    splits = [(np.arange(40), np.arange(40, 60))]
+    store(tmp_path / "data", (X, Y, splits), GaussianNB(), {}, None, {})
+    folds = Folds(tmp_path / "data", "test_score")
     result = folds({"var_smoothing": 1e-9})
-    assert isinstance(folds._data[0], np.memmap)
-    assert folds._data[0] is folds._data[0]
+    assert isinstance(folds._stored[0], np.memmap)
+    assert folds._stored[0] is folds._stored[0]
     expected = GaussianNB().fit(X[:40], Y[:40]).score(X[40:], Y[40:])
-    assert result["mean_test_score"] == expected
+    assert result["mean_score"] == expected
     assert result["test_score"] == [expected]
+
+
+SCRIPT = """
+import lightgbm
+import numpy as np
+from sklearn.datasets import make_classification
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from rush_opt.sklearn import RushSearchCV
+
+
+def error(y, predicted):
+    return "error", abs(y - predicted).mean(), False
+
+
+class Log:
+    def __call__(self, env):
+        pass
+
+
+X, y = make_classification(60, 5, random_state=0)
+table = np.zeros(9 * 2**20)  # 72 MiB
+model = make_pipeline(
+    FunctionTransformer(lambda X, table: X + table[0], kw_args={"table": table}),
+    lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1),
+)
+search = RushSearchCV(
+    model, {"lgbmclassifier__num_leaves": [2, 4, 8]}, n_iter=2, cv=3, n_jobs=2, error_score="raise"
+)
+search.fit(
+    *(X, y),
+    lgbmclassifier__eval_set=[(X, y)],
+    lgbmclassifier__eval_metric=[error, lambda y, predicted: ("half", 0.5, False)],
+    lgbmclassifier__callbacks=[Log()],
+)
+(scores,) = search.best_estimator_[-1].evals_result_.values()
+print(*scores)
+"""
+
+
+def test_workers_fit_with_functions_classes_and_large_arrays_of_a_script(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", tmp_path / "script.py"], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert {"error", "half"} <= set(ran.stdout.split())
+
+
+def test_what_cannot_be_copied_for_workers_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"must be picklable.*cannot pickle '_thread.lock'"):
+        search(Fussy(threading.Lock())).fit(X, Y)
 
 
 def test_one_worker_repeats_a_search_with_a_seed() -> None:
@@ -281,6 +408,46 @@ def test_one_worker_repeats_a_search_with_a_seed() -> None:
     third = search(random_state=np.random.RandomState(1)).fit(X, Y)
     fourth = search(random_state=np.random.RandomState(1)).fit(X, Y)
     assert third.cv_results_["params"] == fourth.cv_results_["params"]
+    np.random.seed(1)
+    fifth, sixth = (search(random_state=None).fit(X, Y) for _ in range(2))
+    assert fifth.cv_results_["params"] == third.cv_results_["params"]
+    assert sixth.cv_results_["params"] != third.cv_results_["params"]
+
+
+# -- scikit-learn's configuration ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_fits_have_the_configuration_of_scikit_learn(n_jobs: int) -> None:
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    by_name = make_column_transformer((MinMaxScaler(), ["a", "b"]))
+    pipeline = make_pipeline(StandardScaler(), by_name, GaussianNB())
+    space = {"gaussiannb__var_smoothing": Float(1e-9, 1.0, log=True)}
+    with sklearn.config_context(transform_output="pandas"):
+        found = search(pipeline, space, n_jobs=n_jobs, error_score="raise").fit(frame, Y)
+    assert found.best_score_ > 0.5
+
+
+def test_metadata_goes_where_it_is_requested() -> None:
+    weights = np.where(np.arange(len(X)) % 2, 1.0, 5.0)
+    depths = {"max_depth": [1, 2, 3]}
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+        for is_fitted_with in (False, True):
+            tree = DecisionTreeClassifier(random_state=0)
+            tree.set_fit_request(sample_weight=is_fitted_with)
+            ours = search(tree, depths, optimizer="grid", n_iter=None, scoring=scorer)
+            ours.fit(X, Y, sample_weight=weights)
+            theirs = GridSearchCV(tree, depths, cv=3, scoring=scorer)
+            theirs.fit(X, Y, sample_weight=weights)
+            order = np.argsort(ours.cv_results_["param_max_depth"])
+            np.testing.assert_array_equal(
+                ours.cv_results_["mean_test_score"][order], theirs.cv_results_["mean_test_score"]
+            )
+            fitted = ours.best_estimator_.tree_.weighted_n_node_samples[0]
+            assert fitted == (weights.sum() if is_fitted_with else len(X))
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            search().fit(X, Y, sample_weight=weights)
 
 
 # -- failures --------------------------------------------------------------------------------------
@@ -306,9 +473,11 @@ class Fussy(ClassifierMixin, BaseEstimator):
 def test_a_failed_trial_has_the_error_score_and_ranks_last(error_score: float) -> None:
     space = {"tolerance": [-1.0, 0.0, 1.0]}
     given = {"optimizer": "grid", "n_iter": None, "error_score": error_score}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn reports the failed fits
+    with pytest.warns(FitFailedWarning) as warned:
         found = search(Fussy(), space, **given).fit(X, Y)
+    (said,) = [w for w in warned if "settings failed" in str(w.message)]
+    assert re.match(r"1 of 3 settings failed.*\n(.*\n)*.*no tolerance left", str(said.message))
+    assert said.filename == __file__
     results = found.cv_results_
     (bad,) = [i for i, p in enumerate(results["params"]) if p["tolerance"] < 0]
     np.testing.assert_equal(results["mean_test_score"][bad], error_score)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
@@ -184,6 +185,34 @@ def test_an_empty_cell_of_a_table_says_none_where_that_can_be(tmp_path: Path) ->
         known_trials(result.trials.drop(columns="params_weight"), problem)
 
 
+@pytest.mark.parametrize(
+    "choices", [["sqrt", "log2", None, 0.5, 3], [True, "auto"]], ids=lambda choices: choices[0]
+)
+def test_choices_of_several_types_come_back_from_a_file(choices: list[Any], tmp_path: Path) -> None:
+    space = {"features": Categorical(choices)}
+    result = drawn_from(space)
+    expected = [trial.params for trial in result.frozen_trials]
+    assert {config["features"] for config in expected} == set(choices)
+    result.to_parquet(tmp_path / "trials.parquet")
+    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    found = [c for c, _ in known_trials(pd.read_parquet(tmp_path / "trials.parquet"), problem)]
+    assert found == expected
+    assert [type(c["features"]) for c in found] == [type(c["features"]) for c in expected]
+
+
+def test_numbers_among_texts_come_back_from_csv(tmp_path: Path) -> None:
+    space = {"features": Categorical(["sqrt", 0.5, 3])}
+    result = drawn_from(space)
+    result.trials.to_csv(tmp_path / "trials.csv", index=False)
+    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    found = [config for config, _ in known_trials(pd.read_csv(tmp_path / "trials.csv"), problem)]
+    assert found == [trial.params for trial in result.frozen_trials]
+    table = pd.DataFrame({"params_features": ["cube", '"cube"', "7"], "value": [1.0] * 3})
+    for text in table["params_features"]:
+        with pytest.raises(ValueError, match=f"got '{text}'"):
+            known_trials(table[table["params_features"] == text], problem)
+
+
 def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
     whole, stopped = [trial for trial in earlier.frozen_trials if trial.value is not None][:2]
     stopped = replace(stopped, notes={**stopped.notes, "stopped_at": 3})
@@ -191,6 +220,29 @@ def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
     expected = [whole.params]
     assert [config for config, _ in known_trials(result, PROBLEM)] == expected
     assert [config for config, _ in known_trials(result.trials, PROBLEM)] == expected
+
+
+def test_of_a_table_of_optuna_only_complete_trials_are_whole() -> None:
+    study = optuna.create_study()
+    complete, pruned, failed = (
+        optuna.trial.create_trial(
+            state=state,
+            value=None if state == optuna.trial.TrialState.FAIL else x,
+            params={"x": x},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+        )
+        for state, x in (
+            (optuna.trial.TrialState.COMPLETE, 0.5),
+            (optuna.trial.TrialState.PRUNED, 0.25),
+            (optuna.trial.TrialState.FAIL, 0.75),
+        )
+    )
+    study.add_trials([pruned, complete, failed])
+    study.ask()
+    problem = replace(PROBLEM, space=Space({"x": Float(0, 1)}), metrics=("value",))
+    table = study.trials_dataframe()
+    assert table["state"].tolist() == ["PRUNED", "COMPLETE", "FAIL", "RUNNING"]
+    assert known_trials(table, problem) == [({"x": 0.5}, {"value": 0.5})]
 
 
 def test_pairs_have_a_number_or_a_mapping() -> None:
