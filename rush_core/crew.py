@@ -21,7 +21,7 @@ from rush_core.keys import NetworkKeys
 from rush_core.launch import ONE_THREAD, LocalWorkers, SubmittedWorkers
 from rush_core.process import run_worker
 from rush_core.registry import Registry, WorkerState
-from rush_core.url import without_password
+from rush_core.url import environment_of, without_password
 
 __all__ = ["Crew"]
 
@@ -107,7 +107,8 @@ class Crew:
         words += ["--loop", loop_digest, "--log-level", log_level]
         words += ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s)]
         words += ["--heartbeat-process"] if heartbeat.own_process else []
-        environment = {"RUSH_REDIS_URL": without_password(self._connection.url), **ONE_THREAD}
+        url = self._connection.url
+        environment = environment_of(url) | {"RUSH_REDIS_URL": without_password(url)} | ONE_THREAD
         settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
         return f"{' '.join(settings)} {shlex.join(words)}"
 

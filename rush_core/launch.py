@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+from rush_core.url import environment_of
+
 __all__ = ["ONE_THREAD", "LocalWorkers", "SubmittedWorkers"]
 
 # One thread per numerical library: the workers are the parallelism.
@@ -61,7 +63,7 @@ class LocalWorkers:
         log_folder = log_folder or self._temporary_log_folder()
         command = [sys.executable, "-m", "rush_core", "worker", network_id, *options]
         command += ["--orphan-check"]
-        environment = {**ONE_THREAD, **os.environ, "RUSH_REDIS_URL": url}
+        environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
         self._logs[worker_id] = log_folder / f"{worker_id}.log"
         with self._logs[worker_id].open("ab") as log:
             process = subprocess.Popen(

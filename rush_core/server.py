@@ -187,14 +187,15 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     """Become a server that keeps its data in `folder`; its URL is printed when it answers.
 
     Standard output has the URL and nothing else; the server's own words go to standard error.
+    Where `RUSH_REDIS_PASSWORD` is set, that is its password: clients with the same environment
+    bring it along.
 
     Parameters
     ----------
     folder : path
         Made if need be; a server started there again finds its data.
     host : str or None
-        Address to listen on, with the password in `RUSH_REDIS_PASSWORD`; None for a unix socket in
-        `folder`, which only its owner can enter.
+        Address to listen on; None for a unix socket in `folder`, which only its owner can enter.
     port : int
 
     Raises
@@ -208,6 +209,9 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     path = Path(folder).resolve()
     socket_path = path / "server.sock"
     options = _keeping_data_in(path)
+    password = os.environ.get("RUSH_REDIS_PASSWORD")
+    if password:
+        options["requirepass"] = password
     if host is None:
         if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
             raise ValueError(
@@ -217,13 +221,12 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
         options |= _listening_on(socket_path)
         url = f"unix://{socket_path}"
     else:
-        password = os.environ.get("RUSH_REDIS_PASSWORD")
         if not password:
             raise ValueError(
                 f"a server at {host} needs a password: set RUSH_REDIS_PASSWORD here and for all "
                 "workers, or give no host for a unix socket"
             )
-        options |= {"bind": host, "port": str(port), "requirepass": password}
+        options |= {"bind": host, "port": str(port)}
         url = f"redis://{host}:{port}/0"
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
