@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+from rush_core.lifeline import keep_from_children
 from rush_core.url import environment_of
 
 __all__ = ["ONE_THREAD", "LocalWorkers", "SubmittedWorkers"]
@@ -74,6 +75,7 @@ class LocalWorkers:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the manager, which asks its workers to stop
             )
+        keep_from_children(process.stdin)
         dealt_with = threading.Event()
         watch = (worker_id, process, dealt_with)
         try:
@@ -136,6 +138,7 @@ class LocalWorkers:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            keep_from_children(self._guard.stdin)
         return self._own_log_folder
 
     def _watch(

@@ -27,6 +27,7 @@ from typing import IO, NoReturn, Self
 from rush_core.connection import Connection, pack
 from rush_core.errors import RushError, ServerNotFoundError
 from rush_core.keys import check_identifier
+from rush_core.lifeline import keep_from_children
 from rush_core.url import add_password
 
 __all__ = [
@@ -104,6 +105,7 @@ class EmbeddedServer:
             start_new_session=True,  # Ctrl-C in a terminal is for us, not for the server
             pass_fds=tuple(inherited),
         )
+        keep_from_children(self._guard.stdin)
         self._last_words: deque[str] = deque(maxlen=20)
         self._answered = threading.Event()
         self._ready = False
