@@ -97,9 +97,10 @@ class LocalWorkers:
 
     def kill(self, worker_ids: Iterable[str]) -> None:
         """Kill processes and return when that was dealt with."""
-        for worker_id in worker_ids:
+        killed = list(worker_ids)
+        for worker_id in killed:
             self._processes[worker_id].kill()
-            self._dealt_with[worker_id].wait()
+        self.wait(worker_ids=killed)
 
     def kill_all(self) -> None:
         """Kill all processes and forget that they ever were."""

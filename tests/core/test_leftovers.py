@@ -16,7 +16,7 @@ import pytest
 from processes import evaluating, info_of, is_alive, wait_for_tasks
 from waiting import wait_until
 
-from rush_core import EmbeddedServer, Network, Worker, WorkerState
+from rush_core import EmbeddedServer, Network, Worker, WorkerState, serve
 from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
@@ -53,6 +53,16 @@ def test_closing_leaves_no_process_no_client_and_no_file(
     )
     assert all(b":wake:" in key and connection.execute(pack(("TTL", key))) > 0 for key in left)
     connection.close()
+
+
+def test_closing_with_many_workers_is_soon_over_when_the_server_is_gone(pids: list[int]) -> None:
+    with serve() as server:
+        network = Network("gone", server.url)
+        network.start_workers(evaluating, 3)
+        pids += [task.config["pid"] for task in wait_for_tasks(network, 3).values()]
+    began = time.monotonic()
+    network.close()
+    assert time.monotonic() - began < 10.0  # twice the patience for one that is killed
 
 
 def test_closing_twice_is_no_error(network: Network, worker: Worker) -> None:
