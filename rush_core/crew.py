@@ -21,7 +21,8 @@ from rush_core.keys import NetworkKeys
 from rush_core.launch import ONE_THREAD, LocalWorkers, SubmittedWorkers
 from rush_core.process import run_worker
 from rush_core.registry import Registry, WorkerState
-from rush_core.url import without_password
+from rush_core.script import PATIENCE_S
+from rush_core.url import environment_of, without_password
 
 __all__ = ["Crew"]
 
@@ -107,7 +108,8 @@ class Crew:
         words += ["--loop", loop_digest, "--log-level", log_level]
         words += ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s)]
         words += ["--heartbeat-process"] if heartbeat.own_process else []
-        environment = {"RUSH_REDIS_URL": without_password(self._connection.url), **ONE_THREAD}
+        url = self._connection.url
+        environment = environment_of(url) | {"RUSH_REDIS_URL": without_password(url)} | ONE_THREAD
         settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
         return f"{' '.join(settings)} {shlex.join(words)}"
 
@@ -173,9 +175,11 @@ class Crew:
         calls = self._submitted.running()
         self._killing.update(calls)
         self._submitted.cancel(calls)
-        for worker_id in calls:
-            with contextlib.suppress(RushError):
-                self._remove(worker_id, WorkerState.KILLED, _KILLED)
+        with contextlib.suppress(RushError):  # what keeps one from being told keeps all
+            for worker_id in calls:
+                self._remove(
+                    worker_id, WorkerState.KILLED, _KILLED, patience_s=_PATIENCE_WITH_KILLED_S
+                )
         self._submitted.forget()
 
     def close(self) -> None:
@@ -185,9 +189,10 @@ class Crew:
 
     def _on_exit(self, worker_id: str, how: str) -> None:
         # A server that is gone or out of memory cannot be told: `find_lost` tries again.
+        killed = worker_id in self._killing
         with contextlib.suppress(RushError):
             self._not_removed[worker_id] = how
-            self._put_out(worker_id, how)
+            self._put_out(worker_id, how, _PATIENCE_WITH_KILLED_S if killed else PATIENCE_S)
             wake = self._keys.wake(self._manager_id)
             self._connection.execute_many(
                 (
@@ -197,11 +202,12 @@ class Crew:
                 )
             )
 
-    def _put_out(self, worker_id: str, how: str) -> None:
+    def _put_out(self, worker_id: str, how: str, patience_s: float = PATIENCE_S) -> None:
         """Put out a worker that has ended."""
         killed = worker_id in self._killing
         state = WorkerState.KILLED if killed else WorkerState.LOST
-        if self._remove(worker_id, state, _KILLED if killed else how) and not killed:
+        reason = _KILLED if killed else how
+        if self._remove(worker_id, state, reason, patience_s=patience_s) and not killed:
             with self._lock:
                 self._lost.append(worker_id)
         self._not_removed.pop(worker_id, None)
@@ -212,7 +218,13 @@ class Crew:
         return worker_ids
 
     def _remove(
-        self, worker_id: str, state: WorkerState, reason: str, *, only_if_expired: bool = False
+        self,
+        worker_id: str,
+        state: WorkerState,
+        reason: str,
+        *,
+        only_if_expired: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> bool:
         """Put a worker out; tell whether it took part until then."""
         return self._registry.remove(
@@ -224,7 +236,9 @@ class Crew:
             max_retries=self._max_retries if state is WorkerState.LOST else 0,
             only_if_expired=only_if_expired,
             or_refuse=worker_id in self._own,
+            patience_s=patience_s,
         )
 
 
 _KILLED = "killed by the manager"
+_PATIENCE_WITH_KILLED_S = 5.0  # who kills is leaving, most often, and should not linger

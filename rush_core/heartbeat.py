@@ -22,6 +22,7 @@ from rush_core.connection import Connection
 from rush_core.errors import RushError
 from rush_core.keys import NetworkKeys
 from rush_core.script import Script
+from rush_core.url import environment_of
 
 __all__ = ["Heart", "HeartProcess", "Heartbeat", "beat_for", "beat_until"]
 
@@ -162,7 +163,7 @@ class HeartProcess:
             ],
             stdin=subprocess.PIPE,  # closes when the worker ends, however it ends
             stdout=subprocess.PIPE,
-            env={**os.environ, "RUSH_REDIS_URL": url},
+            env={**os.environ, **environment_of(url)},
             start_new_session=True,
         )
         assert self._process.stdout is not None

@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+from rush_core.lifeline import keep_from_children
+from rush_core.url import environment_of
+
 __all__ = ["ONE_THREAD", "LocalWorkers", "SubmittedWorkers"]
 
 # One thread per numerical library: the workers are the parallelism.
@@ -61,7 +64,7 @@ class LocalWorkers:
         log_folder = log_folder or self._temporary_log_folder()
         command = [sys.executable, "-m", "rush_core", "worker", network_id, *options]
         command += ["--orphan-check"]
-        environment = {**ONE_THREAD, **os.environ, "RUSH_REDIS_URL": url}
+        environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
         self._logs[worker_id] = log_folder / f"{worker_id}.log"
         with self._logs[worker_id].open("ab") as log:
             process = subprocess.Popen(
@@ -72,6 +75,7 @@ class LocalWorkers:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the manager, which asks its workers to stop
             )
+        keep_from_children(process.stdin)
         dealt_with = threading.Event()
         watch = (worker_id, process, dealt_with)
         try:
@@ -93,9 +97,10 @@ class LocalWorkers:
 
     def kill(self, worker_ids: Iterable[str]) -> None:
         """Kill processes and return when that was dealt with."""
-        for worker_id in worker_ids:
+        killed = list(worker_ids)
+        for worker_id in killed:
             self._processes[worker_id].kill()
-            self._dealt_with[worker_id].wait()
+        self.wait(worker_ids=killed)
 
     def kill_all(self) -> None:
         """Kill all processes and forget that they ever were."""
@@ -134,6 +139,7 @@ class LocalWorkers:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            keep_from_children(self._guard.stdin)
         return self._own_log_folder
 
     def _watch(

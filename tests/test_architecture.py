@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module of rush_core may import from the layers before its own, and from no other.
 CORE_LAYERS = [
     {"errors"},
-    {"keys", "codec", "url", "arguments"},
+    {"keys", "codec", "url", "arguments", "lifeline"},
     {"endpoint"},
     {"connection"},
     {"clock", "task", "report", "script"},

@@ -63,6 +63,17 @@ def test_serve_at_an_address_needs_a_password_and_hides_it(
     assert secret not in output
 
 
+def test_serve_has_the_password_of_its_environment_on_a_socket_too(
+    tmp_path: Path, launch: Launch, rush: Rush
+) -> None:
+    folder = shlex.quote(str(tmp_path / "study"))
+    process = launch(f"exec {RUSH} serve {folder}", RUSH_REDIS_PASSWORD="secret")
+    url = served_url(process)
+    assert url.startswith("unix://")
+    assert rush("status", "any", "--url", url, RUSH_REDIS_PASSWORD="secret").returncode == 0
+    check_is_told(rush("status", "any", "--url", url), "Authentication required")
+
+
 def test_a_second_server_in_the_same_folder_is_refused(
     tmp_path: Path, launch: Launch, rush: Rush
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fixture_types import Launch
+from loopback import PASSWORD, LoopbackServer
 from processes import evaluating, info_of, wait_for_running_tasks
 from threads import at_once, in_background
 from waiting import wait_until
@@ -83,6 +84,27 @@ def test_a_worker_that_gives_no_signs_is_never_found_silent(
         assert info_of(network, worker.worker_id).heartbeat_s is None
         assert info_of(network, worker.worker_id).state is WorkerState.RUNNING
     connection.close()
+
+
+def test_silence_does_not_count_while_the_server_could_hear_nobody(
+    loopback_server: LoopbackServer, launch: Launch
+) -> None:
+    with Network("away", loopback_server.url) as network:
+        command = network.worker_command(evaluating, heartbeat=QUICK)
+        launch(command, RUSH_REDIS_PASSWORD=PASSWORD)
+        (task,) = wait_for_running_tasks(network)
+        pid, alive = task.config["pid"], NetworkKeys("away").alive(task.worker_id)
+        os.kill(pid, signal.SIGSTOP)  # it is to come back after the look
+        loopback_server.kill()
+        loopback_server.start()
+        wait_until(lambda: not loopback_server.ask("EXISTS", alive))
+        assert network.detect_lost_workers() == []
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: loopback_server.ask("EXISTS", alive))
+        assert network.detect_lost_workers() == []
+        assert network.count_tasks().running == 1
+        os.kill(pid, signal.SIGKILL)
+        assert find_lost(network) == [task.worker_id]
 
 
 # -- who is silent is found once ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import stat
@@ -135,6 +136,25 @@ def test_a_binary_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
         assert find_server_binary() == tmp_path / name
 
 
+def test_a_binary_on_the_path_that_is_too_old_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    old = tmp_path / "redis-server"
+
+    def make(version: str) -> None:
+        old.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0 bits=64'\n")
+        old.chmod(0o700)
+
+    make("6.2.0")
+    assert find_server_binary() == old
+    make("6.0.16")
+    assert find_server_binary().name == "valkey-server"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ServerNotFoundError, match=re.escape(f"{old}, older than 6.2")):
+        find_server_binary()
+
+
 def test_the_given_url_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://third")
     assert resolve_url(None) == "redis://third"
@@ -143,9 +163,14 @@ def test_the_given_url_comes_before_the_environment(monkeypatch: pytest.MonkeyPa
     assert resolve_url("redis://first") == "redis://first"
 
 
-def run_program(program: str) -> str:
+def run_program(program: str, **environment: str) -> str:
     """Run a program in a fresh interpreter; return what it printed."""
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     return run.stdout.strip()
@@ -173,6 +198,27 @@ with Network("{network_id}") as network, Worker("{network_id}") as worker:
     assert (first[0], second[0]) == ("0", "1")
     assert first[1] != second[1]  # the first one's server ended with it
     assert stat.S_IMODE(data_folder_of(network_id).stat().st_mode) == 0o700
+
+
+def test_a_password_in_the_environment_keeps_nobody_from_an_embedded_server(
+    network_id: str,
+) -> None:
+    program = f"""
+import subprocess
+from rush_core import Heartbeat, Network, Worker
+
+def loop(worker):
+    worker.finish_task(worker.start_task({{}}), {{}})
+
+with Network("{network_id}") as network:
+    network.start_workers(loop, 1)
+    assert network.join_workers(30)
+    subprocess.run(["/bin/sh", "-c", network.worker_command(loop)], check=True)
+    with Worker("{network_id}", heartbeat=Heartbeat(own_process=True)) as worker:
+        loop(worker)
+    print(network.count_tasks().finished)
+"""
+    assert run_program(program, RUSH_REDIS_PASSWORD="secret") == "3"
 
 
 def test_what_was_acknowledged_survives_a_killed_manager(network_id: str) -> None:

@@ -1,6 +1,7 @@
 """Calls submitted to executors: cancelled, failed, late, interrupted or refused."""
 
 import itertools
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from clients import wait_until_alone
+from loopback import LoopbackServer
 from processes import insisting, polite, wait_for_running_tasks
 
 from rush_core import (
@@ -47,6 +49,54 @@ def test_a_call_that_never_began_is_taken_back(
     with pytest.raises(WorkersFailedError, match="its call was cancelled") as error:
         network.wait_for_workers(timeout_s=PATIENCE_S)
     assert error.value.key == worker_id
+
+
+class Gate:
+    """An argument of a loop that is held up while it is unpickled, in this process."""
+
+    reached, is_open = threading.Event(), threading.Event()
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return Gate.wait, ()
+
+    @staticmethod
+    def wait() -> None:
+        Gate.reached.set()
+        assert Gate.is_open.wait(PATIENCE_S)
+
+
+def counting(worker: Worker, gate: None) -> None:
+    """A loop of one task."""
+    key = worker.start_task({})
+    assert key is not None
+    worker.finish_task(key, {})
+
+
+@pytest.mark.parametrize("point", ["before it has its loop", "before it has joined"])
+def test_a_worker_that_finds_the_server_away_waits_for_it(
+    loopback_server: LoopbackServer, point: str
+) -> None:
+    begin = threading.Event()
+    Gate.reached.clear()
+    Gate.is_open.clear()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        Network("restarted", loopback_server.url) as network,
+    ):
+        pool.submit(begin.wait)
+        network.start_workers(counting, 1, args=(Gate(),), executor=pool)
+        if point == "before it has joined":
+            begin.set()
+            assert Gate.reached.wait(PATIENCE_S)
+        loopback_server.kill()
+        with socket.create_server(("127.0.0.1", loopback_server.port)) as nobody:
+            nobody.settimeout(PATIENCE_S)
+            begin.set()
+            Gate.is_open.set()
+            nobody.accept()[0].close()
+        loopback_server.start()
+        assert network.join_workers(PATIENCE_S)
+        assert network.count_tasks().finished == 1
 
 
 class ClusterLike(Executor):
