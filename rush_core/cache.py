@@ -111,13 +111,8 @@ class TaskReader:
         self._connection = connection
         self._waiting = waiting
         self._keys = keys
-        self._client = client_id.encode()
         self._count = Script("count_tasks", keys.queued, keys.running, keys.finished, keys.failed)
-        self._wake = keys.wake(client_id)
-        self._sleep = Script(
-            "wait_for_change",
-            *(keys.finished, keys.failed, keys.workers, keys.waiting, self._wake, keys.clients),
-        )
+        self.go_by(client_id)
         self._cached: list[Task] = []
         self._cached_log = LogPosition(connection, keys.finished, decode_tasks)
         self.new_log = LogPosition(connection, keys.finished, decode_tasks)
@@ -125,6 +120,16 @@ class TaskReader:
         self.reports = LogPosition(connection, keys.reports, decode_reports)
         # As they were at the end of the last sleep.
         self._n_finished = self._n_failed = self._n_joined = self._n_clients = 0
+
+    def go_by(self, client_id: str) -> None:
+        """Be woken under this name from now on."""
+        k = self._keys
+        self._client = client_id.encode()
+        self._wake = k.wake(client_id)
+        self._sleep = Script(
+            "wait_for_change",
+            *(k.finished, k.failed, k.workers, k.waiting, self._wake, k.clients),
+        )
 
     def count(self) -> TaskCounts:
         """Count the tasks in each place, as one look; one round trip."""

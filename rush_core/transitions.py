@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +22,12 @@ import msgspec
 
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
-from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerLostError
+from rush_core.errors import (
+    RushError,
+    ServerRefusedError,
+    ServerUnreachableError,
+    WorkerLostError,
+)
 from rush_core.keys import NetworkKeys
 from rush_core.script import Script, is_missing, look, name_culprit, retry_unreachable
 
@@ -63,6 +69,7 @@ class Transitions:
         self._client = client_id.encode()
         self._packed_worker = encode(client_id)
         self._is_worker = epoch > 0
+        self._pid = os.getpid()
         self.epoch = epoch
         self._generation = connection.generation if epoch else -1
         self._budget: Budget = (None, None)
@@ -323,6 +330,8 @@ class Transitions:
 
     def _raise_epoch(self) -> bool:
         """Raise the epoch; tell whether the client still takes part."""
+        if self._is_worker:
+            self.require_own_process()  # which would be out, were it raised here
         self.epoch += 1
         may_join = b"" if self._is_worker else b"1"
         epoch = str(self.epoch).encode()
@@ -398,6 +407,28 @@ class Transitions:
         if reply[-1]:
             self.stop_requested = True
         return [won == 1 for won in reply[:-1]]
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one whose client this is."""
+        return os.getpid() != self._pid
+
+    def require_own_process(self) -> None:
+        """Raise in a child that was forked from the worker's process.
+
+        Raises
+        ------
+        RushError
+        """
+        if self.is_inherited:
+            worker_id = self._client.decode()
+            raise RushError(
+                f"worker {worker_id!r} is process {self._pid}, and this one, {os.getpid()}, was "
+                "forked from it; start and end tasks there, or make a Worker here",
+                key=worker_id,
+                expected=self._pid,
+                found=os.getpid(),
+            )
 
     def note_out(self) -> None:
         """Take note that the client takes no part any more."""

@@ -43,6 +43,10 @@ class Worker:
     Use it as a context manager, or `close` it: then it leaves the network, and what it was still
     running becomes failed.
 
+    It belongs to the process that made it. A forked child may read by it; starting, claiming,
+    reporting on, finishing, failing and pushing tasks raise `RushError` there, and `close` only
+    disconnects.
+
     Parameters
     ----------
     network_id : str
@@ -468,6 +472,7 @@ class Worker:
         bool
             False if it was killed or the network was reset: then it is not wanted any more.
         """
+        self._transitions.require_own_process()
         epoch = self._transitions.epoch + 1
         try:
             self._register(epoch, after_loss=True)
@@ -485,6 +490,9 @@ class Worker:
 
         One round trip. A server that is gone is no error: there is nothing left to leave.
         """
+        if self._transitions.is_inherited:
+            self._connection.close()
+            return
         task_error = reason or "the worker left the network before the task ended"
         if self._heart is not None:
             self._heart.close()
