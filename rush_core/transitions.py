@@ -9,12 +9,12 @@ same check keeps out a worker that was removed, whose epoch is gone.
 
 from __future__ import annotations
 
-import functools
+import itertools
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hiredis
@@ -36,6 +36,9 @@ __all__ = ["Transitions"]
 logger = logging.getLogger(__name__)
 
 _OUT, _STOP, _TAKEN = -1, -2, -3  # replies of guarded scripts
+
+# Records of a log that are read at once to find one: a usual one has some hundred bytes.
+_SLICE = 500
 
 _decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
@@ -132,7 +135,7 @@ class Transitions:
         return None if reply == _TAKEN else self._note_refusal(reply) > 0
 
     def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
-        return sum(self._running(tasks[::2])) or None
+        return self._count_running(tasks[::2]) or None
 
     def claim(
         self,
@@ -234,7 +237,8 @@ class Transitions:
         read: bytes,
     ) -> tuple[bool, Any]:
         """Run a script for one task and read the log that it appends to, in one send."""
-        if self._generation == self._connection.generation:
+        is_sent = self._generation == self._connection.generation
+        if is_sent:
             try:
                 done, reply = self._connection.execute_many((script.pack(*pair), read))
             except ServerUnreachableError:
@@ -246,20 +250,23 @@ class Transitions:
                     return self._won(done, 1)[0], reply
                 if not is_missing(done):
                     raise script.refused(self._connection, done)
-        won = self._won(self._guarded(script, pair, settle), 1)[0]
+                is_sent = False
+        won = self._won(self._settled(script, pair, settle, is_sent), 1)[0]
         return won, retry_unreachable(lambda: self._connection.execute(read))
 
     def push(self, records: Sequence[bytes]) -> None:
         """Append records to the queue; one round trip."""
-        self._require_known(self._guarded(self._push, tuple(records), self._settle_append))
+        self._require_known(self._guarded(self._push, tuple(records), self._settle_push))
 
     def push_finished(self, records: Sequence[bytes]) -> None:
         """Append records to the finished log; one round trip."""
-        self._require_known(self._guarded(self._push_finished, tuple(records), self._settle_append))
+        settle = self._settle_push_finished
+        self._require_known(self._guarded(self._push_finished, tuple(records), settle))
 
     def push_failed(self, records: Sequence[bytes]) -> None:
         """Append records to the failed tasks; one round trip."""
-        self._require_known(self._guarded(self._push_failed, tuple(records), self._settle_append))
+        settle = self._settle_push_failed
+        self._require_known(self._guarded(self._push_failed, tuple(records), settle))
 
     def clear_queue(self, end: bytes) -> int:
         """Make all queued tasks failed; one round trip."""
@@ -276,26 +283,73 @@ class Transitions:
     def _settle_fail(self, tasks: tuple[bytes, ...]) -> list[int] | None:
         return self._settle_end(self._keys.failed, tasks)
 
+    def _settle_end(self, log: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
+        # One that is still running under this worker would have been ended with the others.
+        return None if self._count_running(tasks[::2]) else self._settle_in_log(log, tasks)
+
     def _settle_report(self, report: tuple[bytes, ...]) -> list[int] | None:
-        return self._settle_end(self._keys.reports, report)
+        return self._settle_in_log(self._keys.reports, report)
 
-    def _settle_end(self, destination: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
-        log = self._connection.execute(pack((b"LRANGE", destination, 0, -1)))
-        # The end holds a time of this process's clock: no other call's record ends in the same
-        # bytes. If none is there, none was this worker's to end, or the script was not executed.
+    def _settle_in_log(self, log: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
         keys = [encode(key.decode()) for key in tasks[::2]]
-        pairs = zip(keys, tasks[1::2], strict=True)
-        ended = [any(r.endswith(end) and key in r for r in log) for key, end in pairs]
-        return [*ended, 0] if any(ended) else None
+        # Of a key that was given twice, the first end counts.
+        ends = dict(zip(reversed(keys), reversed(tasks[1::2]), strict=True))
+        ended = set()
+        for record in self._read_back(log):
+            if not record[1:].startswith(self._packed_worker):
+                continue
+            key = _packed_key(record)
+            # The end holds a time of this process's clock: no other call's record has the same.
+            if key in ends and record.endswith(ends[key]):
+                ended.add(key)
+            elif b"lost" not in record:
+                # What this worker did stands there in order, so this was done before. Only what
+                # it lost was written by others.
+                break
+        if not ended:
+            return None  # none was this worker's to end, or the script was not executed
+        won = []
+        for key in keys:
+            won.append(int(key in ended))
+            ended.discard(key)
+        return [*won, 0]
 
-    def _settle_append(self, records: tuple[bytes, ...]) -> int | None:
-        # With its length in front: no other key begins like this one.
-        key = bytes(_decode_fields(records[0])[2])
-        return len(records) if any(key in record for record in self._everything()) else None
+    def _settle_push(self, records: tuple[bytes, ...]) -> int | None:
+        key, k = _packed_key(records[0]), self._keys
+        # Queued and running tasks in one look: they go back and forth. What ended stays there.
+        running = (b"HEXISTS", k.running, msgspec.msgpack.decode(key, type=str))
+        queued, is_running = look(self._connection, [(b"LRANGE", k.queued, 0, -1), running])
+        if is_running or any(key in record for record in queued):
+            return len(records)
+        return self._settle_push_finished(records) or self._settle_push_failed(records)
+
+    def _settle_push_finished(self, records: tuple[bytes, ...]) -> int | None:
+        return self._settle_append(self._keys.finished, records)
+
+    def _settle_push_failed(self, records: tuple[bytes, ...]) -> int | None:
+        return self._settle_append(self._keys.failed, records)
+
+    def _settle_append(self, log: bytes, records: tuple[bytes, ...]) -> int | None:
+        key = _packed_key(records[0])
+        return len(records) if any(key in record for record in self._read_back(log)) else None
+
+    def _read_back(self, log: bytes) -> Iterator[bytes]:
+        """Yield the records of a log from its end, a slice for each round trip.
+
+        What is looked for stands near the end, and a whole log can be more than the server or the
+        way to it has room for. If it grows meanwhile, some records come twice, and none is missed.
+        """
+        for last in itertools.count(-1, -_SLICE):
+            request = (b"LRANGE", log, last - _SLICE + 1, last)
+            records = self._connection.execute(pack(request))
+            yield from reversed(records)
+            if len(records) < _SLICE:
+                return
 
     def _guarded(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
         """Run a script that checks the epoch, and find out what became of it if need be."""
-        if self._generation == self._connection.generation:
+        is_sent = self._generation == self._connection.generation
+        if is_sent:
             try:
                 reply = script.run(self._connection, *arguments)
             except ServerUnreachableError:
@@ -304,17 +358,29 @@ class Transitions:
                 if reply != _OUT or self._is_worker:
                     return reply
                 # The network was reset: a manager goes on, under a new epoch.
-        return retry_unreachable(functools.partial(self._settled, script, arguments, settle))
+                is_sent = False
+        return self._settled(script, arguments, settle, is_sent)
 
-    def _settled(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
-        """Return the reply that was lost with the connection, or execute the script again."""
-        if not self._raise_epoch():
+    def _settled(
+        self, script: Script, arguments: tuple[bytes, ...], settle: Settle, is_sent: bool
+    ) -> Any:
+        """Run a script under a new epoch, unless it was executed when it was sent before."""
+
+        def attempt() -> Any:
+            nonlocal is_sent
+            takes_part = self._raise_epoch()
             # What the server did before it put the worker out stays done: it is in its log.
             in_log = script in (self._finish, self._fail, self._report)
-            done = settle(arguments) if in_log else None
-            return _OUT if done is None else done
-        reply = settle(arguments)
-        return script.run(self._connection, *arguments) if reply is None else reply
+            if is_sent and (takes_part or in_log):
+                reply = settle(arguments)
+                if reply is not None:
+                    return reply
+            if not takes_part:
+                return _OUT
+            is_sent = True
+            return script.run(self._connection, *arguments)
+
+        return retry_unreachable(attempt)
 
     def _change_budget(self, limit: int | None, deadline: float | None) -> None:
         whole = isinstance(limit, int) and not isinstance(limit, bool)
@@ -375,16 +441,11 @@ class Transitions:
             raise self._sleep.refused(self._connection, first)
         return True
 
-    def _running(self, keys: Sequence[bytes]) -> list[int]:
-        asked = [pack((b"HEXISTS", self._keys.running, key)) for key in keys]
-        replies: list[int] = self._connection.execute_many(asked)
-        return replies
-
-    def _everything(self) -> list[bytes]:
-        k = self._keys
-        lists = [(b"LRANGE", key, 0, -1) for key in (k.queued, k.finished, k.failed)]
-        found = look(self._connection, [*lists, (b"HVALS", k.running)])
-        return [record for records in found for record in records]
+    def _count_running(self, keys: Sequence[bytes]) -> int:
+        """Count the tasks that run under this worker."""
+        asked = [(b"HGET", self._keys.running, key) for key in keys]
+        records: list[bytes | None] = look(self._connection, asked)
+        return sum(r is not None and r[1:].startswith(self._packed_worker) for r in records)
 
     def _note_refusal(self, reply: int) -> int:
         if reply == _STOP:
@@ -443,3 +504,8 @@ class Transitions:
                 "tasks were failed or queued again. If it was lost, Worker.rejoin() lets it go on",
                 key=self._client.decode(),
             )
+
+
+def _packed_key(record: bytes) -> bytes:
+    """Return a task's key with its length in front: no other key begins like this one."""
+    return bytes(_decode_fields(record)[2])
