@@ -71,6 +71,7 @@ def far_worker(network: Network, proxy: BreakingProxy) -> Iterator[Worker]:
         worker.fail_task(task.key, "over")
         key = worker.start_task({"warm": "up"})
         assert key is not None
+        worker.report_task(key, {})
         worker.finish_and_fetch_new(key, {})
         network.reset(workers=False)
         worker.fetch_new_tasks()
