@@ -49,6 +49,12 @@ class Connection:
     the next request opens a new one. `generation` counts these closings, so that a caller can tell
     whether an earlier request can still be executed.
 
+    Attributes
+    ----------
+    together : threading.RLock
+        To be held over several requests that no other thread's may come between, and over what is
+        remembered of their replies; never over a wait.
+
     Parameters
     ----------
     url : str
@@ -66,6 +72,7 @@ class Connection:
         self._reader = hiredis.Reader(replyError=_error_reply)
         self._redis_connection: Any = None
         self._lock = threading.Lock()
+        self.together = threading.RLock()
         renew_in_child(self, Connection._leave_to_parent)
 
     def __repr__(self) -> str:
@@ -155,7 +162,8 @@ class Connection:
 
     def _leave_to_parent(self) -> None:
         """Forget, in a forked child, the connection that its parent goes on using."""
-        self._lock = threading.Lock()  # a thread that held it is not here to release it
+        # A thread that held one of them is not here to release it.
+        self._lock, self.together = threading.Lock(), threading.RLock()
         self._drop()  # redis-py shuts no socket down that another process opened
 
     def _drop(self) -> None:

@@ -43,6 +43,9 @@ class Network:
     that started it and leaves the data in a folder (see `data_folder_of`): whoever opens the
     network again finds its tasks and results.
 
+    Threads may share it: what one of them is given as new no other is. A forked child may use its
+    parent's object, too: there it counts as another one, which has started no workers.
+
     Parameters
     ----------
     network_id : str, optional

@@ -5,6 +5,9 @@ whenever its connection broke. A command sent earlier carries the older epoch an
 reaches the server late, so after raising the epoch a client can look at what is there, see whether
 its last command was executed, and repeat it if not: nothing is doubled and nothing is lost. The
 same check keeps out a worker that was removed, whose epoch is gone.
+
+Of several threads that share a client, the one whose command got lost finds out about it before any
+other goes on: else theirs, sent under the older epoch, would be refused as if the client were out.
 """
 
 from __future__ import annotations
@@ -113,9 +116,7 @@ class Transitions:
         int
             How many were started; 0 also when the worker was asked to stop.
         """
-        if (limit, deadline) != self._budget:
-            self._change_budget(limit, deadline)
-        reply = self._guarded(self._start, tasks, self._settle_start)
+        reply = self._within((limit, deadline), self._start, tasks, self._settle_start)
         return reply if reply > 0 else self._note_refusal(reply)
 
     def start_unique(
@@ -129,9 +130,7 @@ class Transitions:
             True if it was started; False if the budget is used up or the worker is to stop; None
             if the mark is taken.
         """
-        if (limit, deadline) != self._budget:
-            self._change_budget(limit, deadline)
-        reply = self._guarded(self._start_unique, task, self._settle_start)
+        reply = self._within((limit, deadline), self._start_unique, task, self._settle_start)
         return None if reply == _TAKEN else self._note_refusal(reply) > 0
 
     def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
@@ -149,14 +148,14 @@ class Transitions:
         It starts when it is claimed: of the time spent asleep it knows nothing. One that comes when
         the deadline has passed stays in the queue.
         """
-        if (limit, deadline) != self._budget:
-            self._change_budget(limit, deadline)
+        budget = limit, deadline
         until = time.monotonic() + timeout_s
-        reply = self._guarded(self._claim, (encode(now()), b""), self._settle_claim)
+        arguments = (encode(now()), b"")
+        reply = self._within(budget, self._claim, arguments, self._settle_claim)
         if reply is None and timeout_s > 0:
-            slept = self._sleep_until_queued(timeout_s)
+            slept = self._sleep_until_queued(timeout_s, limit)
             woken = (encode(now()), self._keys.wake(""))
-            reply = self._guarded(self._claim, woken, self._settle_claim)
+            reply = self._within(budget, self._claim, woken, self._settle_claim)
             left_s = until - time.monotonic()
             if reply is None and not slept and left_s > 0:
                 return self.claim(limit, now, left_s, deadline)
@@ -237,22 +236,23 @@ class Transitions:
         read: bytes,
     ) -> tuple[bool, Any]:
         """Run a script for one task and read the log that it appends to, in one send."""
-        is_sent = self._generation == self._connection.generation
-        if is_sent:
-            try:
-                done, reply = self._connection.execute_many((script.pack(*pair), read))
-            except ServerUnreachableError:
-                pass  # settled below, as any script whose reply was lost
-            else:
-                if isinstance(reply, hiredis.ReplyError):
-                    raise name_culprit(refusal(reply), self._connection, (log,))
-                if not isinstance(done, hiredis.ReplyError):
-                    return self._won(done, 1)[0], reply
-                if not is_missing(done):
-                    raise script.refused(self._connection, done)
-                is_sent = False
-        won = self._won(self._settled(script, pair, settle, is_sent), 1)[0]
-        return won, retry_unreachable(lambda: self._connection.execute(read))
+        with self._connection.together:
+            is_sent = self._generation == self._connection.generation
+            if is_sent:
+                try:
+                    done, reply = self._connection.execute_many((script.pack(*pair), read))
+                except ServerUnreachableError:
+                    pass  # settled below, as any script whose reply was lost
+                else:
+                    if isinstance(reply, hiredis.ReplyError):
+                        raise name_culprit(refusal(reply), self._connection, (log,))
+                    if not isinstance(done, hiredis.ReplyError):
+                        return self._won(done, 1)[0], reply
+                    if not is_missing(done):
+                        raise script.refused(self._connection, done)
+                    is_sent = False
+            won = self._won(self._settled(script, pair, settle, is_sent), 1)[0]
+            return won, retry_unreachable(lambda: self._connection.execute(read))
 
     def push(self, records: Sequence[bytes]) -> None:
         """Append records to the queue; one round trip."""
@@ -346,20 +346,30 @@ class Transitions:
             if len(records) < _SLICE:
                 return
 
+    def _within(
+        self, budget: Budget, script: Script, arguments: tuple[bytes, ...], settle: Settle
+    ) -> Any:
+        """Run a script that takes places of a budget."""
+        with self._connection.together:
+            if budget != self._budget:
+                self._change_budget(*budget)
+            return self._guarded(script, arguments, settle)
+
     def _guarded(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
         """Run a script that checks the epoch, and find out what became of it if need be."""
-        is_sent = self._generation == self._connection.generation
-        if is_sent:
-            try:
-                reply = script.run(self._connection, *arguments)
-            except ServerUnreachableError:
-                pass
-            else:
-                if reply != _OUT or self._is_worker:
-                    return reply
-                # The network was reset: a manager goes on, under a new epoch.
-                is_sent = False
-        return self._settled(script, arguments, settle, is_sent)
+        with self._connection.together:
+            is_sent = self._generation == self._connection.generation
+            if is_sent:
+                try:
+                    reply = script.run(self._connection, *arguments)
+                except ServerUnreachableError:
+                    pass
+                else:
+                    if reply != _OUT or self._is_worker:
+                        return reply
+                    # The network was reset: a manager goes on, under a new epoch.
+                    is_sent = False
+            return self._settled(script, arguments, settle, is_sent)
 
     def _settled(
         self, script: Script, arguments: tuple[bytes, ...], settle: Settle, is_sent: bool
@@ -426,9 +436,8 @@ class Transitions:
         self._push_failed.fix(client, epoch, wake)
         self._clear.fix(client, epoch, wake)
 
-    def _sleep_until_queued(self, timeout_s: float) -> bool:
+    def _sleep_until_queued(self, timeout_s: float, limit: int | None) -> bool:
         """Sleep; tell whether to the end, or until the connection broke."""
-        limit = self._budget[0]
         sleep = (
             self._sleep.pack_source(self._client, self.epoch, "" if limit is None else limit),
             pack((*self._blocking_pop, timeout_s)),
