@@ -59,7 +59,7 @@ def test_closing_with_many_workers_is_soon_over_when_the_server_is_gone(pids: li
     with serve() as server:
         network = Network("gone", server.url)
         network.start_workers(evaluating, 3)
-        pids += [task.config["pid"] for task in wait_for_tasks(network, 3).values()]
+        pids += [task.config["pid"] for task in wait_for_running_tasks(network, 3)]
     began = time.monotonic()
     network.close()
     assert time.monotonic() - began < 10.0  # twice the patience for one that is killed
