@@ -23,7 +23,14 @@ from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
 from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerLostError
 from rush_core.keys import NetworkKeys
-from rush_core.script import Script, is_missing, look, name_culprit, retry_unreachable
+from rush_core.script import (
+    Script,
+    is_missing,
+    look,
+    name_culprit,
+    pack_sleep,
+    retry_unreachable,
+)
 
 __all__ = ["Transitions"]
 
@@ -79,10 +86,10 @@ class Transitions:
         self._push_failed = Script("push_ended_tasks", k.clients, k.failed, k.waiting)
         self._clear = Script("clear_queue", k.clients, k.queued, k.failed, k.waiting)
         self._renew = Script("renew_client", k.clients)
+        self._wake_list = k.wake(client_id)
         self._sleep = Script(
-            "wait_for_queued", k.clients, k.queued, k.idle, k.started, k.wake(client_id)
+            "wait_for_queued", k.clients, k.queued, k.idle, k.started, self._wake_list
         )
-        self._blocking_pop = (b"BLPOP", k.wake(client_id))
         self._fix_epoch()
 
     def start(
@@ -356,7 +363,7 @@ class Transitions:
         limit = self._budget[0]
         sleep = (
             self._sleep.pack_source(self._client, self.epoch, "" if limit is None else limit),
-            pack((*self._blocking_pop, timeout_s)),
+            pack_sleep(self._wake_list, timeout_s),
         )
         try:
             first = self._connection.execute_many(sleep, block_s=timeout_s)[0]
