@@ -11,7 +11,7 @@ for _, worker in ipairs(workers) do
   if epoch and string.sub(epoch, -1) ~= 's' then
     redis.call('HSET', KEYS[1], worker, epoch .. 's')
     asked = asked + 1
-    local slept = {redis.pcall('SREM', KEYS[4], worker), redis.pcall('SREM', KEYS[5], worker)}
+    local slept = {redis.pcall('ZREM', KEYS[4], worker), redis.pcall('SREM', KEYS[5], worker)}
     if slept[1] == 1 or slept[2] == 1 then
       wake({worker}, ARGV[1])
     end

@@ -191,7 +191,7 @@ def test_a_network_whose_slot_moves_is_followed(cluster: Cluster, network_id: st
         sleeper = threading.Thread(target=claim)
         sleeper.start()
         idle = f"rush:{{{network_id}}}:idle"
-        wait_until(lambda: cluster.nodes[target].ask("SCARD", idle))
+        wait_until(lambda: cluster.nodes[target].ask("ZCARD", idle))
         cluster.move(network_id, target, source)
         (key,) = network.push_tasks([{"x": 4}])
         sleeper.join(PATIENCE_S)

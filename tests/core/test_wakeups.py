@@ -32,11 +32,12 @@ def in_background(call: Callable[[], object]) -> Callable[[], object]:
     return result
 
 
-def wait_for_sleeper(network: Network, place: str) -> None:
-    """Wait until the server holds the name of somebody who sleeps."""
+def wait_for_sleeper(network: Network, place: str, n: int = 1) -> None:
+    """Wait until the server holds the names of `n` who sleep."""
     connection = Connection(network.url)
     sleepers = getattr(NetworkKeys(network.network_id), place)
-    wait_until(lambda: connection.execute(pack(("SCARD", sleepers))), PATIENCE_S)
+    count = pack(("ZCARD" if place == "idle" else "SCARD", sleepers))
+    wait_until(lambda: connection.execute(count) == n, PATIENCE_S)
     connection.close()
 
 
@@ -67,18 +68,35 @@ def test_a_waiting_claim_wakes_when_the_worker_is_asked_to_stop(
 
 
 def test_each_pushed_task_wakes_one_of_several_waiting_claims(network: Network, join: Join) -> None:
-    keys = NetworkKeys(network.network_id)
     workers = [join() for _ in range(3)]
     claims = [in_background(lambda w=w: w.claim_task(timeout_s=600.0)) for w in workers]
-    connection = Connection(network.url)
-    wait_until(lambda: connection.execute(pack(("SCARD", keys.idle))) == 3, PATIENCE_S)
+    wait_for_sleeper(network, "idle", 3)
     network.push_tasks([{"x": 1}, {"x": 2}])
     wait_until(lambda: network.count_tasks().running == 2, PATIENCE_S)
-    assert connection.execute(pack(("SCARD", keys.idle))) == 1
+    wait_for_sleeper(network, "idle", 1)
     network.stop_workers()
     claimed = [claim() for claim in claims]
     assert sorted(task.config["x"] for task in claimed if isinstance(task, Task)) == [1, 2]
-    connection.close()
+
+
+@pytest.mark.parametrize("limit", [2, None])
+def test_a_pushed_task_wakes_a_claim_that_has_a_place_for_it(
+    network: Network, join: Join, limit: int | None
+) -> None:
+    holder, roomy = join(), join("a")  # neither its name nor the order in which they came decides
+    assert holder.start_task({"x": 0})
+    full = [join(f"z{i}") for i in range(4)]
+    claims = [in_background(lambda w=w: w.claim_task(timeout_s=600.0, limit=1)) for w in full]
+    wait_for_sleeper(network, "idle", 4)
+    claimed = in_background(lambda: roomy.claim_task(timeout_s=600.0, limit=limit))
+    wait_for_sleeper(network, "idle", 5)
+    (key,) = network.push_tasks([{"x": 1}])
+    task = claimed()
+    assert isinstance(task, Task)
+    assert task.key == key
+    wait_for_sleeper(network, "idle", 4)
+    network.stop_workers()
+    assert [claim() for claim in claims] == [None] * 4
 
 
 def test_a_worker_that_was_asked_to_stop_waits_for_nothing(
