@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from rush_core import Network, Task, Worker
+from rush_core import Heartbeat, Network, Task, Worker, WorkerLostError
 from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
@@ -65,6 +65,37 @@ def test_a_waiting_claim_wakes_when_the_worker_is_asked_to_stop(
     network.stop_workers([worker.worker_id] if named else None)
     assert claimed() is None
     assert worker.should_stop()
+
+
+@pytest.mark.parametrize("end", ["lost", "reset"])
+def test_a_waiting_claim_wakes_when_its_worker_is_put_out(network: Network, end: str) -> None:
+    def claim() -> object:
+        try:
+            return worker.claim_task(timeout_s=600.0)
+        except WorkerLostError as error:
+            return error
+
+    beat = Heartbeat(period_s=0.02, expire_s=0.1)
+    with Worker(network.network_id, url=network.url, heartbeat=beat) as worker:
+        assert worker._heart is not None
+        worker._heart.close()
+        claimed = in_background(claim)
+        wait_for_sleeper(network, "idle")
+        if end == "lost":
+            wait_until(network.detect_lost_workers, PATIENCE_S)
+        else:
+            network.reset()
+        assert isinstance(claimed(), WorkerLostError)
+
+
+def test_waiting_for_new_tasks_ends_when_the_network_is_reset(
+    network: Network, worker: Worker
+) -> None:
+    worker.fetch_new_tasks(timeout_s=0.01)  # nothing is new any more
+    waited = in_background(lambda: worker.fetch_new_tasks(timeout_s=600.0).keys)
+    wait_for_sleeper(network, "waiting")
+    network.reset()
+    assert waited() == []
 
 
 def test_each_pushed_task_wakes_one_of_several_waiting_claims(network: Network, join: Join) -> None:
