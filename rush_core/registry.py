@@ -233,7 +233,9 @@ class Registry:
         alive = retry_unreachable(lambda: self._connection.execute_many(asked))
         return [name for name, lives in zip(watched, alive, strict=True) if not lives]
 
-    def request_stop(self, worker_ids: Iterable[str] | None) -> int:
+    def request_stop(
+        self, worker_ids: Iterable[str] | None, *, patience_s: float = PATIENCE_S
+    ) -> int:
         """Ask workers (None: all, also those to come) to stop; one round trip.
 
         Returns
@@ -245,7 +247,8 @@ class Registry:
         if worker_ids is not None and not named:
             return 0
         asked: int = retry_unreachable(
-            lambda: self._request_stop.run(self._connection, self._keys.wake(""), *named)
+            lambda: self._request_stop.run(self._connection, self._keys.wake(""), *named),
+            patience_s,
         )
         return asked
 

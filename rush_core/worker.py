@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.connection import Connection, pack
-from rush_core.errors import LikeTaskError, ServerUnreachableError, WorkerLostError
+from rush_core.errors import LikeTaskError, RushError, ServerUnreachableError, WorkerLostError
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerInfo, WorkerState
@@ -444,8 +445,16 @@ class Worker:
         return self._asked_to_stop or self._transitions.stop_requested
 
     def stop_after_task(self) -> None:
-        """Make `should_stop` true from now on; no round trip."""
+        """Make `should_stop` true from now on, start no more tasks and wait for none.
+
+        One round trip, over a connection of its own: a signal handler can call this while the
+        worker sleeps in `claim_task`, which then returns None. A server that cannot be reached is
+        not waited for.
+        """
         self._asked_to_stop = True
+        connection = Connection(self._connection.url, timeout_s=2.0)
+        with contextlib.closing(connection), contextlib.suppress(RushError):
+            Registry(connection, self._keys).request_stop([self.worker_id], patience_s=0.0)
 
     @property
     def is_lost(self) -> bool:

@@ -2,18 +2,23 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
 import pytest
+from loopback import PASSWORD, LoopbackServer
 from processes import evaluating, info_of, is_alive, wait_for_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
+from rush_core.connection import Connection, pack
+from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 
 Join = Callable[..., Worker]
+Launch = Callable[..., "subprocess.Popen[str]"]
 
 
 def polite(worker: Worker) -> None:
@@ -27,9 +32,10 @@ def polite(worker: Worker) -> None:
 def stubborn(worker: Worker) -> None:
     """A loop whose task begins to end at the first signal and takes for ever."""
     key = worker.start_task({"pid": os.getpid()})
+    assert key is not None
     wait_until(worker.should_stop, 60.0)
-    worker.start_task({"pid": os.getpid(), "noticed": True})
-    while key:
+    worker.report_task(key, {"noticed": True})
+    while True:
         time.sleep(0.002)
 
 
@@ -175,12 +181,11 @@ def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
     (worker_id,) = network.start_workers(stubborn, 1)
     pid = wait_for_tasks(network, 1)[worker_id].config["pid"]
     os.kill(pid, signal.SIGTERM)
-    wait_for_tasks(network, 2)
+    wait_until(network.fetch_new_reports, PATIENCE_S)
     os.kill(pid, signal.SIGTERM)
     assert network.join_workers(PATIENCE_S)
-    failed = network.fetch_tasks("failed")
-    assert len(failed) == 2
-    assert all("stopped at once by SIGTERM" in str(task.error) for task in failed)
+    (failed,) = network.fetch_tasks("failed")
+    assert "stopped at once by SIGTERM" in str(failed.error)
     info = info_of(network, worker_id)
     assert info.state is WorkerState.STOPPED
     assert "SIGTERM" in str(info.reason)
@@ -188,16 +193,34 @@ def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
 
 def test_a_signal_wakes_a_worker_that_waits_for_a_task(network: Network) -> None:
     def loop(worker: Worker) -> None:
-        key = worker.start_task({"pid": os.getpid()})
-        assert key is not None
         while not worker.should_stop():
-            worker.claim_task(timeout_s=0.05)
-        worker.finish_task(key, {})
+            assert worker.claim_task(timeout_s=600.0) is None
+        assert worker.claim_task() is None  # also what comes later
 
     (worker_id,) = network.start_workers(loop, 1)
-    os.kill(wait_for_tasks(network, 1)[worker_id].config["pid"], signal.SIGTERM)
+    connection, keys = Connection(network.url), NetworkKeys(network.network_id)
+    wait_until(lambda: connection.execute(pack(("ZCARD", keys.idle))), PATIENCE_S)
+    os.kill(info_of(network, worker_id).pid, signal.SIGTERM)
+    wait_until(lambda: info_of(network, worker_id).state is not WorkerState.RUNNING, PATIENCE_S)
+    network.push_tasks([{"x": 1}])
     assert network.join_workers(PATIENCE_S)
-    assert network.count_tasks().finished == 1
+    assert info_of(network, worker_id).reason == ""
+    assert network.count_tasks() == (1, 0, 0, 0)
+    connection.close()
+
+
+def test_a_signal_while_the_server_is_away_lets_a_worker_end_its_task(
+    loopback_server: LoopbackServer, network_id: str, launch: Launch
+) -> None:
+    with Network(network_id, loopback_server.url) as network:
+        process = launch(network.worker_command(polite), RUSH_REDIS_PASSWORD=PASSWORD)
+        (task,) = wait_for_tasks(network, 1).values()
+        loopback_server.kill()
+        os.kill(task.config["pid"], signal.SIGTERM)
+        loopback_server.start()
+        _, errors = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, errors
+        assert network.fetch_finished_tasks().results == [{"ended": "by itself"}]
 
 
 def test_an_exception_in_the_loop_fails_its_task_with_the_traceback(network: Network) -> None:
