@@ -141,7 +141,7 @@ class Transitions:
         timeout_s: float,
         deadline: float | None = None,
     ) -> bytes | None:
-        """Take the longest waiting task; one round trip, two if it has to be waited for.
+        """Take the longest waiting task; one round trip, three if it has to be waited for.
 
         It starts when it is claimed: of the time spent asleep it knows nothing. One that comes when
         the deadline has passed stays in the queue.

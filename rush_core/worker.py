@@ -240,9 +240,9 @@ class Worker:
     ) -> Task | None:
         """Take the longest waiting task and run it; atomic.
 
-        One round trip if a task waits; otherwise one more, in which the server keeps its reply
+        One round trip if a task waits; otherwise two more: one in which the server keeps its reply
         back until a task can be claimed, the worker is asked to stop, or `timeout_s` seconds are
-        over.
+        over, and the claim, which tells when the task starts.
 
         Returns
         -------
