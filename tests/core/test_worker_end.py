@@ -158,6 +158,14 @@ def test_workers_started_after_all_were_asked_to_stop_work_again(network: Networ
     wait_for_tasks(network, 1)
 
 
+def test_any_number_of_workers_can_be_asked_by_their_names(network: Network, join: Join) -> None:
+    spared, asked = join(), join()
+    network.stop_workers([*(f"nobody-{i}" for i in range(9000)), asked.worker_id])
+    assert asked.should_stop()
+    assert not spared.should_stop()
+    assert not join().should_stop()
+
+
 def test_a_worker_that_joins_a_stopped_network_is_to_stop_until_workers_are_allowed(
     network: Network, join: Join
 ) -> None:
