@@ -492,7 +492,8 @@ class Worker:
     def close(self, reason: str | None = None) -> None:
         """Leave the network; what the worker is still running becomes failed with `reason`.
 
-        One round trip. A server that is gone is no error: there is nothing left to leave.
+        One round trip. A server that is gone is no error: there is nothing left to leave. One that
+        refuses is: the worker takes part until it is found silent, or put out.
         """
         task_error = reason or "the worker left the network before the task ended"
         if self._heart is not None:
@@ -520,7 +521,13 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close(None if error is None else f"the worker ended: {error_text(error)}")
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close(f"the worker ended: {error_text(error)}")
+        except RushError as refusal:  # what ended the loop is what its caller has to hear first
+            error.add_note(f"and {self!r} could not leave it: {refusal}")
 
     def _register(self, epoch: int, *, after_loss: bool = False) -> int:
         return self._registry.register(
