@@ -160,7 +160,7 @@ class TaskReader:
         If there are none, the server keeps its reply back until a task ends, a worker joins or
         leaves, or the time is over.
         """
-        check_timeout(timeout_s)
+        timeout_s = check_timeout(timeout_s)
         if timeout_s > 0:
             records = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
             return TaskTable(retry_unreachable(lambda: self.new_log.accept(records))[0])

@@ -14,11 +14,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import hiredis
 import msgspec
 
+from rush_core.arguments import check_count
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
 from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerLostError
@@ -317,14 +319,15 @@ class Transitions:
         return script.run(self._connection, *arguments) if reply is None else reply
 
     def _change_budget(self, limit: int | None, deadline: float | None) -> None:
-        whole = isinstance(limit, int) and not isinstance(limit, bool)
-        if limit is not None and not (whole and limit >= 0):
-            raise ValueError(f"limit must be a count of tasks (>= 0) or None, got {limit!r}")
-        timely = isinstance(deadline, int | float) and not isinstance(deadline, bool)
-        if deadline is not None and not (timely and math.isfinite(deadline)):
-            raise ValueError(
-                f"deadline must be a time, seconds since 1970, or None, got {deadline!r}"
-            )
+        if limit is not None:
+            limit = check_count("limit", limit, least=0)
+        if deadline is not None:
+            is_time = isinstance(deadline, Real) and not isinstance(deadline, bool)
+            if not (is_time and math.isfinite(deadline)):
+                raise ValueError(
+                    f"deadline must be a time, seconds since 1970, or None, got {deadline!r}"
+                )
+            deadline = float(deadline)
         self._budget = (limit, deadline)
         self._fix_epoch()
 

@@ -251,7 +251,7 @@ class Worker:
             `deadline` and what a refusal for it does to `should_stop`), or the worker was asked to
             stop.
         """
-        check_timeout(timeout_s)
+        timeout_s = check_timeout(timeout_s)
         self._heard_from_server = True
         record = self._transitions.claim(limit, self._clock.now, timeout_s, deadline)
         return None if record is None else decode_tasks((record,), self._keys.running)[0]

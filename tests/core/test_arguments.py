@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rush_core
@@ -90,6 +91,20 @@ def test_the_shortest_waits_end(network: Network, worker: Worker, timeout_s: flo
 def test_a_number_of_workers_that_is_no_count_is_refused(network: Network, n_workers: Any) -> None:
     with pytest.raises(ValueError, match="n_workers must be a count"):
         network.start_workers(print, n_workers)
+
+
+def test_numbers_of_numpy_are_numbers(network: Network, worker: Worker) -> None:
+    count, time_s = np.int64(1), np.float32(0.01)
+    assert worker.start_task({}, limit=count, deadline=np.float64(worker.now() + 3600))
+    assert worker.start_task({}, limit=count) is None
+    assert worker.claim_task(timeout_s=time_s, limit=count) is None
+    assert worker.claim_task(timeout_s=np.int64(0), deadline=np.float32(0)) is None  # too late
+    assert len(network.fetch_new_tasks(timeout_s=time_s)) == 0
+    assert list(network.follow_log(timeout_s=time_s)) == []
+    assert len(network.start_workers(print, count)) == 1
+    network.wait_for_workers()
+    with pytest.raises(ValueError, match="limit must be a count"):
+        worker.start_task({}, limit=np.float64(1))
 
 
 @pytest.mark.parametrize("error", [None, 5, b"bytes", ValueError])
