@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_timeout", "error_text", "line_up"]
+__all__ = ["check_count", "check_timeout", "error_text", "line_up"]
 
 
-def check_timeout(timeout_s: float) -> None:
-    """Refuse a time that is no finite number of seconds."""
-    if not isinstance(timeout_s, int | float) or not 0 <= timeout_s < 1e9:
+def check_timeout(timeout_s: float) -> float:
+    """Return a time, of whatever type; refuse what is no finite number of seconds."""
+    if not isinstance(timeout_s, Real) or not 0 <= timeout_s < 1e9:
         raise ValueError(f"timeout_s must be between 0 and 1e9 seconds, got {timeout_s!r}")
+    return float(timeout_s)
+
+
+def check_count(what: str, count: int, *, least: int) -> int:
+    """Return a count, of whatever type of whole numbers; refuse what is none, or too small."""
+    is_count = isinstance(count, Integral) and not isinstance(count, bool)
+    if not is_count or count < least:
+        raise ValueError(f"{what} must be a count >= {least}, got {count!r}")
+    return int(count)
 
 
 def error_text(error: str | BaseException) -> str:

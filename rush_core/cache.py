@@ -20,7 +20,7 @@ from rush_core.connection import Connection, pack
 from rush_core.errors import ServerUnreachableError
 from rush_core.keys import NetworkKeys
 from rush_core.report import Report, decode_reports
-from rush_core.script import Script, execute_on, look, retry_unreachable
+from rush_core.script import Script, execute_on, look, pack_sleep, retry_unreachable
 from rush_core.table import TaskTable
 from rush_core.task import Task, TaskCounts, TaskState, decode_tasks
 
@@ -174,7 +174,7 @@ class TaskReader:
         If there are none, the server keeps its reply back until a task ends, a worker joins or
         leaves, or the time is over.
         """
-        check_timeout(timeout_s)
+        timeout_s = check_timeout(timeout_s)
         if timeout_s > 0:
             request = self.new_log.request()
             records = self._wait(timeout_s, self.new_log.n_read, request)
@@ -201,7 +201,7 @@ class TaskReader:
         """Wait as long as is left of the time, however often the server goes away meanwhile."""
         deadline = time.monotonic() + timeout_s
         while True:
-            left_s = max(deadline - time.monotonic(), 0.001)  # 0 would be for ever
+            left_s = max(deadline - time.monotonic(), 0.0)
             try:
                 return self._wait_once(left_s, n_finished, read)
             except ServerUnreachableError:
@@ -212,7 +212,7 @@ class TaskReader:
         replies = self._waiting.execute_many(
             (
                 self._sleep.pack_source(self._client, *known),
-                pack((b"BLPOP", self._wake, timeout_s)),
+                pack_sleep(self._wake, timeout_s),
                 read,
                 pack((b"LLEN", self._keys.failed)),
                 pack((b"HLEN", self._keys.workers)),

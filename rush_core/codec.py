@@ -1,8 +1,9 @@
 """Values to MessagePack bytes and back.
 
 What MessagePack has keeps its type: None, bool, int (64 bits), float, str, bytes, list, dict.
-NumPy arrays of any dtype but object come back as read-only arrays of the same dtype and shape,
-NumPy scalars as the Python number they hold or, where there is none, as the same NumPy scalar.
+NumPy arrays of any dtype but object, unless masked, come back as read-only arrays of the same dtype
+and shape, NumPy scalars as the Python number they hold or, where there is none, as the same NumPy
+scalar.
 Tuples and sets come back as lists, and dates, enumerations and dataclasses as msgspec writes them
 (text, the value, a mapping). Anything else is refused by the name of its parameter. Nothing is ever
 unpickled.
@@ -29,6 +30,8 @@ def _encode_other(value: Any) -> Any:
         if kind in "SU" or (kind in "biuf" and size <= 8):
             return value.item()
         return msgspec.msgpack.Ext(_SCALAR, _array_bytes(np.asarray(value)))
+    if isinstance(value, np.ma.MaskedArray):  # its data without the mask are other values
+        raise TypeError("a masked array cannot be stored; fill it, or store its mask beside it")
     if isinstance(value, np.ndarray):
         return msgspec.msgpack.Ext(_ARRAY, _array_bytes(value))
     raise TypeError(f"{type(value).__name__} cannot be stored")

@@ -200,7 +200,7 @@ def _read(connection: Connection, keys: NetworkKeys) -> _Look:
         (b"HGETALL", keys.workers),
         (b"GET", keys.started),
         (b"SMEMBERS", keys.unique),
-        (b"SMEMBERS", keys.idle),
+        (b"ZRANGE", keys.idle, b"0", b"-1"),
     ]
     found = look(connection, reads)
     queued, running, finished, failed, reports, clients, workers, started, marks, idle = found

@@ -32,7 +32,8 @@ _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
     **dict.fromkeys(("started", "stop", "alive", "about"), "string"),
-    **dict.fromkeys(("idle", "waiting", "unwanted", "unique"), "set"),
+    **dict.fromkeys(("waiting", "unwanted", "unique"), "set"),
+    "idle": "zset",
     "log": "stream",
 }
 
@@ -65,7 +66,7 @@ class NetworkKeys:
     stop: bytes = field(init=False)  # string: workers that join later stop, too
     unwanted: bytes = field(init=False)  # set of workers that were given up before they joined
     # Who sleeps until something happens.
-    idle: bytes = field(init=False)  # set of clients that wait for a queued task
+    idle: bytes = field(init=False)  # sorted set of clients that wait for a queued task: -> limit
     waiting: bytes = field(init=False)  # set of clients that wait for an ended task
     loops: bytes = field(init=False)  # hash: digest -> shipped worker loop
     log: bytes = field(init=False)  # stream of log records, bounded

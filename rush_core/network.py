@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rush_core.arguments import check_timeout, error_text, line_up
+from rush_core.arguments import check_count, check_timeout, error_text, line_up
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.codec import decode, encode_record
@@ -298,8 +298,7 @@ class Network:
         WorkersFailedError
             If the executor takes no call, or no more: a pool that is broken, for example.
         """
-        if isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1:
-            raise ValueError(f"n_workers must be a count >= 1, got {n_workers!r}")
+        n_workers = check_count("n_workers", n_workers, least=1)
         packed = _pack(loop, args, kwargs, shared_folder)
         folder = _path(log_folder)
         if folder is not None:
@@ -465,7 +464,7 @@ class Network:
 
         Ends after `timeout_s` seconds without one.
         """
-        check_timeout(timeout_s)
+        timeout_s = check_timeout(timeout_s)
         return LogReader(self._waiting_connection, self._keys).follow(timeout_s, n)
 
     # -- the whole ------------------------------------------------------------------------------

@@ -26,9 +26,10 @@ _TRIALS = [
     *("HVALS $hash", "HLEN $hash", "HDEL $hash a"),
     *("RPUSH $list a", "LPUSH $list a", "LRANGE $list 0 -1", "LLEN $list", "LPOP $list"),
     *("LTRIM $list 0 0", "BLPOP $list 0.01"),
-    *("SADD $set a", "SMEMBERS $set", "SISMEMBER $set a", "SREM $set a", "SPOP $set 1"),
+    *("SADD $set a", "SMEMBERS $set", "SISMEMBER $set a", "SREM $set a"),
+    *("ZADD $zset 1 a", "ZRANGE $zset 0 -1", "ZREM $zset a", "ZPOPMAX $zset 1"),
     *("XADD $stream * a b", "XREAD STREAMS $stream 0", "XREVRANGE $stream + - COUNT 1"),
-    "DEL $string $number $hash $list $set $stream",
+    "DEL $string $number $hash $list $set $zset $stream",
 ]
 
 _COMMANDS = ["info", "evalsha", *(trial.split()[0].lower() for trial in _TRIALS)]

@@ -253,7 +253,9 @@ class Registry:
             self._reachable_since = time.monotonic()
         return time.monotonic() - self._reachable_since
 
-    def request_stop(self, worker_ids: Iterable[str] | None) -> int:
+    def request_stop(
+        self, worker_ids: Iterable[str] | None, *, patience_s: float = PATIENCE_S
+    ) -> int:
         """Ask workers (None: all, also those to come) to stop; one round trip.
 
         Returns
@@ -265,7 +267,8 @@ class Registry:
         if worker_ids is not None and not named:
             return 0
         asked: int = retry_unreachable(
-            lambda: self._request_stop.run(self._connection, self._keys.wake(""), *named)
+            lambda: self._request_stop.run(self._connection, self._keys.wake(""), *named),
+            patience_s,
         )
         return asked
 

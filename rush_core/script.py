@@ -20,6 +20,7 @@ __all__ = [
     "is_missing",
     "look",
     "name_culprit",
+    "pack_sleep",
     "retry_unreachable",
 ]
 
@@ -27,6 +28,9 @@ T = TypeVar("T")
 
 # How long a client tries to reach a server that was there before: longer than a restart takes.
 PATIENCE_S = 20.0
+
+# Redis 6.2 truncates a timeout to milliseconds: 0.001 s comes out as 0, which sleeps for ever.
+_SHORTEST_SLEEP_S = 0.01
 
 
 class Script:
@@ -130,6 +134,11 @@ def execute_on(connection: Connection, redis_key: bytes, request: bytes) -> Any:
         return connection.execute(request)
     except ServerRefusedError as error:
         raise name_culprit(error, connection, (redis_key,)) from None
+
+
+def pack_sleep(wake_list: bytes, timeout_s: float) -> bytes:
+    """Pack a blocking pop of a client's wake list: it sleeps until it is woken, or in time."""
+    return pack((b"BLPOP", wake_list, max(timeout_s, _SHORTEST_SLEEP_S)))
 
 
 def look(connection: Connection, reads: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -18,11 +18,13 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import hiredis
 import msgspec
 
+from rush_core.arguments import check_count
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
 from rush_core.errors import (
@@ -32,7 +34,14 @@ from rush_core.errors import (
     WorkerLostError,
 )
 from rush_core.keys import NetworkKeys
-from rush_core.script import Script, is_missing, look, name_culprit, retry_unreachable
+from rush_core.script import (
+    Script,
+    is_missing,
+    look,
+    name_culprit,
+    pack_sleep,
+    retry_unreachable,
+)
 
 __all__ = ["Transitions"]
 
@@ -92,10 +101,10 @@ class Transitions:
         self._push_failed = Script("push_ended_tasks", k.clients, k.failed, k.waiting)
         self._clear = Script("clear_queue", k.clients, k.queued, k.failed, k.waiting)
         self._renew = Script("renew_client", k.clients)
+        self._wake_list = k.wake(client_id)
         self._sleep = Script(
-            "wait_for_queued", k.clients, k.queued, k.idle, k.started, k.wake(client_id)
+            "wait_for_queued", k.clients, k.queued, k.idle, k.started, self._wake_list
         )
-        self._blocking_pop = (b"BLPOP", k.wake(client_id))
         self._fix_epoch()
 
     def start(
@@ -143,7 +152,7 @@ class Transitions:
         timeout_s: float,
         deadline: float | None = None,
     ) -> bytes | None:
-        """Take the longest waiting task; one round trip, two if it has to be waited for.
+        """Take the longest waiting task; one round trip, three if it has to be waited for.
 
         It starts when it is claimed: of the time spent asleep it knows nothing. One that comes when
         the deadline has passed stays in the queue.
@@ -393,14 +402,15 @@ class Transitions:
         return retry_unreachable(attempt)
 
     def _change_budget(self, limit: int | None, deadline: float | None) -> None:
-        whole = isinstance(limit, int) and not isinstance(limit, bool)
-        if limit is not None and not (whole and limit >= 0):
-            raise ValueError(f"limit must be a count of tasks (>= 0) or None, got {limit!r}")
-        timely = isinstance(deadline, int | float) and not isinstance(deadline, bool)
-        if deadline is not None and not (timely and math.isfinite(deadline)):
-            raise ValueError(
-                f"deadline must be a time, seconds since 1970, or None, got {deadline!r}"
-            )
+        if limit is not None:
+            limit = check_count("limit", limit, least=0)
+        if deadline is not None:
+            is_time = isinstance(deadline, Real) and not isinstance(deadline, bool)
+            if not (is_time and math.isfinite(deadline)):
+                raise ValueError(
+                    f"deadline must be a time, seconds since 1970, or None, got {deadline!r}"
+                )
+            deadline = float(deadline)
         self._budget = (limit, deadline)
         self._fix_epoch()
 
@@ -439,8 +449,8 @@ class Transitions:
     def _sleep_until_queued(self, timeout_s: float, limit: int | None) -> bool:
         """Sleep; tell whether to the end, or until the connection broke."""
         sleep = (
-            self._sleep.pack_source(self._client, self.epoch, "" if limit is None else limit),
-            pack((*self._blocking_pop, timeout_s)),
+            self._sleep.pack_source(self._client, self.epoch, "" if limit is None else int(limit)),
+            pack_sleep(self._wake_list, timeout_s),
         )
         try:
             first = self._connection.execute_many(sleep, block_s=timeout_s)[0]

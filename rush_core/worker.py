@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.cache import TaskReader
 from rush_core.clock import ServerClock
 from rush_core.connection import Connection, pack
-from rush_core.errors import LikeTaskError, ServerUnreachableError, WorkerLostError
+from rush_core.errors import LikeTaskError, RushError, ServerUnreachableError, WorkerLostError
 from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.registry import Registry, WorkerInfo, WorkerState
@@ -244,9 +245,9 @@ class Worker:
     ) -> Task | None:
         """Take the longest waiting task and run it; atomic.
 
-        One round trip if a task waits; otherwise one more, in which the server keeps its reply
+        One round trip if a task waits; otherwise two more: one in which the server keeps its reply
         back until a task can be claimed, the worker is asked to stop, or `timeout_s` seconds are
-        over.
+        over, and the claim, which tells when the task starts.
 
         Returns
         -------
@@ -255,7 +256,7 @@ class Worker:
             `deadline` and what a refusal for it does to `should_stop`), or the worker was asked to
             stop.
         """
-        check_timeout(timeout_s)
+        timeout_s = check_timeout(timeout_s)
         self._heard_from_server = True
         record = self._transitions.claim(limit, self._clock.now, timeout_s, deadline)
         return None if record is None else decode_tasks((record,), self._keys.running)[0]
@@ -451,8 +452,16 @@ class Worker:
         return self._asked_to_stop or self._transitions.stop_requested
 
     def stop_after_task(self) -> None:
-        """Make `should_stop` true from now on; no round trip."""
+        """Make `should_stop` true from now on, start no more tasks and wait for none.
+
+        One round trip, over a connection of its own: a signal handler can call this while the
+        worker sleeps in `claim_task`, which then returns None. A server that cannot be reached is
+        not waited for.
+        """
         self._asked_to_stop = True
+        connection = Connection(self._connection.url, timeout_s=2.0)
+        with contextlib.closing(connection), contextlib.suppress(RushError):
+            Registry(connection, self._keys).request_stop([self.worker_id], patience_s=0.0)
 
     @property
     def is_lost(self) -> bool:
@@ -491,7 +500,8 @@ class Worker:
     def close(self, reason: str | None = None) -> None:
         """Leave the network; what the worker is still running becomes failed with `reason`.
 
-        One round trip. A server that is gone is no error: there is nothing left to leave.
+        One round trip. A server that is gone is no error: there is nothing left to leave. One that
+        refuses is: the worker takes part until it is found silent, or put out.
         """
         if self._transitions.is_inherited:
             self._connection.close()
@@ -522,7 +532,13 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close(None if error is None else f"the worker ended: {error_text(error)}")
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close(f"the worker ended: {error_text(error)}")
+        except RushError as refusal:  # what ended the loop is what its caller has to hear first
+            error.add_note(f"and {self!r} could not leave it: {refusal}")
 
     def _register(self, epoch: int, *, after_loss: bool = False) -> int:
         return self._registry.register(

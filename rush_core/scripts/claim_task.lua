@@ -7,11 +7,11 @@
 -- Uses: wake.lua, late.lua
 local call = redis.call
 local slept = ARGV[7] ~= ''
-if slept then call('SREM', KEYS[5], ARGV[1]) end
+if slept then call('ZREM', KEYS[5], ARGV[1]) end
 local epoch = call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] or is_late(ARGV[4], ARGV[6]) then
   -- It may have been woken for a task that it must not take now: another one takes its turn.
-  if slept and call('LLEN', KEYS[3]) > 0 then wake(call('SPOP', KEYS[5], 1), ARGV[7]) end
+  if slept and call('LLEN', KEYS[3]) > 0 then wake_claimers(KEYS[5], 1, ARGV[7]) end
   return (epoch == ARGV[2] or epoch == ARGV[2] .. 's') and -2 or -1
 end
 -- Taking it out comes first: then a server out of memory refuses none of the writes that follow.

@@ -1,4 +1,4 @@
--- Push tasks: given records join the end of the queue, and as many idle claimers are woken.
+-- Push tasks: given records join the end of the queue, and as many sleeping claimers are woken.
 -- KEYS: clients, queued, idle
 -- ARGV: client, epoch, wake prefix, then records
 -- Returns: how many were pushed; -1: the client is out
@@ -7,5 +7,5 @@
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if epoch ~= ARGV[2] and epoch ~= ARGV[2] .. 's' then return -1 end
 for i = 4, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[i]) end
-wake(redis.pcall('SPOP', KEYS[3], #ARGV - 3), ARGV[3])
+wake_claimers(KEYS[3], #ARGV - 3, ARGV[3])
 return #ARGV - 3

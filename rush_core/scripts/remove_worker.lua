@@ -53,10 +53,11 @@ for _, i in ipairs(mine) do
 end
 redis.call('DECRBY', KEYS[6], requeued + failed)
 redis.call('HDEL', KEYS[1], ARGV[1])
-redis.pcall('SREM', KEYS[7], ARGV[1])
 redis.call('DEL', KEYS[11])
+-- One that sleeps, and lives, is to learn that it is out.
+if redis.pcall('ZREM', KEYS[7], ARGV[1]) == 1 then wake({ARGV[1]}, ARGV[5]) end
 -- The worker itself may have been woken for a waiting task: others look after those.
 local waiting_tasks = redis.call('LLEN', KEYS[4])
-if waiting_tasks > 0 then wake(redis.pcall('SPOP', KEYS[7], waiting_tasks), ARGV[5]) end
+if waiting_tasks > 0 then wake_claimers(KEYS[7], waiting_tasks, ARGV[5]) end
 wake_all(KEYS[8], ARGV[5])
 return 1

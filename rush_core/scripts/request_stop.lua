@@ -3,17 +3,19 @@
 -- ARGV: wake prefix, then worker_ids; none for all, those that join later included
 -- Returns: how many were asked that had not been
 -- Uses: wake.lua
-if #ARGV == 1 then redis.call('SET', KEYS[3], '1') end
-local workers = #ARGV == 1 and redis.call('HKEYS', KEYS[2]) or {unpack(ARGV, 2)}
-local asked = 0
+local prefix, workers, asked = table.remove(ARGV, 1), ARGV, 0
+if #workers == 0 then
+  redis.call('SET', KEYS[3], '1')
+  workers = redis.call('HKEYS', KEYS[2])
+end
 for _, worker in ipairs(workers) do
   local epoch = redis.call('HGET', KEYS[1], worker)
   if epoch and string.sub(epoch, -1) ~= 's' then
     redis.call('HSET', KEYS[1], worker, epoch .. 's')
     asked = asked + 1
-    local slept = {redis.pcall('SREM', KEYS[4], worker), redis.pcall('SREM', KEYS[5], worker)}
+    local slept = {redis.pcall('ZREM', KEYS[4], worker), redis.pcall('SREM', KEYS[5], worker)}
     if slept[1] == 1 or slept[2] == 1 then
-      wake({worker}, ARGV[1])
+      wake({worker}, prefix)
     end
   end
 end

@@ -7,9 +7,9 @@ redis.call('DEL', KEYS[5])
 local waiting, started, reply = redis.pcall('LLEN', KEYS[2]), redis.pcall('GET', KEYS[4])
 if type(waiting) == 'number' and type(started) ~= 'table' then
   -- What waits beyond the budget is nobody's to claim: sleep until a lost task gives its place back.
-  local places = (tonumber(ARGV[3]) or math.huge) - (tonumber(started) or 0)
-  if (waiting == 0 or places <= 0) and redis.pcall('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
-    reply = redis.pcall('SADD', KEYS[3], ARGV[1])
+  local most = tonumber(ARGV[3]) or math.huge
+  if (waiting == 0 or most <= (tonumber(started) or 0)) and redis.pcall('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+    reply = redis.pcall('ZADD', KEYS[3], most, ARGV[1])
     if type(reply) == 'number' then return end
   end
 else

@@ -7,6 +7,12 @@ local function wake(clients, prefix)
   end
 end
 
+-- First those that may go furthest in the budget: what they have no place for, no other sleeper has one for.
+local function wake_claimers(idle, n, prefix)
+  local woken = redis.pcall('ZPOPMAX', idle, n)
+  for i = 1, #woken, 2 do wake({woken[i]}, prefix) end
+end
+
 local function wake_all(sleepers, prefix)
   if redis.call('EXISTS', sleepers) == 0 then return end
   wake(redis.pcall('SMEMBERS', sleepers), prefix)

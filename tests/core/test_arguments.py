@@ -1,9 +1,11 @@
 """Bad arguments are refused where they are given, and errors travel between processes."""
 
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rush_core
@@ -16,6 +18,8 @@ from rush_core import (
     WorkerInterrupt,
     WorkerLostError,
 )
+
+PATIENCE_S = 10.0  # for what takes some hundredths of a second on an idle machine
 
 ERRORS = [
     error
@@ -77,14 +81,30 @@ def test_a_timeout_that_is_no_time_is_refused(
 
 @pytest.mark.parametrize("timeout_s", [1e-9, 1e-4, 0, 0.001])
 def test_the_shortest_waits_end(network: Network, worker: Worker, timeout_s: float) -> None:
+    before = time.monotonic()
     assert worker.claim_task(timeout_s=timeout_s) is None
     assert len(network.fetch_new_tasks(timeout_s=timeout_s)) == 0
+    assert time.monotonic() - before < PATIENCE_S
 
 
 @pytest.mark.parametrize("n_workers", [0, -1, 1.5, True, "2", None])
 def test_a_number_of_workers_that_is_no_count_is_refused(network: Network, n_workers: Any) -> None:
     with pytest.raises(ValueError, match="n_workers must be a count"):
         network.start_workers(print, n_workers)
+
+
+def test_numbers_of_numpy_are_numbers(network: Network, worker: Worker) -> None:
+    count, time_s = np.int64(1), np.float32(0.01)
+    assert worker.start_task({}, limit=count, deadline=np.float64(worker.now() + 3600))
+    assert worker.start_task({}, limit=count) is None
+    assert worker.claim_task(timeout_s=time_s, limit=count) is None
+    assert worker.claim_task(timeout_s=np.int64(0), deadline=np.float32(0)) is None  # too late
+    assert len(network.fetch_new_tasks(timeout_s=time_s)) == 0
+    assert list(network.follow_log(timeout_s=time_s)) == []
+    assert len(network.start_workers(print, count)) == 1
+    network.wait_for_workers()
+    with pytest.raises(ValueError, match="limit must be a count"):
+        worker.start_task({}, limit=np.float64(1))
 
 
 @pytest.mark.parametrize("error", [None, 5, b"bytes", ValueError])

@@ -213,7 +213,7 @@ def test_a_spoiled_key_of_one_client_disturbs_no_other(server: EmbeddedServer, n
         redis_key = getattr(here.keys, name)(here.worker.worker_id)
         here.connection.execute(pack((b"HSET", redis_key, b"a", b"b")))
         here.connection.execute(pack((b"SADD", here.keys.waiting, here.worker.worker_id)))
-        here.connection.execute(pack((b"SADD", here.keys.idle, here.worker.worker_id)))
+        here.connection.execute(pack((b"ZADD", here.keys.idle, 1, here.worker.worker_id)))
         assert here.worker.finish_task(here.key, {"y": 1})
         assert len(here.network.push_tasks([{"x": 6}])) == 1
         assert here.network.count_tasks() == (3, 0, 2, 1)

@@ -78,17 +78,17 @@ def test_a_task_that_comes_at_the_deadline_goes_to_a_sleeper_who_has_time(
     connection, idle = Connection(network.url), NetworkKeys(network.network_id).idle
 
     def are_asleep(n: int) -> bool:
-        return bool(connection.execute(pack((b"SCARD", idle))) == n)
+        return bool(connection.execute(pack((b"ZCARD", idle))) == n)
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(hurried._transitions.claim, None, clock, PATIENCE_S, deadline)
         second = pool.submit(patient.claim_task, timeout_s=PATIENCE_S)
         wait_until(lambda: are_asleep(2))
         # Which of the two a push wakes is chance: here it is the one that has no time.
-        connection.execute(pack((b"SREM", idle, "patient")))
+        connection.execute(pack((b"ZREM", idle, "patient")))
         (key,) = network.push_tasks([{"x": 1}])
         assert woken.wait(PATIENCE_S)
-        connection.execute(pack((b"SADD", idle, "patient")))
+        connection.execute(pack((b"ZADD", idle, "+inf", "patient")))
         assert network.count_tasks() == (1, 0, 0, 0)
         go_on.set()
         assert first.result() is None

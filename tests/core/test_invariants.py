@@ -51,7 +51,7 @@ def busy_network(server: EmbeddedServer, network_id: str) -> Iterator[Network]:
         ([("HSET", "clients", "somebody", "x")], "has the epoch 'x'"),
         ([("SADD", "unique", "12345678")], "either a task's or taken"),
         ([("RPUSH", "queued", MARKED), ("RPUSH", "queued", MARKED_TOO)], "two tasks have the mark"),
-        ([("SADD", "idle", "somebody")], "waits for a queued task"),
+        ([("ZADD", "idle", 1, "somebody")], "waits for a queued task"),
         ([("RPUSH", "reports", NOWHERE)], "'key-2', which is nowhere"),
         ([("RPUSH", "finished", FINISHED), ("RPUSH", "reports", EMPTY)], "has no values"),
         ([("RPUSH", "finished", FINISHED), ("RPUSH", "reports", AHEAD)], "at attempt 0"),

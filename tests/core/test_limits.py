@@ -161,6 +161,32 @@ def test_without_memory_nothing_is_half_written_and_all_goes_on_afterwards(
     check_network(network_id, url)
 
 
+def test_a_worker_that_cannot_leave_tells_first_what_ended_its_loop(
+    loopback_server: LoopbackServer, network_id: str
+) -> None:
+    url = loopback_server.url
+
+    def loop(worker: Worker) -> None:
+        with worker:
+            worker.start_task({"x": 1})
+            loopback_server.ask("CONFIG", "SET", "maxmemory", "1")
+            raise ValueError("no such learner")
+
+    with Network(network_id, url) as network:
+        failing, ending = Worker(network_id, url=url), Worker(network_id, url=url)
+        with pytest.raises(ValueError, match="no such learner") as error:
+            loop(failing)
+        (note,) = error.value.__notes__
+        assert failing.worker_id in note
+        assert "maxmemory" in note
+        with pytest.raises(ServerRefusedError, match="maxmemory"), ending:
+            pass
+        loopback_server.ask("CONFIG", "SET", "maxmemory", "0")
+        network.stop_workers(kill=True)
+        assert network.count_tasks() == (0, 0, 0, 1)
+    check_network(network_id, url)
+
+
 # -- clients --------------------------------------------------------------------------------------
 
 

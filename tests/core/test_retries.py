@@ -34,7 +34,7 @@ def test_a_lost_task_wakes_an_idle_worker_until_it_is_failed(
     connection, keys = Connection(server.url), NetworkKeys(network.network_id)
     with Network(network.network_id, server.url, max_retries=2) as manager:
         manager.start_workers(claiming, 3)
-        asked = pack(("SCARD", keys.idle))
+        asked = pack(("ZCARD", keys.idle))
         wait_until(lambda: connection.execute(asked) == 3, PATIENCE_S)
         (key,) = manager.push_tasks([{"x": [1, 2]}], extras=[{"z": 3}])
         owners: list[str] = []

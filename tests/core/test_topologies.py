@@ -189,7 +189,7 @@ def test_a_network_whose_slot_moves_is_followed(cluster: Cluster, network_id: st
 
         claimed = in_background(claim)
         idle = f"rush:{{{network_id}}}:idle"
-        wait_until(lambda: cluster.nodes[target].ask("SCARD", idle))
+        wait_until(lambda: cluster.nodes[target].ask("ZCARD", idle))
         cluster.move(network_id, target, source)
         (key,) = network.push_tasks([{"x": 4}])
         assert claimed() == key

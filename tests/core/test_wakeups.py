@@ -13,18 +13,19 @@ from interrupting import interrupted_after
 from threads import in_background
 from waiting import wait_until
 
-from rush_core import Network, Task, Worker
+from rush_core import Heartbeat, Network, Task, Worker, WorkerLostError
 from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 
 
-def wait_for_sleeper(network: Network, place: str) -> None:
-    """Wait until the server holds the name of somebody who sleeps."""
+def wait_for_sleeper(network: Network, place: str, n: int = 1) -> None:
+    """Wait until the server holds the names of `n` who sleep."""
     connection = Connection(network.url)
     sleepers = getattr(NetworkKeys(network.network_id), place)
-    wait_until(lambda: connection.execute(pack(("SCARD", sleepers))), PATIENCE_S)
+    count = pack(("ZCARD" if place == "idle" else "SCARD", sleepers))
+    wait_until(lambda: connection.execute(count) == n, PATIENCE_S)
     connection.close()
 
 
@@ -54,19 +55,67 @@ def test_a_waiting_claim_wakes_when_the_worker_is_asked_to_stop(
     assert worker.should_stop()
 
 
+@pytest.mark.parametrize("end", ["lost", "reset"])
+def test_a_waiting_claim_wakes_when_its_worker_is_put_out(network: Network, end: str) -> None:
+    def claim() -> object:
+        try:
+            return worker.claim_task(timeout_s=600.0)
+        except WorkerLostError as error:
+            return error
+
+    beat = Heartbeat(period_s=0.02, expire_s=0.1)
+    with Worker(network.network_id, url=network.url, heartbeat=beat) as worker:
+        assert worker._heart is not None
+        worker._heart.close()
+        claimed = in_background(claim)
+        wait_for_sleeper(network, "idle")
+        if end == "lost":
+            wait_until(network.detect_lost_workers, PATIENCE_S)
+        else:
+            network.reset()
+        assert isinstance(claimed(), WorkerLostError)
+
+
+def test_waiting_for_new_tasks_ends_when_the_network_is_reset(
+    network: Network, worker: Worker
+) -> None:
+    worker.fetch_new_tasks(timeout_s=0.01)  # nothing is new any more
+    waited = in_background(lambda: worker.fetch_new_tasks(timeout_s=600.0).keys)
+    wait_for_sleeper(network, "waiting")
+    network.reset()
+    assert waited() == []
+
+
 def test_each_pushed_task_wakes_one_of_several_waiting_claims(network: Network, join: Join) -> None:
-    keys = NetworkKeys(network.network_id)
     workers = [join() for _ in range(3)]
     claims = [in_background(lambda w=w: w.claim_task(timeout_s=600.0)) for w in workers]
-    connection = Connection(network.url)
-    wait_until(lambda: connection.execute(pack(("SCARD", keys.idle))) == 3, PATIENCE_S)
+    wait_for_sleeper(network, "idle", 3)
     network.push_tasks([{"x": 1}, {"x": 2}])
     wait_until(lambda: network.count_tasks().running == 2, PATIENCE_S)
-    assert connection.execute(pack(("SCARD", keys.idle))) == 1
+    wait_for_sleeper(network, "idle", 1)
     network.stop_workers()
     claimed = [claim() for claim in claims]
     assert sorted(task.config["x"] for task in claimed if isinstance(task, Task)) == [1, 2]
-    connection.close()
+
+
+@pytest.mark.parametrize("limit", [2, None])
+def test_a_pushed_task_wakes_a_claim_that_has_a_place_for_it(
+    network: Network, join: Join, limit: int | None
+) -> None:
+    holder, roomy = join(), join("a")  # neither its name nor the order in which they came decides
+    assert holder.start_task({"x": 0})
+    full = [join(f"z{i}") for i in range(4)]
+    claims = [in_background(lambda w=w: w.claim_task(timeout_s=600.0, limit=1)) for w in full]
+    wait_for_sleeper(network, "idle", 4)
+    claimed = in_background(lambda: roomy.claim_task(timeout_s=600.0, limit=limit))
+    wait_for_sleeper(network, "idle", 5)
+    (key,) = network.push_tasks([{"x": 1}])
+    task = claimed()
+    assert isinstance(task, Task)
+    assert task.key == key
+    wait_for_sleeper(network, "idle", 4)
+    network.stop_workers()
+    assert [claim() for claim in claims] == [None] * 4
 
 
 def test_a_worker_that_was_asked_to_stop_waits_for_nothing(

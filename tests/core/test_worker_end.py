@@ -5,11 +5,14 @@ import signal
 import time
 
 import pytest
-from fixture_types import Join
+from fixture_types import Join, Launch
+from loopback import PASSWORD, LoopbackServer
 from processes import evaluating, info_of, is_alive, polite, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
+from rush_core.connection import Connection, pack
+from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 
@@ -17,9 +20,10 @@ PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 def stubborn(worker: Worker) -> None:
     """A loop whose task begins to end at the first signal and takes for ever."""
     key = worker.start_task({"pid": os.getpid()})
+    assert key is not None
     wait_until(worker.should_stop, 60.0)
-    worker.start_task({"pid": os.getpid(), "noticed": True})
-    while key:
+    worker.report_task(key, {"noticed": True})
+    while True:
         time.sleep(0.002)
 
 
@@ -142,6 +146,14 @@ def test_workers_started_after_all_were_asked_to_stop_work_again(network: Networ
     wait_for_running_tasks(network)
 
 
+def test_any_number_of_workers_can_be_asked_by_their_names(network: Network, join: Join) -> None:
+    spared, asked = join(), join()
+    network.stop_workers([*(f"nobody-{i}" for i in range(9000)), asked.worker_id])
+    assert asked.should_stop()
+    assert not spared.should_stop()
+    assert not join().should_stop()
+
+
 def test_a_worker_that_joins_a_stopped_network_is_to_stop_until_workers_are_allowed(
     network: Network, join: Join
 ) -> None:
@@ -165,12 +177,11 @@ def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
     (worker_id,) = network.start_workers(stubborn, 1)
     (running,) = wait_for_running_tasks(network)
     os.kill(running.config["pid"], signal.SIGTERM)
-    wait_for_running_tasks(network, 2)
+    wait_until(network.fetch_new_reports, PATIENCE_S)
     os.kill(running.config["pid"], signal.SIGTERM)
     assert network.join_workers(PATIENCE_S)
-    failed = network.fetch_tasks("failed")
-    assert len(failed) == 2
-    assert all("stopped at once by SIGTERM" in str(task.error) for task in failed)
+    (failed,) = network.fetch_tasks("failed")
+    assert "stopped at once by SIGTERM" in str(failed.error)
     info = info_of(network, worker_id)
     assert info.state is WorkerState.STOPPED
     assert "SIGTERM" in str(info.reason)
@@ -178,17 +189,34 @@ def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
 
 def test_a_signal_wakes_a_worker_that_waits_for_a_task(network: Network) -> None:
     def loop(worker: Worker) -> None:
-        key = worker.start_task({"pid": os.getpid()})
-        assert key is not None
         while not worker.should_stop():
-            worker.claim_task(timeout_s=0.05)
-        worker.finish_task(key, {})
+            assert worker.claim_task(timeout_s=600.0) is None
+        assert worker.claim_task() is None  # also what comes later
 
-    network.start_workers(loop, 1)
-    (running,) = wait_for_running_tasks(network)
-    os.kill(running.config["pid"], signal.SIGTERM)
+    (worker_id,) = network.start_workers(loop, 1)
+    connection, keys = Connection(network.url), NetworkKeys(network.network_id)
+    wait_until(lambda: connection.execute(pack(("ZCARD", keys.idle))), PATIENCE_S)
+    os.kill(info_of(network, worker_id).pid, signal.SIGTERM)
+    wait_until(lambda: info_of(network, worker_id).state is not WorkerState.RUNNING, PATIENCE_S)
+    network.push_tasks([{"x": 1}])
     assert network.join_workers(PATIENCE_S)
-    assert network.count_tasks().finished == 1
+    assert info_of(network, worker_id).reason == ""
+    assert network.count_tasks() == (1, 0, 0, 0)
+    connection.close()
+
+
+def test_a_signal_while_the_server_is_away_lets_a_worker_end_its_task(
+    loopback_server: LoopbackServer, network_id: str, launch: Launch
+) -> None:
+    with Network(network_id, loopback_server.url) as network:
+        process = launch(network.worker_command(polite), RUSH_REDIS_PASSWORD=PASSWORD)
+        (task,) = wait_for_running_tasks(network)
+        loopback_server.kill()
+        os.kill(task.config["pid"], signal.SIGTERM)
+        loopback_server.start()
+        _, errors = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, errors
+        assert network.fetch_finished_tasks().results == [{"ended": "by itself"}]
 
 
 def test_an_exception_in_the_loop_fails_its_task_with_the_traceback(network: Network) -> None:
