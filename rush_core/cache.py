@@ -7,8 +7,9 @@ that was read before; if not, the network was reset in between and reading begin
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import hiredis
@@ -18,8 +19,8 @@ from rush_core.connection import Connection, pack
 from rush_core.errors import ServerUnreachableError
 from rush_core.keys import NetworkKeys
 from rush_core.report import Report, decode_reports
-from rush_core.script import Script, execute_on, look, retry_unreachable
-from rush_core.table import TaskTable
+from rush_core.script import Script, execute_all_on, execute_on, look, retry_unreachable
+from rush_core.table import EndedTasks, TaskTable
 from rush_core.task import Task, TaskCounts, TaskState, decode_tasks
 
 __all__ = ["LogPosition", "TaskReader"]
@@ -88,7 +89,8 @@ class LogPosition(Generic[R]):
         return self.accept(self._execute())
 
     def _execute(self) -> list[bytes]:
-        records: list[bytes] = execute_on(self._connection, self._redis_key, self.request())
+        read = functools.partial(execute_on, self._connection, self._redis_key, self.request())
+        records: list[bytes] = retry_unreachable(read)
         return records
 
 
@@ -148,7 +150,7 @@ class TaskReader:
 
     def fetch_finished(self) -> TaskTable:
         """Fetch all finished tasks, those fetched before from the cache; one round trip."""
-        new, _ = retry_unreachable(self._cached_log.read)
+        new, _ = self._cached_log.read()
         if len(new) == self._cached_log.n_read:
             self._cached = []  # all is new; a new list: tables handed out before keep the old one
         self._cached += new
@@ -162,51 +164,81 @@ class TaskReader:
         """
         check_timeout(timeout_s)
         if timeout_s > 0:
-            records = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
-            return TaskTable(retry_unreachable(lambda: self.new_log.accept(records))[0])
-        return TaskTable(retry_unreachable(self.new_log.read)[0])
+            (records,) = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
+            return TaskTable(self.new_log.accept(records)[0])
+        return TaskTable(self.new_log.read()[0])
 
     def fetch_new_failed(self) -> TaskTable:
         """Fetch the tasks that failed by themselves since the last call; one round trip."""
-        new, _ = retry_unreachable(self._failed_log.read)
-        # What was taken out of the queue was never started.
-        by_themselves = [task for task in new if task.started_at is not None]
-        return TaskTable([task for task in by_themselves if "lost" not in task.result_extra])
+        return _by_themselves(self._failed_log.read()[0])
+
+    def fetch_new_ended(self, timeout_s: float) -> EndedTasks:
+        """Fetch what `fetch_new` and `fetch_new_failed` do; one round trip for both."""
+        check_timeout(timeout_s)
+        requests = self.ended_requests()
+        if timeout_s > 0:
+            return self.accept_ended(self._wait(timeout_s, self.new_log.n_read, *requests))
+        logs = (self._keys.finished, self._keys.failed)
+        read = functools.partial(execute_all_on, self._connection, logs, requests)
+        return self.accept_ended(retry_unreachable(read))
+
+    def ended_requests(self) -> tuple[bytes, bytes]:
+        """Pack the reads of all that is new of both logs of ended tasks."""
+        return self.new_log.request(), self._failed_log.request()
+
+    def accept_ended(self, replies: Sequence[list[bytes]]) -> EndedTasks:
+        """Take in the replies to `ended_requests`."""
+        finished, failed = replies
+        new_finished, _ = self.new_log.accept(finished)
+        new_failed, _ = self._failed_log.accept(failed)
+        return EndedTasks(TaskTable(new_finished), _by_themselves(new_failed))
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch what was reported since the last call; one round trip."""
-        return retry_unreachable(self.reports.read)[0]
+        return self.reports.read()[0]
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until something changes; not at all if something did since the last sleep."""
         read = pack((b"LLEN", self._keys.finished))
-        self._n_finished = self._wait(timeout_s, self._n_finished, read)
+        (self._n_finished,) = self._wait(timeout_s, self._n_finished, read)
 
-    def _wait(self, timeout_s: float, n_finished: int, read: bytes) -> Any:
-        """Wait as long as is left of the time, however often the server goes away meanwhile."""
+    def _wait(self, timeout_s: float, n_finished: int, *reads: bytes) -> list[Any]:
+        """Wait as long as is left of the time, however often the server goes away meanwhile.
+
+        Returns
+        -------
+        list
+            The replies to `reads`, packed requests that are executed when the waiting is over.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             left_s = max(deadline - time.monotonic(), 0.001)  # 0 would be for ever
             try:
-                return self._wait_once(left_s, n_finished, read)
+                return self._wait_once(left_s, n_finished, reads)
             except ServerUnreachableError:
                 retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
 
-    def _wait_once(self, timeout_s: float, n_finished: int, read: bytes) -> Any:
+    def _wait_once(self, timeout_s: float, n_finished: int, reads: Sequence[bytes]) -> list[Any]:
         known = (n_finished, self._n_failed, self._n_joined, self._n_clients)
         replies = self._waiting.execute_many(
             (
                 self._sleep.pack_source(self._client, *known),
                 pack((b"BLPOP", self._wake, timeout_s)),
-                read,
                 pack((b"LLEN", self._keys.failed)),
                 pack((b"HLEN", self._keys.workers)),
                 pack((b"HLEN", self._keys.clients)),  # who left is not among them any more
+                *reads,  # the last: what counts as known has then been read
             ),
             block_s=timeout_s,
         )
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise self._sleep.refused(self._waiting, reply)
-        self._n_failed, self._n_joined, self._n_clients = replies[3:]
-        return replies[2]
+        self._n_failed, self._n_joined, self._n_clients = replies[2:5]
+        return replies[5:]
+
+
+def _by_themselves(failed: list[Task]) -> TaskTable:
+    """Leave out what is not known to be bad: lost tasks, and those taken out of the queue."""
+    started = [task for task in failed if task.started_at is not None]
+    return TaskTable([task for task in started if "lost" not in task.result_extra])
