@@ -3,6 +3,8 @@
 A log (finished or failed tasks, reports) only grows, so what was decoded once stays valid. Each
 read overlaps the last one by one record: if that record is still there, the log is still the one
 that was read before; if not, the network was reset in between and reading begins anew.
+
+Several threads may read on: what one of them was given, no other is.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ class LogPosition(Generic[R]):
         first = b"%d" % (self.n_read - 1 if self.n_read else 0)
         return self._request % (len(first), first)
 
-    def accept(self, records: list[bytes]) -> tuple[list[R], bool]:
-        """Take in the reply to `request`.
+    def accept(self, records: list[bytes], request: bytes) -> tuple[list[R], bool]:
+        """Take in the reply to `request`; read again if another thread has read on meanwhile.
 
         Returns
         -------
@@ -70,6 +72,15 @@ class LogPosition(Generic[R]):
             False if the log was replaced since the last read; `new` is then all of it, after a
             second round trip.
         """
+        with self._connection.together:
+            return self._take_in(records) if request == self.request() else self.read()
+
+    def read(self) -> tuple[list[R], bool]:
+        """Read what is new; one round trip. Returns what `accept` returns."""
+        with self._connection.together:
+            return self._take_in(self._execute())
+
+    def _take_in(self, records: list[bytes]) -> tuple[list[R], bool]:
         continues = True
         if self._last is not None:
             continues = bool(records) and records[0] == self._last
@@ -84,13 +95,8 @@ class LogPosition(Generic[R]):
             self.n_read += len(records)
         return new, continues
 
-    def read(self) -> tuple[list[R], bool]:
-        """Read what is new; one round trip. Returns what `accept` returns."""
-        return self.accept(self._execute())
-
     def _execute(self) -> list[bytes]:
-        read = functools.partial(execute_on, self._connection, self._redis_key, self.request())
-        records: list[bytes] = retry_unreachable(read)
+        records: list[bytes] = execute_on(self._connection, self._redis_key, self.request())
         return records
 
 
@@ -113,13 +119,8 @@ class TaskReader:
         self._connection = connection
         self._waiting = waiting
         self._keys = keys
-        self._client = client_id.encode()
         self._count = Script("count_tasks", keys.queued, keys.running, keys.finished, keys.failed)
-        self._wake = keys.wake(client_id)
-        self._sleep = Script(
-            "wait_for_change",
-            *(keys.finished, keys.failed, keys.workers, keys.waiting, self._wake, keys.clients),
-        )
+        self.go_by(client_id)
         self._cached: list[Task] = []
         self._cached_log = LogPosition(connection, keys.finished, decode_tasks)
         self.new_log = LogPosition(connection, keys.finished, decode_tasks)
@@ -127,6 +128,16 @@ class TaskReader:
         self.reports = LogPosition(connection, keys.reports, decode_reports)
         # As they were at the end of the last sleep.
         self._n_finished = self._n_failed = self._n_joined = self._n_clients = 0
+
+    def go_by(self, client_id: str) -> None:
+        """Be woken under this name from now on."""
+        k = self._keys
+        self._client = client_id.encode()
+        self._wake = k.wake(client_id)
+        self._sleep = Script(
+            "wait_for_change",
+            *(k.finished, k.failed, k.workers, k.waiting, self._wake, k.clients),
+        )
 
     def count(self) -> TaskCounts:
         """Count the tasks in each place, as one look; one round trip."""
@@ -150,11 +161,13 @@ class TaskReader:
 
     def fetch_finished(self) -> TaskTable:
         """Fetch all finished tasks, those fetched before from the cache; one round trip."""
-        new, _ = self._cached_log.read()
-        if len(new) == self._cached_log.n_read:
-            self._cached = []  # all is new; a new list: tables handed out before keep the old one
-        self._cached += new
-        return TaskTable(self._cached, len(self._cached))
+        with self._connection.together:
+            new, _ = retry_unreachable(self._cached_log.read)
+            if len(new) == self._cached_log.n_read:
+                # All is new; a new list: tables handed out before keep the old one.
+                self._cached = []
+            self._cached += new
+            return TaskTable(self._cached, len(self._cached))
 
     def fetch_new(self, timeout_s: float) -> TaskTable:
         """Fetch the tasks finished since the last call; one round trip.
@@ -164,38 +177,45 @@ class TaskReader:
         """
         check_timeout(timeout_s)
         if timeout_s > 0:
-            (records,) = self._wait(timeout_s, self.new_log.n_read, self.new_log.request())
-            return TaskTable(self.new_log.accept(records)[0])
-        return TaskTable(self.new_log.read()[0])
+            request = self.new_log.request()
+            (records,) = self._wait(timeout_s, self.new_log.n_read, request)
+            return TaskTable(retry_unreachable(lambda: self.new_log.accept(records, request))[0])
+        return TaskTable(retry_unreachable(self.new_log.read)[0])
 
     def fetch_new_failed(self) -> TaskTable:
         """Fetch the tasks that failed by themselves since the last call; one round trip."""
-        return _by_themselves(self._failed_log.read()[0])
+        return _by_themselves(retry_unreachable(self._failed_log.read)[0])
 
     def fetch_new_ended(self, timeout_s: float) -> EndedTasks:
         """Fetch what `fetch_new` and `fetch_new_failed` do; one round trip for both."""
         check_timeout(timeout_s)
         requests = self.ended_requests()
         if timeout_s > 0:
-            return self.accept_ended(self._wait(timeout_s, self.new_log.n_read, *requests))
+            replies = self._wait(timeout_s, self.new_log.n_read, *requests)
+            return self.accept_ended(replies, requests)
         logs = (self._keys.finished, self._keys.failed)
         read = functools.partial(execute_all_on, self._connection, logs, requests)
-        return self.accept_ended(retry_unreachable(read))
+        return self.accept_ended(retry_unreachable(read), requests)
 
     def ended_requests(self) -> tuple[bytes, bytes]:
         """Pack the reads of all that is new of both logs of ended tasks."""
         return self.new_log.request(), self._failed_log.request()
 
-    def accept_ended(self, replies: Sequence[list[bytes]]) -> EndedTasks:
+    def accept_ended(
+        self, replies: Sequence[list[bytes]], requests: tuple[bytes, bytes]
+    ) -> EndedTasks:
         """Take in the replies to `ended_requests`."""
-        finished, failed = replies
-        new_finished, _ = self.new_log.accept(finished)
-        new_failed, _ = self._failed_log.accept(failed)
-        return EndedTasks(TaskTable(new_finished), _by_themselves(new_failed))
+        logs = (self.new_log, self._failed_log)
+        accepts = [
+            functools.partial(log.accept, reply, request)
+            for log, reply, request in zip(logs, replies, requests, strict=True)
+        ]
+        (finished, _), (failed, _) = map(retry_unreachable, accepts)
+        return EndedTasks(TaskTable(finished), _by_themselves(failed))
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch what was reported since the last call; one round trip."""
-        return self.reports.read()[0]
+        return retry_unreachable(self.reports.read)[0]
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until something changes; not at all if something did since the last sleep."""

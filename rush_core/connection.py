@@ -24,6 +24,7 @@ from rush_core.errors import (
     ServerRefusedError,
     ServerUnreachableError,
 )
+from rush_core.fork import renew_in_child
 from rush_core.url import redact
 
 __all__ = ["OLDEST_SERVER", "Connection", "check_server", "parse_info"]
@@ -43,9 +44,16 @@ pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 class Connection:
     """A lazily opened connection that sends requests and returns replies, one send at a time.
 
-    Safe to share between threads. An interrupted or failed request closes the connection, because
-    its reply may still be under way; the next request opens a new one. `generation` counts these
-    closings, so that a caller can tell whether an earlier request can still be executed.
+    Safe to share between threads, and with a forked child, which opens a connection of its own. An
+    interrupted or failed request closes the connection, because its reply may still be under way;
+    the next request opens a new one. `generation` counts these closings, so that a caller can tell
+    whether an earlier request can still be executed.
+
+    Attributes
+    ----------
+    together : threading.RLock
+        To be held over several requests that no other thread's may come between, and over what is
+        remembered of their replies; never over a wait.
 
     Parameters
     ----------
@@ -64,6 +72,8 @@ class Connection:
         self._reader = hiredis.Reader(replyError=_error_reply)
         self._redis_connection: Any = None
         self._lock = threading.Lock()
+        self.together = threading.RLock()
+        renew_in_child(self, Connection._leave_to_parent)
 
     def __repr__(self) -> str:
         return f"Connection({redact(self.url)!r})"
@@ -149,6 +159,12 @@ class Connection:
         if isinstance(reply, ReplyError):
             raise refusal(reply)
         return reply
+
+    def _leave_to_parent(self) -> None:
+        """Forget, in a forked child, the connection that its parent goes on using."""
+        # A thread that held one of them is not here to release it.
+        self._lock, self.together = threading.Lock(), threading.RLock()
+        self._drop()  # redis-py shuts no socket down that another process opened
 
     def _drop(self) -> None:
         """Close the connection, for who holds the lock."""

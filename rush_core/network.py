@@ -18,6 +18,7 @@ from rush_core.codec import decode, encode_record
 from rush_core.connection import Connection, check_server, pack
 from rush_core.crew import Crew
 from rush_core.errors import CorruptRecordError, RushError
+from rush_core.fork import renew_in_child
 from rush_core.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.log import LogReader, LogRecord
@@ -41,6 +42,9 @@ class Network:
     Without a `url`, a named network has an embedded server of its own, which ends with the process
     that started it and leaves the data in a folder (see `data_folder_of`): whoever opens the
     network again finds its tasks and results.
+
+    Threads may share it: what one of them is given as new no other is. A forked child may use its
+    parent's object, too: there it counts as another one, which has started no workers.
 
     Parameters
     ----------
@@ -82,7 +86,7 @@ class Network:
         self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
         self._keys = NetworkKeys(self.network_id)
         self.url = resolve_url(url, network_id)
-        self._client_id = f"network-{secrets.token_hex(6)}"
+        self._max_retries = max_retries
         self._connection = Connection(self.url)
         try:
             check_server(self._connection)
@@ -93,19 +97,11 @@ class Network:
         # Threads that watch processes use the other connection while this one waits.
         self._waiting_connection = Connection(self.url)
         self._registry = Registry(self._connection, self._keys)
-        self._transitions = Transitions(self._connection, self._keys, self._client_id, epoch=0)
+        self._become_one()
         self._reader = TaskReader(
             self._connection, self._keys, self._client_id, waiting=self._waiting_connection
         )
-        self._crew = Crew(
-            self._connection,
-            self._keys,
-            self._registry,
-            self._clock,
-            self._client_id,
-            max_retries,
-        )
-        self._new_key = key_maker()
+        renew_in_child(self, Network._become_another)
 
     def __repr__(self) -> str:
         return f"<Network {self.network_id!r} at {redact(self.url)}>"
@@ -517,6 +513,25 @@ class Network:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _become_one(self) -> None:
+        """Take what no two processes may have in common: a name, keys to give, own workers."""
+        self._client_id = f"network-{secrets.token_hex(6)}"
+        self._new_key = key_maker()
+        self._transitions = Transitions(self._connection, self._keys, self._client_id, epoch=0)
+        self._crew = Crew(
+            self._connection,
+            self._keys,
+            self._registry,
+            self._clock,
+            self._client_id,
+            self._max_retries,
+        )
+
+    def _become_another(self) -> None:
+        """Go on in a forked child under another name, and without the parent's workers."""
+        self._become_one()
+        self._reader.go_by(self._client_id)
 
     def _push_ended(
         self,

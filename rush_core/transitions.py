@@ -5,15 +5,19 @@ whenever its connection broke. A command sent earlier carries the older epoch an
 reaches the server late, so after raising the epoch a client can look at what is there, see whether
 its last command was executed, and repeat it if not: nothing is doubled and nothing is lost. The
 same check keeps out a worker that was removed, whose epoch is gone.
+
+Of several threads that share a client, the one whose command got lost finds out about it before any
+other goes on: else theirs, sent under the older epoch, would be refused as if the client were out.
 """
 
 from __future__ import annotations
 
-import functools
+import itertools
 import logging
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hiredis
@@ -21,7 +25,12 @@ import msgspec
 
 from rush_core.codec import encode
 from rush_core.connection import Connection, pack, refusal
-from rush_core.errors import ServerRefusedError, ServerUnreachableError, WorkerLostError
+from rush_core.errors import (
+    RushError,
+    ServerRefusedError,
+    ServerUnreachableError,
+    WorkerLostError,
+)
 from rush_core.keys import NetworkKeys
 from rush_core.script import (
     Script,
@@ -37,6 +46,9 @@ __all__ = ["Transitions"]
 logger = logging.getLogger(__name__)
 
 _OUT, _STOP, _TAKEN = -1, -2, -3  # replies of guarded scripts
+
+# Records of a log that are read at once to find one: a usual one has some hundred bytes.
+_SLICE = 500
 
 _decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
@@ -70,6 +82,7 @@ class Transitions:
         self._client = client_id.encode()
         self._packed_worker = encode(client_id)
         self._is_worker = epoch > 0
+        self._pid = os.getpid()
         self.epoch = epoch
         self._generation = connection.generation if epoch else -1
         self._budget: Budget = (None, None)
@@ -110,9 +123,7 @@ class Transitions:
         int
             How many were started; 0 also when the worker was asked to stop.
         """
-        if (limit, deadline) != self._budget:
-            self._change_budget(limit, deadline)
-        reply = self._guarded(self._start, tasks, self._settle_start)
+        reply = self._within((limit, deadline), self._start, tasks, self._settle_start)
         return reply if reply > 0 else self._note_refusal(reply)
 
     def start_unique(
@@ -126,13 +137,11 @@ class Transitions:
             True if it was started; False if the budget is used up or the worker is to stop; None
             if the mark is taken.
         """
-        if (limit, deadline) != self._budget:
-            self._change_budget(limit, deadline)
-        reply = self._guarded(self._start_unique, task, self._settle_start)
+        reply = self._within((limit, deadline), self._start_unique, task, self._settle_start)
         return None if reply == _TAKEN else self._note_refusal(reply) > 0
 
     def _settle_start(self, tasks: tuple[bytes, ...]) -> int | None:
-        return sum(self._running(tasks[::2])) or None
+        return self._count_running(tasks[::2]) or None
 
     def claim(
         self,
@@ -146,14 +155,14 @@ class Transitions:
         It starts when it is claimed: of the time spent asleep it knows nothing. One that comes when
         the deadline has passed stays in the queue.
         """
-        if (limit, deadline) != self._budget:
-            self._change_budget(limit, deadline)
+        budget = limit, deadline
         until = time.monotonic() + timeout_s
-        reply = self._guarded(self._claim, (encode(now()), b""), self._settle_claim)
+        arguments = (encode(now()), b"")
+        reply = self._within(budget, self._claim, arguments, self._settle_claim)
         if reply is None and timeout_s > 0:
-            slept = self._sleep_until_queued(timeout_s)
+            slept = self._sleep_until_queued(timeout_s, limit)
             woken = (encode(now()), self._keys.wake(""))
-            reply = self._guarded(self._claim, woken, self._settle_claim)
+            reply = self._within(budget, self._claim, woken, self._settle_claim)
             left_s = until - time.monotonic()
             if reply is None and not slept and left_s > 0:
                 return self.claim(limit, now, left_s, deadline)
@@ -244,33 +253,38 @@ class Transitions:
         reads: tuple[bytes, ...],
     ) -> tuple[bool, list[Any]]:
         """Run a script for one task and then read logs, in one send."""
-        if self._generation == self._connection.generation:
-            try:
-                done, *replies = self._connection.execute_many((script.pack(*pair), *reads))
-            except ServerUnreachableError:
-                pass  # settled below, as any script whose reply was lost
-            else:
-                for reply in replies:
-                    if isinstance(reply, hiredis.ReplyError):
-                        raise name_culprit(refusal(reply), self._connection, logs)
-                if not isinstance(done, hiredis.ReplyError):
-                    return self._won(done, 1)[0], replies
-                if not is_missing(done):
-                    raise script.refused(self._connection, done)
-        won = self._won(self._guarded(script, pair, settle), 1)[0]
-        return won, retry_unreachable(lambda: execute_all_on(self._connection, logs, reads))
+        with self._connection.together:
+            is_sent = self._generation == self._connection.generation
+            if is_sent:
+                try:
+                    done, *replies = self._connection.execute_many((script.pack(*pair), *reads))
+                except ServerUnreachableError:
+                    pass  # settled below, as any script whose reply was lost
+                else:
+                    for reply in replies:
+                        if isinstance(reply, hiredis.ReplyError):
+                            raise name_culprit(refusal(reply), self._connection, logs)
+                    if not isinstance(done, hiredis.ReplyError):
+                        return self._won(done, 1)[0], replies
+                    if not is_missing(done):
+                        raise script.refused(self._connection, done)
+                    is_sent = False
+            won = self._won(self._settled(script, pair, settle, is_sent), 1)[0]
+            return won, retry_unreachable(lambda: execute_all_on(self._connection, logs, reads))
 
     def push(self, records: Sequence[bytes]) -> None:
         """Append records to the queue; one round trip."""
-        self._require_known(self._guarded(self._push, tuple(records), self._settle_append))
+        self._require_known(self._guarded(self._push, tuple(records), self._settle_push))
 
     def push_finished(self, records: Sequence[bytes]) -> None:
         """Append records to the finished log; one round trip."""
-        self._require_known(self._guarded(self._push_finished, tuple(records), self._settle_append))
+        settle = self._settle_push_finished
+        self._require_known(self._guarded(self._push_finished, tuple(records), settle))
 
     def push_failed(self, records: Sequence[bytes]) -> None:
         """Append records to the failed tasks; one round trip."""
-        self._require_known(self._guarded(self._push_failed, tuple(records), self._settle_append))
+        settle = self._settle_push_failed
+        self._require_known(self._guarded(self._push_failed, tuple(records), settle))
 
     def clear_queue(self, end: bytes) -> int:
         """Make all queued tasks failed; one round trip."""
@@ -287,45 +301,114 @@ class Transitions:
     def _settle_fail(self, tasks: tuple[bytes, ...]) -> list[int] | None:
         return self._settle_end(self._keys.failed, tasks)
 
+    def _settle_end(self, log: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
+        # One that is still running under this worker would have been ended with the others.
+        return None if self._count_running(tasks[::2]) else self._settle_in_log(log, tasks)
+
     def _settle_report(self, report: tuple[bytes, ...]) -> list[int] | None:
-        return self._settle_end(self._keys.reports, report)
+        return self._settle_in_log(self._keys.reports, report)
 
-    def _settle_end(self, destination: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
-        log = self._connection.execute(pack((b"LRANGE", destination, 0, -1)))
-        # The end holds a time of this process's clock: no other call's record ends in the same
-        # bytes. If none is there, none was this worker's to end, or the script was not executed.
+    def _settle_in_log(self, log: bytes, tasks: tuple[bytes, ...]) -> list[int] | None:
         keys = [encode(key.decode()) for key in tasks[::2]]
-        pairs = zip(keys, tasks[1::2], strict=True)
-        ended = [any(r.endswith(end) and key in r for r in log) for key, end in pairs]
-        return [*ended, 0] if any(ended) else None
+        # Of a key that was given twice, the first end counts.
+        ends = dict(zip(reversed(keys), reversed(tasks[1::2]), strict=True))
+        ended = set()
+        for record in self._read_back(log):
+            if not record[1:].startswith(self._packed_worker):
+                continue
+            key = _packed_key(record)
+            # The end holds a time of this process's clock: no other call's record has the same.
+            if key in ends and record.endswith(ends[key]):
+                ended.add(key)
+            elif b"lost" not in record:
+                # What this worker did stands there in order, so this was done before. Only what
+                # it lost was written by others.
+                break
+        if not ended:
+            return None  # none was this worker's to end, or the script was not executed
+        won = []
+        for key in keys:
+            won.append(int(key in ended))
+            ended.discard(key)
+        return [*won, 0]
 
-    def _settle_append(self, records: tuple[bytes, ...]) -> int | None:
-        # With its length in front: no other key begins like this one.
-        key = bytes(_decode_fields(records[0])[2])
-        return len(records) if any(key in record for record in self._everything()) else None
+    def _settle_push(self, records: tuple[bytes, ...]) -> int | None:
+        key, k = _packed_key(records[0]), self._keys
+        # Queued and running tasks in one look: they go back and forth. What ended stays there.
+        running = (b"HEXISTS", k.running, msgspec.msgpack.decode(key, type=str))
+        queued, is_running = look(self._connection, [(b"LRANGE", k.queued, 0, -1), running])
+        if is_running or any(key in record for record in queued):
+            return len(records)
+        return self._settle_push_finished(records) or self._settle_push_failed(records)
+
+    def _settle_push_finished(self, records: tuple[bytes, ...]) -> int | None:
+        return self._settle_append(self._keys.finished, records)
+
+    def _settle_push_failed(self, records: tuple[bytes, ...]) -> int | None:
+        return self._settle_append(self._keys.failed, records)
+
+    def _settle_append(self, log: bytes, records: tuple[bytes, ...]) -> int | None:
+        key = _packed_key(records[0])
+        return len(records) if any(key in record for record in self._read_back(log)) else None
+
+    def _read_back(self, log: bytes) -> Iterator[bytes]:
+        """Yield the records of a log from its end, a slice for each round trip.
+
+        What is looked for stands near the end, and a whole log can be more than the server or the
+        way to it has room for. If it grows meanwhile, some records come twice, and none is missed.
+        """
+        for last in itertools.count(-1, -_SLICE):
+            request = (b"LRANGE", log, last - _SLICE + 1, last)
+            records = self._connection.execute(pack(request))
+            yield from reversed(records)
+            if len(records) < _SLICE:
+                return
+
+    def _within(
+        self, budget: Budget, script: Script, arguments: tuple[bytes, ...], settle: Settle
+    ) -> Any:
+        """Run a script that takes places of a budget."""
+        with self._connection.together:
+            if budget != self._budget:
+                self._change_budget(*budget)
+            return self._guarded(script, arguments, settle)
 
     def _guarded(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
         """Run a script that checks the epoch, and find out what became of it if need be."""
-        if self._generation == self._connection.generation:
-            try:
-                reply = script.run(self._connection, *arguments)
-            except ServerUnreachableError:
-                pass
-            else:
-                if reply != _OUT or self._is_worker:
-                    return reply
-                # The network was reset: a manager goes on, under a new epoch.
-        return retry_unreachable(functools.partial(self._settled, script, arguments, settle))
+        with self._connection.together:
+            is_sent = self._generation == self._connection.generation
+            if is_sent:
+                try:
+                    reply = script.run(self._connection, *arguments)
+                except ServerUnreachableError:
+                    pass
+                else:
+                    if reply != _OUT or self._is_worker:
+                        return reply
+                    # The network was reset: a manager goes on, under a new epoch.
+                    is_sent = False
+            return self._settled(script, arguments, settle, is_sent)
 
-    def _settled(self, script: Script, arguments: tuple[bytes, ...], settle: Settle) -> Any:
-        """Return the reply that was lost with the connection, or execute the script again."""
-        if not self._raise_epoch():
+    def _settled(
+        self, script: Script, arguments: tuple[bytes, ...], settle: Settle, is_sent: bool
+    ) -> Any:
+        """Run a script under a new epoch, unless it was executed when it was sent before."""
+
+        def attempt() -> Any:
+            nonlocal is_sent
+            takes_part = self._raise_epoch()
             # What the server did before it put the worker out stays done: it is in its log.
             in_log = script in (self._finish, self._fail, self._report)
-            done = settle(arguments) if in_log else None
-            return _OUT if done is None else done
-        reply = settle(arguments)
-        return script.run(self._connection, *arguments) if reply is None else reply
+            if is_sent and (takes_part or in_log):
+                reply = settle(arguments)
+                if reply is not None:
+                    return reply
+            if not takes_part:
+                return _OUT
+            is_sent = True
+            return script.run(self._connection, *arguments)
+
+        return retry_unreachable(attempt)
 
     def _change_budget(self, limit: int | None, deadline: float | None) -> None:
         whole = isinstance(limit, int) and not isinstance(limit, bool)
@@ -341,6 +424,8 @@ class Transitions:
 
     def _raise_epoch(self) -> bool:
         """Raise the epoch; tell whether the client still takes part."""
+        if self._is_worker:
+            self.require_own_process()  # which would be out, were it raised here
         self.epoch += 1
         may_join = b"" if self._is_worker else b"1"
         epoch = str(self.epoch).encode()
@@ -369,9 +454,8 @@ class Transitions:
         self._push_failed.fix(client, epoch, wake)
         self._clear.fix(client, epoch, wake)
 
-    def _sleep_until_queued(self, timeout_s: float) -> bool:
+    def _sleep_until_queued(self, timeout_s: float, limit: int | None) -> bool:
         """Sleep; tell whether to the end, or until the connection broke."""
-        limit = self._budget[0]
         sleep = (
             self._sleep.pack_source(self._client, self.epoch, "" if limit is None else limit),
             pack((*self._blocking_pop, timeout_s)),
@@ -384,16 +468,11 @@ class Transitions:
             raise self._sleep.refused(self._connection, first)
         return True
 
-    def _running(self, keys: Sequence[bytes]) -> list[int]:
-        asked = [pack((b"HEXISTS", self._keys.running, key)) for key in keys]
-        replies: list[int] = self._connection.execute_many(asked)
-        return replies
-
-    def _everything(self) -> list[bytes]:
-        k = self._keys
-        lists = [(b"LRANGE", key, 0, -1) for key in (k.queued, k.finished, k.failed)]
-        found = look(self._connection, [*lists, (b"HVALS", k.running)])
-        return [record for records in found for record in records]
+    def _count_running(self, keys: Sequence[bytes]) -> int:
+        """Count the tasks that run under this worker."""
+        asked = [(b"HGET", self._keys.running, key) for key in keys]
+        records: list[bytes | None] = look(self._connection, asked)
+        return sum(r is not None and r[1:].startswith(self._packed_worker) for r in records)
 
     def _note_refusal(self, reply: int) -> int:
         if reply == _STOP:
@@ -417,6 +496,28 @@ class Transitions:
             self.stop_requested = True
         return [won == 1 for won in reply[:-1]]
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one whose client this is."""
+        return os.getpid() != self._pid
+
+    def require_own_process(self) -> None:
+        """Raise in a child that was forked from the worker's process.
+
+        Raises
+        ------
+        RushError
+        """
+        if self.is_inherited:
+            worker_id = self._client.decode()
+            raise RushError(
+                f"worker {worker_id!r} is process {self._pid}, and this one, {os.getpid()}, was "
+                "forked from it; start and end tasks there, or make a Worker here",
+                key=worker_id,
+                expected=self._pid,
+                found=os.getpid(),
+            )
+
     def note_out(self) -> None:
         """Take note that the client takes no part any more."""
         self.is_out = self.stop_requested = True
@@ -430,3 +531,8 @@ class Transitions:
                 "tasks were failed or queued again. If it was lost, Worker.rejoin() lets it go on",
                 key=self._client.decode(),
             )
+
+
+def _packed_key(record: bytes) -> bytes:
+    """Return a task's key with its length in front: no other key begins like this one."""
+    return bytes(_decode_fields(record)[2])

@@ -43,6 +43,11 @@ class Worker:
     Use it as a context manager, or `close` it: then it leaves the network, and what it was still
     running becomes failed.
 
+    Threads may share it: their calls go one after the other, those that wait included, and what one
+    of them is given as new no other is. It belongs to the process that made it. A forked child may
+    read by it; starting, claiming, reporting on, finishing, failing and pushing tasks raise
+    `RushError` there, and `close` only disconnects.
+
     Parameters
     ----------
     network_id : str
@@ -342,8 +347,9 @@ class Worker:
         end = finished_end(self._clock.now(), result, extra)
         log = self._reader.new_log
         self._heard_from_server = True
-        won, (reply,) = self._transitions.finish_and_read(key.encode(), end, log.request())
-        return won, TaskTable(log.accept(reply)[0])
+        request = log.request()
+        won, (reply,) = self._transitions.finish_and_read(key.encode(), end, request)
+        return won, TaskTable(log.accept(reply, request)[0])
 
     def finish_and_fetch_ended(
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
@@ -361,7 +367,7 @@ class Worker:
         reads = self._reader.ended_requests()
         self._heard_from_server = True
         won, replies = self._transitions.finish_and_read(key.encode(), end, *reads)
-        return won, self._reader.accept_ended(replies)
+        return won, self._reader.accept_ended(replies, reads)
 
     def fail_and_fetch_ended(
         self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
@@ -371,7 +377,7 @@ class Worker:
         reads = self._reader.ended_requests()
         self._heard_from_server = True
         won, replies = self._transitions.fail_and_read(key.encode(), end, *reads)
-        return won, self._reader.accept_ended(replies)
+        return won, self._reader.accept_ended(replies, reads)
 
     # -- reports on a running task ------------------------------------------------------------
 
@@ -412,8 +418,9 @@ class Worker:
         end = report_end(self._clock.now(), values)
         position = self._reader.reports
         self._heard_from_server = True
-        won, (reply,) = self._transitions.report_and_read(key.encode(), end, position.request())
-        return won, position.accept(reply)[0]
+        request = position.request()
+        won, (reply,) = self._transitions.report_and_read(key.encode(), end, request)
+        return won, position.accept(reply, request)[0]
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch what all workers reported since the last such call, in order; one round trip."""
@@ -503,6 +510,7 @@ class Worker:
         bool
             False if it was killed or the network was reset: then it is not wanted any more.
         """
+        self._transitions.require_own_process()
         epoch = self._transitions.epoch + 1
         try:
             self._register(epoch, after_loss=True)
@@ -520,6 +528,9 @@ class Worker:
 
         One round trip. A server that is gone is no error: there is nothing left to leave.
         """
+        if self._transitions.is_inherited:
+            self._connection.close()
+            return
         task_error = reason or "the worker left the network before the task ended"
         if self._heart is not None:
             self._heart.close()

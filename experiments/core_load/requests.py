@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 from experiments.raw_socket import CONFIG, RESULT
@@ -25,6 +26,7 @@ class Recorder:
     """Stands where a connection would: keeps the requests, and says that all went well."""
 
     generation = 0
+    together = nullcontext()
 
     def __init__(self) -> None:
         self._requests: list[bytes] = []

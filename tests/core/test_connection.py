@@ -71,6 +71,7 @@ def far_worker(network: Network, proxy: BreakingProxy) -> Iterator[Worker]:
         worker.fail_task(task.key, "over")
         key = worker.start_task({"warm": "up"})
         assert key is not None
+        worker.report_task(key, {})
         worker.finish_and_fetch_new(key, {})
         network.reset(workers=False)
         worker.fetch_new_tasks()
@@ -356,6 +357,102 @@ def test_ends_of_which_some_are_not_ours_are_recognised_one_by_one(
     assert proxy.n_breaks == 1
     assert won == [False, True, False, False]
     assert network.fetch_tasks("finished").keys == [ended, mine]
+
+
+@pytest.mark.parametrize("ending", ["finish", "fail", "report"])
+def test_what_became_of_a_command_is_found_out_without_reading_a_long_log(
+    network: Network,
+    far_worker: Worker,
+    worker: Worker,
+    proxy: BreakingProxy,
+    cut: Callable[[], None],
+    ending: str,
+) -> None:
+    first, second = far_worker.start_tasks([{"x": 1}, {"x": 2}])
+    (others,) = worker.start_tasks([{"x": 3}])
+    n = 3000
+    network.push_finished_tasks([{"x": 0}] * n, [{"y": 0}] * n)
+    network.push_failed_tasks([{"x": 0}] * n, ["no"] * n)
+    for step in range(n if ending == "report" else 0):
+        worker.report_task(others, {"step": step})
+    end = {
+        "finish": lambda key: far_worker.finish_task(key, {"y": 1}),
+        "fail": lambda key: far_worker.fail_task(key, "no"),
+        "report": lambda key: far_worker.report_task(key, {"step": 0}),
+    }[ending]
+    assert end(first)
+    before = proxy.n_reply_bytes
+    cut()
+    assert end(second)
+    assert proxy.n_breaks == 1
+    assert proxy.n_reply_bytes - before < 40_000  # of some 150,000 and more
+    assert network.count_tasks().running == (3 if ending == "report" else 1)
+
+
+def test_a_command_that_was_never_sent_is_not_looked_for(
+    network: Network, far_worker: Worker, proxy: BreakingProxy
+) -> None:
+    key = far_worker.start_task({"x": 1})
+    assert key is not None
+    network.push_finished_tasks([{"x": 0}] * 400, [{"y": 0}] * 400)
+    proxy.cut_before_reply()
+    assert far_worker.count_tasks() == (0, 1, 400, 0)
+    before = proxy.n_reply_bytes
+    assert far_worker.finish_task(key, {"y": 1})
+    assert proxy.n_reply_bytes - before == len(b":1\r\n:1\r\n")  # the new epoch, and the finish
+
+
+@pytest.mark.parametrize("command", ["finish", "push", "push finished"])
+def test_what_was_executed_is_found_behind_much_that_came_after_it(
+    network: Network, far_worker: Worker, proxy: BreakingProxy, command: str
+) -> None:
+    keys = far_worker.start_tasks([{"x": 1}] * 700)
+    with Network(network.network_id, proxy.url) as far:
+        far.push_finished_tasks([{"x": 0}], [{"y": 0}])
+        commands: dict[str, Callable[[], object]] = {
+            "finish": lambda: far_worker.finish_tasks(keys, [{"y": 1}] * 700) == [True] * 700,
+            "push": lambda: len(far.push_tasks([{"x": 2}, {"x": 3}])) == 2,
+            "push finished": lambda: len(far.push_finished_tasks([{"x": 2}], [{"y": 2}])) == 1,
+        }
+        transitions = (far_worker if command == "finish" else far)._transitions
+        raise_epoch = transitions._raise_epoch
+
+        def let_time_pass() -> bool:
+            network.clear_queue()
+            network.push_finished_tasks([{"x": 4}] * 1200, [{"y": 4}] * 1200)
+            return raise_epoch()
+
+        transitions._raise_epoch = let_time_pass  # type: ignore[method-assign]
+        proxy.cut_before_reply()
+        assert commands[command]()
+    assert proxy.n_breaks == 1
+    assert (
+        network.count_tasks()
+        == {
+            "finish": (0, 0, 1901, 0),
+            "push": (0, 700, 1201, 2),
+            "push finished": (0, 700, 1202, 0),
+        }[command]
+    )
+
+
+def test_tasks_that_were_failed_are_told_from_those_lost_after_them(
+    network: Network, far_worker: Worker, proxy: BreakingProxy
+) -> None:
+    failed, lost = far_worker.start_tasks([{"x": 1}, {"x": 2}])
+    transitions = far_worker._transitions
+    raise_epoch = transitions._raise_epoch
+
+    def put_out_first() -> bool:
+        network.stop_workers([far_worker.worker_id], kill=True)
+        return raise_epoch()
+
+    transitions._raise_epoch = put_out_first  # type: ignore[method-assign]
+    proxy.cut_before_reply()
+    assert far_worker.fail_tasks([failed, failed], ["no", "no"]) == [True, False]
+    assert proxy.n_breaks == 1
+    assert network.fetch_tasks("failed").keys == [failed, lost]
+    assert not far_worker.fail_task(lost, "no")
 
 
 @pytest.mark.parametrize("place", ["queued", "finished", "failed"])
