@@ -1,10 +1,11 @@
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixture_types import Join
 from hypothesis import settings
 
 import rush_core
@@ -54,7 +55,7 @@ def network(server: EmbeddedServer, network_id: str) -> Iterator[Network]:
 
 
 @pytest.fixture
-def join(network: Network) -> Iterator[Callable[..., Worker]]:
+def join(network: Network) -> Iterator[Join]:
     """Make workers of `network` in this process; they leave when the test is over."""
     workers: list[Worker] = []
 
@@ -68,6 +69,6 @@ def join(network: Network) -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.fixture
-def worker(join: Callable[..., Worker]) -> Worker:
+def worker(join: Join) -> Worker:
     """A worker of `network` in this process."""
     return join()

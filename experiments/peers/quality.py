@@ -26,14 +26,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from experiments.peers import problems, ranks
+from experiments.peers import problems, ranks, report
 from experiments.peers.methods import METHODS, Finished, Run
 from experiments.peers.settings import VARIANTS
-from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
+from experiments.provenance import RAW, append_rows, provenance
 from experiments.surrogate_study.problems import Problem
 
 ROWS = RAW / "peers_quality.csv"
-FIGURES = ROOT / "results" / "figures"
 WORKERS = (1, 8, 64)
 SEEDS = 20
 
@@ -184,7 +183,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.report:
         rows = pd.read_csv(arguments.rows, keep_default_na=False)
-        report(rows[rows["method"].isin(arguments.methods or METHODS)], arguments.name)
+        write_report(rows[rows["method"].isin(arguments.methods or METHODS)], arguments.name)
         return
     end = time.monotonic() + 60 * arguments.minutes
     number, n = arguments.shard
@@ -210,15 +209,11 @@ def main() -> None:
             print(*cell, f"{row['regret']:.4g} {row['cpu_s']} s {row['error']}", flush=True)
 
 
-def report(rows: pd.DataFrame, name: str) -> None:
+def write_report(rows: pd.DataFrame, name: str) -> None:
     """Write the table and the figure of this name."""
     new = [name for name, source in problems.PROBLEMS.items() if source.is_new]
-    TABLES.joinpath(f"{name}.md").write_text(ranks.as_markdown(rows, new))
     curves = ranks.curves(rows)
-    figure = FIGURES / f"{name}.svg"
-    figure.parent.mkdir(parents=True, exist_ok=True)
-    curves.to_csv(figure.with_suffix(".csv"), index=False)
-    ranks.as_figure(curves).savefig(figure)
+    report.write(name, ranks.as_markdown(rows, new), ranks.as_figure(curves), curves)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments.peers import rates
+from experiments.peers import rates, report
 from experiments.peers.tools import RECORDS, SLEEP, TOOLS, read_records
-from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
+from experiments.provenance import RAW, ROOT, append_rows, provenance
 
 ROWS = RAW / "peers_speed.csv"
-FIGURE = ROOT / "results" / "figures" / "peers_speed.svg"
 # Seconds that the objective sleeps, and the numbers of trials asked for.
 GRID = {0.0: (100, 1_000, 10_000), 0.05: (100, 1_000)}
 # What a package may take beyond its time limit, to start and to stop, before it is ended.
@@ -124,7 +123,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
     if arguments.report:
-        report(pd.read_csv(arguments.rows, keep_default_na=False))
+        write_report(pd.read_csv(arguments.rows, keep_default_na=False))
         return
     done, common = cells_done(arguments.rows), provenance()
     sizes = [(s, n) for s, counts in GRID.items() for n in counts if n <= arguments.most]
@@ -140,13 +139,10 @@ def main() -> None:
             print(*row.values(), flush=True)
 
 
-def report(rows: pd.DataFrame) -> None:
+def write_report(rows: pd.DataFrame) -> None:
     """Write the table and the figure."""
-    TABLES.joinpath("peers_speed.md").write_text(rates.as_markdown(rows))
-    found = rates.medians(rows)
-    FIGURE.parent.mkdir(parents=True, exist_ok=True)
-    found.to_csv(FIGURE.with_suffix(".csv"), index=False)
-    rates.as_figure(found).savefig(FIGURE)
+    medians = rates.medians(rows)
+    report.write("peers_speed", rates.as_markdown(rows), rates.as_figure(medians), medians)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
+import logging
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from commands import PROGRAM
+from fixture_types import Launch, Rush
 from loopback import LoopbackServer
 from processes import is_alive
+
+from rush_core import EmbeddedServer, Network
+from rush_core.keys import NetworkKeys
+from rush_core.log import NetworkLogHandler
 
 
 @pytest.fixture
@@ -16,9 +22,6 @@ def loopback_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopba
     server.start()
     yield server
     server.stop()
-
-
-Launch = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -49,17 +52,13 @@ def launch() -> Iterator[Launch]:
         process.communicate()
 
 
-Rush = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
 @pytest.fixture
 def rush() -> Rush:
     """Run the console command to its end."""
-    program = Path(sys.executable).parent / "rush"
 
     def rush(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [program, *arguments],
+            [PROGRAM, *arguments],
             capture_output=True,
             text=True,
             timeout=60.0,
@@ -67,6 +66,30 @@ def rush() -> Rush:
         )
 
     return rush
+
+
+@pytest.fixture
+def server_in_environment(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that are told no other server find ours."""
+    monkeypatch.setenv("RUSH_REDIS_URL", server.url)
+
+
+@pytest.fixture
+def logger(network: Network) -> Iterator[logging.Logger]:
+    """A logger whose records go to `network` in the name of a worker."""
+    logger = logging.Logger("study")
+    logger.addHandler(
+        NetworkLogHandler(network.url, NetworkKeys(network.network_id), "w1", "DEBUG")
+    )
+    yield logger
+    logger.handlers[0].close()
+
+
+@pytest.fixture
+def threads(network: Network) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+        network.close()  # what still runs is put out, so that the pool can end
 
 
 @pytest.fixture

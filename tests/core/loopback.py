@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ports import free_port
 from waiting import wait_until
 
 from rush_core.connection import Connection, pack
@@ -95,17 +95,3 @@ class LoopbackServer:
 
     def _process_ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface on which, and 10000 above, nobody listens."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port: int = probe.getsockname()[1]
-            if port > 55_535:  # a cluster's nodes talk to each other 10000 above
-                continue
-            try:
-                socket.create_server(("127.0.0.1", port + 10_000)).close()
-            except OSError:
-                continue
-            return port

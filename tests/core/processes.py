@@ -18,10 +18,32 @@ def evaluating(worker: Worker) -> None:
         time.sleep(60.0)
 
 
-def wait_for_tasks(network: Network, n: int) -> dict[str, Task]:
-    """Wait until `n` tasks run; return them by worker."""
+def polite(worker: Worker) -> None:
+    """A loop in the middle of a task that ends when the worker is asked to stop."""
+    key = worker.start_task({"pid": os.getpid()})
+    assert key is not None
+    wait_until(worker.should_stop, 60.0)
+    worker.finish_task(key, {"ended": "by itself"})
+
+
+def insisting(worker: Worker) -> None:
+    """A loop in the middle of a task that it goes on with until nobody wants it any more."""
+    worker.start_task({"pid": os.getpid()})
+    while not worker.is_lost:
+        worker.should_stop()
+        time.sleep(0.002)
+
+
+def sharing(worker: Worker, limit: int) -> None:
+    """A loop that ends with the budget."""
+    while key := worker.start_task({"x": 1}, limit=limit):
+        worker.finish_task(key, {"y": 1})
+
+
+def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
+    """Wait until so many tasks run; return them."""
     wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
-    return {task.worker_id: task for task in network.fetch_tasks("running")}
+    return list(network.fetch_tasks("running"))
 
 
 def info_of(network: Network, worker_id: str) -> WorkerInfo:

@@ -18,8 +18,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixture_types import Launch
 from loopback import LoopbackServer
+from processes import info_of
 from proxy import BreakingProxy
+from threads import in_background
 from waiting import wait_until
 
 from rush_core import (
@@ -40,8 +43,6 @@ PATIENCE_S = 60.0
 QUICK = Heartbeat(period_s=0.05, expire_s=1.0)
 BESIDE = Heartbeat(period_s=0.05, expire_s=1.0, own_process=True)
 LARGE = "x" * 1_000_000
-
-Launch = Callable[..., "subprocess.Popen[str]"]
 
 
 class Points:
@@ -297,11 +298,6 @@ def claiming(worker: Worker) -> None:
             worker.finish_task(task.key, {"y": task.config["x"]})
 
 
-def has_ended(network: Network, worker_id: str) -> bool:
-    (info,) = [info for info in network.fetch_workers() if info.worker_id == worker_id]
-    return info.ended_at is not None
-
-
 def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once(
     network: Network, server: EmbeddedServer
 ) -> None:
@@ -319,7 +315,7 @@ def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once
             )[i % 2 - 1]
             manager.start_workers(claiming, 1)
             os.kill(victim.pid, signal.SIGKILL)
-            wait_until(lambda name=victim.worker_id: has_ended(manager, name), PATIENCE_S)
+            wait_until(lambda name=victim.worker_id: info_of(manager, name).ended_at, PATIENCE_S)
         wait_until(lambda: manager.count_tasks() == (0, 0, n_tasks, 0), PATIENCE_S)
         manager.stop_workers()
         assert manager.join_workers(PATIENCE_S)
@@ -425,11 +421,7 @@ def test_who_waits_goes_on_waiting_when_the_server_is_killed_twice_and_wakes_at_
         Worker("waiting", url=loopback_server.url, heartbeat=None) as worker,
     ):
         network.fetch_new_tasks(timeout_s=0.01)
-        results: list[tuple[object, float]] = []
-        thread = threading.Thread(
-            target=lambda: results.append((begin(network, worker), time.monotonic()))
-        )
-        thread.start()
+        awake = in_background(lambda: (begin(network, worker), time.monotonic()))
         for _ in range(2):
             wait_until(lambda: n_blocked(other), PATIENCE_S)
             loopback_server.kill()
@@ -437,8 +429,7 @@ def test_who_waits_goes_on_waiting_when_the_server_is_killed_twice_and_wakes_at_
         wait_until(lambda: n_blocked(other), PATIENCE_S)
         began = time.monotonic()
         end(other)
-        thread.join(PATIENCE_S)
-        (result, ended) = results[0]
+        result, ended = awake()
         assert result
         assert ended - began < 1.0  # it takes a millisecond, and every retry's pause is shorter
 

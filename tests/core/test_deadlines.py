@@ -3,19 +3,17 @@
 import math
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fixture_types import Join
 from waiting import wait_until
 
 from rush_core import Network, Worker
 from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
-
-Join = Callable[..., Worker]
 
 PATIENCE_S = 30.0
 

@@ -1,37 +1,18 @@
 """Workers inside executors of `concurrent.futures`: run, watched, stopped, killed, closed."""
 
-import itertools
 import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-from clients import wait_until_alone
+from processes import insisting, polite, wait_for_running_tasks
 from waiting import wait_until
 
-from rush_core import (
-    EmbeddedServer,
-    Heartbeat,
-    LoopError,
-    Network,
-    Task,
-    Worker,
-    WorkerLostError,
-    WorkersFailedError,
-    WorkerState,
-    serve,
-)
-from rush_core.launch import LocalWorkers, SubmittedWorkers
-from rush_core.process import run_worker
+from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
@@ -43,42 +24,14 @@ def sharing(worker: Worker, factor: int, *, limit: int) -> None:
         worker.finish_task(key, {"factor": factor})
 
 
-def evaluating(worker: Worker) -> None:
-    """A loop in the middle of a task until it is asked to stop."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {"ended": "by itself"})
-
-
-def insisting(worker: Worker) -> None:
-    """A loop in the middle of a task that it goes on with until nobody wants it any more."""
-    worker.start_task({"pid": os.getpid()})
-    while not worker.is_lost:
-        worker.should_stop()
-        time.sleep(0.002)
-
-
 def raising(worker: Worker) -> None:
     """A loop whose objective is broken."""
     worker.start_task({})
     raise ValueError("no such learner")
 
 
-def wait_for_running_tasks(network: Network, n: int) -> list[Task]:
-    wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
-    return list(network.fetch_tasks("running"))
-
-
 def states(network: Network) -> set[WorkerState]:
     return {info.state for info in network.fetch_workers()}
-
-
-@pytest.fixture
-def threads(network: Network) -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
-        network.close()  # what still runs is put out, so that the pool can end
 
 
 @pytest.fixture
@@ -130,7 +83,7 @@ def test_an_exception_in_the_loop_fails_its_task_and_is_told(
 
 
 def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Executor) -> None:
-    worker_ids = network.start_workers(evaluating, 2, executor=executor, heartbeat=QUICK)
+    worker_ids = network.start_workers(polite, 2, executor=executor, heartbeat=QUICK)
     tasks = {task.worker_id: task for task in wait_for_running_tasks(network, 2)}
     assert not network.join_workers(0.0)
     network.stop_workers(worker_ids[:1])
@@ -145,7 +98,7 @@ def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Execu
 def test_who_waits_for_some_workers_does_not_wait_for_others(
     network: Network, executor: Executor
 ) -> None:
-    asked, spared = network.start_workers(evaluating, 2, executor=executor, heartbeat=QUICK)
+    asked, spared = network.start_workers(polite, 2, executor=executor, heartbeat=QUICK)
     wait_for_running_tasks(network, 2)
     network.stop_workers([asked])
     assert network.join_workers(PATIENCE_S, worker_ids=[asked, "somebody else's"])
@@ -177,8 +130,8 @@ def test_workers_that_outlive_their_manager_end_in_peace(
 ) -> None:
     ended = threading.Event()
     with ThreadPoolExecutor(1) as pool, Network(network_id, server.url) as network:
-        network.start_workers(evaluating, 1, executor=pool, heartbeat=QUICK)
-        wait_for_running_tasks(network, 1)
+        network.start_workers(polite, 1, executor=pool, heartbeat=QUICK)
+        wait_for_running_tasks(network)
         pool.submit(ended.set)  # runs when the worker's place is free
         if end == "close":
             network.close()
@@ -194,209 +147,10 @@ def test_workers_that_outlive_their_manager_end_in_peace(
         assert states(later) == ({WorkerState.KILLED} if end == "close" else set())
 
 
-def test_a_call_that_never_began_is_taken_back(
-    network: Network, threads: ThreadPoolExecutor
-) -> None:
-    free = threading.Event()
-    for _ in range(2):
-        threads.submit(free.wait)
-    (worker_id,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
-    with pytest.raises(TimeoutError):
-        network.wait_for_workers(timeout_s=0.01)
-    network.stop_workers(kill=True)
-    free.set()
-    assert network.join_workers(PATIENCE_S)
-    assert network.fetch_workers() == []
-    with pytest.raises(WorkersFailedError, match="its call was cancelled") as error:
-        network.wait_for_workers(timeout_s=PATIENCE_S)
-    assert error.value.key == worker_id
-
-
-class ClusterLike(Executor):
-    """An executor whose futures can be cancelled while they run, as those of clusters can."""
-
-    def __init__(self) -> None:
-        self.threads: list[threading.Thread] = []
-
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
-        future: Future[None] = Future()
-
-        def run() -> None:
-            fn(*args, **kwargs)
-            if not future.cancelled():
-                future.set_result(None)
-
-        self.threads.append(threading.Thread(target=run))
-        self.threads[-1].start()
-        return future
-
-
-def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_again(
-    server: EmbeddedServer, network_id: str
-) -> None:
-    cluster = ClusterLike()
-    with Network(network_id, server.url, max_retries=3) as network:
-        network.start_workers(insisting, 2, executor=cluster, heartbeat=QUICK)
-        wait_for_running_tasks(network, 2)
-        network.stop_workers(kill=True)
-        assert network.count_tasks() == (0, 0, 0, 2)
-        assert states(network) == {WorkerState.KILLED}
-        assert network.detect_lost_workers() == []
-        for thread in cluster.threads:
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
-
-
-def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
-    threads: ThreadPoolExecutor,
-) -> None:
-    told, was_waited_for = [], []
-
-    def deal_with(worker_id: str, how: str) -> None:
-        told.append((worker_id, how))
-        forgetting.append(threads.submit(workers.forget))
-        # What is used here is closed by whoever has forgotten.
-        was_waited_for.append(not wait(forgetting, timeout=0.2).done)
-
-    forgetting: list[Future[None]] = []
-    workers = SubmittedWorkers(deal_with)
-    workers.start(threads, "first", lambda: None)
-    assert workers.wait(PATIENCE_S)
-    forgetting[0].result(PATIENCE_S)
-    assert told == [("first", "its call returned")]
-    assert was_waited_for == [True]
-    assert workers.started() == []
-
-
-@contextmanager
-def interrupted_before_line(n: int, function: Callable[..., object]) -> Iterator[None]:
-    """Raise KeyboardInterrupt before the n-th line that is run of a function."""
-    left = itertools.count(n, -1)
-
-    def interrupt(frame: FrameType, event: str, argument: object) -> Any:
-        if event == "line" and next(left) == 0:
-            raise KeyboardInterrupt
-        return interrupt
-
-    previous = sys.gettrace()
-    sys.settrace(lambda frame, *_: interrupt if frame.f_code is function.__code__ else None)
-    try:
-        yield
-    finally:
-        sys.settrace(previous)
-
-
-# A process whose start was interrupted is let go of: its pipe closes, and it ends by that.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("is_call", [True, False])
-def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
-    server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
-) -> None:
-    start = SubmittedWorkers.start if is_call else LocalWorkers.start
-    pool = threads if is_call else None
-    for n in range(100):
-        with Network(f"{network_id}-{n}", server.url) as network:
-            try:
-                with interrupted_before_line(n, start):
-                    network.start_workers(evaluating, 1, executor=pool, heartbeat=QUICK)
-            except KeyboardInterrupt:
-                network.stop_workers(kill=True)
-                assert network.join_workers(PATIENCE_S)
-            else:
-                break
-    assert n >= 5
-
-
-class Failing(Executor):
-    """An executor whose calls fail before they begin."""
-
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
-        future: Future[None] = Future()
-        future.set_exception(ImportError("no such library here"))
-        return future
-
-
-class SlowToBegin(Executor):
-    """An executor whose calls have begun, as far as it knows, and do nothing until they may."""
-
-    def __init__(self) -> None:
-        self.may_begin = threading.Event()
-        self.threads: list[threading.Thread] = []
-        self.errors: list[BaseException] = []
-
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
-        future: Future[None] = Future()
-        future.set_running_or_notify_cancel()
-
-        def run() -> None:
-            assert self.may_begin.wait(PATIENCE_S)
-            try:
-                fn(*args, **kwargs)
-            except BaseException as error:
-                self.errors.append(error)
-            future.set_result(None)
-
-        self.threads.append(threading.Thread(target=run))
-        self.threads[-1].start()
-        return future
-
-
-@pytest.mark.parametrize("end", ["close", "kill", "reset"])
-def test_a_call_that_joins_after_it_was_given_up_is_refused(
-    server: EmbeddedServer, network_id: str, end: str
-) -> None:
-    cluster = SlowToBegin()
-    with Network(network_id, server.url) as network:
-        (worker_id,) = network.start_workers(insisting, 1, executor=cluster, heartbeat=QUICK)
-        if end == "close":
-            network.close()
-        elif end == "kill":
-            network.stop_workers(kill=True)
-        else:
-            network.reset()
-        cluster.may_begin.set()
-        cluster.threads[0].join(PATIENCE_S)
-        assert not cluster.threads[0].is_alive()
-    (error,) = cluster.errors
-    if end == "reset":
-        assert isinstance(error, LoopError)  # its loop went with the rest
-    else:
-        assert isinstance(error, WorkerLostError)
-        assert (error.key, "not to join" in str(error)) == (worker_id, True)
-    with Network(network_id, server.url) as later:
-        assert later.fetch_workers() == []
-        assert later.count_tasks() == (0, 0, 0, 0)
-
-
-def test_a_loop_that_no_worker_trusts_is_told(
-    network: Network, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free = threading.Event()
-    for _ in range(2):
-        threads.submit(free.wait)
-    (worker_id,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
-    monkeypatch.setenv("RUSH_SECRET", "set too late")
-    free.set()
-    assert network.join_workers(PATIENCE_S)
-    with pytest.raises(WorkersFailedError, match=r"LoopError.*RUSH_SECRET") as error:
-        network.wait_for_workers(timeout_s=PATIENCE_S)
-    assert error.value.key == worker_id
-
-
-def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) -> None:
-    with serve() as own_server:
-        call = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
-        with pytest.raises(LoopError) as refusal:
-            run_worker(network_id, heartbeat=None, log_level="INFO", owns_process=False, **call)
-        # The error holds all that the call had.
-        wait_until_alone(own_server.url)
-        assert refusal.value.key == "0" * 64
-
-
 def test_a_killed_process_of_a_pool_is_found_lost(
     network: Network, processes: ProcessPoolExecutor
 ) -> None:
-    network.start_workers(evaluating, 2, executor=processes, heartbeat=QUICK)
+    network.start_workers(polite, 2, executor=processes, heartbeat=QUICK)
     killed, _ = wait_for_running_tasks(network, 2)
     os.kill(killed.config["pid"], signal.SIGKILL)
     found: set[str] = set()
@@ -417,8 +171,8 @@ def test_a_killed_process_of_a_pool_is_found_lost(
 def test_a_process_of_a_pool_that_hangs_is_found_lost_by_its_silence(
     network: Network, processes: ProcessPoolExecutor
 ) -> None:
-    network.start_workers(evaluating, 1, executor=processes, heartbeat=QUICK)
-    (task,) = wait_for_running_tasks(network, 1)
+    network.start_workers(polite, 1, executor=processes, heartbeat=QUICK)
+    (task,) = wait_for_running_tasks(network)
     os.kill(task.config["pid"], signal.SIGSTOP)
     try:
         found = wait_until(network.detect_lost_workers, PATIENCE_S)
@@ -449,40 +203,3 @@ def test_each_record_of_a_thread_is_of_its_own_worker(
     assert all(record.message == f"I am {record.worker_id}" for record in records)
     assert logging.getLogger().level == level
     assert logging.getLogger().handlers == handlers
-
-
-def test_a_loop_that_cannot_be_shipped_is_not_submitted(
-    network: Network, threads: ThreadPoolExecutor
-) -> None:
-    lock = threading.Lock()
-
-    def loop(worker: Worker) -> None:
-        with lock:
-            pass
-
-    with pytest.raises(LoopError, match="lock"):
-        network.start_workers(loop, 1, executor=threads)
-    assert network.join_workers(0.0)
-
-
-def test_an_executor_that_takes_no_call_is_told(
-    network: Network, threads: ThreadPoolExecutor
-) -> None:
-    threads.shutdown()
-    with pytest.raises(WorkersFailedError, match=r"took no worker .* after shutdown"):
-        network.start_workers(evaluating, 2, executor=threads)
-    assert network.join_workers(0.0)
-
-
-def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
-    network: Network, threads: ThreadPoolExecutor
-) -> None:
-    cluster = Failing()
-    (failed,) = network.start_workers(evaluating, 1, executor=cluster)
-    (joined,) = network.start_workers(evaluating, 1, executor=threads, heartbeat=QUICK)
-    network.wait_for_workers(worker_ids=[joined], timeout_s=PATIENCE_S)
-    with pytest.raises(TimeoutError):
-        network.wait_for_workers(worker_ids=["somebody else's"], timeout_s=0.0)
-    with pytest.raises(WorkersFailedError, match="no such library here") as error:
-        network.wait_for_workers(worker_ids=[joined, failed], timeout_s=PATIENCE_S)
-    assert error.value.key == failed

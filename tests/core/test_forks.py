@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from processes import PATIENCE_S, evaluating, is_alive, wait_for_tasks
+from processes import PATIENCE_S, evaluating, is_alive, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, RushError, Worker
@@ -92,7 +92,7 @@ def test_a_child_that_closes_its_network_leaves_its_parents_workers_alone(
     network: Network,
 ) -> None:
     network.start_workers(evaluating, 1)
-    ((_, task),) = wait_for_tasks(network, 1).items()
+    (task,) = wait_for_running_tasks(network)
 
     def close() -> bool:
         network.close()

@@ -3,15 +3,15 @@
 import ctypes
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from processes import info_of
+from fixture_types import Launch
+from processes import evaluating, info_of, wait_for_running_tasks
+from threads import at_once, in_background
 from waiting import wait_until
 
 from rush_core import (
@@ -19,7 +19,6 @@ from rush_core import (
     Heartbeat,
     Network,
     RushError,
-    Task,
     TaskState,
     Worker,
     WorkerLostError,
@@ -34,26 +33,11 @@ PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=0.8)
 BESIDE = Heartbeat(period_s=0.05, expire_s=3.0, own_process=True)
 
-Launch = Callable[..., "subprocess.Popen[str]"]
-
-
-def evaluating(worker: Worker) -> None:
-    """A loop in the middle of a task; its first running task announces that."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {"late": True})
-
 
 def holding_the_interpreter(worker: Worker) -> None:
     """A loop whose task is a call of foreign code that never lets another thread run."""
     worker.start_task({"pid": os.getpid()})
     ctypes.PyDLL(None).sleep(600)
-
-
-def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
-    wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
-    return list(network.fetch_tasks("running"))
 
 
 def find_lost(network: Network) -> list[str]:
@@ -119,11 +103,7 @@ def test_of_several_that_look_at_once_one_finds_the_killed_worker(
                 found.extend(survivor.detect_lost_workers())
             found.extend(survivor.detect_lost_workers())
 
-    lookers = [threading.Thread(target=look) for _ in range(4)]
-    for looker in lookers:
-        looker.start()
-    for looker in lookers:
-        looker.join(PATIENCE_S)
+    at_once([look] * 4)
     assert found == [task.worker_id]
     (failed,) = network.fetch_tasks()
     assert (failed.key, failed.state) == (task.key, TaskState.FAILED)
@@ -265,22 +245,22 @@ def test_a_worker_is_not_lost_while_the_process_for_its_signs_comes_up(
     (tmp_path / "sitecustomize.py").write_text(f"open({str(gate)!r}).close()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     beat = Heartbeat(QUICK.period_s, QUICK.expire_s, own_process=True)
-    workers: list[Worker] = []
+    joined = threading.Event()
 
-    def join() -> None:
-        workers.append(Worker(network.network_id, url=server.url, heartbeat=beat))
+    def join() -> Worker:
+        worker = Worker(network.network_id, url=server.url, heartbeat=beat)
+        joined.set()
+        return worker
 
-    joining = threading.Thread(target=join)
-    joining.start()
+    joining = in_background(join)
     network.wait_for_workers(1, timeout_s=PATIENCE_S)
     end = time.monotonic() + 2 * beat.expire_s
     while time.monotonic() < end:
         assert network.detect_lost_workers() == []
         time.sleep(0.005)
-    assert joining.is_alive()
+    assert not joined.is_set()
     gate.open("w").close()
-    joining.join(PATIENCE_S)
-    workers[0].close()
+    joining().close()
     assert network.fetch_workers()[0].state is WorkerState.STOPPED
 
 
@@ -336,11 +316,7 @@ def test_the_process_that_gives_the_signs_ends_when_the_worker_leaves(
 
 
 def test_a_worker_killed_from_elsewhere_ends_its_process(network: Network, launch: Launch) -> None:
-    def loop(worker: Worker) -> None:
-        worker.start_task({})
-        time.sleep(600.0)
-
-    process = launch(network.worker_command(loop, heartbeat=QUICK))
+    process = launch(network.worker_command(evaluating, heartbeat=QUICK))
     (task,) = wait_for_running_tasks(network)
     network.stop_workers([task.worker_id], kill=True)
     assert network.fetch_tasks("failed").keys == [task.key]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import evaluating, info_of, is_alive, wait_for_tasks
+from processes import evaluating, info_of, is_alive, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, Worker, WorkerState
@@ -34,7 +34,7 @@ def test_closing_leaves_no_process_no_client_and_no_file(
     connection, keys = Connection(server.url), NetworkKeys(network_id)
     with Network(network_id, server.url) as network:
         network.start_workers(evaluating, 2)
-        pids += [task.config["pid"] for task in wait_for_tasks(network, 2).values()]
+        pids += [task.config["pid"] for task in wait_for_running_tasks(network, 2)]
         network.push_tasks([{"x": 1}])
         network.fetch_new_tasks(timeout_s=0.01)
         assert connection.execute(pack(("HLEN", keys.clients))) == 3
@@ -65,14 +65,14 @@ def test_closing_twice_is_no_error(network: Network, worker: Worker) -> None:
 
 def test_reset_kills_the_workers_and_forgets_them(network: Network, pids: list[int]) -> None:
     network.start_workers(evaluating, 2)
-    pids += [task.config["pid"] for task in wait_for_tasks(network, 2).values()]
+    pids += [task.config["pid"] for task in wait_for_running_tasks(network, 2)]
     network.reset()
     assert not any(map(is_alive, pids))
     assert network.fetch_workers() == []
     assert network.count_tasks() == (0, 0, 0, 0)
     assert network.detect_lost_workers() == []
     network.start_workers(evaluating, 1)
-    wait_for_tasks(network, 1)
+    wait_for_running_tasks(network)
 
 
 def test_threads_and_children_that_a_loop_left_behind_are_not_waited_for_long(

@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from loopback import LoopbackServer
+from threads import in_background
 from waiting import wait_until
 
 from rush_core import CorruptRecordError, Network, Worker, serve
@@ -34,17 +34,6 @@ def wait_for_reader(url: str) -> None:
     connection = Connection(url)
     wait_until(lambda: b"cmd=xread" in connection.execute(pack(("CLIENT", "LIST"))), PATIENCE_S)
     connection.close()
-
-
-@pytest.fixture
-def logger(network: Network) -> Iterator[logging.Logger]:
-    """A logger whose records go to `network` in the name of a worker."""
-    logger = logging.Logger(network.network_id)
-    logger.addHandler(
-        NetworkLogHandler(network.url, NetworkKeys(network.network_id), "w1", "DEBUG")
-    )
-    yield logger
-    logger.handlers[0].close()
 
 
 def test_log_records_of_workers_are_read_in_order(network: Network) -> None:
@@ -121,19 +110,19 @@ def test_only_so_many_records_are_kept(network: Network, logger: logging.Logger)
 
 
 def test_a_follower_is_woken_by_a_new_record(network: Network, logger: logging.Logger) -> None:
-    followed: list[LogRecord] = []
     woken = threading.Event()
 
-    def follow() -> None:
+    def follow() -> list[LogRecord]:
+        followed = []
         for record in network.follow_log(timeout_s=600.0):
             followed.append(record)
             woken.set()
             if record.message == "the last":
-                return
+                break
+        return followed
 
     logger.info("before anybody listened")
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
+    following = in_background(follow)
     wait_for_reader(network.url)
     began = time.monotonic()
     logger.info("first")
@@ -143,8 +132,7 @@ def test_a_follower_is_woken_by_a_new_record(network: Network, logger: logging.L
     for i in range(50):
         logger.info("step %d", i)
     logger.info("the last")
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+    followed = following()
     expected = ["first", *(f"step {i}" for i in range(50)), "the last"]
     assert [record.message for record in followed] == expected
     assert network.read_log()[1:] == followed

@@ -1,12 +1,12 @@
 """Fetching: one look, incremental caches, tables that never change, and frames."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from fixture_types import Join
 from proxy import BreakingProxy
 
 from rush_core import (
@@ -20,8 +20,6 @@ from rush_core import (
 )
 from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
-
-Join = Callable[..., Worker]
 
 
 @pytest.fixture

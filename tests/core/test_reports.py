@@ -3,10 +3,10 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from fixture_types import Join
 from proxy import BreakingProxy
 from waiting import wait_until
 
@@ -14,8 +14,6 @@ from rush_core import EmbeddedServer, Heartbeat, Network, Report, Worker
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=0.3)
-
-Join = Callable[..., Worker]
 
 
 def start(worker: Worker) -> str:

@@ -1,6 +1,5 @@
 """What is claimed about who can run code, and who can see a password: one test for each claim."""
 
-import os
 import pickle
 import stat
 import subprocess
@@ -12,8 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+from fixture_types import Launch
 from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
-from waiting import wait_until
+from processes import polite, wait_for_running_tasks
 
 from rush_core import EmbeddedServer, Heartbeat, Network, RushError, Worker
 from rush_core.connection import Connection, pack
@@ -31,14 +31,6 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return Path.touch, (self.path,)
-
-
-def evaluating(worker: Worker) -> None:
-    """A loop in the middle of a task until it is asked to stop."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {})
 
 
 @pytest.fixture
@@ -100,10 +92,10 @@ def test_a_pickle_in_the_place_of_a_record_is_never_unpickled(
 
 
 def test_a_loop_put_in_by_somebody_else_is_never_unpickled(
-    network: Network, launch: Callable[..., "subprocess.Popen[str]"], bomb: bytes, tmp_path: Path
+    network: Network, launch: Launch, bomb: bytes, tmp_path: Path
 ) -> None:
     """Neither in the place of the one that was announced, nor under a digest of its own."""
-    command = network.worker_command(evaluating)
+    command = network.worker_command(polite)
     digest = command.split("--loop ")[1].split()[0]
     connection = Connection(network.url)
     loops = NetworkKeys(network.network_id).loops
@@ -145,12 +137,12 @@ def test_no_password_is_seen_by_others_or_written_anywhere(
     """Not in process lists, output, logs or printed commands; environments are their owner's."""
     url = loopback_server.url
     with Network(network_id, url) as network:
-        shown = [repr(network), network.worker_command(evaluating), repr(Connection(url))]
+        shown = [repr(network), network.worker_command(polite), repr(Connection(url))]
         heart = Heartbeat(period_s=0.05, expire_s=30.0, own_process=True)
-        network.start_workers(evaluating, 2, log_folder=tmp_path, log_level="DEBUG")
+        network.start_workers(polite, 2, log_folder=tmp_path, log_level="DEBUG")
         with Worker(network_id, url=url, heartbeat=heart) as worker:
             shown.append(repr(worker))
-            wait_until(lambda: network.count_tasks().running == 2, PATIENCE_S)
+            wait_for_running_tasks(network, 2)
             # What has ended, and its parent does not know yet, has no command line any more.
             family = [
                 process

@@ -1,13 +1,13 @@
 """Worker loops on their way: digests, signatures, and what cannot be shipped."""
 
 import stat
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fixture_types import Launch
 
 from rush_core import EmbeddedServer, LoopError, Network, Worker, WorkersFailedError
 from rush_core.connection import Connection, pack
@@ -202,7 +202,7 @@ def test_a_loop_of_any_size_goes_through_a_shared_folder(
     network: Network,
     connection: Connection,
     keys: NetworkKeys,
-    launch: Callable[..., "subprocess.Popen[str]"],
+    launch: Launch,
     tmp_path: Path,
 ) -> None:
     folder, n_bytes = tmp_path / "shared", MOST_BYTES + 1

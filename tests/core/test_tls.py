@@ -3,12 +3,13 @@
 import pickle
 import secrets
 import shlex
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixture_types import Launch
 from loopback import PASSWORD
+from processes import sharing
 from tls import Certificates, TlsServer
 
 from rush_core import Heartbeat, Network, ServerUnreachableError, Worker
@@ -32,14 +33,7 @@ def tls(
     server.close()
 
 
-def sharing(worker: Worker, limit: int) -> None:
-    while key := worker.start_task({"x": 1}, limit=limit):
-        worker.finish_task(key, {"y": 1})
-
-
-def test_a_whole_run_goes_over_tls(
-    tls: TlsServer, network_id: str, launch: Callable[..., "subprocess.Popen[str]"]
-) -> None:
+def test_a_whole_run_goes_over_tls(tls: TlsServer, network_id: str, launch: Launch) -> None:
     with Network(network_id, tls.url) as network:
         network.start_workers(sharing, 2, args=(20,))
         network.wait_for_workers(timeout_s=PATIENCE_S)

@@ -2,11 +2,11 @@
 
 import logging
 import pickle
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from threads import in_background
 from topologies import Cluster, Replicated, slot_of
 from waiting import wait_until
 
@@ -181,21 +181,18 @@ def test_a_network_whose_slot_moves_is_followed(cluster: Cluster, network_id: st
         assert cluster.nodes[target].ask("CLUSTER", "COUNTKEYSINSLOT", slot_of(network_id))
         # And back, while a worker sleeps until a task is queued.
         network.clear_queue()
-        claimed: list[str] = []
 
-        def claim() -> None:
-            while not claimed:
-                if task := worker.claim_task(timeout_s=20.0):
-                    claimed.append(task.key)
+        def claim() -> str:
+            while not (task := worker.claim_task(timeout_s=20.0)):
+                pass
+            return task.key
 
-        sleeper = threading.Thread(target=claim)
-        sleeper.start()
+        claimed = in_background(claim)
         idle = f"rush:{{{network_id}}}:idle"
         wait_until(lambda: cluster.nodes[target].ask("SCARD", idle))
         cluster.move(network_id, target, source)
         (key,) = network.push_tasks([{"x": 4}])
-        sleeper.join(PATIENCE_S)
-        assert claimed == [key]
+        assert claimed() == key
     check_network(network_id, url)
 
 
@@ -208,14 +205,9 @@ def test_what_meets_a_slot_on_its_way_waits_for_its_arrival(
     with Network(network_id, url) as network:
         network.push_tasks([{"x": 1}])
         cluster.begin_move(network_id, source, target)
-        pushed: list[list[str]] = []
-        pushing = threading.Thread(
-            target=lambda: pushed.append(network.push_finished_tasks([{"x": 2}], [{"y": 2}]))
-        )
-        pushing.start()
+        pushed = in_background(lambda: network.push_finished_tasks([{"x": 2}], [{"y": 2}]))
         cluster.move(network_id, source, target)
-        pushing.join(PATIENCE_S)
-        assert network.fetch_tasks("finished").keys == pushed[0]
+        assert pushed() == network.fetch_tasks("finished").keys
         assert network.count_tasks() == (1, 0, 1, 0)
     check_network(network_id, url)
 

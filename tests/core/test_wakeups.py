@@ -1,5 +1,6 @@
 """Who waits in the server sleeps there, and is woken by what it waits for."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -7,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fixture_types import Join
+from interrupting import interrupted_after
+from threads import in_background
 from waiting import wait_until
 
 from rush_core import Network, Task, Worker
@@ -14,22 +18,6 @@ from rush_core.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
-
-Join = Callable[..., Worker]
-
-
-def in_background(call: Callable[[], object]) -> Callable[[], object]:
-    """Run `call` in a thread; return what waits for its result."""
-    results: list[object] = []
-    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
-    thread.start()
-
-    def result() -> object:
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-        return results[0]
-
-    return result
 
 
 def wait_for_sleeper(network: Network, place: str) -> None:
@@ -210,11 +198,10 @@ def test_an_interrupt_in_the_middle_of_a_request_does_not_mix_up_replies(
 
     previous = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        background = threading.Thread(target=raise_when_asleep)
-        background.start()
+        raising = in_background(raise_when_asleep)
         with pytest.raises(Interrupted):
             worker.claim_task(timeout_s=600.0)
-        background.join()
+        raising()
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert worker.count_tasks() == (0, 0, 0, 0)
@@ -230,28 +217,17 @@ def test_keyboard_interrupts_at_any_moment_leave_a_sound_worker(
 ) -> None:
     """Interrupted loops of requests: whatever the moment, the next request gets its own reply."""
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
     worker = join()
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for i in range(40):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.001 + i * 1e-4)
-                while True:
-                    key = worker.start_task({"x": i})
-                    assert key is not None
-                    assert worker.finish_task(key, {"y": i})
-            except KeyboardInterrupt:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            counts = worker.count_tasks()
-            assert len(counts) == 4
-            assert worker.fetch_tasks("running").keys == [
-                task.key for task in network.fetch_tasks("running")
-            ]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+    for i in range(40):
+        with contextlib.suppress(KeyboardInterrupt), interrupted_after(0.001 + i * 1e-4):
+            while True:
+                key = worker.start_task({"x": i})
+                assert key is not None
+                assert worker.finish_task(key, {"y": i})
+        counts = worker.count_tasks()
+        assert len(counts) == 4
+        assert worker.fetch_tasks("running").keys == [
+            task.key for task in network.fetch_tasks("running")
+        ]
     keys = network.fetch_tasks().keys
     assert len(set(keys)) == len(keys)

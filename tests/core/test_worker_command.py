@@ -3,43 +3,20 @@
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 
 import psutil
 import pytest
+from fixture_types import Launch
 from loopback import PASSWORD, LoopbackServer
-from waiting import wait_until
+from processes import evaluating, polite, sharing, wait_for_running_tasks
 
-from rush_core import Heartbeat, LoopError, Network, Task, Worker, WorkerState
+from rush_core import Heartbeat, LoopError, Network, Worker, WorkerState
 from rush_core.invariants import check_network
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
-
-Launch = Callable[..., "subprocess.Popen[str]"]
-
-
-def sharing(worker: Worker, limit: int) -> None:
-    """A loop that ends with the budget."""
-    while key := worker.start_task({}, limit=limit):
-        worker.finish_task(key, {"by": worker.worker_id, "pid": os.getpid()})
-
-
-def evaluating(worker: Worker) -> None:
-    """A loop in the middle of a task until it is asked to stop."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {})
-
-
-def wait_for_running_tasks(network: Network, n: int = 1) -> list[Task]:
-    wait_until(lambda: network.count_tasks().running == n, PATIENCE_S)
-    return list(network.fetch_tasks("running"))
 
 
 def test_a_printed_command_runs_any_number_of_times(network: Network, launch: Launch) -> None:
@@ -62,7 +39,7 @@ def test_a_printed_command_runs_any_number_of_times(network: Network, launch: La
 def test_workers_of_a_printed_command_can_be_waited_for_and_stopped(
     network: Network, launch: Launch
 ) -> None:
-    process = launch(network.worker_command(evaluating, heartbeat=QUICK))
+    process = launch(network.worker_command(polite, heartbeat=QUICK))
     network.wait_for_workers(1, timeout_s=PATIENCE_S)
     (task,) = wait_for_running_tasks(network)
     network.stop_workers([task.worker_id])
@@ -74,7 +51,7 @@ def test_workers_of_a_printed_command_can_be_waited_for_and_stopped(
 def test_a_signal_ends_a_worker_of_a_printed_command_after_its_task(
     network: Network, launch: Launch
 ) -> None:
-    process = launch(network.worker_command(evaluating, heartbeat=QUICK))
+    process = launch(network.worker_command(polite, heartbeat=QUICK))
     (task,) = wait_for_running_tasks(network)
     os.kill(task.config["pid"], signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
@@ -85,7 +62,7 @@ def test_the_heartbeat_of_a_printed_command_is_the_one_that_was_asked_for(
     network: Network, launch: Launch
 ) -> None:
     beat = Heartbeat(period_s=0.25, expire_s=12.5, own_process=True)
-    launch(network.worker_command(evaluating, heartbeat=beat))
+    launch(network.worker_command(polite, heartbeat=beat))
     (task,) = wait_for_running_tasks(network)
     (info,) = network.fetch_workers()
     assert info.heartbeat_s == 12.5
@@ -96,11 +73,7 @@ def test_the_heartbeat_of_a_printed_command_is_the_one_that_was_asked_for(
 def test_a_worker_killed_from_elsewhere_ends_its_process_and_fails_its_task(
     network: Network, launch: Launch
 ) -> None:
-    def loop(worker: Worker) -> None:
-        worker.start_task({"pid": os.getpid()})
-        time.sleep(600.0)
-
-    process = launch(network.worker_command(loop, heartbeat=QUICK))
+    process = launch(network.worker_command(evaluating, heartbeat=QUICK))
     (task,) = wait_for_running_tasks(network)
     network.stop_workers(kill=True)
     (failed,) = network.fetch_tasks()
@@ -117,7 +90,7 @@ def test_no_password_is_printed_and_the_environment_brings_it(
 ) -> None:
     with Network("locked", loopback_server.url) as network:
         beat = Heartbeat(period_s=0.05, expire_s=30.0, own_process=True)
-        command = network.worker_command(evaluating, heartbeat=beat)
+        command = network.worker_command(polite, heartbeat=beat)
         assert loopback_server.bare_url in shlex.split(command)[0]
         for secret in (PASSWORD, "battery", "staple"):
             assert secret not in command
@@ -145,7 +118,7 @@ def test_a_wrong_password_is_refused_and_never_shown(
     loopback_server: LoopbackServer, launch: Launch
 ) -> None:
     with Network("locked", loopback_server.url) as network:
-        process = launch(network.worker_command(evaluating), RUSH_REDIS_PASSWORD="mistyped")
+        process = launch(network.worker_command(polite), RUSH_REDIS_PASSWORD="mistyped")
         output = "".join(process.communicate(timeout=PATIENCE_S))
         assert process.returncode == 1
         assert "password" in output

@@ -3,25 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 
 import pytest
-from processes import evaluating, info_of, is_alive, wait_for_tasks
+from fixture_types import Join
+from processes import evaluating, info_of, is_alive, polite, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
-
-Join = Callable[..., Worker]
-
-
-def polite(worker: Worker) -> None:
-    """A loop that ends its task when it is asked to stop."""
-    key = worker.start_task({"pid": os.getpid()})
-    assert key is not None
-    wait_until(worker.should_stop, 60.0)
-    worker.finish_task(key, {"ended": "by itself"})
 
 
 def stubborn(worker: Worker) -> None:
@@ -51,13 +41,13 @@ def test_a_worker_killed_in_the_middle_of_a_task_is_lost_once(
     if point == "claimed":
         network.push_tasks([{"x": 1}])
     (worker_id,) = network.start_workers(loop, 1, args=(point,))
-    key = wait_for_tasks(network, 1)[worker_id].key
+    (running,) = wait_for_running_tasks(network)
     survivor = join()
     assert survivor.start_task({"x": 2}, limit=1) is None
     os.kill(info_of(network, worker_id).pid, signal.SIGKILL)
     assert network.join_workers(PATIENCE_S)
     (task,) = network.fetch_tasks("failed")
-    assert (task.key, task.worker_id, task.config) == (key, worker_id, {"x": 1})
+    assert (task.key, task.worker_id, task.config) == (running.key, worker_id, {"x": 1})
     assert task.error == f"worker {worker_id} was lost: its process was killed by SIGKILL"
     assert task.result_extra == {"lost": "lost"}
     info = info_of(network, worker_id)
@@ -102,14 +92,14 @@ def test_a_worker_asleep_while_it_is_removed_cannot_finish_when_it_wakes(
 ) -> None:
     with Network(network.network_id, server.url) as other:
         (worker_id,) = network.start_workers(polite, 1)
-        key = wait_for_tasks(network, 1)[worker_id].key
+        (running,) = wait_for_running_tasks(network)
         pid = info_of(network, worker_id).pid
         os.kill(pid, signal.SIGSTOP)
         other.stop_workers([worker_id], kill=True)  # no child of `other`: its process goes on
         os.kill(pid, signal.SIGCONT)
         assert network.join_workers(PATIENCE_S)
     (task,) = network.fetch_tasks()
-    assert (task.key, task.state) == (key, TaskState.FAILED)
+    assert (task.key, task.state) == (running.key, TaskState.FAILED)
     assert info_of(network, worker_id).state is WorkerState.KILLED
     assert network.detect_lost_workers() == []
 
@@ -118,7 +108,7 @@ def test_stopping_by_killing_fails_the_tasks_and_ends_the_processes(
     network: Network, pids: list[int]
 ) -> None:
     killed, spared = network.start_workers(evaluating, 2)
-    tasks = wait_for_tasks(network, 2)
+    tasks = {task.worker_id: task for task in wait_for_running_tasks(network, 2)}
     pids += [task.config["pid"] for task in tasks.values()]
     network.stop_workers([killed], kill=True)
     assert not is_alive(tasks[killed].config["pid"])
@@ -138,7 +128,7 @@ def test_stopping_by_killing_fails_the_tasks_and_ends_the_processes(
 
 def test_workers_asked_to_stop_end_their_tasks_first(network: Network) -> None:
     worker_ids = network.start_workers(polite, 2)
-    wait_for_tasks(network, 2)
+    wait_for_running_tasks(network, 2)
     network.stop_workers()
     assert network.join_workers(PATIENCE_S)
     assert network.fetch_finished_tasks().results == [{"ended": "by itself"}] * 2
@@ -149,7 +139,7 @@ def test_workers_asked_to_stop_end_their_tasks_first(network: Network) -> None:
 def test_workers_started_after_all_were_asked_to_stop_work_again(network: Network) -> None:
     network.stop_workers()
     network.start_workers(evaluating, 1)
-    wait_for_tasks(network, 1)
+    wait_for_running_tasks(network)
 
 
 def test_a_worker_that_joins_a_stopped_network_is_to_stop_until_workers_are_allowed(
@@ -164,8 +154,8 @@ def test_a_worker_that_joins_a_stopped_network_is_to_stop_until_workers_are_allo
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_lets_a_worker_end_its_task(network: Network, number: int) -> None:
     (worker_id,) = network.start_workers(polite, 1)
-    pid = wait_for_tasks(network, 1)[worker_id].config["pid"]
-    os.kill(pid, number)
+    (running,) = wait_for_running_tasks(network)
+    os.kill(running.config["pid"], number)
     assert network.join_workers(PATIENCE_S)
     assert network.fetch_finished_tasks().results == [{"ended": "by itself"}]
     assert info_of(network, worker_id).state is WorkerState.STOPPED
@@ -173,10 +163,10 @@ def test_the_first_signal_lets_a_worker_end_its_task(network: Network, number: i
 
 def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
     (worker_id,) = network.start_workers(stubborn, 1)
-    pid = wait_for_tasks(network, 1)[worker_id].config["pid"]
-    os.kill(pid, signal.SIGTERM)
-    wait_for_tasks(network, 2)
-    os.kill(pid, signal.SIGTERM)
+    (running,) = wait_for_running_tasks(network)
+    os.kill(running.config["pid"], signal.SIGTERM)
+    wait_for_running_tasks(network, 2)
+    os.kill(running.config["pid"], signal.SIGTERM)
     assert network.join_workers(PATIENCE_S)
     failed = network.fetch_tasks("failed")
     assert len(failed) == 2
@@ -194,8 +184,9 @@ def test_a_signal_wakes_a_worker_that_waits_for_a_task(network: Network) -> None
             worker.claim_task(timeout_s=0.05)
         worker.finish_task(key, {})
 
-    (worker_id,) = network.start_workers(loop, 1)
-    os.kill(wait_for_tasks(network, 1)[worker_id].config["pid"], signal.SIGTERM)
+    network.start_workers(loop, 1)
+    (running,) = wait_for_running_tasks(network)
+    os.kill(running.config["pid"], signal.SIGTERM)
     assert network.join_workers(PATIENCE_S)
     assert network.count_tasks().finished == 1
 

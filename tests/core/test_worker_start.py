@@ -6,11 +6,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixture_types import Join
 from processes import evaluating
+from threads import in_background
 
 from rush_core import (
     EmbeddedServer,
@@ -24,8 +25,6 @@ from rush_core import (
 from rush_core.connection import Connection, pack
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
-
-Join = Callable[..., Worker]
 
 
 def test_workers_run_a_closure_with_arguments_and_leave(network: Network) -> None:
@@ -153,11 +152,9 @@ def test_workers_can_be_waited_for_by_number_and_by_name(network: Network, join:
 
 
 def test_waiting_for_a_worker_ends_when_it_joins(network: Network, join: Join) -> None:
-    waited = threading.Thread(target=network.wait_for_workers, args=(1,))
-    waited.start()
+    waited = in_background(lambda: network.wait_for_workers(1))
     join()
-    waited.join(PATIENCE_S)
-    assert not waited.is_alive()
+    waited()
 
 
 def test_waiting_for_a_worker_is_a_sleep_also_if_finished_tasks_were_not_fetched() -> None:

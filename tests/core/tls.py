@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 import trustme
-from loopback import QUOTED_PASSWORD, LoopbackServer, free_port
+from loopback import QUOTED_PASSWORD, LoopbackServer
+from ports import free_port
 
 
 class Certificates:

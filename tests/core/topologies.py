@@ -6,7 +6,8 @@ import binascii
 import re
 from pathlib import Path
 
-from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer, free_port
+from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
+from ports import free_port
 from waiting import wait_until
 
 N_SLOTS = 16_384

@@ -1,13 +1,13 @@
 """The cluster's scripts, with stand-ins for srun and hq that start processes of this machine."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 from waiting import wait_until
 
 from experiments.lightgbm_study import folder
@@ -58,12 +58,6 @@ def processes_of(job: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(

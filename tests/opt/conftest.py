@@ -1,12 +1,15 @@
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
+from advisors import SPACE, Advise
 from waiting import wait_until
 
-from rush_core import EmbeddedServer
+from rush_core import EmbeddedServer, Network
 from rush_core.server import resolve_url
+from rush_opt.ask_tell import Advisor
 
 
 @pytest.fixture
@@ -21,3 +24,18 @@ def nothing_is_left_running(server: EmbeddedServer) -> Iterator[None]:
     yield
     assert processes() - before == set()
     wait_until(lambda: not set(threading.enumerate()) - threads)  # they may be at their last line
+
+
+@pytest.fixture
+def advise(network: Network) -> Iterator[Advise]:
+    """Make advisors of `network`; they leave when the test is over."""
+    advisors: list[Advisor] = []
+
+    def advise(**options: Any) -> Advisor:
+        given = {"url": network.url, "seed": 1}
+        advisors.append(Advisor(SPACE, network.network_id, **(given | options)))
+        return advisors[-1]
+
+    yield advise
+    for advisor in advisors:
+        advisor.close()

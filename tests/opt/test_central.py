@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -10,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
+from objectives import bowl
+from threads import in_background
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskTable, Worker, WorkerState
@@ -184,26 +186,23 @@ def test_pending_points_are_those_of_the_open_tasks(network: Network, worker: Wo
 
 # -- the proposer's loop ---------------------------------------------------------------------------
 
-Propose = Callable[..., threading.Thread]
+Propose = Callable[..., Callable[[], None]]
 
 
 @pytest.fixture
-def propose(join: Callable[..., Worker], network: Network) -> Iterator[Propose]:
-    """Run a proposer in a thread of its own; it is stopped when the test is over."""
-    threads: list[threading.Thread] = []
+def propose(join: Join, network: Network) -> Iterator[Propose]:
+    """Run a proposer in the background, at most until the test is over; return a wait for it."""
+    proposing: list[Callable[[], None]] = []
 
-    def propose(settings: ACBO | CLBO, problem: Problem, n_workers: int) -> threading.Thread:
+    def propose(settings: ACBO | CLBO, problem: Problem, n_workers: int) -> Callable[[], None]:
         worker = join()
-        target = threading.Thread(target=fill_queue, args=(settings, worker, problem, n_workers))
-        threads.append(target)
-        target.start()
-        return target
+        proposing.append(in_background(lambda: fill_queue(settings, worker, problem, n_workers)))
+        return proposing[-1]
 
     yield propose
     network.stop_workers()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
+    for wait in proposing:
+        wait()
 
 
 def end_one(worker: Worker) -> None:
@@ -248,14 +247,12 @@ def test_the_proposer_leaves_when_all_of_the_budget_is_started(
     settings: ACBO | CLBO, propose: Propose, network: Network, worker: Worker
 ) -> None:
     network.push_finished_tasks(EVERYTHING[:2], [{"loss": 1.0}] * 2)  # take no place
-    thread = propose(settings, replace(PROBLEM, n_trials=5), 4)
+    proposing = propose(settings, replace(PROBLEM, n_trials=5), 4)
     evaluated = replace(PROBLEM, n_trials=5)
-    evaluators = threading.Thread(target=evaluate_queue, args=(worker, evaluated))
-    evaluators.start()
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+    evaluating = in_background(lambda: evaluate_queue(worker, evaluated))
+    proposing()
     network.stop_workers()
-    evaluators.join(PATIENCE_S)
+    evaluating()
     assert network.count_tasks() == (0, 0, 7, 0)
 
 
@@ -263,9 +260,8 @@ def test_the_proposer_leaves_when_all_of_the_budget_is_started(
 def test_the_proposer_leaves_at_the_deadline(
     settings: ACBO | CLBO, propose: Propose, network: Network, worker: Worker
 ) -> None:
-    thread = propose(settings, replace(PROBLEM, deadline=worker.now() + 0.5), 2)
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+    proposing = propose(settings, replace(PROBLEM, deadline=worker.now() + 0.5), 2)
+    proposing()
     assert network.count_tasks().queued == 2
 
 
@@ -285,10 +281,6 @@ def test_another_proposer_goes_on_where_the_last_one_was(
 # -- whole runs ------------------------------------------------------------------------------------
 
 XY = {"x": Float(0, 1), "y": Float(0, 1)}
-
-
-def bowl(config: dict[str, Any]) -> float:
-    return float((config["x"] - 0.3) ** 2 + (config["y"] - 0.7) ** 2)
 
 
 @pytest.fixture(scope="module", params=["acbo", "clbo"])

@@ -15,25 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
+from trials import PROBLEM, runner
 
 from rush_core import Network, Worker
-from rush_opt import Float, Space, Trial
-from rush_opt.evaluation import Problem, TrialRunner, evaluate, takes_trial
+from rush_opt import Trial
+from rush_opt.evaluation import TrialRunner, evaluate, takes_trial
 
 CONFIG = {"x": 0.5}
-PROBLEM = Problem(
-    objective=lambda config: config["x"],
-    space=Space({"x": Float(0, 1)}),
-    metrics=("loss",),
-    signs=(1.0,),
-    n_trials=None,
-    deadline=None,
-    seed=3,
-)
-
-
-def runner(worker: Worker, objective: Callable[..., Any], **changes: Any) -> TrialRunner:
-    return TrialRunner(worker, replace(PROBLEM, objective=objective, **changes))
 
 
 def start(trials: TrialRunner) -> str:
@@ -238,9 +227,7 @@ def test_the_trial_says_who_runs_what(worker: Worker) -> None:
 # -- what becomes of a trial -----------------------------------------------------------------------
 
 
-def test_a_finished_trial_comes_back_with_what_others_finished(
-    join: Callable[..., Worker],
-) -> None:
+def test_a_finished_trial_comes_back_with_what_others_finished(join: Join) -> None:
     here, elsewhere = (runner(join(), lambda config: config["x"]) for _ in range(2))
     theirs, ours = start(elsewhere), start(here)
     assert [task.key for task in elsewhere.run_and_fetch_new(theirs, {"x": 0.25}).finished] == [
@@ -252,7 +239,7 @@ def test_a_finished_trial_comes_back_with_what_others_finished(
 
 
 def test_a_failed_trial_is_recorded_and_does_not_hide_what_others_finished(
-    join: Callable[..., Worker], network: Network
+    join: Join, network: Network
 ) -> None:
     here = runner(join(), lambda config: math.nan)
     elsewhere = runner(join(), lambda config: config["x"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from inspecting import configs_of
+from threads import in_background
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
@@ -148,8 +149,7 @@ def test_a_killed_worker_is_replaced_and_its_place_given_back(
     def kill() -> None:
         os.kill(int(wait_for_file(hold).split()[0]), signal.SIGKILL)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
+    killing = in_background(kill)
     result = tune(
         objective,
         X,
@@ -163,7 +163,7 @@ def test_a_killed_worker_is_replaced_and_its_place_given_back(
         callbacks=[called_with.append],
         progress=False,
     )
-    killer.join()
+    killing()
     pid, key = hold.read_text().split()
 
     (lost,) = (trial for trial in result.frozen_trials if trial.lost)

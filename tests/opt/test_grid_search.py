@@ -2,15 +2,16 @@
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
 
-from rush_core import EmbeddedServer, Network, Worker
+from rush_core import EmbeddedServer, Network
 from rush_opt import (
     Boolean,
     Categorical,
@@ -189,7 +190,7 @@ def test_a_stop_from_outside_is_not_taken_for_the_end_of_the_grid(
     assert len(result.frozen_trials) <= 2
 
 
-def test_a_loop_ends_when_the_queue_is_empty(network: Network, join: Callable[..., Worker]) -> None:
+def test_a_loop_ends_when_the_queue_is_empty(network: Network, join: Join) -> None:
     network.push_tasks(GridSearch(2).points(PROBLEM))
     GridSearch(2)(join(), PROBLEM)
     assert network.count_tasks() == (0, 0, 8, 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
 from waiting import wait_until
 
 from rush_core import Network, TaskTable, Worker
@@ -329,7 +330,7 @@ def test_a_proposal_that_comes_after_the_deadline_is_not_evaluated(
 
 @ALL
 def test_a_loop_shares_the_budget_with_other_workers(
-    name: str, join: Callable[..., Worker], network: Network
+    name: str, join: Join, network: Network
 ) -> None:
     loop = OPTIMIZERS[name]()
     loop(join(), replace(PROBLEM, n_trials=10))
@@ -339,7 +340,7 @@ def test_a_loop_shares_the_budget_with_other_workers(
 
 
 def test_workers_evaluate_no_point_twice_as_long_as_one_is_left(
-    join: Callable[..., Worker], network: Network
+    join: Join, network: Network
 ) -> None:
     space = Space({"n": Integer(1, 10), "b": Boolean()})
     configs = [{"n": n, "b": b} for n in range(1, 11) for b in (False, True)]
@@ -361,7 +362,7 @@ def test_a_space_is_tried_out_and_then_tried_again(worker: Worker, network: Netw
 
 
 def test_adbo_learns_from_what_others_finished_before_it_joined(
-    network: Network, join: Callable[..., Worker]
+    network: Network, join: Join
 ) -> None:
     done = line(40)
     network.push_finished_tasks([task.config for task in done], [task.result for task in done])
@@ -374,7 +375,7 @@ def test_adbo_learns_from_what_others_finished_before_it_joined(
 
 @pytest.mark.parametrize(("others_leave", "stays_at_the_mean"), [(True, True), (False, False)])
 def test_who_takes_part_alone_explores_at_the_mean(
-    network: Network, join: Callable[..., Worker], others_leave: bool, stays_at_the_mean: bool
+    network: Network, join: Join, others_leave: bool, stays_at_the_mean: bool
 ) -> None:
     for other in (join(), join()):
         if others_leave:
@@ -385,7 +386,7 @@ def test_who_takes_part_alone_explores_at_the_mean(
 
 
 def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(
-    join: Callable[..., Worker], network: Network
+    join: Join, network: Network
 ) -> None:
     def bowl(config: dict[str, Any]) -> float:
         return (config["x"] - 0.7) ** 2 + (config["y"] - 0.2) ** 2
@@ -403,9 +404,7 @@ def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(
     assert medians["adbo"] < 0.1 * medians["random"]
 
 
-def test_random_search_follows_its_stream_whatever_comes_out(
-    join: Callable[..., Worker], network: Network
-) -> None:
+def test_random_search_follows_its_stream_whatever_comes_out(join: Join, network: Network) -> None:
     def configs_with(objective: Callable[..., Any]) -> list[dict[str, Any]]:
         network.reset()
         RandomSearch()(join(), replace(PROBLEM, objective=objective, n_trials=100))
@@ -417,9 +416,7 @@ def test_random_search_follows_its_stream_whatever_comes_out(
     assert len({tuple(config.items()) for config in drawn}) == 100
 
 
-def test_random_workers_draw_from_streams_of_their_own(
-    join: Callable[..., Worker], network: Network
-) -> None:
+def test_random_workers_draw_from_streams_of_their_own(join: Join, network: Network) -> None:
     RandomSearch()(join(), replace(PROBLEM, n_trials=20))
     RandomSearch()(join(), replace(PROBLEM, n_trials=40))
     assert len({config["x"] for config in network.fetch_finished_tasks().configs}) == 40

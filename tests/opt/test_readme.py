@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands there, each block by itself."""
+"""What the README and the guides show runs as it stands there, each block by itself."""
 
 import os
 import re
@@ -8,37 +8,55 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+GUIDES = ["README.md", "rush_opt/README.md", "rush_core/README.md"]
+PAGES = [*GUIDES, *(f"experiments/{name}/README.md" for name in ("lightgbm_study", "peers"))]
 
 
 def python_blocks(text: str) -> list[str]:
     """Return each block with as many empty lines before it as there are lines in the file.
 
-    A traceback then names the line of the README.
+    A traceback then names the line of the page.
     """
     blocks = re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return ["\n" * text.count("\n", 0, block.start(1)) + block[1] for block in blocks]
 
 
-def first_line(block: str) -> str:
-    return f"line {len(block) - len(block.lstrip(chr(10))) + 1}"
+def first_line(block: str) -> int:
+    return len(block) - len(block.lstrip("\n")) + 1
 
 
-BLOCKS = python_blocks(README.read_text())
+BLOCKS = [
+    pytest.param(block, id=f"{name}:{first_line(block)}")
+    for name in GUIDES
+    for block in python_blocks((ROOT / name).read_text())
+]
 
 
-def test_the_readme_shows_python() -> None:
-    assert len(BLOCKS) >= 1
+def links(text: str) -> list[str]:
+    """Return where a page's links lead, other than to the network."""
+    return re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=first_line)
-def test_a_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
+def anchors(text: str) -> set[str]:
+    """Return what a page's headings are linked by: small letters, and hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_shows_python(name: str) -> None:
+    assert len(python_blocks((ROOT / name).read_text())) >= 1
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_of_a_guide_runs(block: str, tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     script.write_text(block)
     ended = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(README.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -46,6 +64,18 @@ def test_a_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout.strip()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_link_of_a_page_leads_somewhere(name: str) -> None:
+    page = ROOT / name
+    found = links(page.read_text())
+    assert found
+    for link in found:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
 
 
 def test_a_block_keeps_the_line_numbers_of_the_file() -> None:

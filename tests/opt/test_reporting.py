@@ -1,38 +1,24 @@
-"""What trials report while they run, and how they are stopped: against our own server."""
+"""What one worker's trials report while they run, and how they are stopped by that."""
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Join
+from objectives import N_STEPS, learning, rising
+from trials import runner
 
-from rush_core import EmbeddedServer, Network, Task, Worker
-from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial, tune
+from rush_core import Network, Task, Worker
+from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial
 from rush_opt.archive import Archive
-from rush_opt.evaluation import Problem, TrialRunner
+from rush_opt.evaluation import TrialRunner
 from rush_opt.pruning import Pruner
 
-CONFIG = {"x": 0.5}
 X = {"x": Float(0, 1)}
-PROBLEM = Problem(
-    objective=lambda config: config["x"],
-    space=Space(X),
-    metrics=("loss",),
-    signs=(1.0,),
-    n_trials=None,
-    deadline=None,
-    seed=3,
-)
-N_STEPS = 9
 HALVING = SuccessiveHalving(min_resource=1, reduction_factor=3)
-
-
-def runner(worker: Worker, objective: Callable[..., Any], **changes: Any) -> TrialRunner:
-    return TrialRunner(worker, replace(PROBLEM, objective=objective, **changes))
 
 
 def run(trials: TrialRunner, x: float = 0.5) -> list[Task]:
@@ -40,29 +26,6 @@ def run(trials: TrialRunner, x: float = 0.5) -> list[Task]:
     key = trials.start({"x": x})
     assert key is not None
     return list(trials.run_and_fetch_new(key, {"x": x}).finished)  # type: ignore[call-overload]
-
-
-def learning(config: dict[str, Any], trial: Trial) -> float:
-    """Fall from 1 + x to x, and end early if told to."""
-    value = math.inf
-    for step in range(1, N_STEPS + 1):
-        value = config["x"] + 1 / step
-        trial.report(value, step)
-        if trial.should_stop():
-            break
-    return value
-
-
-def rising(config: dict[str, Any], trial: Trial) -> float:
-    """Rise to x: the greater, the better."""
-    for step in range(1, N_STEPS + 1):
-        trial.report(config["x"] - 1 / step, step)
-        if trial.should_stop():
-            return math.nan  # what a stopped trial returns as its value does not count
-    return float(config["x"])
-
-
-# -- one worker ------------------------------------------------------------------------------------
 
 
 def test_reports_say_step_and_value_in_the_direction_of_the_user(
@@ -92,18 +55,14 @@ def test_a_stopped_trial_is_finished_with_its_last_report(
     assert stopped.result == {"loss": pytest.approx(bad + sign)}
 
 
-def test_what_one_worker_reports_decides_on_the_trials_of_another(
-    join: Callable[..., Worker],
-) -> None:
+def test_what_one_worker_reports_decides_on_the_trials_of_another(join: Join) -> None:
     here, there = (runner(join(), learning, pruner=HALVING) for _ in range(2))
     run(here, 0.1)
     stopped = run(there, 0.9)[-1]
     assert stopped.result_extra["stopped_at"] == 1
 
 
-def test_a_worker_that_comes_later_knows_what_was_reported_before(
-    join: Callable[..., Worker],
-) -> None:
+def test_a_worker_that_comes_later_knows_what_was_reported_before(join: Join) -> None:
     run(runner(join("first"), learning, pruner=HALVING), 0.1)
     stopped = run(runner(join("second"), learning, pruner=HALVING), 0.9)[-1]
     assert stopped.result_extra["stopped_at"] == 1
@@ -245,9 +204,7 @@ def test_numbers_of_other_libraries_can_be_reported(worker: Worker, network: Net
     ]
 
 
-def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(
-    join: Callable[..., Worker],
-) -> None:
+def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(join: Join) -> None:
     worker, onlooker = join(), join()
     trials = runner(worker, learning, pruner=HALVING)
     for x in (0.25, 0.75, 0.5, 0.125):  # each of the whole ones was the best so far
@@ -271,181 +228,3 @@ def test_reporting_counts_as_coordination_and_not_as_objective(worker: Worker) -
     (task,) = run(runner(worker, objective, pruner=MedianRule()))
     notes = task.result_extra
     assert 0.0 <= notes["objective_s"] < notes["coordination_s"]
-
-
-# -- whole runs ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "pruner"),
-    [("random", HALVING), ("adbo", MedianRule(n_min_trials=2)), ("acbo", HALVING)],
-)
-def test_rules_go_with_every_optimizer_and_keep_the_budget(
-    server: EmbeddedServer, optimizer: str, pruner: Pruner
-) -> None:
-    result = tune(
-        *(learning, X),
-        n_workers=2,
-        n_trials=20,
-        optimizer=optimizer,
-        pruner=pruner,
-        seed=1,
-        url=server.url,
-        progress=False,
-    )
-    assert len(result.frozen_trials) == 20
-    assert {trial.state for trial in result.frozen_trials} == {"finished"}
-    stopped = [trial for trial in result.frozen_trials if trial.stopped_at is not None]
-    assert 0 < len(stopped) < 20
-    for trial in result.frozen_trials:
-        last = N_STEPS if trial.stopped_at is None else trial.stopped_at
-        assert list(trial.intermediate) == list(range(1, int(last) + 1))
-        assert trial.value == trial.intermediate[last]
-    assert result.best_trial.stopped_at is None
-    assert sum(result.trials["notes_stopped_at"].notna()) == len(stopped)
-
-
-def test_known_to_a_proposal_are_whole_and_failed_trials_but_no_stopped_ones(
-    server: EmbeddedServer,
-) -> None:
-    def diverging(config: dict[str, Any], trial: Trial) -> float:
-        if 0.25 < config["x"] < 0.5:
-            trial.report(math.nan, 1)
-            trial.should_stop()
-            return math.nan
-        return learning(config, trial)
-
-    result = tune(
-        *(diverging, X),
-        n_workers=1,
-        n_trials=30,
-        pruner=HALVING,
-        initial_design=10,
-        seed=1,
-        url=server.url,
-        progress=False,
-    )
-    kinds = {(trial.state, trial.stopped_at is None) for trial in result.frozen_trials}
-    assert kinds == {("finished", True), ("finished", False), ("failed", False)}
-    for trial in result.frozen_trials[10:]:
-        before = result.frozen_trials[: trial.number]
-        known = [t for t in before if t.state == "failed" or t.stopped_at is None]
-        assert result.known_at(trial) == known
-
-
-def test_maximizing_stops_those_with_small_values(server: EmbeddedServer) -> None:
-    result = tune(
-        *(rising, X),
-        n_workers=2,
-        n_trials=20,
-        optimizer="random",
-        pruner=HALVING,
-        direction="maximize",
-        seed=1,
-        url=server.url,
-        progress=False,
-    )
-    whole = [t.params["x"] for t in result.frozen_trials if t.stopped_at is None]
-    stopped = [t.params["x"] for t in result.frozen_trials if t.stopped_at is not None]
-    assert stopped
-    assert result.best_params["x"] == max(whole) > np.mean(stopped)
-
-
-def test_workers_in_threads_share_their_reports(server: EmbeddedServer) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        result = tune(
-            *(learning, X),
-            n_workers=2,
-            n_trials=8,
-            optimizer="random",
-            pruner=HALVING,
-            seed=1,
-            url=server.url,
-            executor=pool,
-            progress=False,
-        )
-    assert len(result.frozen_trials) == 8
-    assert any(trial.stopped_at == 1 for trial in result.frozen_trials)
-
-
-def test_a_run_that_goes_on_knows_the_reports_of_the_one_before(
-    server: EmbeddedServer, network: Network
-) -> None:
-    given: dict[str, Any] = {
-        "n_workers": 1,
-        "optimizer": "random",
-        "pruner": HALVING,
-        "network_id": network.network_id,
-        "url": server.url,
-        "progress": False,
-    }
-    tune(learning, X, n_trials=1, initial_design=[{"x": 0.0}], seed=1, **given)
-    result = tune(learning, X, n_trials=2, seed=2, **given)
-    first, second = result.frozen_trials
-    assert len(first.intermediate) == N_STEPS
-    assert (second.stopped_at, list(second.intermediate)) == (1, [1])
-
-
-def test_a_killed_workers_reports_still_count(server: EmbeddedServer, network: Network) -> None:
-    def mortal(config: dict[str, Any], trial: Trial) -> float:
-        trial.report(config["x"], 1)
-        if config["x"] == 0.0:
-            import os
-            import signal
-
-            os.kill(os.getpid(), signal.SIGKILL)
-        trial.should_stop()
-        return float(config["x"])
-
-    result = tune(
-        *(mortal, X),
-        n_workers=1,
-        n_trials=1,
-        optimizer="random",
-        pruner=HALVING,
-        initial_design=[{"x": 0.0}],
-        seed=1,
-        network_id=network.network_id,
-        url=server.url,
-        progress=False,
-    )
-    lost, ended = sorted(result.frozen_trials, key=lambda trial: trial.params["x"])
-    assert (lost.lost, lost.intermediate) == (True, {1: 0.0})
-    assert ended.stopped_at == 1  # of two at the first rung, the better one goes on
-
-
-def test_trials_that_report_without_a_rule_keep_their_curves(server: EmbeddedServer) -> None:
-    seen: list[int] = []
-    result = tune(
-        *(learning, X),
-        n_workers=2,
-        n_trials=6,
-        optimizer="random",
-        callbacks=[lambda trial: seen.append(len(trial.intermediate))],
-        url=server.url,
-        progress=False,
-    )
-    assert seen == [N_STEPS] * 6
-    assert all(trial.stopped_at is None for trial in result.frozen_trials)
-
-
-# -- what is refused -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("objective", "pruner", "error", "said"),
-    [
-        (learning, "median", TypeError, "pruner must be SuccessiveHalving"),
-        (learning, MedianRule, TypeError, r"write MedianRule\(\)"),
-        (lambda config: 0.0, MedianRule(), ValueError, "the objective must take the trial"),
-    ],
-)
-def test_a_rule_that_cannot_work_is_refused_at_the_door(
-    server: EmbeddedServer,
-    objective: Callable[..., Any],
-    pruner: Any,
-    error: type[Exception],
-    said: str,
-) -> None:
-    with pytest.raises(error, match=said):
-        tune(objective, X, pruner=pruner, url=server.url)

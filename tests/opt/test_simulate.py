@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from objectives import bowl
 
 from rush_core import EmbeddedServer
 from rush_opt import (
@@ -24,10 +25,6 @@ from rush_opt.loops import OPTIMIZERS
 
 SPACE = {"x": Float(0, 1), "y": Float(0, 1)}
 ALL = pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-
-
-def bowl(config: dict[str, Any]) -> float:
-    return float((config["x"] - 0.3) ** 2 + (config["y"] - 0.7) ** 2)
 
 
 def always(seconds: float) -> Callable[[dict[str, Any], int], float]:

@@ -1,0 +1,97 @@
+"""The `rush serve` command: a server with its data in a folder, and what keeps it from starting."""
+
+import shlex
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+from commands import RUSH, check_is_told
+from fixture_types import Launch, Rush
+from ports import free_port
+
+from rush_core import Network
+from rush_core.invariants import check_network
+
+PATIENCE_S = 30.0
+
+
+def served_url(process: "subprocess.Popen[str]") -> str:
+    """Read the URL that a starting server prints when it answers there."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_serve_keeps_its_data_in_a_folder_of_its_own(tmp_path: Path, launch: Launch) -> None:
+    folder = tmp_path / "new" / "study"
+    for beginning in (True, False):
+        process = launch(f"exec {RUSH} serve {shlex.quote(str(folder))}")
+        url = served_url(process)
+        assert url.startswith("unix://")
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert psutil.Process(process.pid).net_connections("tcp") == []
+        with Network("kept", url) as network:
+            if beginning:
+                network.push_tasks([{"x": 1}])
+            assert network.fetch_tasks("queued").configs == [{"x": 1}]
+        check_network("kept", url)
+        process.send_signal(signal.SIGINT if beginning else signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
+
+
+def test_serve_at_an_address_needs_a_password_and_hides_it(
+    tmp_path: Path, launch: Launch, rush: Rush
+) -> None:
+    port, secret = str(free_port()), r'quo"te\back slash'
+    arguments = ("serve", str(tmp_path / "study"), "--host", "127.0.0.1", "--port", port)
+    check_is_told(rush(*arguments, RUSH_REDIS_PASSWORD=""), "RUSH_REDIS_PASSWORD", "127.0.0.1")
+    process = launch(f"exec {RUSH} {shlex.join(arguments)}", RUSH_REDIS_PASSWORD=secret)
+    url = served_url(process)
+    assert url == f"redis://127.0.0.1:{port}/0"
+    environment = {"RUSH_REDIS_URL": url, "RUSH_REDIS_PASSWORD": secret}
+    assert rush("status", "any", **environment).returncode == 0
+    check_is_told(rush("status", "any", RUSH_REDIS_URL=url))
+    wrong = rush("status", "any", RUSH_REDIS_URL=url, RUSH_REDIS_PASSWORD="mistyped")
+    check_is_told(wrong, "password")
+    assert "mistyped" not in wrong.stderr
+    assert secret not in " ".join(psutil.Process(process.pid).cmdline())
+    assert (tmp_path / "study" / "server.conf").stat().st_mode & 0o077 == 0
+    process.send_signal(signal.SIGINT)
+    output = "".join(process.communicate(timeout=PATIENCE_S))
+    assert secret not in output
+
+
+def test_a_second_server_in_the_same_folder_is_refused(
+    tmp_path: Path, launch: Launch, rush: Rush
+) -> None:
+    folder = str(tmp_path / "study")
+    process = launch(f"exec {RUSH} serve {shlex.quote(folder)}")
+    url = served_url(process)
+    check_is_told(rush("serve", folder), "already", folder)
+    with Network("kept", url) as network:  # and the first one was not disturbed
+        network.push_tasks([{"x": 1}])
+        # A server that is killed leaves the folder free, its socket and its lock behind.
+        process.kill()
+        process.wait(PATIENCE_S)
+        again = launch(f"exec {RUSH} serve {shlex.quote(folder)}")
+        assert served_url(again) == url
+        assert network.count_tasks().queued == 1
+
+
+def test_a_server_that_cannot_start_prints_no_url(tmp_path: Path, launch: Launch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = ("serve", str(tmp_path / "study"), "--host", "127.0.0.1", "--port", str(port))
+        process = launch(f"exec {RUSH} {shlex.join(arguments)}", RUSH_REDIS_PASSWORD="secret")
+        output, words = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode != 0
+    assert output == ""
+    assert str(port) in words
+
+
+def test_a_folder_too_deep_for_a_socket_is_refused(tmp_path: Path, rush: Rush) -> None:
+    folder = tmp_path / ("d" * 100)
+    check_is_told(rush("serve", str(folder)), "103 bytes", "shorter folder")
+    assert not folder.exists()
