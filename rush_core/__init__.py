@@ -20,13 +20,14 @@ from rush_core.network import Network
 from rush_core.registry import WorkerInfo, WorkerState
 from rush_core.report import Report
 from rush_core.server import EmbeddedServer, serve
-from rush_core.table import TaskTable
+from rush_core.table import EndedTasks, TaskTable
 from rush_core.task import Task, TaskCounts, TaskState
 from rush_core.worker import Worker
 
 __all__ = [
     "CorruptRecordError",
     "EmbeddedServer",
+    "EndedTasks",
     "Heartbeat",
     "LikeTaskError",
     "LoopError",

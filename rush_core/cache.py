@@ -9,8 +9,9 @@ Several threads may read on: what one of them was given, no other is.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import hiredis
@@ -20,8 +21,15 @@ from rush_core.connection import Connection, pack
 from rush_core.errors import ServerUnreachableError
 from rush_core.keys import NetworkKeys
 from rush_core.report import Report, decode_reports
-from rush_core.script import Script, execute_on, look, pack_sleep, retry_unreachable
-from rush_core.table import TaskTable
+from rush_core.script import (
+    Script,
+    execute_all_on,
+    execute_on,
+    look,
+    pack_sleep,
+    retry_unreachable,
+)
+from rush_core.table import EndedTasks, TaskTable
 from rush_core.task import Task, TaskCounts, TaskState, decode_tasks
 
 __all__ = ["LogPosition", "TaskReader"]
@@ -177,16 +185,40 @@ class TaskReader:
         timeout_s = check_timeout(timeout_s)
         if timeout_s > 0:
             request = self.new_log.request()
-            records = self._wait(timeout_s, self.new_log.n_read, request)
+            (records,) = self._wait(timeout_s, self.new_log.n_read, request)
             return TaskTable(retry_unreachable(lambda: self.new_log.accept(records, request))[0])
         return TaskTable(retry_unreachable(self.new_log.read)[0])
 
     def fetch_new_failed(self) -> TaskTable:
         """Fetch the tasks that failed by themselves since the last call; one round trip."""
-        new, _ = retry_unreachable(self._failed_log.read)
-        # What was taken out of the queue was never started.
-        by_themselves = [task for task in new if task.started_at is not None]
-        return TaskTable([task for task in by_themselves if "lost" not in task.result_extra])
+        return _by_themselves(retry_unreachable(self._failed_log.read)[0])
+
+    def fetch_new_ended(self, timeout_s: float) -> EndedTasks:
+        """Fetch what `fetch_new` and `fetch_new_failed` do; one round trip for both."""
+        timeout_s = check_timeout(timeout_s)
+        requests = self.ended_requests()
+        if timeout_s > 0:
+            replies = self._wait(timeout_s, self.new_log.n_read, *requests)
+            return self.accept_ended(replies, requests)
+        logs = (self._keys.finished, self._keys.failed)
+        read = functools.partial(execute_all_on, self._connection, logs, requests)
+        return self.accept_ended(retry_unreachable(read), requests)
+
+    def ended_requests(self) -> tuple[bytes, bytes]:
+        """Pack the reads of all that is new of both logs of ended tasks."""
+        return self.new_log.request(), self._failed_log.request()
+
+    def accept_ended(
+        self, replies: Sequence[list[bytes]], requests: tuple[bytes, bytes]
+    ) -> EndedTasks:
+        """Take in the replies to `ended_requests`."""
+        logs = (self.new_log, self._failed_log)
+        accepts = [
+            functools.partial(log.accept, reply, request)
+            for log, reply, request in zip(logs, replies, requests, strict=True)
+        ]
+        (finished, _), (failed, _) = map(retry_unreachable, accepts)
+        return EndedTasks(TaskTable(finished), _by_themselves(failed))
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch what was reported since the last call; one round trip."""
@@ -195,33 +227,45 @@ class TaskReader:
     def wait(self, timeout_s: float) -> None:
         """Sleep until something changes; not at all if something did since the last sleep."""
         read = pack((b"LLEN", self._keys.finished))
-        self._n_finished = self._wait(timeout_s, self._n_finished, read)
+        (self._n_finished,) = self._wait(timeout_s, self._n_finished, read)
 
-    def _wait(self, timeout_s: float, n_finished: int, read: bytes) -> Any:
-        """Wait as long as is left of the time, however often the server goes away meanwhile."""
+    def _wait(self, timeout_s: float, n_finished: int, *reads: bytes) -> list[Any]:
+        """Wait as long as is left of the time, however often the server goes away meanwhile.
+
+        Returns
+        -------
+        list
+            The replies to `reads`, packed requests that are executed when the waiting is over.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             left_s = max(deadline - time.monotonic(), 0.0)
             try:
-                return self._wait_once(left_s, n_finished, read)
+                return self._wait_once(left_s, n_finished, reads)
             except ServerUnreachableError:
                 retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
 
-    def _wait_once(self, timeout_s: float, n_finished: int, read: bytes) -> Any:
+    def _wait_once(self, timeout_s: float, n_finished: int, reads: Sequence[bytes]) -> list[Any]:
         known = (n_finished, self._n_failed, self._n_joined, self._n_clients)
         replies = self._waiting.execute_many(
             (
                 self._sleep.pack_source(self._client, *known),
                 pack_sleep(self._wake, timeout_s),
-                read,
                 pack((b"LLEN", self._keys.failed)),
                 pack((b"HLEN", self._keys.workers)),
                 pack((b"HLEN", self._keys.clients)),  # who left is not among them any more
+                *reads,  # the last: what counts as known has then been read
             ),
             block_s=timeout_s,
         )
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise self._sleep.refused(self._waiting, reply)
-        self._n_failed, self._n_joined, self._n_clients = replies[3:]
-        return replies[2]
+        self._n_failed, self._n_joined, self._n_clients = replies[2:5]
+        return replies[5:]
+
+
+def _by_themselves(failed: list[Task]) -> TaskTable:
+    """Leave out what is not known to be bad: lost tasks, and those taken out of the queue."""
+    started = [task for task in failed if task.started_at is not None]
+    return TaskTable([task for task in started if "lost" not in task.result_extra])

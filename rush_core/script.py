@@ -16,6 +16,7 @@ from rush_core.keys import expected_type
 __all__ = [
     "PATIENCE_S",
     "Script",
+    "execute_all_on",
     "execute_on",
     "is_missing",
     "look",
@@ -139,6 +140,17 @@ def execute_on(connection: Connection, redis_key: bytes, request: bytes) -> Any:
 def pack_sleep(wake_list: bytes, timeout_s: float) -> bytes:
     """Pack a blocking pop of a client's wake list: it sleeps until it is woken, or in time."""
     return pack((b"BLPOP", wake_list, max(timeout_s, _SHORTEST_SLEEP_S)))
+
+
+def execute_all_on(
+    connection: Connection, redis_keys: Sequence[bytes], requests: Sequence[bytes]
+) -> list[Any]:
+    """Execute packed commands on some keys in one send; otherwise as `execute_on`."""
+    replies = connection.execute_many(requests)
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise name_culprit(refusal(reply), connection, redis_keys)
+    return replies
 
 
 def look(connection: Connection, reads: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from rush_core.task import Task, decode_tasks, ended_record
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TaskTable"]
+__all__ = ["EndedTasks", "TaskTable"]
 
 
 class TaskTable(Sequence[Task]):
@@ -177,6 +177,17 @@ class TaskTable(Sequence[Task]):
         if not rows:
             names = list(_FIXED)
         return pd.DataFrame({name: _series([row.get(name) for row in rows]) for name in names})
+
+
+class EndedTasks(NamedTuple):
+    """Tasks that ended since they were last asked for, each table in the order of its log.
+
+    `failed` has only those that failed by themselves: the task of a lost worker, or one that was
+    taken out of the queue, is not known to be bad.
+    """
+
+    finished: TaskTable
+    failed: TaskTable
 
 
 _FIXED = ("key", "state", "worker_id", "started_at", "ended_at", "error")

@@ -36,6 +36,7 @@ from rush_core.errors import (
 from rush_core.keys import NetworkKeys
 from rush_core.script import (
     Script,
+    execute_all_on,
     is_missing,
     look,
     name_culprit,
@@ -217,51 +218,62 @@ class Transitions:
         reply = self._guarded(self._report, (key, end), self._settle_report)
         return self._won(reply, 1)[0]
 
-    def finish_and_read(self, key: bytes, end: bytes, read: bytes) -> tuple[bool, Any]:
-        """Finish a task and, in the same send, execute the packed request `read`.
+    def finish_and_read(self, key: bytes, end: bytes, *reads: bytes) -> tuple[bool, list[Any]]:
+        """Finish a task and, in the same send, read the logs of ended tasks.
+
+        Parameters
+        ----------
+        key, end : bytes
+            The task's, and its packed end.
+        *reads : bytes
+            Packed requests.
 
         Returns
         -------
         won : bool
-        reply : object
-            The reply to `read`, executed after the finish.
+        replies : list
+            To each of `reads`, executed after the finish.
         """
-        return self._and_read(
-            self._finish, self._settle_finish, (key, end), self._keys.finished, read
-        )
+        logs = (self._keys.finished, self._keys.failed)
+        return self._and_read(self._finish, self._settle_finish, (key, end), logs, reads)
 
-    def report_and_read(self, key: bytes, end: bytes, read: bytes) -> tuple[bool, Any]:
-        """Report on a task and, in the same send, execute `read`: as `finish_and_read`."""
-        return self._and_read(
-            self._report, self._settle_report, (key, end), self._keys.reports, read
-        )
+    def fail_and_read(self, key: bytes, end: bytes, *reads: bytes) -> tuple[bool, list[Any]]:
+        """Fail a task and, in the same send, execute `reads`: as `finish_and_read`."""
+        logs = (self._keys.finished, self._keys.failed)
+        return self._and_read(self._fail, self._settle_fail, (key, end), logs, reads)
+
+    def report_and_read(self, key: bytes, end: bytes, *reads: bytes) -> tuple[bool, list[Any]]:
+        """Report on a task and, in the same send, execute `reads`: as `finish_and_read`."""
+        logs = (self._keys.reports,)
+        return self._and_read(self._report, self._settle_report, (key, end), logs, reads)
 
     def _and_read(
         self,
         script: Script,
         settle: Settle,
         pair: tuple[bytes, bytes],
-        log: bytes,
-        read: bytes,
-    ) -> tuple[bool, Any]:
-        """Run a script for one task and read the log that it appends to, in one send."""
+        logs: tuple[bytes, ...],
+        reads: tuple[bytes, ...],
+    ) -> tuple[bool, list[Any]]:
+        """Run a script for one task and then read logs, in one send."""
         with self._connection.together:
             is_sent = self._generation == self._connection.generation
             if is_sent:
                 try:
-                    done, reply = self._connection.execute_many((script.pack(*pair), read))
+                    done, *replies = self._connection.execute_many((script.pack(*pair), *reads))
                 except ServerUnreachableError:
                     pass  # settled below, as any script whose reply was lost
                 else:
-                    if isinstance(reply, hiredis.ReplyError):
-                        raise name_culprit(refusal(reply), self._connection, (log,))
+                    for reply in replies:
+                        if isinstance(reply, hiredis.ReplyError):
+                            raise name_culprit(refusal(reply), self._connection, logs)
                     if not isinstance(done, hiredis.ReplyError):
-                        return self._won(done, 1)[0], reply
+                        return self._won(done, 1)[0], replies
                     if not is_missing(done):
                         raise script.refused(self._connection, done)
                     is_sent = False
             won = self._won(self._settled(script, pair, settle, is_sent), 1)[0]
-            return won, retry_unreachable(lambda: self._connection.execute(read))
+            return won, retry_unreachable(lambda: execute_all_on(self._connection, logs, reads))
 
     def push(self, records: Sequence[bytes]) -> None:
         """Append records to the queue; one round trip."""

@@ -22,7 +22,7 @@ from rush_core.registry import Registry, WorkerInfo, WorkerState
 from rush_core.report import Report, report_end
 from rush_core.script import execute_on, retry_unreachable
 from rush_core.server import resolve_url
-from rush_core.table import TaskTable
+from rush_core.table import EndedTasks, TaskTable
 from rush_core.task import (
     Task,
     TaskCounts,
@@ -349,8 +349,36 @@ class Worker:
         log = self._reader.new_log
         self._heard_from_server = True
         request = log.request()
-        won, reply = self._transitions.finish_and_read(key.encode(), end, request)
+        won, (reply,) = self._transitions.finish_and_read(key.encode(), end, request)
         return won, TaskTable(log.accept(reply, request)[0])
+
+    def finish_and_fetch_ended(
+        self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
+    ) -> tuple[bool, EndedTasks]:
+        """Finish a task and fetch what has ended, this task included; one round trip for both.
+
+        Returns
+        -------
+        won : bool
+            As `finish_task` returns it.
+        ended : EndedTasks
+            As `fetch_new_ended_tasks` returns it.
+        """
+        end = finished_end(self._clock.now(), result, extra)
+        reads = self._reader.ended_requests()
+        self._heard_from_server = True
+        won, replies = self._transitions.finish_and_read(key.encode(), end, *reads)
+        return won, self._reader.accept_ended(replies, reads)
+
+    def fail_and_fetch_ended(
+        self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
+    ) -> tuple[bool, EndedTasks]:
+        """Fail a task, as `fail_task` does; otherwise as `finish_and_fetch_ended`."""
+        end = failed_end(self._clock.now(), error_text(error), extra)
+        reads = self._reader.ended_requests()
+        self._heard_from_server = True
+        won, replies = self._transitions.fail_and_read(key.encode(), end, *reads)
+        return won, self._reader.accept_ended(replies, reads)
 
     # -- reports on a running task ------------------------------------------------------------
 
@@ -392,7 +420,7 @@ class Worker:
         position = self._reader.reports
         self._heard_from_server = True
         request = position.request()
-        won, reply = self._transitions.report_and_read(key.encode(), end, request)
+        won, (reply,) = self._transitions.report_and_read(key.encode(), end, request)
         return won, position.accept(reply, request)[0]
 
     def fetch_new_reports(self) -> list[Report]:
@@ -425,6 +453,13 @@ class Worker:
         """
         return self._reader.fetch_new_failed()
 
+    def fetch_new_ended_tasks(self, *, timeout_s: float = 0.0) -> EndedTasks:
+        """Fetch what `fetch_new_tasks` and `fetch_new_failed_tasks` do; one round trip for both.
+
+        What one of them has fetched is not new to the others.
+        """
+        return self._reader.fetch_new_ended(timeout_s)
+
     def count_tasks(self) -> TaskCounts:
         """Count the tasks in each place as one look; one round trip."""
         return self._reader.count()
@@ -438,8 +473,8 @@ class Worker:
     def should_stop(self) -> bool:
         """Tell whether the worker is to end after its current task.
 
-        The replies to start, claim, report, finish and fail say so along the way: this asks the
-        server (one round trip) only if none of them was called since it was last asked.
+        No round trip if start, claim, report, finish or fail was called since the last call of
+        this: their replies say so along the way. Otherwise one, to ask the server.
         """
         if not self._heard_from_server:
             question = (self._connection, self._keys.clients, self._epoch_request)

@@ -43,6 +43,15 @@ class FinishedTasks(FailedTasks, Protocol):
         """Tell of each task whether a value of this name was given along with its result."""
 
 
+class EndedTasks(Protocol):
+    """What the archive needs of tasks that ended, either way."""
+
+    @property
+    def finished(self) -> FinishedTasks: ...  # noqa: D102
+    @property
+    def failed(self) -> FailedTasks: ...  # noqa: D102
+
+
 class Archive:
     """Finished tasks: where they were and what came out, always to be minimized.
 
@@ -113,6 +122,11 @@ class Archive:
     def incumbent(self) -> int | None:
         """Index of the best finished task, the earliest if several are; None without any."""
         return int(self.best(1)[0]) if self._n else None
+
+    def add_ended(self, ended: EndedTasks) -> None:
+        """Append what ended: the finished tasks, then the failed ones."""
+        self.add(ended.finished)
+        self.add_failed(ended.failed)
 
     def add(self, tasks: FinishedTasks) -> None:
         """Append finished tasks, all or none.

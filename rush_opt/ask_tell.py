@@ -239,10 +239,9 @@ class Advisor:
         if isinstance(self._optimizer, Centralized):
             opened = worker.fetch_tasks("queued", "running")
         # Looked at after what is open: what ended in between is in both, and is not open.
-        finished, failed = worker.fetch_new_tasks(), worker.fetch_new_failed_tasks()
-        self._archive.add(finished)
-        self._archive.add_failed(failed)
-        ended = {task.key for task in (*finished, *failed)}
+        new = worker.fetch_new_ended_tasks()
+        self._archive.add_ended(new)
+        ended = {task.key for task in (*new.finished, *new.failed)}
         pending = Pending(self._problem.space)
         pending.replace(task for task in opened if task.key not in ended)
         return pending

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from rush_opt.pruning import Pruner
 from rush_opt.space import Space
 from rush_opt.stopping import Rule, Watch
 from rush_opt.trial import STOPPED_AT, Trial, is_objective_value
+
+T = TypeVar("T")
 
 Objective = Callable[..., Any]
 Phase = Literal["objective", "surrogate", "acquisition", "coordination"]
@@ -97,6 +99,15 @@ class TrialTable(FinishedTasks, Iterable[Any], Protocol):
     """Finished tasks as a worker fetches them: columns for the archive, rows for a rule."""
 
 
+class EndedTrials(Protocol):
+    """Tasks that ended, either way. `rush_core.EndedTasks` has both tables."""
+
+    @property
+    def finished(self) -> TrialTable: ...  # noqa: D102
+    @property
+    def failed(self) -> TrialTable: ...  # noqa: D102
+
+
 class TrialWorker(Protocol):
     """The part of a worker that running trials needs; `rush_core.Worker` has it."""
 
@@ -123,11 +134,17 @@ class TrialWorker(Protocol):
     def report_and_fetch_new(  # noqa: D102
         self, key: str, values: dict[str, Any]
     ) -> tuple[bool, Sequence[TaskReport]]: ...
-    def fail_task(self, key: str, error: str, *, extra: dict[str, Any]) -> bool: ...  # noqa: D102
-    def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TrialTable: ...  # noqa: D102
-    def finish_and_fetch_new(  # noqa: D102
+    def finish_task(  # noqa: D102
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any]
-    ) -> tuple[bool, TrialTable]: ...
+    ) -> bool: ...
+    def fail_task(self, key: str, error: str, *, extra: dict[str, Any]) -> bool: ...  # noqa: D102
+    def fetch_new_ended_tasks(self, *, timeout_s: float) -> EndedTrials: ...  # noqa: D102
+    def finish_and_fetch_ended(  # noqa: D102
+        self, key: str, result: dict[str, Any], *, extra: dict[str, Any]
+    ) -> tuple[bool, EndedTrials]: ...
+    def fail_and_fetch_ended(  # noqa: D102
+        self, key: str, error: str, *, extra: dict[str, Any]
+    ) -> tuple[bool, EndedTrials]: ...
 
 
 class TrialRunner:
@@ -210,8 +227,10 @@ class TrialRunner:
             limit, deadline = self._problem.n_trials, self._problem.deadline
             return self._worker.start_task(config, limit=limit, deadline=deadline, unique=unique)
 
-    def run(self, key: str, config: dict[str, Any], **notes: float) -> TrialTable:
-        """Evaluate a trial and hand in what came out.
+    def run(self, key: str, config: dict[str, Any], **notes: float) -> None:
+        """Evaluate a trial and hand in what came out; one round trip.
+
+        What others found is not looked at, unless a rule may end the run for it.
 
         Parameters
         ----------
@@ -219,43 +238,66 @@ class TrialRunner:
         config : dict
         **notes : float
             Kept with the trial: how it was proposed.
+        """
+        if self._watch is not None:
+            self.run_and_fetch_new(key, config, **notes)
+        else:
+            self._run(key, config, notes, self._worker.finish_task, self._worker.fail_task)
+
+    def run_and_fetch_new(self, key: str, config: dict[str, Any], **notes: float) -> EndedTrials:
+        """Evaluate a trial, hand in what came out and fetch what is new; one round trip for both.
+
+        Parameters
+        ----------
+        key, config, **notes
+            As in `run`.
 
         Returns
         -------
-        TrialTable
-            Trials of all workers that finished since the last call, this one included unless it
-            failed.
+        EndedTrials
+            Trials of all workers, this one included, as `fetch_new` returns them.
         """
+        finish, fail = self._worker.finish_and_fetch_ended, self._worker.fail_and_fetch_ended
+        _, ended = self._run(key, config, notes, finish, fail)
+        return self._seen(ended)
+
+    def _run(
+        self,
+        key: str,
+        config: dict[str, Any],
+        notes: dict[str, float],
+        finish: Callable[..., T],
+        fail: Callable[..., T],
+    ) -> T:
+        """Evaluate a trial, and hand in what came out by one of two ways."""
         worker = self._worker
         trial = Trial(key, worker.worker_id, worker.number, partial(self._report, key))
         with self.timing("objective"):
             result, error = evaluate(self._call(trial), config, self._problem.metrics)
-        if trial.stopped_at is not None:
-            notes[STOPPED_AT] = trial.stopped_at
         extra = {**notes, **self.collect_times()}
+        if trial.stopped_at is not None:
+            extra[STOPPED_AT] = trial.stopped_at
         with self.timing("coordination"):
             if result is not None:
                 try:
-                    return self._seen(
-                        self._worker.finish_and_fetch_new(key, result, extra=extra)[1]
-                    )
+                    return finish(key, result, extra=extra)
                 except (TypeError, ValueError) as unstorable:
                     error = str(unstorable)
-            self._worker.fail_task(key, error, extra=extra)
-            return self.fetch_new()
+            return fail(key, error, extra=extra)
 
-    def fetch_new(self, *, timeout_s: float = 0.0) -> TrialTable:
-        """Fetch trials of all workers that finished since the last call of this or of `run`.
+    def fetch_new(self, *, timeout_s: float = 0.0) -> EndedTrials:
+        """Fetch trials of all workers that ended since something new was last fetched.
 
         One round trip. If there are none, the server keeps its reply back until a trial ends or
         `timeout_s` seconds are over.
         """
-        return self._seen(self._worker.fetch_new_tasks(timeout_s=timeout_s))
+        return self._seen(self._worker.fetch_new_ended_tasks(timeout_s=timeout_s))
 
-    def _seen(self, tasks: TrialTable) -> TrialTable:
+    def _seen(self, ended: EndedTrials) -> EndedTrials:
         if self._watch is not None:
-            self._watch.add(tasks)
-        return tasks
+            with self.timing("coordination"):
+                self._watch.add(ended.finished)
+        return ended
 
     def _is_over(self) -> bool:
         """Tell whether the time is up, or what was found is enough."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rush_core import Task, TaskTable
+from rush_core import EndedTasks, Task, TaskTable
 from rush_opt.archive import Archive
 from rush_opt.design import random_design
 from rush_opt.ending import is_hopeless, raise_all_failed
@@ -190,12 +190,10 @@ class VirtualRun:
     @property
     def archive(self) -> Archive:
         """What is known by now; all workers see the same."""
-        if self._finished:
-            self._archive.add(TaskTable(self._finished))
-            self._finished = []
-        if self._failed:
-            self._archive.add_failed(TaskTable(self._failed))
-            self._failed = []
+        if self._finished or self._failed:
+            ended = EndedTasks(TaskTable(self._finished), TaskTable(self._failed))
+            self._archive.add_ended(ended)
+            self._finished, self._failed = [], []
         return self._archive
 
     @property

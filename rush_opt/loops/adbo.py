@@ -84,11 +84,9 @@ class ADBO:
         state = self.state(problem, archive, worker.number, n_before=count_before(worker))
         # The initial design is claimed by whoever is free, and starts without a mark of its own.
         state.avoid([task.config for task in worker.fetch_tasks("queued", "running")])
-        archive.add(trials.fetch_new())
-        archive.add_failed(worker.fetch_new_failed_tasks())
+        archive.add_ended(trials.fetch_new())
         while trials.may_start() and (waiting := trials.claim()):
-            archive.add(trials.run(*waiting))
-            archive.add_failed(worker.fetch_new_failed_tasks())
+            archive.add_ended(trials.run_and_fetch_new(*waiting))
         while trials.may_start():
             config, notes = state.propose(trials.timing)
             try:
@@ -98,10 +96,9 @@ class ADBO:
                 continue
             if key is None:
                 return
-            new = trials.run(key, config, **notes)
+            ended = trials.run_and_fetch_new(key, config, **notes)
             with trials.timing("coordination"):
-                archive.add(new)
-                archive.add_failed(worker.fetch_new_failed_tasks())
+                archive.add_ended(ended)
 
 
 def count_before(worker: Worker) -> int:

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rush_core import Task, TaskTable, Worker
+from rush_core import Task, Worker
 from rush_opt.archive import Archive, RowArray
-from rush_opt.evaluation import Problem, Timing, TrialRunner, TrialTable
+from rush_opt.evaluation import EndedTrials, Problem, Timing, TrialRunner
 from rush_opt.space import Space
 
 
@@ -110,20 +110,19 @@ def fill_queue(settings: CentralSettings, worker: Worker, problem: Problem, n_wo
     n_trials = float("inf") if problem.n_trials is None else problem.n_trials
     n_ended = 0
 
-    def take_in(finished: TrialTable, failed: TaskTable) -> set[str]:
+    def take_in(ended: EndedTrials) -> set[str]:
         nonlocal n_ended
-        archive.add(finished)
-        archive.add_failed(failed)
-        ended = [*finished, *failed]
+        archive.add_ended(ended)
+        tasks = [*ended.finished, *ended.failed]
         # Those that no worker ran were known beforehand, or taken out of the queue.
-        n_ended += sum(bool(task.worker_id) for task in ended)
-        return {task.key for task in ended}
+        n_ended += sum(bool(task.worker_id) for task in tasks)
+        return {task.key for task in tasks}
 
     while trials.may_start():
         with trials.timing("coordination"):
             open_tasks: Sequence[Task] = worker.fetch_tasks("queued", "running")
             # Looked at after what is open: what ended in between is in both, and is not open.
-            ended = take_in(trials.fetch_new(), worker.fetch_new_failed_tasks())
+            ended = take_in(trials.fetch_new())
             open_tasks = [task for task in open_tasks if task.key not in ended]
             pending.replace(open_tasks)
         n_running = sum(bool(task.worker_id) for task in open_tasks)
@@ -134,8 +133,7 @@ def fill_queue(settings: CentralSettings, worker: Worker, problem: Problem, n_wo
         if n > 0:
             _push_proposals(n, state, pending, trials, worker)
         else:
-            finished = trials.fetch_new(timeout_s=trials.time_left())
-            take_in(finished, worker.fetch_new_failed_tasks())
+            take_in(trials.fetch_new(timeout_s=trials.time_left()))
 
 
 def _push_proposals(

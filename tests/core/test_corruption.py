@@ -64,6 +64,10 @@ class Spoiled:
             "fetch_new_tasks": lambda: read(worker.fetch_new_tasks()),
             "wait": lambda: read(worker.fetch_new_tasks(timeout_s=0.001)),
             "fetch_new_failed_tasks": lambda: read(worker.fetch_new_failed_tasks()),
+            "fetch_new_ended_tasks": lambda: list(map(read, worker.fetch_new_ended_tasks())),
+            "wait for ended": lambda: list(
+                map(read, worker.fetch_new_ended_tasks(timeout_s=0.001))
+            ),
             "count_tasks": network.count_tasks,
             "to_numpy": lambda: network.fetch_finished_tasks().to_numpy(["x"]),
             "fetch_workers": network.fetch_workers,
@@ -82,6 +86,8 @@ class Spoiled:
             "finish": lambda: worker.finish_task(self.key, {"y": 1}),
             "fail": lambda: worker.fail_task(self.key, "no"),
             "finish and fetch": lambda: worker.finish_and_fetch_new(self.key, {"y": 1}),
+            "finish and fetch ended": lambda: worker.finish_and_fetch_ended(self.key, {"y": 1}),
+            "fail and fetch ended": lambda: worker.fail_and_fetch_ended(self.key, "no"),
             "report and fetch": lambda: worker.report_and_fetch_new(self.key, {"step": 1}),
             "push": lambda: network.push_tasks([{"x": 5}]),
             "push_finished": lambda: network.push_finished_tasks([{"x": 5}], [{"y": 5}]),
@@ -174,8 +180,14 @@ def try_everything(here: Spoiled, name: str) -> set[str]:
 READERS = {
     "queued": {"fetch_tasks", "count_tasks", "claim", "push", "clear_queue", "kill"},
     "running": {"fetch_tasks", "count_tasks", "fetch_workers", "start", "claim", "finish", "kill"},
-    "finished": {"fetch_finished_tasks", "fetch_new_tasks", "wait", "finish", "push_finished"},
-    "failed": {"fetch_tasks", "fetch_new_failed_tasks", "push_failed", "kill"},
+    "finished": {
+        *("fetch_finished_tasks", "fetch_new_tasks", "wait", "finish", "push_finished"),
+        *("fetch_new_ended_tasks", "wait for ended", "fail and fetch ended"),
+    },
+    "failed": {
+        *("fetch_tasks", "fetch_new_failed_tasks", "push_failed", "kill"),
+        *("fetch_new_ended_tasks", "wait for ended", "finish and fetch ended"),
+    },
     "reports": {"fetch_new_reports", "report", "report and fetch", "check_network"},
     "clients": {"fetch_workers", "start", "claim", "finish", "push", "should_stop", "register"},
     "workers": {"fetch_workers", "detect_lost_workers", "wait", "register", "leave"},

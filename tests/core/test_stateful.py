@@ -20,6 +20,7 @@ from proxy import BreakingProxy
 
 from rush_core import (
     EmbeddedServer,
+    EndedTasks,
     Heartbeat,
     LikeTaskError,
     Network,
@@ -433,6 +434,30 @@ class NetworkMachine(RuleBasedStateMachine):
             assert new.keys == model.unseen
             model.unseen.clear()
 
+    @rule(data=st.data(), fails=st.booleans())
+    def end_and_fetch_ended(self, data: st.DataObject, fails: bool) -> None:
+        model = self.some_worker(data)
+        for key in self.some_keys(data)[:1]:
+            may_end = self.may_end(model, key)
+            if fails:
+                won, ended = model.worker.fail_and_fetch_ended(key, "no")
+            else:
+                won, ended = model.worker.finish_and_fetch_ended(key, {"y": 8})
+            assert won == may_end
+            if won and fails:
+                self.tasks[key].state = "failed"
+                self.note_failed([key])
+            elif won:
+                self.tasks[key].state, self.tasks[key].result = "finished", {"y": 8}
+                self.note_finished(key)
+            self.check_ended(model, ended)
+
+    def check_ended(self, model: ModelWorker, ended: EndedTasks) -> None:
+        assert ended.finished.keys == model.unseen
+        assert sorted(ended.failed.keys) == sorted(model.unseen_failed)
+        model.unseen.clear()
+        model.unseen_failed.clear()
+
     @rule(data=st.data(), how=st.sampled_from(["report", "report and fetch", "fetch"]))
     def report(self, data: st.DataObject, how: str) -> None:
         model = self.some_worker(data)
@@ -476,6 +501,11 @@ class NetworkMachine(RuleBasedStateMachine):
         model = self.some_worker(data)
         assert sorted(model.worker.fetch_new_failed_tasks().keys) == sorted(model.unseen_failed)
         model.unseen_failed.clear()
+
+    @rule(data=st.data(), timeout_s=st.sampled_from([0.0, 0.001]))
+    def fetch_new_ended(self, data: st.DataObject, timeout_s: float) -> None:
+        model = self.some_worker(data)
+        self.check_ended(model, model.worker.fetch_new_ended_tasks(timeout_s=timeout_s))
 
     @rule(data=st.data(), states=st.sets(st.sampled_from(list(TaskState))))
     def fetch_some_states(self, data: st.DataObject, states: set[TaskState]) -> None:

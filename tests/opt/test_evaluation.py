@@ -230,8 +230,10 @@ def test_the_trial_says_who_runs_what(worker: Worker) -> None:
 def test_a_finished_trial_comes_back_with_what_others_finished(join: Join) -> None:
     here, elsewhere = (runner(join(), lambda config: config["x"]) for _ in range(2))
     theirs, ours = start(elsewhere), start(here)
-    assert [task.key for task in elsewhere.run(theirs, {"x": 0.25})] == [theirs]
-    new = here.run(ours, CONFIG)
+    assert [task.key for task in elsewhere.run_and_fetch_new(theirs, {"x": 0.25}).finished] == [
+        theirs
+    ]
+    new = list(here.run_and_fetch_new(ours, CONFIG).finished)
     assert [task.key for task in new] == [theirs, ours]
     assert [task.result for task in new] == [{"loss": 0.25}, {"loss": 0.5}]
 
@@ -243,7 +245,9 @@ def test_a_failed_trial_is_recorded_and_does_not_hide_what_others_finished(
     elsewhere = runner(join(), lambda config: config["x"])
     theirs, ours = start(elsewhere), start(here)
     elsewhere.run(theirs, CONFIG)
-    assert [task.key for task in here.run(ours, CONFIG)] == [theirs]
+    new = here.run_and_fetch_new(ours, CONFIG)
+    assert [task.key for task in new.finished] == [theirs]
+    assert [task.key for task in new.failed] == [ours]
     (failed,) = network.fetch_tasks("failed")
     assert failed.key == ours
     assert "nan" in failed.error
@@ -256,7 +260,7 @@ def test_a_result_that_cannot_be_stored_fails_the_trial_by_its_name(
     worker: Worker, network: Network, unstorable: object
 ) -> None:
     trials = runner(worker, lambda config: {"loss": 0.5, "model": unstorable})
-    assert list(trials.run(start(trials), CONFIG)) == []
+    trials.run(start(trials), CONFIG)
     (failed,) = network.fetch_tasks("failed")
     assert "'model'" in failed.error
     assert network.count_tasks() == (0, 0, 0, 1)
@@ -266,7 +270,7 @@ def test_an_objective_that_changes_its_configuration_changes_no_record(
     worker: Worker, network: Network
 ) -> None:
     trials = runner(worker, lambda config: config.pop("x"))
-    (task,) = trials.run(start(trials), dict(CONFIG))
+    (task,) = trials.run_and_fetch_new(start(trials), dict(CONFIG)).finished
     assert task.config == CONFIG
 
 
@@ -280,8 +284,8 @@ def test_the_time_of_each_phase_goes_with_the_trial_it_led_to(worker: Worker) ->
     trials = runner(worker, objective)
     with trials.timing("surrogate"):
         objective(CONFIG)
-    (first,) = trials.run(start(trials), CONFIG, **{"lambda": 1.5})
-    (second,) = trials.run(start(trials), CONFIG)
+    (first,) = trials.run_and_fetch_new(start(trials), CONFIG, **{"lambda": 1.5}).finished
+    (second,) = trials.run_and_fetch_new(start(trials), CONFIG).finished
     notes = first.result_extra
     assert set(notes) == {
         *("lambda", "cpu_s"),
@@ -300,7 +304,7 @@ def test_time_is_accounted_for_even_if_a_phase_ends_in_an_error(worker: Worker) 
     trials = runner(worker, of_config)
     with pytest.raises(ZeroDivisionError), trials.timing("acquisition"):
         1 / 0  # noqa: B018
-    (task,) = trials.run(start(trials), CONFIG)
+    (task,) = trials.run_and_fetch_new(start(trials), CONFIG).finished
     assert task.result_extra["acquisition_s"] > 0.0
 
 
@@ -313,7 +317,8 @@ def test_a_worker_that_was_put_out_hands_in_nothing_and_stops(
 
     trials = runner(worker, objective)
     key = start(trials)
-    assert list(trials.run(key, CONFIG)) == []
+    ended = trials.run_and_fetch_new(key, CONFIG)
+    assert list(ended.finished) == list(ended.failed) == []
     assert not trials.may_start()
     (failed,) = network.fetch_tasks("failed")
     assert failed.key == key

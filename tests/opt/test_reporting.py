@@ -25,7 +25,7 @@ def run(trials: TrialRunner, x: float = 0.5) -> list[Task]:
     """Run one trial; return what finished."""
     key = trials.start({"x": x})
     assert key is not None
-    return list(trials.run(key, {"x": x}))  # type: ignore[call-overload]
+    return list(trials.run_and_fetch_new(key, {"x": x}).finished)  # type: ignore[call-overload]
 
 
 def test_reports_say_step_and_value_in_the_direction_of_the_user(
@@ -132,7 +132,7 @@ def test_without_a_rule_no_trial_is_told_to_stop(
         waiting = trials.claim()
         assert waiting is not None
         network.stop_workers()  # the run ends, its running trials go on
-        (task,) = trials.run(*waiting)  # type: ignore[call-overload]
+        (task,) = trials.run_and_fetch_new(*waiting).finished  # type: ignore[misc]
         assert not trials.may_start()
     else:
         (task,) = run(runner(worker, learning))
