@@ -63,9 +63,15 @@ def train(config: dict[str, Any]) -> list[float]:
     return losses + [np.inf] * (N_STEPS - len(losses))
 
 
+def loss_at(X: np.ndarray, step: int) -> np.ndarray:
+    """Look up the losses of snapped rows of the unit cube after a pass, from 1, shape (n,)."""
+    counts = np.array([len(levels) for levels in LEVELS.values()])
+    return np.asarray(_table()[(*(X * counts).astype(int).T, step - 1)])
+
+
 @functools.cache
-def curves() -> np.ndarray:
-    """Read all curves, shape (7, 4, 3, 4, 4, 27): by the levels of each setting, and by the step."""
+def _table() -> np.ndarray:
+    """Read all curves, shape (7, 4, 3, 4, 4, 27): by each setting's levels, and by the step."""
     with ROWS.open(newline="") as file:
         rows = list(csv.DictReader(file))
     table = np.full((*map(len, LEVELS.values()), N_STEPS), np.nan)
