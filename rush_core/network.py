@@ -52,8 +52,8 @@ class Network:
         All that share it in one server share tasks, workers and logs; by default a random name,
         and then an embedded server keeps nothing.
     url : str, optional
-        ``redis://``, ``rediss://`` or ``unix://``; by default `RUSH_REDIS_URL`, `REDIS_URL` or an
-        embedded server.
+        ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``; by default
+        `RUSH_REDIS_URL`, `REDIS_URL` or an embedded server.
     max_retries : int
         How often a task whose worker this object finds lost is queued again before it is failed,
         0 to 127.

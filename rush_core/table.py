@@ -93,11 +93,14 @@ class TaskTable(Sequence[Task]):
         """The results; None for a task that has none."""
         return [task.result for task in self]
 
-    def noted(self, name: str) -> list[bool]:
-        """Tell of each task whether a value of this name was given along with its result."""
+    def noted(self, name: str) -> list[Any]:
+        """Return what was given along with each task's result under a name; None if nothing."""
         # Looking for the name's bytes spares decoding nearly all tasks that do not have it.
         sought = name.encode()
-        return [sought in bytes(task._result_extra) and name in task.result_extra for task in self]
+        return [
+            task.result_extra.get(name) if sought in bytes(task._result_extra) else None
+            for task in self
+        ]
 
     def column(self, name: str) -> list[Any]:
         """Return one parameter or result of all tasks; None where a task has no such name.

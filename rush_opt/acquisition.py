@@ -46,7 +46,7 @@ def lower_confidence_bound(mean: FloatArray, sd: FloatArray, lam: float) -> Floa
 
 
 def draw_lambda(rng: np.random.Generator, mean: float = LAMBDA_MEAN) -> float:
-    """Draw a worker's exploration weight, once: workers that differ need no agreement.
+    """Draw an exploration weight: where each worker draws its own, they differ without agreeing.
 
     Parameters
     ----------
@@ -121,9 +121,9 @@ class Decaying:
     """Workers differ, and each goes from exploring to exploiting again and again.
 
     But for one that comes first, whose weight is the mean at every proposal: what a worker that is
-    alone, or nearly so, finds is not to depend on what it happens to draw. With 1 and 2 workers
-    that leaves less regret than if the first one drew as well, and with more it could not be told
-    apart (`experiments/peers`, part C).
+    alone, or nearly so, finds is not to depend on what it happens to draw. That is ours; in [Egele]
+    all draw. With 1 and 2 workers it leaves less regret than if the first one drew as well, and
+    with more it could not be told apart (`experiments/peers`, part C).
 
     Parameters
     ----------

@@ -9,8 +9,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rush_opt.curves import Curves
 from rush_opt.scalarization import draw_weights, scalarize
 from rush_opt.space import Space
+from rush_opt.stopped import AtTheEnd, StoppedTrials, with_progress
+from rush_opt.surrogate import Model, Surrogate
 from rush_opt.trial import STOPPED_AT
 
 # Rows are single precision: the tree builder reads nothing else (converting would cost a copy per
@@ -39,8 +42,12 @@ class FinishedTasks(FailedTasks, Protocol):
     ) -> npt.NDArray[np.float64]:
         """Return numbers of all tasks as a matrix."""
 
-    def noted(self, name: str) -> list[bool]:
-        """Tell of each task whether a value of this name was given along with its result."""
+    @property
+    def keys(self) -> list[str]:
+        """The identifiers."""
+
+    def noted(self, name: str) -> list[Any]:
+        """Return what was given along with each task's result under a name; None if nothing."""
 
 
 class EndedTasks(Protocol):
@@ -55,11 +62,9 @@ class EndedTasks(Protocol):
 class Archive:
     """Finished tasks: where they were and what came out, always to be minimized.
 
-    Of a task that was stopped early only the place is kept, so that it is not proposed again: its
-    value, of an earlier step, does not compare with those of whole ones. `experiments/
-    early_stopping.py` also tried to enter it as it is, as no better than the median, and as the
-    worst. Where good configurations learn fast the first two were far better than leaving it out;
-    where they learn slowly they found hardly anything.
+    A task that was stopped early is not proposed again, and none of the rows and values here: its
+    value, of an earlier step, does not compare with those of whole ones. What it tells of them a
+    model learns from `StoppedTrials`, if what tasks reported is known.
 
     Parameters
     ----------
@@ -69,9 +74,17 @@ class Archive:
         The names of the objective values in a result, usually one.
     signs : sequence of float, optional
         For each of them 1 to minimize it, -1 to maximize it; by default all are minimized.
+    curves : Curves, optional
+        What tasks reported, as far as is known; without them nothing is learned from stopped ones.
     """
 
-    def __init__(self, space: Space, *metrics: str, signs: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *metrics: str,
+        signs: Sequence[float] | None = None,
+        curves: Curves | None = None,
+    ) -> None:
         signs = (1.0,) * len(metrics) if signs is None else tuple(map(float, signs))
         if not metrics or len(signs) != len(metrics) or not {1.0, -1.0}.issuperset(signs):
             raise ValueError(
@@ -87,10 +100,16 @@ class Archive:
         self._keys: set[bytes] = set()
         self._best = np.empty(0, dtype=np.intp)
         self._n_ranked = 0
+        self._stopped = None if curves is None else StoppedTrials(curves, space.n_dims)
 
     def __len__(self) -> int:
         """How many finished tasks there are, stopped ones aside."""
         return self._n
+
+    @property
+    def n_stopped(self) -> int:
+        """How many stopped tasks a model learns of besides."""
+        return len(self._stopped) if self._stopped is not None else 0
 
     @property
     def X(self) -> RowArray:  # noqa: N802  # the field's name for rows of features
@@ -149,9 +168,14 @@ class Archive:
         X = space.encode_columns(numbers, configs).astype(np.float32)
         Y = tasks.to_numpy(self.metrics, of="result") * self.signs
         Y[np.isnan(Y)] = np.inf
-        stopped = np.array(tasks.noted(STOPPED_AT))
+        steps = tasks.noted(STOPPED_AT)
+        stopped = np.array([step is not None for step in steps])
         self._keys.update(_row_keys(X[stopped]))
         self._append(X[~stopped], Y[~stopped])
+        if self._stopped is not None:
+            whole = [key for key, step in zip(tasks.keys, steps, strict=True) if step is None]
+            self._stopped.add_whole(whole, X[~stopped], Y[~stopped, 0])
+            self._stopped.add(X[stopped], Y[stopped, 0], [s for s in steps if s is not None])
 
     def add_failed(self, tasks: FailedTasks) -> None:
         """Append failed tasks as the worst there are, so that a model keeps away from their like.
@@ -170,6 +194,26 @@ class Archive:
             X = self.space.encode(tasks.configs).astype(np.float32)
             self._append(X, np.full((len(X), len(self.metrics)), np.inf))
 
+    def fit(self, surrogate: Surrogate, rng: np.random.Generator) -> Model:
+        """Fit a model to all tasks, and to stopped ones as `StoppedTrials` has them.
+
+        Parameters
+        ----------
+        surrogate : Surrogate
+            Where tasks were stopped, its rows have one column more than there are dimensions.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        Model
+            Of what whole tasks come to, at rows of the unit cube.
+        """
+        if not self._stopped:
+            return surrogate.fit(self.X, self.y, rng)
+        X, y = self._stopped.rows()
+        X, y = np.concatenate([with_progress(self.X), X]), np.concatenate([self.y, y])
+        return AtTheEnd(surrogate.fit(X, y, rng))
+
     def scalarized(self, weights: npt.NDArray[np.float64]) -> Archive:
         """Return the archive as it looks with one objective made of all of them.
 
@@ -184,7 +228,7 @@ class Archive:
             The same tasks, of which it shares the rows: to be read, not to be added to.
         """
         seen = copy.copy(self)
-        seen.metrics, seen.signs = ("scalarized",), (1.0,)
+        seen.metrics, seen.signs, seen._stopped = ("scalarized",), (1.0,), None
         seen._X, seen._Y = self.X, scalarize(self.Y, weights)[:, np.newaxis]
         seen._best, seen._n_ranked = np.empty(0, dtype=np.intp), 0
         return seen

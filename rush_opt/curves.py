@@ -7,6 +7,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 __all__ = ["Curve", "Curves"]
 
 
@@ -70,6 +73,21 @@ class Curves:
     def __getitem__(self, key: str) -> Curve:
         """Return a trial's curve."""
         return self._curves[key]
+
+    def values_at(self, key: str, steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return a trial's first values at steps or later; NaN where none is known.
+
+        Parameters
+        ----------
+        key : str
+        steps : ndarray of shape (n,)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        curve = self._curves.get(key, Curve())
+        return np.append(curve.values, np.nan)[np.searchsorted(curve.steps, steps)]
 
     def others(self, key: str) -> Iterator[Curve]:
         """Yield the curves of all trials but one."""

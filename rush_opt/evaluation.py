@@ -154,6 +154,12 @@ class TrialRunner:
     ----------
     worker : TrialWorker
     problem : Problem
+
+    Attributes
+    ----------
+    curves : Curves
+        What the trials of all workers reported, if a rule stops trials: as of this one's latest
+        report.
     """
 
     def __init__(self, worker: TrialWorker, problem: Problem) -> None:
@@ -161,7 +167,7 @@ class TrialRunner:
         self._problem = problem
         self._watch = problem.watch()
         self._takes_trial = takes_trial(problem.objective)
-        self._curves = Curves(problem.signs[0])
+        self.curves = Curves(problem.signs[0])
         self._seconds: dict[Phase, float] = dict.fromkeys(
             ("objective", "surrogate", "acquisition", "coordination"), 0.0
         )
@@ -331,8 +337,8 @@ class TrialRunner:
             if pruner is None:
                 return not self._worker.report_task(key, said)
             won, new = self._worker.report_and_fetch_new(key, said)
-            self._curves.add(new)
-            return not won or pruner.should_stop(self._curves[key], self._curves.others(key))
+            self.curves.add(new)
+            return not won or pruner.should_stop(self.curves[key], self.curves.others(key))
 
     def collect_times(self) -> dict[str, float]:
         """Return the seconds by phase since the last call; handing in belongs to the next trial."""

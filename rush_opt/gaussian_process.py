@@ -33,9 +33,9 @@ IndexArray = npt.NDArray[np.intp]
 _PRIOR_SCALE, _PRIOR_NOISE, _PRIOR_VARIANCE = 1.4, -3.5, 1.5**2
 _LEAST_LOG_NOISE = -9.0
 
-# So large values count alike, on the scale of `squash`: without a bound the variance is that of the
-# worst values alone, and the good ones cannot be told apart. It changed no
-# outcome in experiments/peers, where nothing is penalized.
+# Values above this, on the scale of `squash`, count alike: a single penalty of 1e300 would else be
+# all of the variance, and good values could not be told apart. No value of experiments/peers is so
+# large.
 _MOST_SQUASHED = 10.0
 
 # Threads of linear algebra are limited for the whole process: where workers are threads of one, who

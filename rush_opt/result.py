@@ -246,8 +246,9 @@ class TuneResult:
 
         Of the trials that came to an end by themselves, finished and failed, and those known before
         the run, these are the first ``trial.notes["n_known"]``: whoever proposed it had read so
-        many ends. Trials that finished early because they were stopped, those lost with their
-        worker and those taken out of the queue are no part of them: no optimizer learns from them.
+        many ends. Of the trials that were stopped early they are the first
+        ``trial.notes["n_stopped"]``, none without such a note. Those lost with their worker and
+        those taken out of the queue are no part of them: no optimizer learns from them.
 
         Where trials ended within the time of a message of each other, the order in which the
         proposer learned of them may be another than that of their ends.
@@ -268,14 +269,16 @@ class TuneResult:
                 f"trial {trial.number} was not proposed by looking at others: its notes have no "
                 "'n_known'; it is of a design, or its optimizer needs no results"
             )
-        counted = [
-            other
-            for other in self.frozen_trials
-            if (other.state == "finished" and other.stopped_at is None)
+        left = {False: trial.notes["n_known"], True: trial.notes.get("n_stopped", 0)}
+        known = []
+        for other in self.frozen_trials:
             # What was taken out of the queue was never started.
-            or (other.state == "failed" and not other.lost and other.started_at is not None)
-        ]
-        return counted[: int(trial.notes["n_known"])]
+            has_failed = other.state == "failed" and not other.lost and other.started_at is not None
+            is_stopped = other.state == "finished" and other.stopped_at is not None
+            if (other.state == "finished" or has_failed) and left[is_stopped] > 0:
+                left[is_stopped] -= 1
+                known.append(other)
+        return known
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write all of the result to a file, for `from_json` or a reader in another language.

@@ -42,7 +42,7 @@ def draw_weights(m: int, rng: np.random.Generator) -> FloatArray:
 
 
 def scalarize(Y: FloatArray, weights: FloatArray) -> FloatArray:
-    """Make one value of several: the augmented Tchebycheff function of what the forest would see.
+    """Make one value of several: the augmented Tchebycheff function of their ranks' quantiles.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def scalarize(Y: FloatArray, weights: FloatArray) -> FloatArray:
 
     Notes
     -----
-    Distances are those of normal quantiles of ranks, the targets that the forest has for a single
-    objective. So neither the objectives' scales nor any strictly increasing function of them are of
-    consequence. The best point is on the Pareto front for all positive weights.
+    Distances are those of normal quantiles of ranks, as the forest has them as targets. So neither
+    the objectives' scales nor any strictly increasing function of them are of consequence. The best
+    point is on the Pareto front for all positive weights.
 
     References
     ----------

@@ -292,8 +292,8 @@ class FinishedTask(Protocol):
 class FinishedTasks(Iterable[FinishedTask], Protocol):
     """Finished tasks as a rule reads them; `rush_core.TaskTable` is such."""
 
-    def noted(self, name: str) -> list[bool]:
-        """Tell of each task whether a value of this name was given along with its result."""
+    def noted(self, name: str) -> list[Any]:
+        """Return what was given along with each task's result under a name; None if nothing."""
 
 
 class Watch:
@@ -318,11 +318,11 @@ class Watch:
 
     def add(self, tasks: FinishedTasks) -> None:
         """Take in what is new of the finished log."""
-        for task, is_stopped in zip(tasks, tasks.noted(STOPPED_AT), strict=True):
+        for task, step in zip(tasks, tasks.noted(STOPPED_AT), strict=True):
             if self.reason is None and task.result is not None and task.ended_at is not None:
                 value = task.result[self._metric]
                 if task.worker_id:
-                    self.add_trial(value, task.ended_at, is_stopped=is_stopped)
+                    self.add_trial(value, task.ended_at, is_stopped=step is not None)
                 else:  # evaluated elsewhere, before
                     self.know(value)
 

@@ -65,7 +65,8 @@ class Surrogate(Protocol):
         """Fit to at least one row of the unit cube and its objective value.
 
         An inactive parameter's coordinate is `rush_opt.space.INACTIVE`, the value of a failed trial
-        infinite.
+        infinite. Where a rule stops trials there is a last column that tells how far they had come,
+        1 for whole ones; see `rush_opt.stopped`.
         """
 
 

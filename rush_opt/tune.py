@@ -83,7 +83,8 @@ def tune(
         first trials all fail. What it closes over is shipped with it, up to 64 MiB; larger data it
         is to load itself. What it prints is not shown; for what it logs see `network_id`.
     space : mapping or Space
-        Parameter name to `Float`, `Integer`, `Categorical` or `Boolean`.
+        Parameter name to `Float`, `Integer`, `Categorical`, `Ordinal`, `Boolean` or a fixed value;
+        or a `Space` with constraints, a ConfigSpace ``ConfigurationSpace``, Optuna's distributions.
     n_workers : int, optional
         Worker processes, on this machine unless `executor` or `launch` is given; by default one
         per usable CPU of this machine.

@@ -80,7 +80,9 @@ class ADBO:
     def __call__(self, worker: Worker, problem: Problem) -> None:
         """Run one worker until the budget is used up."""
         trials = TrialRunner(worker, problem)
-        archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
+        archive = Archive(
+            problem.space, *problem.metrics, signs=problem.signs, curves=trials.curves
+        )
         state = self.state(problem, archive, worker.number, n_before=count_before(worker))
         # The initial design is claimed by whoever is free, and starts without a mark of its own.
         state.avoid([task.config for task in worker.fetch_tasks("queued", "running")])
@@ -146,6 +148,8 @@ class ADBOState:
     def propose(self, timing: Timing) -> tuple[dict[str, Any], dict[str, float]]:
         """Choose the next configuration: at random before there is a result per dimension.
 
+        Stopped trials are results as well, once one trial went on to its end.
+
         Parameters
         ----------
         timing : callable
@@ -155,18 +159,21 @@ class ADBOState:
         -------
         config : dict
         notes : dict
-            How it came about: the exploration weight and how many trials were known.
+            How it came about: the exploration weight, how many trials were known, and how many
+            stopped ones if there were any.
         """
         settings, rng = self._settings, self._rng
         archive, weights = weighed(self._archive, rng)
         lam = next(self._lambdas)
         notes = {"lambda": lam, "n_known": len(archive), **weights}
-        if len(archive) < archive.space.n_dims:
+        if archive.n_stopped:
+            notes["n_stopped"] = archive.n_stopped
+        if not len(archive) or len(archive) + archive.n_stopped < archive.space.n_dims:
             with timing("acquisition"):
                 row = draw_new(archive, rng, pending=self._taken)
                 return archive.space.decode(row[np.newaxis])[0], notes
         with timing("surrogate"):
-            model = settings.surrogate.fit(archive.X, archive.y, rng)
+            model = archive.fit(settings.surrogate, rng)
         with timing("acquisition"):
             row = propose(
                 archive, model, lam, rng, candidates=settings.candidates, pending=self._taken

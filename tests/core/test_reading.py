@@ -302,7 +302,8 @@ def test_what_was_given_with_a_result_is_told_by_its_name(network: Network, work
         assert key is not None
         worker.finish_task(key, {"cost": 4}, extra=extra)
     tasks = network.fetch_finished_tasks()
-    assert tasks.noted("cost") == [True, False, False, True]
+    assert tasks.noted("cost") == [1, None, None, None]
+    assert tasks.noted("note") == [None, None, "cost", 2]
     assert tasks[:0].noted("cost") == []
 
 

@@ -204,7 +204,9 @@ def test_numbers_of_other_libraries_can_be_reported(worker: Worker, network: Net
     ]
 
 
-def test_a_model_learns_of_whole_trials_only_and_proposes_no_stopped_one_again(join: Join) -> None:
+def test_an_archive_has_values_of_whole_trials_only_but_knows_where_stopped_ones_were(
+    join: Join,
+) -> None:
     worker, onlooker = join(), join()
     trials = runner(worker, learning, pruner=HALVING)
     for x in (0.25, 0.75, 0.5, 0.125):  # each of the whole ones was the best so far
