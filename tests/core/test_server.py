@@ -268,6 +268,34 @@ with Network("{network_id}") as network:
             process.communicate("end\n")
 
 
+def test_a_named_network_whose_server_cannot_be_reached_from_here_says_whose_it_is(
+    network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"""
+import sys
+from rush_core import Network
+with Network("{network_id}") as network:
+    print(network.url, flush=True)
+    sys.stdin.readline()
+"""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert owner.stdout is not None
+        url = owner.stdout.readline().strip()
+        seen = Path(url.removeprefix("unix://"))
+        elsewhere = seen.rename(seen.with_name("elsewhere"))  # as in a /tmp of its own
+        monkeypatch.setattr("rush_core.server._END_TIMEOUT_S", 0.1)
+        with pytest.raises(RushError, match=f"{url}.*process {owner.pid} on .*rush serve"):
+            Network(network_id)
+        elsewhere.rename(seen)
+        with Network(network_id) as network:
+            assert network.url == url
+    finally:
+        owner.communicate("end\n")
+
+
 def test_networks_of_different_names_have_servers_of_their_own(network_id: str) -> None:
     program = f"""
 from rush_core import Network
