@@ -55,6 +55,7 @@ _APPENDFSYNC = "no"
 _GUARD = """
 "$@" &
 server=$!
+trap '' TERM      # a batch system may send it to all processes: the folder is still to be removed
 exec >&- 2>&-     # only the server holds the output open: its end shows when the server dies
 read -r _         # returns when the owner closes the pipe, or dies
 kill "$server"

@@ -82,6 +82,31 @@ time.sleep(600)
     wait_until(lambda: not folder.exists())
 
 
+def test_nothing_is_left_when_all_processes_of_a_job_are_told_to_end(tmp_path: Path) -> None:
+    program = """
+import time
+from rush_core import Network
+network = Network()
+network.start_workers(lambda worker: time.sleep(600), 1)
+network.wait_for_workers()
+print(flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as owner:
+        assert owner.stdout is not None
+        owner.stdout.readline()
+        family = psutil.Process(owner.pid).children(recursive=True)
+        assert {path.name.split("-")[0] for path in tmp_path.iterdir()} == {"rush"}
+        for process in family:
+            process.terminate()
+        owner.terminate()
+    wait_until(lambda: not any(process.is_running() for process in family))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_long_temporary_folder_does_not_break_the_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
