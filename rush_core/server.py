@@ -43,7 +43,12 @@ __all__ = [
 
 # The longest path a unix socket can have on every system we know (Linux has 107, macOS 103).
 _LONGEST_SOCKET_PATH = 103
-_START_TIMEOUT_S = 20.0
+
+# A server that cannot start ends, and that is noticed at once. One that reads its data, a second
+# for 100,000 tasks, says nothing until it has.
+_START_TIMEOUT_S = 300.0
+
+# For a server that is just ending, which has written nearly everything before.
 _END_TIMEOUT_S = 10.0
 
 # What was acknowledged is the operating system's before the reply: a killed server loses nothing.
