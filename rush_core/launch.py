@@ -28,6 +28,14 @@ ONE_THREAD = {
 }
 
 
+# A batch system may send SIGTERM to all processes: the folder is still to be removed.
+_GUARD = """
+trap '' TERM
+read -r _         # returns when the owner closes the pipe, or dies
+rm -rf "$1"
+"""
+
+
 class LocalWorkers:
     """Worker processes that are children of this process; they end when it does.
 
@@ -132,7 +140,7 @@ class LocalWorkers:
         if self._own_log_folder is None:
             self._own_log_folder = Path(tempfile.mkdtemp(prefix="rush-logs-"))
             # The pipe closes when this process ends, however it ends.
-            command = ["/bin/sh", "-c", 'read -r _; rm -rf "$1"', "sh", str(self._own_log_folder)]
+            command = ["/bin/sh", "-c", _GUARD, "sh", str(self._own_log_folder)]
             self._guard = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

@@ -43,7 +43,13 @@ __all__ = [
 
 # The longest path a unix socket can have on every system we know (Linux has 107, macOS 103).
 _LONGEST_SOCKET_PATH = 103
-_START_TIMEOUT_S = 20.0
+
+# A server that cannot start ends, and that is noticed at once. One that reads its data, a second
+# for 100,000 tasks, says nothing until it has.
+_START_TIMEOUT_S = 300.0
+
+# For a server that is just ending, which has written nearly everything before.
+_END_TIMEOUT_S = 10.0
 
 # What was acknowledged is the operating system's before the reply: a killed server loses nothing.
 # When to put it on the disk is left to the system, so the machine's crash may lose its last half
@@ -54,6 +60,7 @@ _APPENDFSYNC = "no"
 _GUARD = """
 "$@" &
 server=$!
+trap '' TERM      # a batch system may send it to all processes: the folder is still to be removed
 exec >&- 2>&-     # only the server holds the output open: its end shows when the server dies
 read -r _         # returns when the owner closes the pipe, or dies
 kill "$server"
@@ -304,6 +311,16 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def _lock_within(timeout_s: float, descriptor: int) -> bool:
+    """Lock as soon as it can be, or give up: the kernel's own wait knows no limit."""
+    deadline = time.monotonic() + timeout_s
+    while not _try_lock(descriptor):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def _quoted(value: str) -> str:
     """Quote a value for the server's configuration file."""
     escaped = value.replace("\\", r"\\").replace('"', r"\"")
@@ -357,18 +374,30 @@ def _server_of(network_id: str) -> str:
         with (folder / "serving").open("w") as serving:
             # Held by the server itself, too: one that is just ending has written everything before
             # another one reads it.
-            fcntl.flock(serving, fcntl.LOCK_EX)
+            if not _lock_within(_END_TIMEOUT_S, serving.fileno()):
+                where = " of ".join(_read_note(network_id)) or "an unknown place"
+                raise RushError(
+                    f"network {network_id!r} is served at {where}, and nobody answers there: each "
+                    "machine, and each job with a /tmp of its own, sees only its own sockets; end "
+                    "that one, or give all the URL of a server that they can reach (`rush serve`)"
+                )
             server = EmbeddedServer(folder, inherited=[serving.fileno()])
-        _note_of(network_id).write_text(server.url)
+        owner = f"process {os.getpid()} on {platform.node()}"
+        _note_of(network_id).write_text(f"{server.url}\n{owner}\n")
         _named_servers[network_id] = server
         return server.url
 
 
 def _running_server_of(network_id: str) -> str | None:
     """Return where the server of a named network answers; None if it does not."""
-    note = _note_of(network_id)
-    url = note.read_text() if note.exists() else ""
+    url, *_ = _read_note(network_id) or [""]
     return url if url and _answers(url) else None
+
+
+def _read_note(network_id: str) -> list[str]:
+    """Return URL and owner of the latest embedded server of a named network, if there was any."""
+    note = _note_of(network_id)
+    return note.read_text().splitlines() if note.exists() else []
 
 
 def _note_of(network_id: str) -> Path:

@@ -82,6 +82,31 @@ time.sleep(600)
     wait_until(lambda: not folder.exists())
 
 
+def test_nothing_is_left_when_all_processes_of_a_job_are_told_to_end(tmp_path: Path) -> None:
+    program = """
+import time
+from rush_core import Network
+network = Network()
+network.start_workers(lambda worker: time.sleep(600), 1)
+network.wait_for_workers()
+print(flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    ) as owner:
+        assert owner.stdout is not None
+        owner.stdout.readline()
+        family = psutil.Process(owner.pid).children(recursive=True)
+        assert {path.name.split("-")[0] for path in tmp_path.iterdir()} == {"rush"}
+        for process in family:
+            process.terminate()
+        owner.terminate()
+    wait_until(lambda: not any(process.is_running() for process in family))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_long_temporary_folder_does_not_break_the_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +291,34 @@ with Network("{network_id}") as network:
     finally:
         for process in asking:
             process.communicate("end\n")
+
+
+def test_a_named_network_whose_server_cannot_be_reached_from_here_says_whose_it_is(
+    network_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"""
+import sys
+from rush_core import Network
+with Network("{network_id}") as network:
+    print(network.url, flush=True)
+    sys.stdin.readline()
+"""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert owner.stdout is not None
+        url = owner.stdout.readline().strip()
+        seen = Path(url.removeprefix("unix://"))
+        elsewhere = seen.rename(seen.with_name("elsewhere"))  # as in a /tmp of its own
+        monkeypatch.setattr("rush_core.server._END_TIMEOUT_S", 0.1)
+        with pytest.raises(RushError, match=f"{url}.*process {owner.pid} on .*rush serve"):
+            Network(network_id)
+        elsewhere.rename(seen)
+        with Network(network_id) as network:
+            assert network.url == url
+    finally:
+        owner.communicate("end\n")
 
 
 def test_networks_of_different_names_have_servers_of_their_own(network_id: str) -> None:
