@@ -181,10 +181,12 @@ class Ended:
         return [self._step]
 
 
-def run_once(name: str, method: Method, seed: int, n_workers: int) -> dict[str, Any]:
+def run_once(
+    name: str, method: Method, seed: int, n_workers: int, n_whole_trials: int = N_WHOLE_TRIALS
+) -> dict[str, Any]:
     """Simulate a run on a family of curves, and describe what came out."""
     family = FAMILIES[name]
-    space, budget = family.space, N_WHOLE_TRIALS * family.n_steps
+    space, budget = family.space, n_whole_trials * family.n_steps
     rule = RULES[method.rule](family.first_rung) if method.rule else None
     problem = Problem(lambda config: 0.0, space, ("value",), (1.0,), None, None, seed, rule)
     curves = Curves()
@@ -194,13 +196,12 @@ def run_once(name: str, method: Method, seed: int, n_workers: int) -> dict[str, 
     n_design = method.optimizer.n_initial(space.n_dims, n_workers)
     design = iter(space.decode(sobol_design(space, n_design, problem.design_rng())))
     names = count()
-    n_spent = n_begun = 0
+    n_spent = n_whole = n_begun = 0
     best, reached_at = math.inf, math.nan
-    whole: list[float] = []
 
     def trial(worker: int) -> Iterator[None]:
         """Go through one trial, a step at a time."""
-        nonlocal n_spent, n_begun, best, reached_at
+        nonlocal n_spent, n_whole, n_begun, best, reached_at
         config = next(design, None) or states[worker].propose(lambda phase: nullcontext())[0]
         X, key = space.encode([config]), str(next(names))
         n_begun += 1
@@ -219,7 +220,7 @@ def run_once(name: str, method: Method, seed: int, n_workers: int) -> dict[str, 
                 archive.add(Ended(key, config, value, stopped_at))
                 return
         archive.add(Ended(key, config, value, None))
-        whole.append(value)
+        n_whole += 1
         best = min(best, loss)
         if best <= family.target and math.isnan(reached_at):
             reached_at = n_spent
@@ -245,7 +246,7 @@ def run_once(name: str, method: Method, seed: int, n_workers: int) -> dict[str, 
         "target": family.target,
         "best_final_loss": best,
         "n_trials": n_begun,
-        "n_whole": len(whole),
+        "n_whole": n_whole,
     }
 
 
