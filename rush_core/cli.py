@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--follow", action="store_true", help="go on with new ones")
         if name == "stop":
             command.add_argument("worker_ids", nargs="*", help="by default all")
-            command.add_argument("--kill", action="store_true", help="put them out at once")
+            command.add_argument("--kill", action="store_true", help="remove them at once")
 
     doctor = commands.add_parser("doctor", help="examine the server, and say what to do")
     doctor.set_defaults(run=_doctor)

@@ -1,4 +1,4 @@
-"""The workers that one manager started: launched, watched, put out when they end."""
+"""The workers that one manager started: launched, watched, removed when they end."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Crew:
         return self._submitted.wait(left, worker_ids)
 
     def kill(self, worker_ids: Sequence[str] | None) -> None:
-        """End worker processes at once (None: all), and put the others out of the network."""
+        """End worker processes at once (None: all), and remove the others from the network."""
         mine = [w for w in self._processes.running() if worker_ids is None or w in worker_ids]
         self._killing.update(mine)
         self._processes.kill(mine)
@@ -144,7 +144,7 @@ class Crew:
             self._remove(worker_id, WorkerState.KILLED, _KILLED)
 
     def find_lost(self) -> list[str]:
-        """Put out the workers that fell silent; return those found lost since the last call."""
+        """Remove the workers that fell silent; return those found lost since the last call."""
         for worker_id, how in list(self._not_removed.items()):
             self._put_out(worker_id, how)
         for worker_id in self._registry.find_silent():
@@ -203,7 +203,7 @@ class Crew:
             )
 
     def _put_out(self, worker_id: str, how: str, patience_s: float = PATIENCE_S) -> None:
-        """Put out a worker that has ended."""
+        """Remove a worker that has ended."""
         killed = worker_id in self._killing
         state = WorkerState.KILLED if killed else WorkerState.LOST
         reason = _KILLED if killed else how
@@ -226,7 +226,7 @@ class Crew:
         only_if_expired: bool = False,
         patience_s: float = PATIENCE_S,
     ) -> bool:
-        """Put a worker out; tell whether it took part until then."""
+        """Remove a worker; tell whether it took part until then."""
         return self._registry.remove(
             worker_id,
             state,

@@ -99,7 +99,7 @@ class Heart:
     worker_id : str
     heartbeat : Heartbeat
     on_killed : callable
-        Called in the thread when the worker was put out of the network from elsewhere.
+        Called in the thread when the worker was removed from the network from elsewhere.
     """
 
     def __init__(

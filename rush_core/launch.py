@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from rush_core.lifeline import keep_from_children
+from rush_core.fork import keep_from_children
 from rush_core.url import environment_of
 
 __all__ = ["ONE_THREAD", "LocalWorkers", "SubmittedWorkers"]

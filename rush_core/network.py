@@ -252,7 +252,7 @@ class Network:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         executor: Executor | None = None,
-        heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
+        heartbeat: Heartbeat | None = None,
         log_folder: str | Path | None = None,
         log_level: str = "INFO",
         shared_folder: str | Path | None = None,
@@ -275,10 +275,11 @@ class Network:
             Where to run the workers instead: a process pool, Dask's ``client.get_executor()``,
             ``mpi4py.futures`` or submitit's executor. Each occupies one of its places until it
             ends, and its processes must reach the server.
-        heartbeat : Heartbeat
+        heartbeat : Heartbeat, optional
             How workers of an executor prove that they live; processes on this machine are watched.
         log_folder : path, optional
-            Where a file for each process's output is kept; by default it is removed on `close`.
+            Where a file for each process's output is kept, of processes on this machine; by default
+            it is removed on `close`.
         log_level : str
             The least severe records of `logging` that workers send to the network (`read_log`).
         shared_folder : path, optional
@@ -292,6 +293,9 @@ class Network:
 
         Raises
         ------
+        TypeError, ValueError
+            If `n_workers` is no count, or an option is given that has no effect here; nothing was
+            started.
         LoopError
             If the loop or its arguments cannot be pickled, or are too large for the server; nothing
             was started.
@@ -299,6 +303,16 @@ class Network:
             If the executor takes no call, or no more: a pool that is broken, for example.
         """
         n_workers = check_count("n_workers", n_workers, least=1)
+        if executor is None and heartbeat is not None:
+            raise ValueError(
+                f"heartbeat={heartbeat!r} is for workers of an executor; processes on this machine "
+                "are watched: leave it out"
+            )
+        if executor is not None and log_folder is not None:
+            raise ValueError(
+                f"log_folder={str(log_folder)!r} is for processes on this machine; workers of an "
+                "executor write where it lets them: leave it out"
+            )
         packed = _pack(loop, args, kwargs, shared_folder)
         folder = _path(log_folder)
         if folder is not None:
@@ -306,7 +320,9 @@ class Network:
         digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
         self.allow_workers()
         if executor is not None:
-            return self._crew.submit(executor, n_workers, digest, heartbeat, log_level)
+            return self._crew.submit(
+                executor, n_workers, digest, heartbeat or Heartbeat(), log_level
+            )
         return self._crew.start_processes(n_workers, digest, folder, log_level)
 
     def wait_for_workers(
@@ -400,7 +416,7 @@ class Network:
         return self._crew.join(timeout_s, worker_ids)
 
     def detect_lost_workers(self) -> list[str]:
-        """Look for workers whose sign of life has expired and put them out.
+        """Look for workers whose sign of life has expired and remove them.
 
         Their tasks become failed, or are queued again (see `max_retries`). The end of a process
         that this object started is noticed at once, without this call. Any number of processes may

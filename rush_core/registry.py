@@ -190,7 +190,7 @@ class Registry:
         or_refuse: bool = False,
         patience_s: float = PATIENCE_S,
     ) -> bool:
-        """Put a worker out; one round trip, atomic, and of several that try one wins.
+        """Remove a worker; one round trip, atomic, and of several that try one wins.
 
         Its running tasks are queued again if they were lost no more than `max_retries` times, else
         failed with `task_error`. The `result_extra` of these says ``lost``, to tell them from tasks

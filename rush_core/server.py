@@ -27,8 +27,8 @@ from typing import IO, NoReturn, Self
 
 from rush_core.connection import OLDEST_SERVER, Connection, pack
 from rush_core.errors import RushError, ServerNotFoundError
+from rush_core.fork import keep_from_children
 from rush_core.keys import check_identifier
-from rush_core.lifeline import keep_from_children
 from rush_core.url import add_password
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""The only code that changes a task's state: one server-side script per transition.
+"""The changes of state that a client makes to tasks: one server-side script per transition.
+
+What a lost worker leaves behind is moved by `Registry.remove`.
 
 Every script that a client runs checks the client's *epoch*, a number that the client raises
 whenever its connection broke. A command sent earlier carries the older epoch and is refused when it
@@ -400,7 +402,7 @@ class Transitions:
         def attempt() -> Any:
             nonlocal is_sent
             takes_part = self._raise_epoch()
-            # What the server did before it put the worker out stays done: it is in its log.
+            # What the server did before it removed the worker stays done: it is in its log.
             in_log = script in (self._finish, self._fail, self._report)
             if is_sent and (takes_part or in_log):
                 reply = settle(arguments)
@@ -491,7 +493,7 @@ class Transitions:
         if reply == _OUT:
             self.note_out()
             logger.warning(
-                "worker %s was put out of network %s; its result is discarded",
+                "worker %s was removed from network %s; its result is discarded",
                 self._client.decode(),
                 self._keys.network_id,
             )

@@ -536,7 +536,7 @@ class Worker:
         """Leave the network; what the worker is still running becomes failed with `reason`.
 
         One round trip. A server that is gone is no error: there is nothing left to leave. One that
-        refuses is: the worker takes part until it is found silent, or put out.
+        refuses is: the worker takes part until it is found silent, or removed.
         """
         if self._transitions.is_inherited:
             self._connection.close()

@@ -53,9 +53,9 @@ class SuccessiveHalving:
 
     Notes
     -----
-    In `experiments/early_stopping.py` random search reached its target more often with it, also
-    where good configurations learn slowly. ADBO, which has few whole trials to learn from then,
-    took longer with it than without.
+    In `experiments/early_stopping.py` random search reached its target more often with it on all
+    three families of learning curves. ADBO took half to two thirds of the steps with it on the two
+    simulated families, and reached the target less often on the real one.
 
     References
     ----------

@@ -70,7 +70,7 @@ def check_trials(trials: Sequence[FrozenTrial], problem: Problem, network_id: st
 
 
 def put_out_orphans(network: Network) -> None:
-    """Put out workers whose process ended together with the manager that watched it.
+    """Remove workers whose process ended together with the manager that watched it.
 
     Their trials become failed, and their places in the budget are given back. One round trip if
     there are none.

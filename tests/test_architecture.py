@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module of rush_core may import from the layers before its own, and from no other.
 CORE_LAYERS = [
     {"errors", "fork"},
-    {"keys", "codec", "url", "arguments", "lifeline"},
+    {"keys", "codec", "url", "arguments"},
     {"endpoint"},
     {"connection"},
     {"clock", "task", "report", "script"},

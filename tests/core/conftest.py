@@ -89,7 +89,7 @@ def logger(network: Network) -> Iterator[logging.Logger]:
 def threads(network: Network) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as pool:
         yield pool
-        network.close()  # what still runs is put out, so that the pool can end
+        network.close()  # what still runs is removed, so that the pool can end
 
 
 @pytest.fixture

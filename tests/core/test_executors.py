@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from processes import insisting, polite, wait_for_running_tasks
@@ -203,3 +204,14 @@ def test_each_record_of_a_thread_is_of_its_own_worker(
     assert all(record.message == f"I am {record.worker_id}" for record in records)
     assert logging.getLogger().level == level
     assert logging.getLogger().handlers == handlers
+
+
+def test_options_without_effect_are_refused_and_nothing_is_started(
+    network: Network, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"heartbeat=.* is for workers of an executor"):
+        network.start_workers(polite, 1, heartbeat=QUICK)
+    with pytest.raises(ValueError, match=r"log_folder=.* is for processes on this machine"):
+        network.start_workers(polite, 1, executor=threads, log_folder=tmp_path / "logs")
+    assert not (tmp_path / "logs").exists()
+    assert network.fetch_workers() == []

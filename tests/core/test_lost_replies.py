@@ -370,7 +370,7 @@ def test_a_worker_whose_return_is_not_answered_is_back_once(
 def test_an_end_that_was_done_before_its_worker_was_put_out_is_recognised(
     network: Network, far_worker: Worker, proxy: BreakingProxy, ending: str
 ) -> None:
-    """The reply is lost, and before the worker can ask again it is put out."""
+    """The reply is lost, and before the worker can ask again it is removed."""
     key = far_worker.start_task({"x": 1})
     assert key is not None
     transitions = far_worker._transitions

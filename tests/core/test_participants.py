@@ -1,4 +1,4 @@
-"""Workers that take part: they leave, are put out or asked to stop, and their names."""
+"""Workers that take part: they leave, are removed or asked to stop, and their names."""
 
 import pytest
 from fixture_types import Join

@@ -53,7 +53,7 @@ def test_a_run_goes_on_after_its_manager_was_killed(
         wait_until(lambda: network.count_tasks().finished >= 10, PATIENCE_S)
         pids = [worker.pid for worker in network.fetch_workers()]
         if workers_die_as_well:
-            os.kill(pids[0], signal.SIGSTOP)  # nobody puts out what the manager did not see end
+            os.kill(pids[0], signal.SIGSTOP)  # nobody removes what the manager did not see end
         manager.kill()
         manager.wait()
         if workers_die_as_well:
