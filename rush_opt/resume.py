@@ -16,7 +16,7 @@ from rush_opt.evaluation import Problem
 from rush_opt.frozen_trial import FrozenTrial
 from rush_opt.space.constraint import called
 
-__all__ = ["check_about", "check_trials", "put_out_orphans"]
+__all__ = ["check_about", "check_trials", "remove_orphans"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def check_trials(trials: Sequence[FrozenTrial], problem: Problem, network_id: st
         )
 
 
-def put_out_orphans(network: Network) -> None:
+def remove_orphans(network: Network) -> None:
     """Remove workers whose process ended together with the manager that watched it.
 
     Their trials become failed, and their places in the budget are given back. One round trip if

@@ -15,7 +15,7 @@ from rush_opt.frozen_trial import WARM_START, FrozenTrial
 from rush_opt.limits import Limits
 from rush_opt.loops import GridSearch, Optimizer
 from rush_opt.progress import Progress
-from rush_opt.resume import check_about, check_trials, put_out_orphans
+from rush_opt.resume import check_about, check_trials, remove_orphans
 from rush_opt.workers import LONGEST_SLEEP_S, LOOK_EVERY_S, Workers, took_part_after
 
 __all__ = ["Run"]
@@ -133,7 +133,7 @@ class Run:
     ) -> bool:
         """Take in what is in the network, or put in what it is to begin with; tell which."""
         network = self._network
-        put_out_orphans(network)
+        remove_orphans(network)
         self._ended.fetch_new()  # what an earlier run in this network left
         check_trials(self.trials, self._problem, network.network_id)
         check_about(network, self._problem)
@@ -152,8 +152,9 @@ class Run:
 
     def _follow(self) -> str:
         """Look on until all workers have ended, and return why they did."""
-        while not self._all_over():
-            pass
+        is_over = False
+        while not is_over:
+            is_over = self._tend_workers()
         # The server refused late starts by its own time, and so the reason is to be told by that.
         self.ended_at = self._network.fetch_time()
         self._look()
@@ -166,8 +167,8 @@ class Run:
         self._ending.raise_if_hopeless(ended=True)
         return self._ending.reason(self._of_this_run(self._workers.joined))
 
-    def _all_over(self) -> bool:
-        """Sleep until something happens, look on, and tell whether all workers have ended."""
+    def _tend_workers(self) -> bool:
+        """Sleep until something happens, see to the workers, and tell whether all have ended."""
         workers, network = self._workers, self._network
         none_left = workers.pause(_PAUSE_S, is_due=self._is_due())
         # Before the sleep: the wake-up for a loss may have gone to a wait for another worker.
@@ -188,7 +189,11 @@ class Run:
         no_proposer = workers.proposer_has_ended()
         if not self._stop_if_wanted() and no_proposer:
             network.stop_workers()  # all is started, or nobody proposes any more
-        is_due = self._is_due()
+        return self._have_all_ended(none_left)
+
+    def _have_all_ended(self, none_left: bool) -> bool:
+        """Tell whether no worker will do anything more, given whether all that run here ended."""
+        workers, is_due = self._workers, self._is_due()
         if workers.are_launched:
             return none_left and workers.launched_have_ended(self.started_at, is_due=is_due)
         # A process here that is due joins in a moment, and ends; a call elsewhere may never begin.
