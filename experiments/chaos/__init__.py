@@ -10,5 +10,5 @@ is used up exactly, and no process and no running task is left over.
 A run is a row of rounds. Each is a network with a budget of its own; when its faults are over, it
 has to end by itself. Which faults come, and when, follows from the seed.
 
-Run from the project's root: ``python -m experiments.chaos --minutes 20 --seed 2``
+Run from the project's root: ``python -m experiments.chaos --minutes 15 --seed 3``
 """
