@@ -27,7 +27,7 @@ from rush_opt import Ordinal, Space
 
 ROWS = RAW / "learning_curves.csv"
 N_STEPS = 27
-LEVELS = {
+LEVELS: dict[str, list[Any]] = {
     "learning_rate": [0.001, 0.0032, 0.01, 0.032, 0.1, 0.32, 1.0],
     "momentum": [0.0, 0.5, 0.9, 0.97],
     "alpha": [1e-5, 1e-3, 1e-1],

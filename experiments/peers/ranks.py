@@ -210,12 +210,13 @@ def as_markdown(rows: pd.DataFrame, new: Collection[str]) -> str:
     rows = _latest(rows)
     table = blocks(rows)
     n_seeds = table.reset_index().groupby("problem")["seed"].nunique()
+    seeds = " to ".join(map(str, sorted({n_seeds.min(), n_seeds.max()})))
     commits = ", ".join(sorted(rows["commit"].unique()))
     parts = [
         "# Optimizers at equal trials, in virtual time\n",
-        f"{len(n_seeds)} problems, {n_seeds.min()} to {n_seeds.max()} seeds each; commits {commits}"
-        ". Rows: `results/raw/peers_quality.csv`, made by `experiments/peers/quality.py`, where "
-        f"README.md says what was run. 1 is the best rank of {len(table.columns)}. Intervals are "
+        f"{len(n_seeds)} problems, {seeds} seeds each; commits {commits}. Rows: "
+        "`results/raw/peers_quality.csv`, made by `experiments/peers/quality.py`, where README.md "
+        f"says what was run. 1 is the best rank of {len(table.columns)}. Intervals are "
         "of 95 %: the first when the seeds of these problems are drawn anew, the second when the "
         f"problems are, too; none with fewer than {_FEWEST} seeds. A regret below {FLOOR:g} of "
         "random search's median on the problem counts as none, and all such as equal.\n",

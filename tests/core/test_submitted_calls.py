@@ -180,12 +180,12 @@ def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
     server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
 ) -> None:
     start = SubmittedWorkers.start if is_call else LocalWorkers.start
-    pool = threads if is_call else None
+    where = {"executor": threads, "heartbeat": QUICK} if is_call else {}
     for n in range(100):
         with Network(f"{network_id}-{n}", server.url) as network:
             try:
                 with interrupted_before_line(n, start):
-                    network.start_workers(polite, 1, executor=pool, heartbeat=QUICK)
+                    network.start_workers(polite, 1, **where)
             except KeyboardInterrupt:
                 network.stop_workers(kill=True)
                 assert network.join_workers(PATIENCE_S)
