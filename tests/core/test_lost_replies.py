@@ -243,18 +243,23 @@ def test_what_was_executed_is_found_behind_much_that_came_after_it(
     )
 
 
+def remove_before_it_asks_again(network: Network, worker: Worker) -> None:
+    """Remove the worker when its reply is lost, and it is about to find out what became of it."""
+    transitions = worker._transitions
+    raise_epoch = transitions._raise_epoch
+
+    def remove_first() -> bool:
+        network.stop_workers([worker.worker_id], kill=True)
+        return raise_epoch()
+
+    transitions._raise_epoch = remove_first  # type: ignore[method-assign]
+
+
 def test_tasks_that_were_failed_are_told_from_those_lost_after_them(
     network: Network, far_worker: Worker, proxy: BreakingProxy
 ) -> None:
     failed, lost = far_worker.start_tasks([{"x": 1}, {"x": 2}])
-    transitions = far_worker._transitions
-    raise_epoch = transitions._raise_epoch
-
-    def put_out_first() -> bool:
-        network.stop_workers([far_worker.worker_id], kill=True)
-        return raise_epoch()
-
-    transitions._raise_epoch = put_out_first  # type: ignore[method-assign]
+    remove_before_it_asks_again(network, far_worker)
     proxy.cut_before_reply()
     assert far_worker.fail_tasks([failed, failed], ["no", "no"]) == [True, False]
     assert proxy.n_breaks == 1
@@ -373,14 +378,7 @@ def test_an_end_that_was_done_before_its_worker_was_put_out_is_recognised(
     """The reply is lost, and before the worker can ask again it is removed."""
     key = far_worker.start_task({"x": 1})
     assert key is not None
-    transitions = far_worker._transitions
-    raise_epoch = transitions._raise_epoch
-
-    def put_out_first() -> bool:
-        network.stop_workers([far_worker.worker_id], kill=True)
-        return raise_epoch()
-
-    transitions._raise_epoch = put_out_first  # type: ignore[method-assign]
+    remove_before_it_asks_again(network, far_worker)
     proxy.cut_before_reply()
     if ending == "report":
         assert far_worker.report_task(key, {"step": 1})
