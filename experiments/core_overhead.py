@@ -33,7 +33,7 @@ from experiments import core_overhead_report as report
 from experiments.provenance import RAW, append_rows, provenance
 from experiments.raw_socket import PING, RESULT, raw_client
 from rush_core import Network, Worker, serve
-from rush_core.connection import pack, parse_info
+from rush_core.connection.connection import pack, parse_info
 from rush_core.keys import NetworkKeys
 
 N_PARAMS = (1, 10, 100)

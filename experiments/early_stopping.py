@@ -7,7 +7,7 @@ curves: random search, ADBO, and both with asynchronous successive halving and w
 In `aligned` curves, simulated, who learns fast ends well; in `crossing` curves, simulated, the best
 learn slowly; those of `digits` are real ones, see `experiments/learning_curves.py`. With ADBO, a
 stopped trial enters the model in one of three ways: not at all; by its progress, as
-`rush_opt.stopped` has it; with its last value as it is.
+`rush_opt.search.stopped_trials` has it; with its last value as it is.
 
 Expected before measuring: stopping saves random search most, ADBO about a half, and less where
 curves cross; of the three ways the second is best, because how much an early value says about the
@@ -39,11 +39,11 @@ import numpy as np
 from experiments import learning_curves
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from rush_opt import ADBO, Float, MedianRule, RandomSearch, Space, SuccessiveHalving
-from rush_opt.archive import Archive
-from rush_opt.curves import Curves
-from rush_opt.design import random_design, sobol_design
-from rush_opt.evaluation import Problem
-from rush_opt.pruning import Pruner
+from rush_opt.evaluation.runner import Problem
+from rush_opt.search.archive import Archive
+from rush_opt.search.design import random_design, sobol_design
+from rush_opt.stopping.curves import Curves
+from rush_opt.stopping.trial_rules import Pruner
 
 # What a run may spend, in steps: as many as these have.
 N_WHOLE_TRIALS = 60

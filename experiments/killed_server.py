@@ -30,7 +30,7 @@ import pandas as pd
 from experiments.chaos.server import Server, server_version
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from rush_core import RushError
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 
 ROWS = RAW / "killed_server.csv"
 SETTINGS = ("everysec", "no", "always")

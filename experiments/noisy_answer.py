@@ -26,8 +26,8 @@ from scipy.stats import binomtest
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from experiments.surrogate_study.problems import PROBLEMS, Problem
 from rush_opt import simulate
-from rush_opt.estimate import find_lowest
-from rush_opt.surrogate import rank_quantiles
+from rush_opt.models.surrogate import rank_quantiles
+from rush_opt.results.estimate import find_lowest
 
 # As much noise as many good points differ among each other.
 NOISE_SD = {"branin": 10.0, "hartmann6": 0.3, "plateau8": 0.02, "mixed7": 0.5}

@@ -24,15 +24,15 @@ from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from experiments.spaces import LIGHTGBM
 from rush_core import TaskTable
-from rush_core.task import decode_tasks
-from rush_opt.archive import Archive
-from rush_opt.design import random_design
-from rush_opt.gaussian_process import GaussianProcess
-from rush_opt.loops import ADBO
-from rush_opt.loops.central import Pending
-from rush_opt.proposal import propose
+from rush_core.kernel.task import decode_tasks
+from rush_opt.models.gaussian_process import GaussianProcess
+from rush_opt.models.surrogate import ExtraTrees, RandomForest, Surrogate
+from rush_opt.optimizers import ADBO
+from rush_opt.optimizers.central import Pending
+from rush_opt.search.archive import Archive
+from rush_opt.search.candidates import propose
+from rush_opt.search.design import random_design
 from rush_opt.space import Categorical, Float, Space
-from rush_opt.surrogate import ExtraTrees, RandomForest, Surrogate
 
 N_FINISHED = (100, 1_000, 16_000, 100_000)
 N_PENDING = (0, 64, 448)

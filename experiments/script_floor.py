@@ -25,11 +25,11 @@ from typing import Any
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from experiments.raw_socket import CONFIG, PING, RESULT, raw_client
 from rush_core import Worker, serve
-from rush_core.codec import encode
-from rush_core.connection import pack
+from rush_core.connection.connection import pack
+from rush_core.connection.script import Script
+from rush_core.kernel.codec import encode
+from rush_core.kernel.task import finished_end, running_record
 from rush_core.keys import NetworkKeys
-from rush_core.script import Script
-from rush_core.task import finished_end, running_record
 
 BLOCK = 50
 

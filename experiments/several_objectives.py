@@ -25,7 +25,7 @@ from scipy.stats import binomtest
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from rush_opt import Boolean, Categorical, Float, Integer, Space, simulate
-from rush_opt.pareto import hypervolume
+from rush_opt.results.pareto import hypervolume
 
 OPTIMIZERS = ("adbo", "random")
 N_WORKERS = 64

@@ -15,13 +15,13 @@ from rush_core.errors import (
     WorkerLostError,
     WorkersFailedError,
 )
-from rush_core.heartbeat import Heartbeat
+from rush_core.kernel.report import Report
+from rush_core.kernel.table import EndedTasks, TaskTable
+from rush_core.kernel.task import Task, TaskCounts, TaskState
+from rush_core.membership.heartbeat import Heartbeat
+from rush_core.membership.registry import WorkerInfo, WorkerState
 from rush_core.network import Network
-from rush_core.registry import WorkerInfo, WorkerState
-from rush_core.report import Report
-from rush_core.server import EmbeddedServer, serve
-from rush_core.table import EndedTasks, TaskTable
-from rush_core.task import Task, TaskCounts, TaskState
+from rush_core.servers.embedded import EmbeddedServer, serve
 from rush_core.worker import Worker
 
 __all__ = [

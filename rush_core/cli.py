@@ -20,12 +20,12 @@ from typing import Any
 
 import msgspec
 
-from rush_core.doctor import examine
 from rush_core.errors import RushError
-from rush_core.heartbeat import Heartbeat, beat_for
+from rush_core.launching.worker_process import run_worker
+from rush_core.membership.heartbeat import Heartbeat, beat_for
 from rush_core.network import Network
-from rush_core.process import run_worker
-from rush_core.server import given_url, serve_forever
+from rush_core.servers.doctor import examine
+from rush_core.servers.embedded import given_url, serve_forever
 
 __all__ = ["main"]
 

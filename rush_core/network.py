@@ -12,25 +12,25 @@ from types import TracebackType
 from typing import Any, Self
 
 from rush_core.arguments import check_count, check_timeout, error_text, line_up
-from rush_core.cache import TaskReader
-from rush_core.clock import ServerClock
-from rush_core.codec import decode, encode_record
-from rush_core.connection import Connection, check_server, pack
-from rush_core.crew import Crew
+from rush_core.connection.clock import ServerClock
+from rush_core.connection.connection import Connection, check_server, pack
+from rush_core.connection.fork import renew_in_child
+from rush_core.connection.script import Script, execute_on, retry_unreachable
+from rush_core.connection.url import redact
 from rush_core.errors import CorruptRecordError, RushError
-from rush_core.fork import renew_in_child
-from rush_core.heartbeat import Heartbeat
+from rush_core.kernel.codec import decode, encode_record
+from rush_core.kernel.reader import TaskReader
+from rush_core.kernel.report import Report
+from rush_core.kernel.table import TaskTable
+from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_maker, queued_records
+from rush_core.kernel.transitions import Transitions
 from rush_core.keys import NetworkKeys
-from rush_core.log import LogReader, LogRecord
-from rush_core.registry import Registry, WorkerInfo
-from rush_core.report import Report
-from rush_core.script import Script, execute_on, retry_unreachable
-from rush_core.server import resolve_url
-from rush_core.shipping import MOST_BYTES, pack_loop, store_loop
-from rush_core.table import TaskTable
-from rush_core.task import TaskCounts, ended_record, failed_end, key_maker, queued_records
-from rush_core.transitions import Transitions
-from rush_core.url import redact
+from rush_core.launching.shipping import MOST_BYTES, pack_loop, store_loop
+from rush_core.launching.started_workers import Crew
+from rush_core.membership.heartbeat import Heartbeat
+from rush_core.membership.log import LogReader, LogRecord
+from rush_core.membership.registry import Registry, WorkerInfo
+from rush_core.servers.embedded import resolve_url
 
 __all__ = ["Network"]
 

@@ -12,18 +12,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from rush_core.arguments import check_timeout, error_text, line_up
-from rush_core.cache import TaskReader
-from rush_core.clock import ServerClock
-from rush_core.connection import Connection, pack
+from rush_core.connection.clock import ServerClock
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import execute_on, retry_unreachable
 from rush_core.errors import LikeTaskError, RushError, ServerUnreachableError, WorkerLostError
-from rush_core.heartbeat import Heart, Heartbeat, HeartProcess
-from rush_core.keys import NetworkKeys, check_identifier
-from rush_core.registry import Registry, WorkerInfo, WorkerState
-from rush_core.report import Report, report_end
-from rush_core.script import execute_on, retry_unreachable
-from rush_core.server import resolve_url
-from rush_core.table import EndedTasks, TaskTable
-from rush_core.task import (
+from rush_core.kernel.reader import TaskReader
+from rush_core.kernel.report import Report, report_end
+from rush_core.kernel.table import EndedTasks, TaskTable
+from rush_core.kernel.task import (
     Task,
     TaskCounts,
     decode_tasks,
@@ -33,7 +29,11 @@ from rush_core.task import (
     queued_records,
     running_record,
 )
-from rush_core.transitions import Transitions
+from rush_core.kernel.transitions import Transitions
+from rush_core.keys import NetworkKeys, check_identifier
+from rush_core.membership.heartbeat import Heart, Heartbeat, HeartProcess
+from rush_core.membership.registry import Registry, WorkerInfo, WorkerState
+from rush_core.servers.embedded import resolve_url
 
 __all__ = ["Worker"]
 

@@ -1,11 +1,11 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
-from rush_opt.design import Grid, LatinHypercube, RandomPoints
-from rush_opt.ending import AllTrialsFailedError, StopRun
-from rush_opt.frozen_trial import FrozenTrial
-from rush_opt.loops import ACBO, ADBO, CLBO, GridSearch, RandomSearch
-from rush_opt.pruning import MedianRule, SuccessiveHalving
-from rush_opt.result import TuneResult
+from rush_opt.evaluation.trial import Trial
+from rush_opt.optimizers import ACBO, ADBO, CLBO, GridSearch, RandomSearch
+from rush_opt.results.result import TuneResult
+from rush_opt.results.trials import FrozenTrial
+from rush_opt.running.end_of_run import AllTrialsFailedError, StopRun
+from rush_opt.search.design import Grid, LatinHypercube, RandomPoints
 from rush_opt.simulate import simulate
 from rush_opt.space import (
     Boolean,
@@ -18,8 +18,8 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
-from rush_opt.stopping import History, Seconds, Stagnation, Target, Trials
-from rush_opt.trial import Trial
+from rush_opt.stopping.run_rules import History, Seconds, Stagnation, Target, Trials
+from rush_opt.stopping.trial_rules import MedianRule, SuccessiveHalving
 from rush_opt.tune import tune
 
 __all__ = [

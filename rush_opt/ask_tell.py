@@ -10,8 +10,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from rush_core import Heartbeat, LikeTaskError, Network, TaskTable, Worker
-from rush_opt.archive import Archive
-from rush_opt.arguments import (
+from rush_opt.arguments.arguments import (
     check_objectives,
     choose_optimizer,
     directions_of,
@@ -19,16 +18,17 @@ from rush_opt.arguments import (
     initial_points,
     make_space,
 )
-from rush_opt.design import Design
-from rush_opt.evaluation import Problem, TrialRunner
-from rush_opt.frozen_trial import freeze_trials
-from rush_opt.loops import Centralized, GridSearch, Optimizer
-from rush_opt.loops.adbo import count_before
-from rush_opt.loops.central import Pending, mark_of
-from rush_opt.result import TuneResult
-from rush_opt.resume import check_about, check_trials
+from rush_opt.arguments.warm_start import with_numbers
+from rush_opt.evaluation.runner import Problem, TrialRunner
+from rush_opt.optimizers import Centralized, GridSearch, Optimizer
+from rush_opt.optimizers.adbo import count_before
+from rush_opt.optimizers.central import Pending, mark_of
+from rush_opt.results.result import TuneResult
+from rush_opt.results.trials import freeze_trials
+from rush_opt.running.resume import check_about, check_trials
+from rush_opt.search.archive import Archive
+from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
-from rush_opt.warm_start import with_numbers
 
 __all__ = ["Advisor", "OpenTrial"]
 

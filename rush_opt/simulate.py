@@ -12,24 +12,30 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from rush_core import WorkerInfo, WorkerState
-from rush_opt.arguments import (
+from rush_opt.arguments.arguments import (
     check_count,
     choose_optimizer,
     directions_of,
     initial_points,
     make_problem,
 )
-from rush_opt.design import Design
-from rush_opt.evaluation import Objective
-from rush_opt.loops import Centralized, GridSearch, Optimizer
-from rush_opt.result import TuneResult
+from rush_opt.arguments.warm_start import known_trials
+from rush_opt.evaluation.runner import Objective
+from rush_opt.optimizers import Centralized, GridSearch, Optimizer
+from rush_opt.results.result import TuneResult
+from rush_opt.search.design import Design
+from rush_opt.simulation.virtual_run import (
+    Charges,
+    VirtualRun,
+    play_centralized,
+    play_decentralized,
+    play_list,
+)
 from rush_opt.space import Parameter, Space
-from rush_opt.stopping import History, Rule
-from rush_opt.virtual import Charges, VirtualRun, play_centralized, play_decentralized, play_list
-from rush_opt.warm_start import known_trials
+from rush_opt.stopping.run_rules import History, Rule
 
 if TYPE_CHECKING:
-    from rush_opt.warm_start import WarmStart
+    from rush_opt.arguments.warm_start import WarmStart
 
 __all__ = ["simulate"]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rush_core import Network, RushError
-from rush_opt.arguments import (
+from rush_opt.arguments.arguments import (
     check_callbacks,
     check_count,
     check_limits,
@@ -20,20 +20,20 @@ from rush_opt.arguments import (
     make_problem,
     usable_cpus,
 )
-from rush_opt.design import Design
-from rush_opt.evaluation import Objective
-from rush_opt.frozen_trial import FrozenTrial
-from rush_opt.loops import GridSearch, Optimizer
-from rush_opt.progress import Progress
-from rush_opt.pruning import Pruner
-from rush_opt.result import TuneResult
-from rush_opt.run import Run
+from rush_opt.arguments.warm_start import known_trials
+from rush_opt.evaluation.runner import Objective
+from rush_opt.optimizers import GridSearch, Optimizer
+from rush_opt.results.result import TuneResult
+from rush_opt.results.trials import FrozenTrial
+from rush_opt.running.manager import Run
+from rush_opt.running.progress import Progress
+from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
-from rush_opt.stopping import History, Rule
-from rush_opt.warm_start import known_trials
+from rush_opt.stopping.run_rules import History, Rule
+from rush_opt.stopping.trial_rules import Pruner
 
 if TYPE_CHECKING:
-    from rush_opt.warm_start import WarmStart
+    from rush_opt.arguments.warm_start import WarmStart
 
 __all__ = ["tune"]
 

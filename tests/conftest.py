@@ -10,7 +10,7 @@ from hypothesis import settings
 
 import rush_core
 from rush_core import EmbeddedServer, Network, Worker
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 
 # Examples are the same in every run, and how long one takes is the machine's business.
 settings.register_profile("fixed", derandomize=True, deadline=None)

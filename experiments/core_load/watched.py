@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from rush_core import serve
-from rush_core.connection import Connection, pack, parse_info
+from rush_core.connection.connection import Connection, pack, parse_info
 
 # How long a replica may take to copy a server that holds next to nothing.
 _COPY_MS = 20_000

@@ -23,7 +23,7 @@ from experiments.provenance import append_rows, provenance
 from experiments.spaces import LIGHTGBM
 from rush_core import WorkersFailedError
 from rush_opt import FrozenTrial, tune
-from rush_opt.design import random_design
+from rush_opt.search.design import random_design
 from rush_opt.space import Space
 
 _DESIGN, _RUN = 0, 1

@@ -27,9 +27,9 @@ from experiments.provenance import provenance
 from experiments.spaces import LIGHTGBM
 from rush_core import RushError
 from rush_opt import ACBO, ADBO, CLBO, RandomSearch, TuneResult, tune
-from rush_opt.loops import Optimizer
-from rush_opt.proposal import Candidates
-from rush_opt.surrogate import RandomForest
+from rush_opt.models.surrogate import RandomForest
+from rush_opt.optimizers import Optimizer
+from rush_opt.search.candidates import Candidates
 
 STRATEGIES = ("adbo", "acbo", "clbo", "random")
 SURROGATES = ("ours", "paper")

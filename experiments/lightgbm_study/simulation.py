@@ -26,7 +26,7 @@ from experiments.lightgbm_study.runs import STRATEGIES, make_optimizer
 from experiments.provenance import append_rows, provenance
 from experiments.spaces import LIGHTGBM
 from rush_opt import Space, TuneResult, simulate
-from rush_opt.design import random_design
+from rush_opt.search.design import random_design
 
 COSTS: dict[str, Callable[[int], tuple[float, float]] | None] = {
     "measured": None,

@@ -24,7 +24,7 @@ from experiments.peers.spaces import (
 )
 from experiments.surrogate_study.problems import Problem
 from rush_opt import ADBO, simulate
-from rush_opt.design import random_design, sobol_design
+from rush_opt.search.design import random_design, sobol_design
 from rush_opt.space import Config, Space
 
 _DEFAULTS = ADBO()

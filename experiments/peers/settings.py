@@ -20,7 +20,8 @@ from experiments.peers import ranks
 from experiments.peers.methods import Finished, Run, play_adbo
 from experiments.provenance import RAW, TABLES
 from rush_opt import ADBO
-from rush_opt.acquisition import (
+from rush_opt.models.gaussian_process import GaussianProcess, ProcessThenTrees
+from rush_opt.search.acquisition import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
     Decaying,
@@ -28,8 +29,7 @@ from rush_opt.acquisition import (
     decayed_lambda,
     draw_lambda,
 )
-from rush_opt.gaussian_process import GaussianProcess, ProcessThenTrees
-from rush_opt.proposal import Candidates
+from rush_opt.search.candidates import Candidates
 
 # The second one was begun after the first worker's weight had become constant, which the first one
 # has not: there the first worker of what is called "rush ADBO" draws its weight, as all others do.

@@ -11,9 +11,9 @@ import numpy as np
 
 from experiments.proposal_study.problems import Instance
 from rush_core import TaskTable
-from rush_opt.archive import Archive
-from rush_opt.design import sobol_design
-from rush_opt.loops.central import Pending
+from rush_opt.optimizers.central import Pending
+from rush_opt.search.archive import Archive
+from rush_opt.search.design import sobol_design
 from rush_opt.space import FloatArray
 
 

@@ -23,8 +23,8 @@ from experiments.provenance import RAW, TABLES, append_rows, provenance
 from experiments.surrogate_study.problems import PROBLEMS, Problem
 from experiments.surrogate_study.simulate import Strategy, simulate
 from experiments.surrogate_study.tables import comparison_table, screening_table
-from rush_opt.proposal import Candidates
-from rush_opt.surrogate import ExtraTrees, Forest, grow, rank_quantiles
+from rush_opt.models.surrogate import ExtraTrees, Forest, grow, rank_quantiles
+from rush_opt.search.candidates import Candidates
 
 TRIALS = {1: 100, 8: 150, 64: 300}
 LONG_TRIALS = {64: 2_000, 448: 8_000}

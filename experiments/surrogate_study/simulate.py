@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from experiments.surrogate_study.problems import Problem
 from rush_core import TaskTable
-from rush_opt.acquisition import decayed_lambda, draw_lambda
-from rush_opt.archive import Archive
-from rush_opt.design import random_design, sobol_design
-from rush_opt.proposal import Candidates, propose
-from rush_opt.surrogate import ExtraTrees, Forest
+from rush_opt.models.surrogate import ExtraTrees, Forest
+from rush_opt.search.acquisition import decayed_lambda, draw_lambda
+from rush_opt.search.archive import Archive
+from rush_opt.search.candidates import Candidates, propose
+from rush_opt.search.design import random_design, sobol_design
 
 
 class Surrogate(Protocol):

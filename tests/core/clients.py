@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from waiting import wait_until
 
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 
 
 def wait_until_alone(url: str) -> None:

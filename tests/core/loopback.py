@@ -11,9 +11,9 @@ from typing import Any
 from ports import free_port
 from waiting import wait_until
 
-from rush_core.connection import Connection, pack
-from rush_core.script import retry_unreachable
-from rush_core.server import find_server_binary
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import retry_unreachable
+from rush_core.servers.embedded import find_server_binary
 
 PASSWORD = "correct-horse/battery@staple"  # with what URLs have to quote
 QUOTED_PASSWORD = "correct-horse%2Fbattery%40staple"

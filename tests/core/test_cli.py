@@ -14,7 +14,7 @@ from processes import evaluating, polite, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Worker
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 
 PATIENCE_S = 30.0
 

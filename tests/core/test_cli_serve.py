@@ -12,7 +12,7 @@ from fixture_types import Launch, Rush
 from ports import free_port
 
 from rush_core import Network
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 
 PATIENCE_S = 30.0
 

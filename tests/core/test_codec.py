@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from rush_core import Network, Worker
-from rush_core.codec import decode, encode
+from rush_core.kernel.codec import decode, encode
 
 surrogate_free = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(

@@ -20,8 +20,8 @@ from rush_core import (
     Worker,
     serve,
 )
-from rush_core.connection import Connection, pack
-from rush_core.url import redact
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.url import redact
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_command_after_the_server_forgot_its_scripts_loads_them_again(
 
 
 def test_a_server_gone_for_good_is_given_up(network_id: str) -> None:
-    from rush_core.script import retry_unreachable
+    from rush_core.connection.script import retry_unreachable
 
     attempts: list[float] = []
 
@@ -208,7 +208,7 @@ def test_leaving_a_network_whose_server_is_gone_is_no_error(network_id: str) -> 
 
 
 def test_an_old_server_is_refused_with_both_versions() -> None:
-    from rush_core.connection import check_version
+    from rush_core.connection.connection import check_version
 
     check_version("# Server\r\nredis_version:6.2.0\r\nos:Linux\r\n", "redis://host")
     check_version("redis_version:7.2.4\r\nvalkey_version:9.0.0\r\n", "redis://host")

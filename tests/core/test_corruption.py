@@ -22,11 +22,11 @@ from rush_core import (
     Worker,
     WorkerLostError,
 )
-from rush_core.codec import encode
-from rush_core.connection import Connection, pack
-from rush_core.invariants import check_network, find_violations
+from rush_core.connection.connection import Connection, pack
+from rush_core.kernel.codec import encode
+from rush_core.kernel.invariants import check_network, find_violations
 from rush_core.keys import NetworkKeys
-from rush_core.shipping import load_loop, pack_loop, store_loop
+from rush_core.launching.shipping import load_loop, pack_loop, store_loop
 
 # What holds the tasks, the budget and the workers: no failed call may change any of it.
 KEPT = ("queued", "running", "finished", "failed", "reports", "started", "workers")

@@ -34,10 +34,10 @@ from rush_core import (
     Worker,
     WorkerState,
 )
-from rush_core.connection import Connection, pack
-from rush_core.invariants import check_network
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import Script
+from rush_core.kernel.invariants import check_network
 from rush_core.keys import NetworkKeys
-from rush_core.script import Script
 
 PATIENCE_S = 60.0
 QUICK = Heartbeat(period_s=0.05, expire_s=1.0)

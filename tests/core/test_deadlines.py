@@ -12,7 +12,7 @@ from fixture_types import Join
 from waiting import wait_until
 
 from rush_core import Network, Worker
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0
@@ -103,7 +103,7 @@ def test_a_clock_that_stood_still_is_set_right_by_asking_the_server(
 ) -> None:
     before = network.now()
     suspended = SimpleNamespace(monotonic=lambda: time.monotonic() - 3600)
-    monkeypatch.setattr("rush_core.clock.time", suspended)
+    monkeypatch.setattr("rush_core.connection.clock.time", suspended)
     assert network.now() < before - 3600 + PATIENCE_S
     assert abs(network.fetch_time() - before) < PATIENCE_S
     assert abs(network.now() - before) < PATIENCE_S

@@ -12,7 +12,7 @@ from processes import PATIENCE_S, evaluating, is_alive, wait_for_running_tasks
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, RushError, Worker
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 # Later versions of Python warn of forks beside threads, of which these tests are.

@@ -25,7 +25,7 @@ from rush_core import (
     WorkerLostError,
     WorkerState,
 )
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from rush_core import EmbeddedServer, Network, RushError, Worker
-from rush_core.codec import encode
-from rush_core.connection import Connection, pack
-from rush_core.invariants import check_network, find_violations
+from rush_core.connection.connection import Connection, pack
+from rush_core.kernel.codec import encode
+from rush_core.kernel.invariants import check_network, find_violations
 from rush_core.keys import NetworkKeys
 
 QUEUED = encode(("", 0, "key-1", {"x": 1}, None))

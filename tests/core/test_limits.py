@@ -12,9 +12,9 @@ from waiting import wait_until
 
 import rush_core
 from rush_core import Network, ServerRefusedError, ServerUnreachableError, Worker
-from rush_core.doctor import Finding, examine
-from rush_core.invariants import check_network
-from rush_core.permissions import ACL_RULE
+from rush_core.kernel.invariants import check_network
+from rush_core.servers.doctor import Finding, examine
+from rush_core.servers.permissions import ACL_RULE
 
 PATIENCE_S = 30.0
 FOLDER = Path(rush_core.__file__).parent
@@ -69,7 +69,7 @@ def test_the_documented_rule_names_all_commands_and_no_others() -> None:
     for script in (FOLDER / "scripts").glob("*.lua"):
         used |= {name.lower() for name in re.findall(r"call\('(\w+)'", script.read_text())}
     options = {"BLOCK", "COUNT", "LOAD", "MAXLEN", "PONG", "STREAMS"}
-    for module in FOLDER.glob("*.py"):
+    for module in FOLDER.rglob("*.py"):
         if module.stem in ("permissions", "endpoint"):
             continue
         for node in ast.walk(ast.parse(module.read_text())):
@@ -253,6 +253,6 @@ def test_one_client_too_many_is_told_and_the_others_go_on(full_server: Network) 
     ],
 )
 def test_who_can_read_along_is_told_from_the_url(url: str, private: bool) -> None:
-    from rush_core.url import is_private
+    from rush_core.connection.url import is_private
 
     assert is_private(url) is private

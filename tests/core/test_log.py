@@ -11,9 +11,9 @@ from threads import in_background
 from waiting import wait_until
 
 from rush_core import CorruptRecordError, Network, Worker, serve
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
-from rush_core.log import LogRecord, NetworkLogHandler
+from rush_core.membership.log import LogRecord, NetworkLogHandler
 
 PATIENCE_S = 30.0
 
@@ -81,7 +81,7 @@ def test_the_exception_that_ended_a_loop_is_in_the_log(network: Network) -> None
     records = network.read_log()
     assert {record.worker_id for record in records} == set(worker_ids)
     for record in records:
-        assert (record.level, record.logger) == ("ERROR", "rush_core.process")
+        assert (record.level, record.logger) == ("ERROR", "rush_core.launching.worker_process")
         assert record.message.startswith("the worker loop failed\nTraceback")
         assert "ValueError: min()" in record.message
 

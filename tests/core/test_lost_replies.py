@@ -8,7 +8,7 @@ from proxy import BreakingProxy
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, RushError, Worker, WorkerLostError
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from fixture_types import Join
 
 from rush_core import EmbeddedServer, Network, Worker, WorkerLostError
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 
 
 def test_reset_deletes_everything_and_the_network_goes_on(network: Network, join: Join) -> None:

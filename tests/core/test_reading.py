@@ -18,7 +18,7 @@ from rush_core import (
     TaskTable,
     Worker,
 )
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 

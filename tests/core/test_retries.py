@@ -8,7 +8,7 @@ import pytest
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Task, Worker, WorkerLostError
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0

@@ -16,7 +16,7 @@ from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
 from processes import polite, wait_for_running_tasks
 
 from rush_core import EmbeddedServer, Heartbeat, Network, RushError, Worker
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0
@@ -116,7 +116,7 @@ import os, stat
 from pathlib import Path
 import psutil
 from rush_core import Network
-from rush_core.server import data_folder_of
+from rush_core.servers.embedded import data_folder_of
 os.umask(0)  # the most permissive there is
 with Network("{network_id}") as network:
     network.push_tasks([{{"x": 1}}])

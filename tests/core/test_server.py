@@ -16,8 +16,13 @@ from waiting import wait_until
 
 import rush_core
 from rush_core import Network, RushError, ServerNotFoundError
-from rush_core.connection import Connection, pack
-from rush_core.server import EmbeddedServer, data_folder_of, find_server_binary, resolve_url
+from rush_core.connection.connection import Connection, pack
+from rush_core.servers.embedded import (
+    EmbeddedServer,
+    data_folder_of,
+    find_server_binary,
+    resolve_url,
+)
 
 
 def socket_of(server: EmbeddedServer) -> Path:
@@ -203,7 +208,7 @@ def run_program(program: str, **environment: str) -> str:
 
 def test_without_a_name_a_process_has_one_server_for_everything() -> None:
     program = """
-from rush_core.server import resolve_url
+from rush_core.servers.embedded import resolve_url
 assert resolve_url(None) == resolve_url(None)
 print(resolve_url(None))
 """
@@ -311,7 +316,7 @@ with Network("{network_id}") as network:
         url = owner.stdout.readline().strip()
         seen = Path(url.removeprefix("unix://"))
         elsewhere = seen.rename(seen.with_name("elsewhere"))  # as in a /tmp of its own
-        monkeypatch.setattr("rush_core.server._END_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("rush_core.servers.embedded._END_TIMEOUT_S", 0.1)
         with pytest.raises(RushError, match=f"{url}.*process {owner.pid} on .*rush serve"):
             Network(network_id)
         elsewhere.rename(seen)

@@ -10,9 +10,9 @@ import pytest
 from fixture_types import Launch
 
 from rush_core import EmbeddedServer, LoopError, Network, Worker, WorkersFailedError
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
-from rush_core.shipping import MOST_BYTES, load_loop, pack_loop, store_loop
+from rush_core.launching.shipping import MOST_BYTES, load_loop, pack_loop, store_loop
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_worker_with_another_secret_never_runs_the_loop(
         worker.start_task({})
 
     monkeypatch.setenv("RUSH_SECRET", "one")
-    signature = "rush_core.shipping._signature"
+    signature = "rush_core.launching.shipping._signature"
     monkeypatch.setattr(signature, lambda packed: b"somebody else's signature......!")
     network.start_workers(loop, 1)
     with pytest.raises(WorkersFailedError, match="RUSH_SECRET"):

@@ -32,10 +32,10 @@ from rush_core import (
     WorkerLostError,
     WorkerState,
 )
-from rush_core.connection import Connection, pack
-from rush_core.invariants import check_network
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import retry_unreachable
+from rush_core.kernel.invariants import check_network
 from rush_core.keys import NetworkKeys
-from rush_core.script import retry_unreachable
 
 # No sign of life comes by itself: the machine decides who falls silent.
 SELDOM = Heartbeat(period_s=1000.0, expire_s=1000.0)

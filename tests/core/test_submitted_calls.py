@@ -26,8 +26,8 @@ from rush_core import (
     WorkerState,
     serve,
 )
-from rush_core.launch import LocalWorkers, SubmittedWorkers
-from rush_core.process import run_worker
+from rush_core.launching.local import LocalWorkers, SubmittedWorkers
+from rush_core.launching.worker_process import run_worker
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from waiting import wait_until
 
 from rush_core import Network, Worker
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 
 N_THREADS = 4
 

@@ -13,8 +13,8 @@ from processes import sharing
 from tls import Certificates, TlsServer
 
 from rush_core import Heartbeat, Network, ServerUnreachableError, Worker
-from rush_core.connection import Connection, pack
-from rush_core.invariants import check_network
+from rush_core.connection.connection import Connection, pack
+from rush_core.kernel.invariants import check_network
 
 PATIENCE_S = 30.0
 

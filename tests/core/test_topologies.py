@@ -11,8 +11,8 @@ from topologies import Cluster, Replicated, slot_of
 from waiting import wait_until
 
 from rush_core import Network, ServerUnreachableError, Worker
-from rush_core.connection import Connection, pack
-from rush_core.invariants import check_network
+from rush_core.connection.connection import Connection, pack
+from rush_core.kernel.invariants import check_network
 
 PATIENCE_S = 30.0
 

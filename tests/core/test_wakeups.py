@@ -14,7 +14,7 @@ from threads import in_background
 from waiting import wait_until
 
 from rush_core import Heartbeat, Network, Task, Worker, WorkerLostError
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine

@@ -13,7 +13,7 @@ from loopback import PASSWORD, LoopbackServer
 from processes import evaluating, polite, sharing, wait_for_running_tasks
 
 from rush_core import Heartbeat, LoopError, Network, Worker, WorkerState
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)

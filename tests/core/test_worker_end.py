@@ -11,7 +11,7 @@ from processes import evaluating, info_of, is_alive, polite, wait_for_running_ta
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine

@@ -22,7 +22,7 @@ from rush_core import (
     WorkerState,
     serve,
 )
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 

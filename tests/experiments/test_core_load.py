@@ -13,7 +13,7 @@ from experiments.core_load.report import as_markdown, draw, fit_costs, last_whol
 from experiments.core_load.requests import NETWORK_ID, StepRequests, load_scripts
 from experiments.core_load.watched import WatchedServer, replicate, watched_server
 from rush_core import Network
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 
 REPLIES = b":1\r\n*3\r\n$4\r\nab\r\n\r\n$4\r\n:1\r\n\r\n$4\r\n*1\r\n\r\n*0\r\n:1\r\n"
 

@@ -8,7 +8,7 @@ from experiments.proposal_study.problems import PROBLEMS, holes
 from experiments.proposal_study.simulate import simulate
 from experiments.proposal_study.tables import comparison_table
 from experiments.proposal_study.variants import VARIANTS
-from rush_opt.design import random_design
+from rush_opt.search.design import random_design
 
 
 @pytest.mark.parametrize("name", [*PROBLEMS, "holes"])

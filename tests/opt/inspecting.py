@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_opt import TuneResult
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from rush_opt.acquisition import (
+from rush_opt.search.acquisition import (
     LAMBDA_MEAN,
     decayed_lambda,
     draw_lambda,

@@ -12,7 +12,7 @@ from advisors import SPACE, Advise, ask
 
 from rush_core import Network, WorkerState
 from rush_opt import LatinHypercube, Space
-from rush_opt.design import sobol_design
+from rush_opt.search.design import sobol_design
 
 PATIENCE_S = 60.0  # for what takes seconds on an idle machine
 

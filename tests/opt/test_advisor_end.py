@@ -12,7 +12,7 @@ from interrupting import interrupted_after
 from waiting import wait_until
 
 from rush_core import Network, WorkerState, serve
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_opt.ask_tell import Advisor
 
 PATIENCE_S = 60.0  # for what takes seconds on an idle machine

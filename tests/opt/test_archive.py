@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rush_core import TaskTable
-from rush_opt.archive import Archive
+from rush_opt.search.archive import Archive
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})

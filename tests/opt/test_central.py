@@ -15,7 +15,7 @@ from threads import in_background
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskTable, Worker, WorkerState
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 from rush_opt import (
     ACBO,
     ADBO,
@@ -29,10 +29,10 @@ from rush_opt import (
     TuneResult,
     tune,
 )
-from rush_opt.acquisition import LAMBDA_PERIOD
-from rush_opt.archive import Archive
-from rush_opt.evaluation import Phase, Problem
-from rush_opt.loops.central import Pending, evaluate_queue, fill_queue
+from rush_opt.evaluation.runner import Phase, Problem
+from rush_opt.optimizers.central import Pending, evaluate_queue, fill_queue
+from rush_opt.search.acquisition import LAMBDA_PERIOD
+from rush_opt.search.archive import Archive
 
 PATIENCE_S = 30.0
 SPACE = Space({"n": Integer(1, 6), "b": Boolean()})

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from rush_core import TaskTable
-from rush_opt.archive import Archive
-from rush_opt.design import random_design
-from rush_opt.proposal import Candidates, moves, propose
+from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.search.archive import Archive
+from rush_opt.search.candidates import Candidates, moves, propose
+from rush_opt.search.design import random_design
 from rush_opt.space import (
     INACTIVE,
     Boolean,
@@ -20,7 +21,6 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
-from rush_opt.surrogate import ExtraTrees
 
 BOOSTER = Space(
     {

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 
 from rush_core import TaskTable
-from rush_opt.archive import Archive
-from rush_opt.design import (
+from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.search.archive import Archive
+from rush_opt.search.candidates import Candidates, propose
+from rush_opt.search.design import (
     given_design,
     grid_design,
     latin_hypercube_design,
     random_design,
     sobol_design,
 )
-from rush_opt.proposal import Candidates, propose
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
-from rush_opt.surrogate import ExtraTrees
 
 
 def in_order(config: dict[str, Any]) -> bool:

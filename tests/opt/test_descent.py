@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, rosen, rosen_der
 
-from rush_opt.descent import descend
+from rush_opt.models.bfgs import descend
 
 
 def bounds(d: int, size: float = 5.0) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rush_opt.design import (
+from rush_opt.search.design import (
     given_design,
     grid_design,
     latin_hypercube_design,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rush_opt import Float, simulate
-from rush_opt.estimate import estimate_best
+from rush_opt.results.estimate import estimate_best
 
 
 def test_the_best_estimated_row_is_truly_better_than_the_luckiest() -> None:

@@ -20,7 +20,7 @@ from trials import PROBLEM, runner
 
 from rush_core import Network, Worker
 from rush_opt import Trial
-from rush_opt.evaluation import TrialRunner, evaluate, takes_trial
+from rush_opt.evaluation.runner import TrialRunner, evaluate, takes_trial
 
 CONFIG = {"x": 0.5}
 

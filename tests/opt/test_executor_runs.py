@@ -12,8 +12,8 @@ from objectives import identity
 from threads import in_background
 
 from rush_core import EmbeddedServer, Heartbeat, Network, WorkersFailedError, WorkerState
-from rush_core.clock import ServerClock
-from rush_core.invariants import check_network
+from rush_core.connection.clock import ServerClock
+from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, StopRun, tune
 
 PATIENCE_S = 30.0

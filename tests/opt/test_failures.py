@@ -16,7 +16,7 @@ from threads import in_background
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 from rush_opt import AllTrialsFailedError, Categorical, Float, FrozenTrial, Trial, TuneResult, tune
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from rush_opt.gaussian_process import (
+from rush_opt.models.gaussian_process import (
     GaussianProcess,
     Posterior,
     ProcessThenTrees,
@@ -14,7 +14,7 @@ from rush_opt.gaussian_process import (
     _loss,
     squash,
 )
-from rush_opt.surrogate import Forest
+from rush_opt.models.surrogate import Forest
 
 
 def bowl(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import pytest
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkerState
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, History, TuneResult, tune
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")

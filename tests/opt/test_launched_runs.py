@@ -15,7 +15,7 @@ from threads import in_background
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 from rush_opt import Float, tune
 
 PATIENCE_S = 30.0
@@ -156,7 +156,7 @@ def test_after_a_suspend_the_reason_is_told_by_the_servers_time(
         start(command, n)
 
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() - suspended_s)
-    monkeypatch.setattr("rush_core.clock.time", clock)
+    monkeypatch.setattr("rush_core.connection.clock.time", clock)
     result = tune(
         identity,
         X,

@@ -14,7 +14,10 @@ from waiting import wait_until
 
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
-from rush_opt.acquisition import (
+from rush_opt.evaluation.runner import Phase, Problem
+from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.optimizers import ACBO, CLBO, OPTIMIZERS, Decentralized
+from rush_opt.search.acquisition import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
     Decaying,
@@ -23,12 +26,9 @@ from rush_opt.acquisition import (
     Uniform,
     draw_lambda,
 )
-from rush_opt.archive import Archive
-from rush_opt.design import random_design, sobol_design
-from rush_opt.evaluation import Phase, Problem
-from rush_opt.loops import ACBO, CLBO, OPTIMIZERS, Decentralized
-from rush_opt.proposal import Candidates
-from rush_opt.surrogate import ExtraTrees
+from rush_opt.search.archive import Archive
+from rush_opt.search.candidates import Candidates
+from rush_opt.search.design import random_design, sobol_design
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
 PROBLEM = Problem(

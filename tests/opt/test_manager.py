@@ -13,7 +13,7 @@ import pytest
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState, serve
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_opt import Float, FrozenTrial, TuneResult, tune
 
 PATIENCE_S = 60.0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rush_opt.pareto import hypervolume, non_dominated
-from rush_opt.scalarization import draw_weights, scalarize
+from rush_opt.results.pareto import hypervolume, non_dominated
+from rush_opt.search.scalarization import draw_weights, scalarize
 
 
 def dominates(a: np.ndarray, b: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from rush_core import WorkerInfo, WorkerState
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate
-from rush_opt.plots import exploration_table, history_table, shares_table, spans_table
+from rush_opt.results.plots import exploration_table, history_table, shares_table, spans_table
 
 mpl.use("agg")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from waiting import wait_until
 
-from rush_opt.progress import Progress
+from rush_opt.running.progress import Progress
 
 
 class Terminal:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from rush_core import TaskTable
-from rush_opt.archive import Archive
-from rush_opt.design import random_design
-from rush_opt.proposal import Candidates, moves, propose
+from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.search.archive import Archive
+from rush_opt.search.candidates import Candidates, moves, propose
+from rush_opt.search.design import random_design
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
-from rush_opt.surrogate import ExtraTrees
 
 MIXED = Space(
     {

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from rush_opt import MedianRule, SuccessiveHalving
-from rush_opt.curves import Curve, Curves
-from rush_opt.pruning import Pruner
+from rush_opt.stopping.curves import Curve, Curves
+from rush_opt.stopping.trial_rules import Pruner
 
 
 def curve(*values: float, steps: Sequence[float] | None = None) -> Curve:

@@ -13,9 +13,9 @@ from trials import runner
 
 from rush_core import Network, Task, Worker
 from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial
-from rush_opt.archive import Archive
-from rush_opt.evaluation import TrialRunner
-from rush_opt.pruning import Pruner
+from rush_opt.evaluation.runner import TrialRunner
+from rush_opt.search.archive import Archive
+from rush_opt.stopping.trial_rules import Pruner
 
 X = {"x": Float(0, 1)}
 HALVING = SuccessiveHalving(min_resource=1, reduction_factor=3)

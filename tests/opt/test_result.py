@@ -9,7 +9,7 @@ import pytest
 
 from rush_core import Network, Worker, WorkerInfo, WorkerState
 from rush_opt import Boolean, Constant, Float, FrozenTrial, Integer, Space, TuneResult
-from rush_opt.frozen_trial import freeze_trials
+from rush_opt.results.trials import freeze_trials
 
 SPACE = Space({"x": Float(0, 10), "n": Integer(0, 99), "kind": Constant("a"), "on": Boolean()})
 

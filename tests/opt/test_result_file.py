@@ -25,10 +25,10 @@ from rush_opt import (
     simulate,
     tune,
 )
-from rush_opt.archive import Archive
-from rush_opt.evaluation import Problem
-from rush_opt.result_file import from_plain, to_plain
-from rush_opt.virtual import Charges
+from rush_opt.evaluation.runner import Problem
+from rush_opt.results.files import from_plain, to_plain
+from rush_opt.search.archive import Archive
+from rush_opt.simulation.virtual_run import Charges
 
 SPACE = {
     "x": Float(0, 1),

@@ -16,7 +16,7 @@ from inspecting import configs_of
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkerState
-from rush_core.invariants import check_network
+from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, Space, TuneResult, tune
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")

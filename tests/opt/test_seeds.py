@@ -10,8 +10,8 @@ from inspecting import configs_of
 
 from rush_core import EmbeddedServer
 from rush_opt import Float, Integer, RandomSearch, Space, TuneResult, tune
-from rush_opt.design import random_design, sobol_design
-from rush_opt.evaluation import Problem
+from rush_opt.evaluation.runner import Problem
+from rush_opt.search.design import random_design, sobol_design
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 

@@ -12,12 +12,12 @@ import pytest
 
 from rush_core import Network, TaskTable
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate, tune
-from rush_opt.archive import Archive, weighed
-from rush_opt.evaluation import Problem, evaluate
-from rush_opt.loops import OPTIMIZERS
-from rush_opt.pareto import hypervolume
-from rush_opt.plots import front_table
-from rush_opt.warm_start import known_trials
+from rush_opt.arguments.warm_start import known_trials
+from rush_opt.evaluation.runner import Problem, evaluate
+from rush_opt.optimizers import OPTIMIZERS
+from rush_opt.results.pareto import hypervolume
+from rush_opt.results.plots import front_table
+from rush_opt.search.archive import Archive, weighed
 
 mpl.use("agg")
 

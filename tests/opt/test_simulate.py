@@ -21,7 +21,7 @@ from rush_opt import (
     simulate,
     tune,
 )
-from rush_opt.loops import OPTIMIZERS
+from rush_opt.optimizers import OPTIMIZERS
 
 SPACE = {"x": Float(0, 1), "y": Float(0, 1)}
 ALL = pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))

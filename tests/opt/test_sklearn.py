@@ -39,11 +39,11 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from experiments import lightgbm_search
-from rush_core.server import resolve_url
+from rush_core.servers.embedded import resolve_url
 from rush_opt import Boolean, Categorical, Float, GridSearch, Integer, Ordinal, Space, Transformed
-from rush_opt.cv_results import cv_columns
-from rush_opt.sklearn import Folds, RushSearchCV, count_points, store
-from rush_opt.space.distributions import from_distributions
+from rush_opt.sklearn.cv_results import cv_columns
+from rush_opt.sklearn.distributions import from_distributions
+from rush_opt.sklearn.search import Folds, RushSearchCV, count_points, store
 
 X, Y = make_classification(60, 5, random_state=0)
 SMOOTHING = {"var_smoothing": Float(1e-9, 1.0, log=True)}
@@ -356,7 +356,7 @@ import numpy as np
 from sklearn.datasets import make_classification
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from rush_opt.sklearn import RushSearchCV
+from rush_opt.sklearn.search import RushSearchCV
 
 
 def error(y, predicted):

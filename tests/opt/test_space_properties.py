@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rush_core import TaskTable
-from rush_opt.archive import Archive
-from rush_opt.design import (
+from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.search.archive import Archive
+from rush_opt.search.candidates import Candidates, moves, propose
+from rush_opt.search.design import (
     given_design,
     grid_design,
     latin_hypercube_design,
     random_design,
     sobol_design,
 )
-from rush_opt.proposal import Candidates, moves, propose
 from rush_opt.space import (
     INACTIVE,
     Boolean,
@@ -28,7 +29,6 @@ from rush_opt.space import (
     Parameter,
     Space,
 )
-from rush_opt.surrogate import ExtraTrees
 
 FEW = Candidates(n_random=30, n_local=15, n_refine=15)
 TREES = ExtraTrees(n_trees=2)

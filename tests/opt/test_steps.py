@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from rush_core import Network, Worker
-from rush_core.connection import Connection
+from rush_core.connection.connection import Connection
 from rush_opt import ADBO, Float, GridSearch, RandomSearch, Space, Target
-from rush_opt.evaluation import Problem
-from rush_opt.loops import Optimizer
-from rush_opt.loops.central import evaluate_queue
+from rush_opt.evaluation.runner import Problem
+from rush_opt.optimizers import Optimizer
+from rush_opt.optimizers.central import evaluate_queue
 
 N_TRIALS = 12
 PROBLEM = Problem(

@@ -8,11 +8,11 @@ import pytest
 
 from rush_core import Worker
 from rush_opt import ADBO, Float, Space, SuccessiveHalving, Trial, TuneResult, tune
-from rush_opt.archive import Archive
-from rush_opt.curves import Curves
-from rush_opt.evaluation import Problem, TrialRunner
-from rush_opt.stopped import StoppedTrials
-from rush_opt.surrogate import FloatArray, Model, RowArray
+from rush_opt.evaluation.runner import Problem, TrialRunner
+from rush_opt.models.surrogate import FloatArray, Model, RowArray
+from rush_opt.search.archive import Archive
+from rush_opt.search.stopped_trials import StoppedTrials
+from rush_opt.stopping.curves import Curves
 
 SPACE = Space({"x": Float(0, 1)})
 

@@ -22,9 +22,9 @@ from rush_opt import (
     simulate,
     tune,
 )
-from rush_opt.curves import Curve
-from rush_opt.pruning import Pruner
-from rush_opt.stopping import Rule, Watch, make_rule
+from rush_opt.stopping.curves import Curve
+from rush_opt.stopping.run_rules import Rule, Watch, make_rule
+from rush_opt.stopping.trial_rules import Pruner
 
 X = {"x": Float(0, 1)}
 

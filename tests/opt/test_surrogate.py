@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from rush_opt.surrogate import ExtraTrees, RandomForest, log_scale, rank_quantiles
+from rush_opt.models.surrogate import ExtraTrees, RandomForest, log_scale, rank_quantiles
 
 
 def rows(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -189,7 +189,7 @@ def test_the_random_forest_reproduces_what_it_was_fitted_to() -> None:
 
 def test_ranks_do_not_wait_for_trees_to_be_loaded() -> None:
     code = (
-        "import sys, numpy as np; from rush_opt.surrogate import rank_quantiles; "
+        "import sys, numpy as np; from rush_opt.models.surrogate import rank_quantiles; "
         "rank_quantiles(np.arange(3.0)); sys.exit('sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

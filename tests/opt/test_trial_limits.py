@@ -17,8 +17,8 @@ from waiting import wait_until
 
 from rush_core import EmbeddedServer, WorkerState
 from rush_opt import Categorical, Trial, TuneResult, tune
-from rush_opt.evaluation import TrialFailure
-from rush_opt.limits import LimitedObjective, Limits
+from rush_opt.evaluation.limits import LimitedObjective, Limits
+from rush_opt.evaluation.runner import TrialFailure
 
 # What cannot be interrupted from within: the interpreter lock is held all the time.
 ENDLESS = ("(a+)+$", "a" * 50 + "b")
@@ -64,7 +64,7 @@ def limited(server: EmbeddedServer) -> TuneResult:
     def evaluating() -> list[psutil.Process]:
         # Of a process that ends meanwhile, the line is None.
         new = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
-        return [p for p in new if "child.py" in " ".join(p.info["cmdline"] or ())]
+        return [p for p in new if "limited_process.py" in " ".join(p.info["cmdline"] or ())]
 
     wait_until(lambda: not evaluating())
     return result
@@ -87,7 +87,7 @@ def test_a_trial_beyond_its_limits_fails_with_the_reason(
     assert trial.state == "failed"
     assert not trial.lost
     assert said in trial.error
-    assert "rush_opt/limits.py" not in trial.error
+    assert "rush_opt/evaluation/limits.py" not in trial.error
 
 
 def test_the_worker_goes_on_and_evaluates_elsewhere(limited: TuneResult) -> None:

@@ -13,7 +13,7 @@ from inspecting import stored_keys
 
 from rush_core import EmbeddedServer, WorkerState
 from rush_opt import Boolean, Categorical, Float, FrozenTrial, Integer, Trial, TuneResult, tune
-from rush_opt.loops import OPTIMIZERS
+from rush_opt.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 

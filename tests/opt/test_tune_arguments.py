@@ -17,7 +17,7 @@ from rush_core import (
     ServerRefusedError,
     ServerUnreachableError,
 )
-from rush_core.connection import Connection, pack
+from rush_core.connection.connection import Connection, pack
 from rush_opt import ADBO, Boolean, Categorical, Float, Integer, tune
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")

@@ -26,9 +26,9 @@ from rush_opt import (
     simulate,
     tune,
 )
-from rush_opt.evaluation import Problem
+from rush_opt.arguments.warm_start import known_trials
+from rush_opt.evaluation.runner import Problem
 from rush_opt.space import Parameter
-from rush_opt.warm_start import known_trials
 
 SPACE = {
     **{"x": Float(0, 1), "n": Integer(1, 9)},

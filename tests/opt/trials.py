@@ -6,7 +6,7 @@ from typing import Any
 
 from rush_core import Worker
 from rush_opt import Float, Space
-from rush_opt.evaluation import Problem, TrialRunner
+from rush_opt.evaluation.runner import Problem, TrialRunner
 
 PROBLEM = Problem(
     objective=lambda config: config["x"],

@@ -1,0 +1,62 @@
+"""What a user of the server must be allowed to do: the commands and keys of networks, no others.
+
+A script that meets a command its user must not run stops in its middle: permissions have to be
+complete before a network is used, and `rush doctor` tries them.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import hiredis
+
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import retry_unreachable
+from rush_core.keys import NetworkKeys
+
+__all__ = ["ACL_RULE", "find_denied"]
+
+# Every command besides INFO and EVALSHA, with arguments of which $ stands before keys.
+_TRIALS = [
+    *("PING", "TIME", "MULTI", "EXEC", "SCRIPT LOAD return", "EVAL return 0"),
+    "TYPE $string",
+    *("SET $string 1", "GET $string", "EXISTS $string", "PEXPIRE $string 60000"),
+    *("INCR $number", "INCRBY $number 1", "DECR $number", "DECRBY $number 1"),
+    *("HSET $hash a b", "HGET $hash a", "HEXISTS $hash a", "HGETALL $hash", "HKEYS $hash"),
+    *("HVALS $hash", "HLEN $hash", "HDEL $hash a"),
+    *("RPUSH $list a", "LPUSH $list a", "LRANGE $list 0 -1", "LLEN $list", "LPOP $list"),
+    *("LTRIM $list 0 0", "BLPOP $list 0.01"),
+    *("SADD $set a", "SMEMBERS $set", "SISMEMBER $set a", "SREM $set a"),
+    *("ZADD $zset 1 a", "ZRANGE $zset 0 -1", "ZREM $zset a", "ZPOPMAX $zset 1"),
+    *("XADD $stream * a b", "XREAD STREAMS $stream 0", "XREVRANGE $stream + - COUNT 1"),
+    "DEL $string $number $hash $list $set $zset $stream",
+]
+
+_COMMANDS = ["info", "evalsha", *(trial.split()[0].lower() for trial in _TRIALS)]
+
+# To be put behind ``ACL SETUSER name on >password``; a database other than 0 needs +select, too.
+ACL_RULE = "resetkeys ~rush:* -@all " + " ".join(f"+{name}" for name in _COMMANDS)
+
+
+def find_denied(connection: Connection) -> tuple[list[str], bool]:
+    """Try all commands, on keys of no network that are deleted again; one round trip.
+
+    Returns
+    -------
+    commands : list of str
+        Those that the user must not run.
+    keys : bool
+        Whether there are keys of networks that the user must not touch.
+    """
+    prefix = NetworkKeys(f"doctor-{secrets.token_hex(6)}").wake("").decode()
+    requests = [pack(tuple(trial.replace("$", prefix).split())) for trial in _TRIALS]
+    replies = retry_unreachable(lambda: connection.execute_many(requests))
+    commands, keys = [], False
+    for trial, reply in zip(_TRIALS, replies, strict=True):
+        if not isinstance(reply, hiredis.ReplyError) or not str(reply).startswith("NOPERM"):
+            continue
+        if " key" in str(reply):
+            keys = True
+        else:
+            commands.append(trial.split()[0].lower())
+    return commands, keys

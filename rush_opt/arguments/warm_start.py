@@ -1,0 +1,212 @@
+"""Earlier trials in whatever form they come, as configurations and results to begin with."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rush_opt.arguments.arguments import directions_of
+from rush_opt.evaluation.runner import Problem, name_values
+from rush_opt.evaluation.trial import is_objective_value
+from rush_opt.results.result import TuneResult
+from rush_opt.results.trials import value_columns
+from rush_opt.space import Parameter, Space
+from rush_opt.stopping.incumbent import STOPPED_AT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Pairs = Sequence[tuple[Mapping[str, Any], Any]]
+    WarmStart = TuneResult | pd.DataFrame | Pairs | str | os.PathLike[str]
+
+# A table of Optuna's says so in capitals, and stops trials by pruning them.
+_NOT_WHOLE = {"failed", "FAIL", "PRUNED", "RUNNING", "WAITING"}
+
+Known = tuple[dict[str, Any], dict[str, Any]]
+
+
+def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
+    """Return the configurations and results of earlier trials, checked against the space.
+
+    Parameters
+    ----------
+    warm_start : TuneResult, path-like, DataFrame, sequence of pairs or None
+        A result, or the file to which `TuneResult.to_json` wrote it; a table with the columns
+        ``params_<name>`` and ``value`` of ``result.trials``, which Optuna's tables have as well, or
+        ``value_<metric>`` for several objectives; or pairs of a configuration and a number, or a
+        mapping with a number under each metric. Failed and stopped trials of results and tables are
+        left out, and those that a table says are running or waiting.
+    problem : Problem
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these, a configuration or value does not fit, or a result had another
+        direction.
+    OSError
+        If the file cannot be read.
+    """
+    if isinstance(warm_start, str | os.PathLike):
+        warm_start = TuneResult.from_json(warm_start)
+    checked = []
+    for name, config, result in _pairs(warm_start, problem):
+        if not isinstance(config, Mapping):
+            raise TypeError(
+                f"{name}: the configuration must be a mapping of parameter names to values, got "
+                f"{config!r:.80}"
+            )
+        try:
+            problem.space.validate(config)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        returned = with_numbers(name, result, problem.metrics)
+        for metric in problem.metrics:
+            if not math.isfinite(returned[metric]):
+                raise ValueError(
+                    f"{name}: {metric!r} must be finite, got {returned[metric]!r}; leave the trial "
+                    "out"
+                )
+        checked.append((dict(config), returned))
+    return checked
+
+
+def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
+    """Yield a name for messages, configuration and result of each trial."""
+    if warm_start is None:
+        return
+    if isinstance(warm_start, TuneResult):
+        yield from _whole_trials(warm_start, problem)
+    elif hasattr(warm_start, "columns") and hasattr(warm_start, "to_dict"):
+        yield from _rows(warm_start, problem)
+    elif isinstance(warm_start, Sequence):
+        for i, pair in enumerate(warm_start):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise TypeError(
+                    f"warm_start[{i}] must be a pair of a configuration and a result, got "
+                    f"{pair!r:.80}"
+                )
+            yield f"warm_start[{i}]", *pair
+    else:
+        raise TypeError(
+            "warm_start must be a TuneResult, the path of a file with one, a DataFrame with the "
+            "columns params_<name> and value of result.trials, a sequence of pairs of a "
+            "configuration and a result, or None, got "
+            f"{warm_start!r:.80} ({type(warm_start).__name__})"
+        )
+
+
+def _whole_trials(earlier: TuneResult, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
+    trials = [t for t in earlier.frozen_trials if t.state == "finished" and t.stopped_at is None]
+    here, there = problem.metrics, earlier.metrics
+    # Two runs may have called their only objective by different names.
+    is_renamed = len(here) == len(there) == 1 and not any(here[0] in t.result for t in trials)
+    known = dict(zip(here if is_renamed else there, earlier.directions, strict=True))
+    for metric, direction in zip(here, directions_of(problem.signs), strict=True):
+        if known.get(metric, direction) != direction:
+            raise ValueError(
+                f"warm_start must have the directions of this run, but {metric!r} was to "
+                f"{known[metric]} and is to {direction}; give pairs of a configuration and a value "
+                "in the direction of this run instead"
+            )
+    for trial in trials:
+        result = trial.result | ({here[0]: trial.value} if is_renamed else {})
+        yield f"trial {trial.number} of warm_start", trial.params, result
+
+
+def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
+    columns = [str(column) for column in table.columns]
+    values = value_columns(problem.metrics)
+    for column in values:
+        if column not in columns:
+            raise ValueError(
+                f"warm_start must have a column {column!r}, as result.trials; got {columns}"
+            )
+    for i, row in enumerate(table.to_dict("records")):
+        step = row.get(f"notes_{STOPPED_AT}")
+        if row.get("state") in _NOT_WHOLE or (step is not None and step == step):
+            continue
+        params = {
+            column.removeprefix("params_"): _plain(row[column])
+            for column in columns
+            if column.startswith("params_")
+        }
+        config = _config_of(params, problem.space)
+        yield f"row {i} of warm_start", config, {name: row[c] for c, name in values.items()}
+
+
+def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Return the configuration that a row of a table tells.
+
+    An empty cell, None or NaN, says that a trial did not have the parameter, or that its value is
+    None.
+    """
+    kinds = dict(zip(space.names, space.parameters, strict=True))
+    config = {
+        name: _own_value(kinds[name], value) if name in kinds else value
+        for name, value in params.items()
+        if value is not None and value == value
+    }
+    empty = [name for name in params if name not in config]
+    may_be_none = [name for name in empty if name in kinds and not kinds[name].problem_with(None)]
+    active = space.active_part(config | dict.fromkeys(may_be_none))
+    return config | {name: None for name in may_be_none if name in active}
+
+
+def _own_value(parameter: Parameter, value: Any) -> Any:
+    """Return what equals the value among a parameter's own, or the value if nothing does.
+
+    A table turns whole numbers into floats where another row has a fraction or an empty cell. Where
+    rows have values of several types, a file has texts: in Parquet all of them as JSON.
+    """
+    if isinstance(value, str) and parameter.problem_with(value):
+        try:
+            read = _own_value(parameter, json.loads(value))
+        except ValueError:
+            return value
+        return value if parameter.problem_with(read) else read
+    if not isinstance(value, float):
+        return value
+    for number in (value, int(value)) if value.is_integer() else (value,):
+        if not parameter.problem_with(number):
+            column = np.array([number], dtype=np.float64) if parameter.is_number else [number]
+            own = parameter.from_unit(float(parameter.to_unit(column)[0]))
+            return own if own == number else number
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def with_numbers(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return a result as a mapping with a float under each metric, which may be NaN or infinite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none; the message begins with `name`.
+    """
+    returned = name_values(result, metrics)
+    if returned is None:
+        raise TypeError(
+            f"{name}: the result must be a mapping with the names {list(metrics)}, or as many "
+            f"numbers in that order, got {result!r:.80}"
+        )
+    for metric in metrics:
+        if metric not in returned:
+            raise ValueError(
+                f"{name}: the result has no {metric!r}, only {sorted(map(str, returned))}"
+            )
+        value = returned[metric]
+        if not is_objective_value(value):
+            raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
+        returned[metric] = float(value)
+    return returned
+
+
+__all__ = ["Known", "known_trials", "with_numbers"]

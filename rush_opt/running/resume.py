@@ -1,0 +1,141 @@
+"""What an earlier run left in a network: whether it fits, and what is to be mended."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from numbers import Real
+from typing import Any
+
+import psutil
+
+from rush_core import Network, WorkerInfo
+from rush_opt.evaluation.runner import Problem
+from rush_opt.results.trials import FrozenTrial
+from rush_opt.space.constraint import called
+
+__all__ = ["check_about", "check_trials", "remove_orphans"]
+
+logger = logging.getLogger(__name__)
+
+# A worker whose manager was killed leaves within 5 s, however busy its objective is.
+_ORPHANS_LEAVE_WITHIN_S = 6.0
+
+
+def check_about(network: Network, problem: Problem) -> None:
+    """Refuse a network that was begun with another space, metric or direction; two round trips.
+
+    Raises
+    ------
+    ValueError
+        With all that differs; nothing was written.
+    """
+    mine = _about(problem)
+    found = network.push_about(mine)
+    if differences := list(_differences(found, mine)):
+        raise ValueError(
+            f"network {network.network_id!r} was begun with other arguments: "
+            f"{'; '.join(differences)}. Use the same ones, or another network_id, to which "
+            "warm_start can give these trials"
+        )
+
+
+def check_trials(trials: Sequence[FrozenTrial], problem: Problem, network_id: str) -> None:
+    """Refuse finished trials of another space or metric, whoever put them into the network.
+
+    Raises
+    ------
+    ValueError
+        With the first of them.
+    """
+    for trial in trials:
+        if trial.state != "finished":
+            continue
+        missing = [m for m in problem.metrics if not isinstance(trial.result.get(m), Real)]
+        if missing:
+            wrong = f"its result has no number {missing[0]!r}: {trial.result!r:.80}"
+        else:
+            try:
+                problem.space.validate(trial.params)
+            except ValueError as error:
+                wrong = str(error)
+            else:
+                continue
+        raise ValueError(
+            f"network {network_id!r} has trial {trial.key!r}, which does not fit this run: "
+            f"{wrong}. Use the same space and metric, or another network_id"
+        )
+
+
+def remove_orphans(network: Network) -> None:
+    """Remove workers whose process ended together with the manager that watched it.
+
+    Their trials become failed, and their places in the budget are given back. One round trip if
+    there are none.
+    """
+    unwatched = [
+        worker
+        for worker in network.fetch_workers()
+        if worker.ended_at is None and worker.heartbeat_s is None
+    ]
+    here = [worker for worker in unwatched if worker.host == socket.gethostname()]
+    processes = [process for process in map(_process_of, here) if process is not None]
+    psutil.wait_procs(processes, timeout=_ORPHANS_LEAVE_WITHIN_S if processes else 0)
+    if gone := [worker.worker_id for worker in here if _process_of(worker) is None]:
+        network.stop_workers(gone, kill=True)
+    for worker in unwatched:
+        if worker not in here and worker.task_keys:
+            logger.warning(
+                "worker %s on host %s gives no signs of life, and whether it runs cannot be seen "
+                "from here; if it does not, its trial takes a place in n_trials until "
+                "Network(%r).stop_workers([%r], kill=True)",
+                *(worker.worker_id, worker.host, network.network_id, worker.worker_id),
+            )
+
+
+def _process_of(worker: WorkerInfo) -> psutil.Process | None:
+    """Return a worker's process on this machine; None if it has ended."""
+    try:
+        process = psutil.Process(worker.pid)
+        # The number may be another process's by now, which has not the worker's name.
+        return process if worker.worker_id in process.cmdline() else None
+    except psutil.AccessDenied:
+        return process
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return None
+
+
+def _about(problem: Problem) -> dict[str, Any]:
+    space = problem.space
+    return {
+        "metric": list(problem.metrics),
+        "direction": ["maximize" if sign < 0 else "minimize" for sign in problem.signs],
+        "space": {
+            name: _without_addresses(repr(parameter))
+            for name, parameter in zip(space.names, space.parameters, strict=True)
+        },
+        "constraints": [_without_addresses(called(c)) for c in space.constraints],
+    }
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+    for what in ("metric", "direction", "constraints"):
+        if there.get(what) != here[what]:
+            yield f"{what} was {_shown(there.get(what))} and is {_shown(here[what])}"
+    old, new = there.get("space", {}), here["space"]
+    for name in dict.fromkeys((*old, *new)):
+        if old.get(name) != new.get(name):
+            was, is_now = old.get(name, "not there"), new.get(name, "not there")
+            yield f"parameter {name!r} was {was} and is {is_now}"
+
+
+def _shown(values: Any) -> str:
+    """Show a list, and one value as itself."""
+    return repr(values[0] if isinstance(values, list) and len(values) == 1 else values)
+
+
+def _without_addresses(text: str) -> str:
+    """Leave out where code is in memory: that is another place in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

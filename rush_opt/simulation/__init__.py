@@ -1,0 +1,4 @@
+"""A run in virtual time.
+
+Imports the rooms below it; only `simulate` imports it.
+"""
