@@ -30,6 +30,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "rush_opt": [
         {"space"},
+        {"problem"},
         {"stopping", "models"},
         {"search"},
         {"evaluation"},
