@@ -21,6 +21,7 @@ from rush_core.kernel.task import Task, TaskCounts, TaskState
 from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.registry import WorkerInfo, WorkerState
 from rush_core.network import Network
+from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
 from rush_core.worker import Worker
 
@@ -32,6 +33,7 @@ __all__ = [
     "LikeTaskError",
     "LoopError",
     "Network",
+    "OwnedProcess",
     "Report",
     "RushError",
     "ServerNotFoundError",
@@ -47,5 +49,6 @@ __all__ = [
     "WorkerLostError",
     "WorkerState",
     "WorkersFailedError",
+    "run_at_owner_end",
     "serve",
 ]

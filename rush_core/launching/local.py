@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from rush_core.connection.fork import keep_from_children
 from rush_core.connection.url import environment_of
+from rush_core.owned_process import OwnedProcess, run_at_owner_end
 
 __all__ = ["ONE_THREAD", "LocalWorkers", "SubmittedWorkers"]
 
@@ -26,14 +26,6 @@ ONE_THREAD = {
     "NUMEXPR_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
 }
-
-
-# A batch system may send SIGTERM to all processes: the folder is still to be removed.
-_GUARD = """
-trap '' TERM
-read -r _         # returns when the owner closes the pipe, or dies
-rm -rf "$1"
-"""
 
 
 class LocalWorkers:
@@ -52,12 +44,12 @@ class LocalWorkers:
 
     def __init__(self, on_exit: Callable[[str, str], None]) -> None:
         self._on_exit = on_exit
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, OwnedProcess] = {}
         # Nobody joins the threads: an interrupted join can take its thread for ended.
         self._dealt_with: dict[str, threading.Event] = {}
         self._logs: dict[str, Path] = {}
         self._own_log_folder: Path | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._log_remover: OwnedProcess | None = None
         self.ends: dict[str, str] = {}
 
     def start(
@@ -75,15 +67,7 @@ class LocalWorkers:
         environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
         self._logs[worker_id] = log_folder / f"{worker_id}.log"
         with self._logs[worker_id].open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,  # closes when this process ends, however it ends
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the manager, which asks its workers to stop
-            )
-        keep_from_children(process.stdin)
+            process = OwnedProcess(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         dealt_with = threading.Event()
         watch = (worker_id, process, dealt_with)
         try:
@@ -101,7 +85,7 @@ class LocalWorkers:
 
     def running(self) -> list[str]:
         """Return the workers whose processes have not ended."""
-        return [name for name, process in self._processes.items() if process.poll() is None]
+        return [name for name, process in self._processes.items() if not process.has_ended()]
 
     def kill(self, worker_ids: Iterable[str]) -> None:
         """Kill processes and return when that was dealt with."""
@@ -132,30 +116,18 @@ class LocalWorkers:
     def close(self) -> None:
         """Kill what still runs and remove the temporary logs."""
         self.kill_all()
-        if self._guard is not None:
-            self._guard.communicate()
-            self._guard = self._own_log_folder = None
+        if self._log_remover is not None:
+            self._log_remover.close()
+            self._log_remover = self._own_log_folder = None
 
     def _temporary_log_folder(self) -> Path:
         if self._own_log_folder is None:
             self._own_log_folder = Path(tempfile.mkdtemp(prefix="rush-logs-"))
-            # The pipe closes when this process ends, however it ends.
-            command = ["/bin/sh", "-c", _GUARD, "sh", str(self._own_log_folder)]
-            self._guard = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            keep_from_children(self._guard.stdin)
+            self._log_remover = run_at_owner_end('rm -rf "$1"', str(self._own_log_folder))
         return self._own_log_folder
 
-    def _watch(
-        self, worker_id: str, process: subprocess.Popen[bytes], dealt_with: threading.Event
-    ) -> None:
+    def _watch(self, worker_id: str, process: OwnedProcess, dealt_with: threading.Event) -> None:
         code = process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
         self.ends[worker_id] = _describe_exit(code)
         try:
             self._on_exit(worker_id, self.ends[worker_id])

@@ -24,6 +24,7 @@ from rush_core.keys import NetworkKeys
 from rush_core.launching.shipping import load_loop
 from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.log import NetworkLogHandler
+from rush_core.owned_process import wait_for_owner
 from rush_core.worker import Worker
 
 __all__ = ["run_worker"]
@@ -166,8 +167,7 @@ class _Signals:
         raise WorkerInterrupt(f"stopped at once by {signal.Signals(number).name}")
 
     def watch_manager(self) -> None:
-        while os.read(0, 1):
-            pass
+        wait_for_owner()
         self.leave_now()
 
     def leave_now(self) -> None:

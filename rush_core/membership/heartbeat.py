@@ -23,6 +23,7 @@ from rush_core.connection.script import Script
 from rush_core.connection.url import environment_of
 from rush_core.errors import RushError
 from rush_core.keys import NetworkKeys
+from rush_core.owned_process import OwnedProcess, wait_for_owner
 
 __all__ = ["Heart", "HeartProcess", "Heartbeat", "beat_for", "beat_until"]
 
@@ -156,15 +157,13 @@ class HeartProcess:
     """
 
     def __init__(self, url: str, network_id: str, worker_id: str, heartbeat: Heartbeat) -> None:
-        self._process = subprocess.Popen(
+        self._process = OwnedProcess(
             [
                 *(sys.executable, "-m", "rush_core", "beat", network_id, worker_id),
                 *(str(os.getpid()), str(heartbeat.period_s), str(heartbeat.expire_s)),
             ],
-            stdin=subprocess.PIPE,  # closes when the worker ends, however it ends
             stdout=subprocess.PIPE,
             env={**os.environ, **environment_of(url)},
-            start_new_session=True,
         )
         assert self._process.stdout is not None
         with self._process.stdout as begins:
@@ -175,19 +174,15 @@ class HeartProcess:
             )
             connection.close()
             if begins.read(len(_BEGUN)) != _BEGUN:
-                self.close()
                 raise RushError(
-                    f"the process that gives the signs of life of worker {worker_id!r} ended with "
-                    f"exit code {self._process.returncode} before it had begun; see its standard "
-                    "error",
+                    f"the heartbeat process of worker {worker_id!r} ended with exit code "
+                    f"{self._process.close()} before its first heartbeat; see its standard error",
                     key=worker_id,
                 )
 
     def close(self) -> None:
         """Give no more signs."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.close()
 
 
 def beat_for(pid: int, url: str, network_id: str, worker_id: str, heartbeat: Heartbeat) -> None:
@@ -199,8 +194,7 @@ def beat_for(pid: int, url: str, network_id: str, worker_id: str, heartbeat: Hea
     worker_gone = threading.Event()
 
     def watch() -> None:
-        while os.read(0, 1):
-            pass
+        wait_for_owner()
         worker_gone.set()
 
     def is_gone(after_s: float) -> bool:

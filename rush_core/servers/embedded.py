@@ -8,7 +8,6 @@ them.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import importlib.util
 import os
@@ -26,10 +25,10 @@ from types import TracebackType
 from typing import IO, NoReturn, Self
 
 from rush_core.connection.connection import OLDEST_SERVER, Connection, pack
-from rush_core.connection.fork import keep_from_children
 from rush_core.connection.url import add_password
 from rush_core.errors import RushError, ServerNotFoundError
 from rush_core.keys import check_identifier
+from rush_core.owned_process import OwnedProcess
 
 __all__ = [
     "EmbeddedServer",
@@ -104,16 +103,13 @@ class EmbeddedServer:
         if data_folder is None:
             options["appendonly"] = "no"
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._guard = subprocess.Popen(
+        self._guard = OwnedProcess(
             ["/bin/sh", "-c", _GUARD, "sh", str(binary), *arguments],
-            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "RUSH_SERVER_FOLDER": str(self._folder)},
-            start_new_session=True,  # Ctrl-C in a terminal is for us, not for the server
-            pass_fds=tuple(inherited),
+            pass_fds=inherited,
         )
-        keep_from_children(self._guard.stdin)
         self._last_words: deque[str] = deque(maxlen=20)
         self._answered = threading.Event()
         self._ready = False
@@ -130,10 +126,7 @@ class EmbeddedServer:
 
     def close(self) -> None:
         """End the server; what it kept in a data folder stays."""
-        if self._guard.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._guard.stdin.close()
-        self._guard.wait()
+        self._guard.close()
 
     def __enter__(self) -> Self:
         return self
