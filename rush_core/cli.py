@@ -25,7 +25,8 @@ from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat import Heartbeat, beat_for
 from rush_core.network import Network
 from rush_core.servers.doctor import examine
-from rush_core.servers.embedded import given_url, serve_forever
+from rush_core.servers.locate import resolve_running_url
+from rush_core.servers.serve import serve_forever
 
 __all__ = ["main"]
 
@@ -120,7 +121,7 @@ def _serve(given: argparse.Namespace) -> int:
 def _worker(given: argparse.Namespace) -> int:
     period_s, expire_s = given.heartbeat
     heartbeat = Heartbeat(period_s, expire_s, own_process=given.heartbeat_process)
-    url = given_url(given.url, given.network_id)
+    url = resolve_running_url(given.url, given.network_id)
     try:
         run_worker(
             given.network_id,
@@ -141,12 +142,12 @@ def _worker(given: argparse.Namespace) -> int:
 
 def _beat(given: argparse.Namespace) -> int:
     heartbeat = Heartbeat(given.period_s, given.expire_s)
-    beat_for(given.pid, given_url(None), given.network_id, given.worker_id, heartbeat)
+    beat_for(given.pid, resolve_running_url(None), given.network_id, given.worker_id, heartbeat)
     return 0
 
 
 def _status(given: argparse.Namespace) -> int:
-    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
+    with Network(given.network_id, resolve_running_url(given.url, given.network_id)) as network:
         while True:
             counts, workers = network.count_tasks(), network.fetch_workers()
             if given.json:
@@ -172,7 +173,7 @@ def _logs(given: argparse.Namespace) -> int:
         else:
             print(record, flush=True)
 
-    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
+    with Network(given.network_id, resolve_running_url(given.url, given.network_id)) as network:
         if given.follow:
             records = network.follow_log(timeout_s=_FOLLOW_S, n=given.n)
         else:
@@ -183,19 +184,19 @@ def _logs(given: argparse.Namespace) -> int:
 
 
 def _stop(given: argparse.Namespace) -> int:
-    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
+    with Network(given.network_id, resolve_running_url(given.url, given.network_id)) as network:
         network.stop_workers(given.worker_ids or None, kill=given.kill)
     return 0
 
 
 def _reset(given: argparse.Namespace) -> int:
-    with Network(given.network_id, given_url(given.url, given.network_id)) as network:
+    with Network(given.network_id, resolve_running_url(given.url, given.network_id)) as network:
         network.reset()
     return 0
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    findings = examine(given_url(given.url))
+    findings = examine(resolve_running_url(given.url))
     for finding in findings:
         if given.json:
             _print_json(finding.__dict__)

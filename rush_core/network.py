@@ -30,7 +30,7 @@ from rush_core.launching.started_workers import Crew
 from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.log import LogReader, LogRecord
 from rush_core.membership.registry import Registry, WorkerInfo
-from rush_core.servers.embedded import resolve_url
+from rush_core.servers.locate import resolve_url
 
 __all__ = ["Network"]
 

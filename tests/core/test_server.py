@@ -17,12 +17,10 @@ from waiting import wait_until
 import rush_core
 from rush_core import Network, RushError, ServerNotFoundError
 from rush_core.connection.connection import Connection, pack
-from rush_core.servers.embedded import (
-    EmbeddedServer,
-    data_folder_of,
-    find_server_binary,
-    resolve_url,
-)
+from rush_core.servers.binary import find_server_binary
+from rush_core.servers.data_folder import data_folder_of
+from rush_core.servers.embedded import EmbeddedServer
+from rush_core.servers.locate import resolve_url
 
 
 def socket_of(server: EmbeddedServer) -> Path:
@@ -166,7 +164,7 @@ def test_a_binary_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
         assert find_server_binary() == tmp_path / name
 
 
-def test_a_binary_on_the_path_that_is_too_old_is_passed_over(
+def test_a_binary_on_the_path_that_is_too_old_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -181,7 +179,7 @@ def test_a_binary_on_the_path_that_is_too_old_is_passed_over(
     make("6.0.16")
     assert find_server_binary().name == "valkey-server"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ServerNotFoundError, match=re.escape(f"{old}, older than 6.2")):
+    with pytest.raises(ServerNotFoundError, match=re.escape(f"{old}: older than 6.2")):
         find_server_binary()
 
 
@@ -208,7 +206,7 @@ def run_program(program: str, **environment: str) -> str:
 
 def test_without_a_name_a_process_has_one_server_for_everything() -> None:
     program = """
-from rush_core.servers.embedded import resolve_url
+from rush_core.servers.locate import resolve_url
 assert resolve_url(None) == resolve_url(None)
 print(resolve_url(None))
 """
@@ -316,7 +314,7 @@ with Network("{network_id}") as network:
         url = owner.stdout.readline().strip()
         seen = Path(url.removeprefix("unix://"))
         elsewhere = seen.rename(seen.with_name("elsewhere"))  # as in a /tmp of its own
-        monkeypatch.setattr("rush_core.servers.embedded._END_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("rush_core.servers.locate._END_TIMEOUT_S", 0.1)
         with pytest.raises(RushError, match=f"{url}.*process {owner.pid} on .*rush serve"):
             Network(network_id)
         elsewhere.rename(seen)

@@ -8,7 +8,7 @@ from advisors import SPACE, Advise
 from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network
-from rush_core.servers.embedded import resolve_url
+from rush_core.servers.locate import resolve_url
 from rush_opt.ask_tell import Advisor
 
 
