@@ -24,7 +24,7 @@ from rush_core.errors import RushError
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat import Heartbeat, beat_for
 from rush_core.network import Network
-from rush_core.servers.doctor import examine
+from rush_core.servers.doctor import Level, examine
 from rush_core.servers.locate import resolve_running_url
 from rush_core.servers.serve import serve_forever
 
@@ -201,9 +201,8 @@ def _doctor(given: argparse.Namespace) -> int:
         if given.json:
             _print_json(finding.__dict__)
         else:
-            mark = "ok  " if finding.good else "mend"
-            print(f"{mark} {finding.subject}: {finding.text}")
-    return 0 if all(finding.good for finding in findings) else 1
+            print(f"{finding.level.value:6} {finding.subject}: {finding.text}")
+    return 1 if any(finding.level is Level.FAULT for finding in findings) else 0
 
 
 def _print_json(value: Any) -> None:

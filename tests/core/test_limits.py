@@ -13,7 +13,7 @@ from waiting import wait_until
 import rush_core
 from rush_core import Network, ServerRefusedError, ServerUnreachableError, Worker
 from rush_core.kernel.invariants import check_network
-from rush_core.servers.doctor import Finding, examine
+from rush_core.servers.doctor import Finding, Level, examine
 from rush_core.servers.permissions import ACL_RULE
 
 PATIENCE_S = 30.0
@@ -60,7 +60,7 @@ def test_a_user_with_the_documented_rule_can_do_everything(user_url: str, networ
         network.detect_lost_workers()
         check_network(network_id, user_url)
         network.reset()
-    assert all(f.good for f in examine(user_url) if f.subject == "permissions")
+    assert all(f.level is Level.OK for f in examine(user_url) if f.subject == "permissions")
 
 
 def test_the_documented_rule_names_all_commands_and_no_others() -> None:
@@ -97,7 +97,7 @@ def test_doctor_names_what_a_user_is_not_allowed(
 ) -> None:
     loopback_server.ask("ACL", "SETUSER", "study", change)
     (found,) = (f for f in examine(user_url) if f.subject == "permissions")
-    assert not found.good
+    assert found.level is Level.FAULT
     for word in words:
         assert word in found.text
     assert loopback_server.ask("DBSIZE") == 0
@@ -147,7 +147,7 @@ def test_without_memory_nothing_is_half_written_and_all_goes_on_afterwards(
             assert network.count_tasks() == before
         assert worker.claim_task() is not None  # it takes no more room than it gives back
         (memory,) = (f for f in examine(url) if f.subject == "memory")
-        assert not memory.good
+        assert memory.level is Level.FAULT
         assert "raise maxmemory" in memory.text
         loopback_server.ask("CONFIG", "SET", "maxmemory", "0")
         check_network(network_id, url)
@@ -231,7 +231,7 @@ def test_one_client_too_many_is_told_and_the_others_go_on(full_server: Network) 
 
     found = wait_until(look)
     assert found is not None
-    assert not found["clients"].good
+    assert found["clients"].level is Level.ADVICE
     assert "raise maxclients" in found["clients"].text
 
 
@@ -256,3 +256,10 @@ def test_who_can_read_along_is_told_from_the_url(url: str, private: bool) -> Non
     from rush_core.connection.url import is_private
 
     assert is_private(url) is private
+
+
+def test_a_server_without_encryption_is_advice_and_no_fault() -> None:
+    from rush_core.servers.doctor import _transport
+
+    assert _transport("redis://far.example.org").level is Level.ADVICE
+    assert _transport("rediss://far.example.org").level is Level.OK
