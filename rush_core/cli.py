@@ -22,7 +22,8 @@ import msgspec
 
 from rush_core.errors import RushError
 from rush_core.launching.worker_process import run_worker
-from rush_core.membership.heartbeat import Heartbeat, beat_for
+from rush_core.membership.heartbeat import Heartbeat
+from rush_core.membership.heartbeat_process import send_for_parent
 from rush_core.network import Network
 from rush_core.servers.doctor import Level, examine
 from rush_core.servers.locate import resolve_running_url
@@ -142,7 +143,8 @@ def _worker(given: argparse.Namespace) -> int:
 
 def _beat(given: argparse.Namespace) -> int:
     heartbeat = Heartbeat(given.period_s, given.expire_s)
-    beat_for(given.pid, resolve_running_url(None), given.network_id, given.worker_id, heartbeat)
+    url = resolve_running_url(None)
+    send_for_parent(given.pid, url, given.network_id, given.worker_id, heartbeat)
     return 0
 
 

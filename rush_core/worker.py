@@ -31,7 +31,8 @@ from rush_core.kernel.task import (
 )
 from rush_core.kernel.transitions import Transitions
 from rush_core.keys import NetworkKeys, check_identifier
-from rush_core.membership.heartbeat import Heart, Heartbeat, HeartProcess
+from rush_core.membership.heartbeat import Heartbeat, HeartbeatThread
+from rush_core.membership.heartbeat_process import HeartbeatProcess
 from rush_core.membership.registry import Registry, WorkerInfo, WorkerState
 from rush_core.servers.locate import resolve_url
 
@@ -113,7 +114,7 @@ class Worker:
         self._asked_to_stop = False
         self._heard_from_server = False
         self._epoch_request = pack((b"HGET", self._keys.clients, worker_id))
-        self._heart: Heart | HeartProcess | None = None
+        self._heart: HeartbeatThread | HeartbeatProcess | None = None
         try:
             self._heart = self._start_heart(on_killed or self.stop_after_task)
         except BaseException as error:
@@ -584,13 +585,15 @@ class Worker:
             after_loss=after_loss,
         )
 
-    def _start_heart(self, on_killed: Callable[[], None]) -> Heart | HeartProcess | None:
+    def _start_heart(
+        self, on_killed: Callable[[], None]
+    ) -> HeartbeatThread | HeartbeatProcess | None:
         if self._heartbeat is None:
             return None
         url = self._connection.url
         if self._heartbeat.own_process:
-            return HeartProcess(url, self.network_id, self.worker_id, self._heartbeat)
-        return Heart(url, self._keys, self.worker_id, self._heartbeat, on_killed)
+            return HeartbeatProcess(url, self.network_id, self.worker_id, self._heartbeat)
+        return HeartbeatThread(url, self._keys, self.worker_id, self._heartbeat, on_killed)
 
 
 def _mark(unique: bytes) -> str:

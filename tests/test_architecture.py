@@ -44,7 +44,15 @@ FLOORS: dict[str, list[set[str]]] = {
 }
 
 # The rooms of rush_opt that may know that there is a network.
-KNOW_NETWORK = {"optimizers", "results", "running", "simulation", "tune", "simulate", "ask_tell"}
+KNOW_NETWORK = {
+    "optimizers",
+    "results",
+    "running",
+    "simulation",
+    "tune",
+    "simulate",
+    "ask_tell",
+}
 
 # Names of rush_core that need no network: every room of rush_opt may use them.
 NEED_NO_NETWORK = {"rush_core.run_at_owner_end"}

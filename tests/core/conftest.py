@@ -13,7 +13,7 @@ from processes import is_alive
 
 from rush_core import EmbeddedServer, Network
 from rush_core.keys import NetworkKeys
-from rush_core.membership.log import NetworkLogHandler
+from rush_core.membership.log_handler import NetworkLogHandler
 
 
 @pytest.fixture

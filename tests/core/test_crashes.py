@@ -239,7 +239,7 @@ def test_a_registration_of_a_killed_worker_that_comes_late_is_refused(
         def kill() -> None:
             if moment == "after the server has it":
                 assert proxy.deliver_held_request() == b":1\r\n"
-            manager._crew._processes._processes[worker_ids[0]].kill()
+            manager._started._local._processes[worker_ids[0]].kill()
 
         worker_ids: list[str] = []
         proxy.hold_request(b":unwanted", then=kill)

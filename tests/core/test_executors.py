@@ -164,7 +164,7 @@ def test_a_killed_process_of_a_pool_is_found_lost(
     wait_until(is_found, PATIENCE_S)
     failed = {task.key: task for task in network.fetch_tasks("failed")}[killed.key]
     assert failed.result_extra == {"lost": "lost"}
-    assert "BrokenProcessPool" in str(failed.error) or "no sign of life" in str(failed.error)
+    assert "BrokenProcessPool" in str(failed.error) or "its heartbeat expired" in str(failed.error)
     (info,) = [info for info in network.fetch_workers() if info.worker_id == killed.worker_id]
     assert (info.state, info.pid) == (WorkerState.LOST, killed.config["pid"])
 

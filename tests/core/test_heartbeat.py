@@ -130,7 +130,7 @@ def test_of_several_that_look_at_once_one_finds_the_killed_worker(
     (failed,) = network.fetch_tasks()
     assert (failed.key, failed.state) == (task.key, TaskState.FAILED)
     assert failed.error is not None
-    assert "no sign of life" in failed.error
+    assert "its heartbeat expired" in failed.error
     assert failed.result_extra == {"lost": "lost"}
     info = info_of(network, task.worker_id)
     assert (info.state, info.heartbeat_s) == (WorkerState.LOST, QUICK.expire_s)

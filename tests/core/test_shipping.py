@@ -260,5 +260,5 @@ def test_a_file_that_a_worker_does_not_have_is_explained(
     network: Network, connection: Connection, keys: NetworkKeys, in_folder: str, tmp_path: Path
 ) -> None:
     (tmp_path / in_folder).unlink()
-    with pytest.raises(LoopError, match=r"shared folder.*same path wherever workers run"):
+    with pytest.raises(LoopError, match=r"shared folder.*same path on all machines"):
         load_loop(connection, keys, in_folder)

@@ -26,7 +26,8 @@ from rush_core import (
     WorkerState,
     serve,
 )
-from rush_core.launching.local import LocalWorkers, SubmittedWorkers
+from rush_core.launching.local import LocalWorkers
+from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 
 PATIENCE_S = 30.0
@@ -148,7 +149,7 @@ def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
     forgetting: list[Future[None]] = []
     workers = SubmittedWorkers(deal_with)
     workers.start(threads, "first", lambda: None)
-    assert workers.wait(PATIENCE_S)
+    assert workers.ends.wait(PATIENCE_S, None)
     forgetting[0].result(PATIENCE_S)
     assert told == [("first", "its call returned")]
     assert was_waited_for == [True]
@@ -315,3 +316,20 @@ def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
     with pytest.raises(WorkersFailedError, match="no such library here") as error:
         network.wait_for_workers(worker_ids=[joined, failed], timeout_s=PATIENCE_S)
     assert error.value.key == failed
+
+
+class BatchJobs:
+    """Like the executors of batch systems: it has `submit`, but is no `concurrent.futures` one."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        raise AssertionError("a job was submitted")
+
+
+def test_an_object_that_is_no_executor_is_refused_before_anything_is_submitted(
+    network: Network,
+) -> None:
+    jobs: Any = BatchJobs()
+    with pytest.raises(
+        TypeError, match=r"concurrent\.futures\.Executor.*BatchJobs.*worker_command"
+    ):
+        network.start_workers(polite, 1, executor=jobs)

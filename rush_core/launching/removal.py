@@ -1,0 +1,111 @@
+"""The removal of workers from a network by a manager, and the list of those that it found lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from rush_core.connection.clock import ServerClock
+from rush_core.connection.script import PATIENCE_S
+from rush_core.membership.registry import Registry, WorkerState
+
+__all__ = ["Removal"]
+
+_KILLED = "killed by the manager"
+
+# A manager that kills its workers is about to end, and should not wait long for a server that
+# cannot be reached.
+_PATIENCE_WITH_KILLED_S = 5.0
+
+
+class Removal:
+    """Removes workers and keeps the ids of the lost ones until they are asked for.
+
+    Parameters
+    ----------
+    registry : Registry
+    clock : ServerClock
+    max_retries : int
+        How often a task of a lost worker is queued again.
+    """
+
+    def __init__(self, registry: Registry, clock: ServerClock, max_retries: int) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._max_retries = max_retries
+        self._own: set[str] = set()
+        self._killed: set[str] = set()
+        self._not_removed: dict[str, str] = {}  # ended while the server could not be told
+        self._lost: list[str] = []
+        self._lock = threading.Lock()
+
+    def add_own(self, worker_ids: Iterable[str]) -> None:
+        """Note workers that this manager starts: removed before they join, they may not join."""
+        self._own.update(worker_ids)
+
+    def mark_killed(self, worker_ids: Iterable[str]) -> None:
+        """Note workers whose end is about to come from this manager: they are not lost."""
+        self._killed.update(worker_ids)
+
+    def remove_killed(self, worker_id: str, *, in_haste: bool = False) -> None:
+        """Remove a worker as killed; `in_haste`, give up soon if the server does not answer."""
+        patience_s = _PATIENCE_WITH_KILLED_S if in_haste else PATIENCE_S
+        self._remove(worker_id, WorkerState.KILLED, _KILLED, patience_s=patience_s)
+
+    def remove_ended(self, worker_id: str, how: str) -> None:
+        """Remove a worker whose process or call has ended.
+
+        If the server cannot be told, `find_lost` tries again.
+
+        Raises
+        ------
+        RushError
+            If the server cannot be reached or refuses.
+        """
+        self._not_removed[worker_id] = how
+        killed = worker_id in self._killed
+        self._retry_removal(worker_id, how, _PATIENCE_WITH_KILLED_S if killed else PATIENCE_S)
+
+    def find_lost(self) -> list[str]:
+        """Remove workers whose heartbeat has expired; return all found lost since the last call."""
+        for worker_id, how in list(self._not_removed.items()):
+            self._retry_removal(worker_id, how, PATIENCE_S)
+        for worker_id in self._registry.find_silent():
+            reason = "its heartbeat expired"
+            if self._remove(worker_id, WorkerState.LOST, reason, only_if_expired=True):
+                with self._lock:
+                    self._lost.append(worker_id)
+        with self._lock:
+            lost, self._lost = self._lost, []
+        return lost
+
+    def _retry_removal(self, worker_id: str, how: str, patience_s: float) -> None:
+        killed = worker_id in self._killed
+        state = WorkerState.KILLED if killed else WorkerState.LOST
+        reason = _KILLED if killed else how
+        if self._remove(worker_id, state, reason, patience_s=patience_s) and not killed:
+            with self._lock:
+                self._lost.append(worker_id)
+        self._not_removed.pop(worker_id, None)
+
+    def _remove(
+        self,
+        worker_id: str,
+        state: WorkerState,
+        reason: str,
+        *,
+        only_if_expired: bool = False,
+        patience_s: float = PATIENCE_S,
+    ) -> bool:
+        """Remove a worker; return whether it was registered until then."""
+        return self._registry.remove(
+            worker_id,
+            state,
+            reason=reason,
+            task_error=f"worker {worker_id} was lost: {reason}",
+            at=self._clock.now(),
+            max_retries=self._max_retries if state is WorkerState.LOST else 0,
+            only_if_expired=only_if_expired,
+            or_refuse=worker_id in self._own,
+            patience_s=patience_s,
+        )
