@@ -3,6 +3,9 @@
 Start with `Network` (a manager's view) and `Worker` (what a worker loop may do).
 """
 
+from rush_core.cli import core_command_line
+from rush_core.commands.command_line import CommandLine
+from rush_core.commands.networks import WorkerColumn
 from rush_core.errors import (
     CorruptRecordError,
     LikeTaskError,
@@ -26,6 +29,7 @@ from rush_core.servers.embedded import EmbeddedServer, serve
 from rush_core.worker import Worker
 
 __all__ = [
+    "CommandLine",
     "CorruptRecordError",
     "EmbeddedServer",
     "EndedTasks",
@@ -44,11 +48,13 @@ __all__ = [
     "TaskState",
     "TaskTable",
     "Worker",
+    "WorkerColumn",
     "WorkerInfo",
     "WorkerInterrupt",
     "WorkerLostError",
     "WorkerState",
     "WorkersFailedError",
+    "core_command_line",
     "run_at_owner_end",
     "serve",
 ]

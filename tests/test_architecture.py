@@ -26,6 +26,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"worker"},
         {"launching"},
         {"network"},
+        {"commands"},
         {"cli"},
         {"__main__"},
     ],
@@ -39,7 +40,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"arguments", "running"},
         {"simulation"},
         {"tune", "simulate", "ask_tell"},
-        {"sklearn"},
+        {"sklearn", "cli"},
     ],
 }
 
@@ -52,6 +53,7 @@ KNOW_NETWORK = {
     "tune",
     "simulate",
     "ask_tell",
+    "cli",
 }
 
 # Names of rush_core that need no network: every room of rush_opt may use them.
