@@ -7,7 +7,7 @@ import signal
 import sys
 
 import pytest
-from commands import RUSH, check_is_told
+from commands import RUSH, check_is_refused
 from fixture_types import Launch, Rush
 from loopback import PASSWORD, LoopbackServer
 from processes import evaluating, polite, wait_for_running_tasks
@@ -36,7 +36,7 @@ def test_status_counts_tasks_and_lists_workers(
     assert line.split() == ["0", worker.worker_id, "running", f"{info.host}:{info.pid}", key]
 
 
-def test_status_for_machines_is_json(
+def test_status_can_be_json(
     network: Network, worker: Worker, rush: Rush, server: EmbeddedServer
 ) -> None:
     network.push_failed_tasks([{"x": 1}], ["no"])
@@ -66,7 +66,7 @@ def test_status_is_printed_again_and_again_when_watched(
     assert (process.returncode, errors) == (130, "")
 
 
-def test_a_look_from_the_terminal_leaves_no_trace(
+def test_reading_commands_write_nothing(
     network_id: str, rush: Rush, server: EmbeddedServer, server_in_environment: None
 ) -> None:
     for command in ("status", "logs"):
@@ -100,13 +100,13 @@ signal.pause()
     assert rush("status", network_id).stdout.startswith("queued 0")
     owner.kill()
     wait_until(lambda: rush("status", network_id).returncode != 0, PATIENCE_S)
-    check_is_told(rush("status", network_id), "RUSH_REDIS_URL", network_id)
+    check_is_refused(rush("status", network_id), "RUSH_REDIS_URL", network_id)
 
 
 # -- logs -----------------------------------------------------------------------------------------
 
 
-def test_logs_are_printed_in_order_and_cut(
+def test_logs_are_printed_in_order_and_at_most_n(
     network: Network, logger: logging.Logger, rush: Rush, server_in_environment: None
 ) -> None:
     for i in range(3):
@@ -141,7 +141,7 @@ def test_logs_are_followed_until_interrupted(
     assert (process.returncode, output) == (130, ("", ""))
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(
+def test_a_reader_that_closes_the_pipe_is_no_error(
     network: Network, logger: logging.Logger, launch: Launch, server_in_environment: None
 ) -> None:
     for _ in range(200):
@@ -169,7 +169,7 @@ def test_stop_lets_workers_end_their_tasks(
     assert network.count_tasks() == (0, 0, 2, 0)
 
 
-def test_stop_kill_puts_workers_out(
+def test_stop_kill_removes_workers(
     network: Network, rush: Rush, launch: Launch, server_in_environment: None
 ) -> None:
     process = launch(network.worker_command(evaluating, heartbeat=Heartbeat(0.02, 1.0)))
@@ -177,7 +177,7 @@ def test_stop_kill_puts_workers_out(
     assert rush("stop", network.network_id, "--kill").returncode == 0
     assert network.count_tasks() == (0, 0, 0, 1)
     assert [info.state for info in network.fetch_workers()] == ["killed"]
-    assert process.wait(PATIENCE_S) != 0  # learned by its next sign of life
+    assert process.wait(PATIENCE_S) != 0  # its next heartbeat told it
 
 
 def test_reset_deletes_everything(
@@ -218,11 +218,11 @@ def test_doctor_fails_only_with_a_fault(loopback_server: LoopbackServer, rush: R
     url, connection = loopback_server.url, Connection(loopback_server.url)
     run = rush("doctor", "--json", "--url", url)
     findings = {f["subject"]: f for f in map(json.loads, run.stdout.splitlines())}
-    # How fast the machine is at the moment is not the tests' business.
+    # The latency depends on how busy this machine is.
     judged = [finding["level"] for name, finding in findings.items() if name != "latency"]
     assert judged == ["ok"] * 6
     assert run.returncode == 0
-    # What is wrong is said with what to do about it.
+    # A fault is reported with what to do.
     connection.execute(pack(("CONFIG", "SET", "maxmemory", "1gb")))
     connection.execute(pack(("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")))
     connection.close()

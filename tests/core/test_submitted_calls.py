@@ -34,7 +34,7 @@ PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
 
 
-def test_a_call_that_never_began_is_taken_back(
+def test_a_call_that_has_not_begun_is_cancelled(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     free = threading.Event()
@@ -74,7 +74,7 @@ def counting(worker: Worker, gate: None) -> None:
 
 
 @pytest.mark.parametrize("point", ["before it has its loop", "before it has joined"])
-def test_a_worker_that_finds_the_server_away_waits_for_it(
+def test_a_worker_that_starts_while_the_server_is_away_waits_for_it(
     loopback_server: LoopbackServer, point: str
 ) -> None:
     begin = threading.Event()
@@ -119,7 +119,7 @@ class ClusterLike(Executor):
         return future
 
 
-def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_again(
+def test_a_worker_whose_running_call_is_cancelled_counts_as_killed(
     server: EmbeddedServer, network_id: str
 ) -> None:
     cluster = ClusterLike()
@@ -135,19 +135,19 @@ def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_agai
             assert not thread.is_alive()
 
 
-def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
+def test_forgetting_waits_for_an_end_that_is_being_handled(
     threads: ThreadPoolExecutor,
 ) -> None:
     told, was_waited_for = [], []
 
-    def deal_with(worker_id: str, how: str) -> None:
+    def handle(worker_id: str, how: str) -> None:
         told.append((worker_id, how))
         forgetting.append(threads.submit(workers.forget))
-        # What is used here is closed by whoever has forgotten.
+        # The manager closes its connection after `forget`, and this function still uses it.
         was_waited_for.append(not wait(forgetting, timeout=0.2).done)
 
     forgetting: list[Future[None]] = []
-    workers = SubmittedWorkers(deal_with)
+    workers = SubmittedWorkers(handle)
     workers.start(threads, "first", lambda: None)
     assert workers.ends.wait(PATIENCE_S, None)
     forgetting[0].result(PATIENCE_S)
@@ -174,10 +174,10 @@ def interrupted_before_line(n: int, function: Callable[..., object]) -> Iterator
         sys.settrace(previous)
 
 
-# A process whose start was interrupted is let go of: its pipe closes, and it ends by that.
+# A process whose start was interrupted loses its owner's end of the pipe, and so it ends.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_call", [True, False])
-def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
+def test_after_an_interrupt_at_any_line_of_a_start_no_wait_is_endless(
     server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
 ) -> None:
     start = SubmittedWorkers.start if is_call else LocalWorkers.start
@@ -205,7 +205,7 @@ class Failing(Executor):
 
 
 class SlowToBegin(Executor):
-    """An executor whose calls have begun, as far as it knows, and do nothing until they may."""
+    """An executor whose calls count as running, but wait until a test lets them begin."""
 
     def __init__(self) -> None:
         self.may_begin = threading.Event()
@@ -230,7 +230,7 @@ class SlowToBegin(Executor):
 
 
 @pytest.mark.parametrize("end", ["close", "kill", "reset"])
-def test_a_call_that_joins_after_it_was_given_up_is_refused(
+def test_a_worker_that_joins_after_its_manager_was_closed_is_refused(
     server: EmbeddedServer, network_id: str, end: str
 ) -> None:
     cluster = SlowToBegin()
@@ -247,7 +247,7 @@ def test_a_call_that_joins_after_it_was_given_up_is_refused(
         assert not cluster.threads[0].is_alive()
     (error,) = cluster.errors
     if end == "reset":
-        assert isinstance(error, LoopError)  # its loop went with the rest
+        assert isinstance(error, LoopError)  # the loop was deleted too
     else:
         assert isinstance(error, WorkerLostError)
         assert (error.key, "not to join" in str(error)) == (worker_id, True)
@@ -256,7 +256,7 @@ def test_a_call_that_joins_after_it_was_given_up_is_refused(
         assert later.count_tasks() == (0, 0, 0, 0)
 
 
-def test_a_loop_that_no_worker_trusts_is_told(
+def test_a_loop_with_a_wrong_signature_is_reported(
     network: Network, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = threading.Event()
@@ -276,7 +276,7 @@ def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) ->
         call = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
         with pytest.raises(LoopError) as refusal:
             run_worker(network_id, heartbeat=None, log_level="INFO", owns_process=False, **call)
-        # The error holds all that the call had.
+        # The traceback keeps all objects of the call alive.
         wait_until_alone(own_server.url)
         assert refusal.value.key == "0" * 64
 
@@ -295,7 +295,7 @@ def test_a_loop_that_cannot_be_shipped_is_not_submitted(
     assert network.join_workers(0.0)
 
 
-def test_an_executor_that_takes_no_call_is_told(
+def test_an_executor_that_refuses_a_call_is_an_error(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     threads.shutdown()
@@ -304,7 +304,7 @@ def test_an_executor_that_takes_no_call_is_told(
     assert network.join_workers(0.0)
 
 
-def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
+def test_a_wait_for_some_workers_ignores_others_that_never_joined(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     cluster = Failing()
@@ -319,7 +319,7 @@ def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
 
 
 class BatchJobs:
-    """Like the executors of batch systems: it has `submit`, but is no `concurrent.futures` one."""
+    """An executor of a batch system: it has `submit`, but is no `concurrent.futures.Executor`."""
 
     def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         raise AssertionError("a job was submitted")
