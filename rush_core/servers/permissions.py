@@ -17,20 +17,23 @@ from rush_core.keys import NetworkKeys
 __all__ = ["ACL_RULE", "find_denied"]
 
 # Every command except INFO and EVALSHA, with arguments; $ marks a key.
-_TRIALS = [
-    *("PING", "TIME", "MULTI", "EXEC", "SCRIPT LOAD return", "EVAL return 0"),
-    "TYPE $string",
-    *("SET $string 1", "GET $string", "EXISTS $string", "PEXPIRE $string 60000"),
-    *("INCR $number", "INCRBY $number 1", "DECR $number", "DECRBY $number 1"),
-    *("HSET $hash a b", "HGET $hash a", "HEXISTS $hash a", "HGETALL $hash", "HKEYS $hash"),
-    *("HVALS $hash", "HLEN $hash", "HDEL $hash a"),
-    *("RPUSH $list a", "LPUSH $list a", "LRANGE $list 0 -1", "LLEN $list", "LPOP $list"),
-    *("LTRIM $list 0 0", "BLPOP $list 0.01"),
-    *("SADD $set a", "SMEMBERS $set", "SISMEMBER $set a", "SREM $set a"),
-    *("ZADD $zset 1 a", "ZRANGE $zset 0 -1", "ZREM $zset a", "ZPOPMAX $zset 1"),
-    *("XADD $stream * a b", "XREAD STREAMS $stream 0", "XREVRANGE $stream + - COUNT 1"),
-    "DEL $string $number $hash $list $set $zset $stream",
-]
+_TRIALS = (
+    """
+PING; TIME; MULTI; EXEC; SCRIPT LOAD return; EVAL return 0
+TYPE $string; SET $string 1; GET $string; EXISTS $string; PEXPIRE $string 60000
+INCR $number; INCRBY $number 1; DECR $number; DECRBY $number 1
+HSET $hash a b; HGET $hash a; HEXISTS $hash a; HGETALL $hash; HKEYS $hash
+HVALS $hash; HLEN $hash; HDEL $hash a
+RPUSH $list a; LPUSH $list a; LRANGE $list 0 -1; LLEN $list; LPOP $list
+LTRIM $list 0 0; BLPOP $list 0.01
+SADD $set a; SMEMBERS $set; SISMEMBER $set a; SREM $set a
+ZADD $zset 1 a; ZRANGE $zset 0 -1; ZREM $zset a; ZPOPMAX $zset 1
+XADD $stream * a b; XREAD STREAMS $stream 0; XREVRANGE $stream + - COUNT 1
+DEL $string $number $hash $list $set $zset $stream
+""".strip()
+    .replace("\n", "; ")
+    .split("; ")
+)
 
 _COMMANDS = ["info", "evalsha", *(trial.split()[0].lower() for trial in _TRIALS)]
 
