@@ -35,16 +35,16 @@ class Removal:
         self._max_retries = max_retries
         self._own: set[str] = set()
         self._killed: set[str] = set()
-        self._not_removed: dict[str, str] = {}  # ended while the server could not be told
+        self._not_removed: dict[str, str] = {}  # ended, but not yet removed: the server was away
         self._lost: list[str] = []
         self._lock = threading.Lock()
 
     def add_own(self, worker_ids: Iterable[str]) -> None:
-        """Note workers that this manager starts: removed before they join, they may not join."""
+        """Note workers that this manager starts: once removed, they may not join any more."""
         self._own.update(worker_ids)
 
     def mark_killed(self, worker_ids: Iterable[str]) -> None:
-        """Note workers whose end is about to come from this manager: they are not lost."""
+        """Note workers that this manager is about to kill, so that they do not count as lost."""
         self._killed.update(worker_ids)
 
     def remove_killed(self, worker_id: str, *, in_haste: bool = False) -> None:
@@ -55,7 +55,7 @@ class Removal:
     def remove_ended(self, worker_id: str, how: str) -> None:
         """Remove a worker whose process or call has ended.
 
-        If the server cannot be told, `find_lost` tries again.
+        If the removal fails, `find_lost` tries again.
 
         Raises
         ------
@@ -64,12 +64,12 @@ class Removal:
         """
         self._not_removed[worker_id] = how
         killed = worker_id in self._killed
-        self._retry_removal(worker_id, how, _PATIENCE_WITH_KILLED_S if killed else PATIENCE_S)
+        self._remove_ended(worker_id, how, _PATIENCE_WITH_KILLED_S if killed else PATIENCE_S)
 
     def find_lost(self) -> list[str]:
-        """Remove workers whose heartbeat has expired; return all found lost since the last call."""
+        """Remove workers whose heartbeat has expired; return those lost since the last call."""
         for worker_id, how in list(self._not_removed.items()):
-            self._retry_removal(worker_id, how, PATIENCE_S)
+            self._remove_ended(worker_id, how, PATIENCE_S)
         for worker_id in self._registry.find_silent():
             reason = "its heartbeat expired"
             if self._remove(worker_id, WorkerState.LOST, reason, only_if_expired=True):
@@ -79,7 +79,8 @@ class Removal:
             lost, self._lost = self._lost, []
         return lost
 
-    def _retry_removal(self, worker_id: str, how: str, patience_s: float) -> None:
+    def _remove_ended(self, worker_id: str, how: str, patience_s: float) -> None:
+        """Remove a worker that has ended, as killed or as lost."""
         killed = worker_id in self._killed
         state = WorkerState.KILLED if killed else WorkerState.LOST
         reason = _KILLED if killed else how

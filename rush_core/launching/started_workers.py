@@ -163,7 +163,7 @@ class StartedWorkers:
         self._local.forget()
         calls = self._submitted.running()
         self._cancel(calls)
-        with contextlib.suppress(RushError):  # if the server cannot be told once, it cannot at all
+        with contextlib.suppress(RushError):  # if one removal fails, the next would fail too
             for worker_id in calls:
                 self._removal.remove_killed(worker_id, in_haste=True)
         self._submitted.forget()
@@ -207,6 +207,7 @@ class StartedWorkers:
             )
 
     def _new_ids(self, n: int) -> list[str]:
+        """Make ids for workers that are about to be started."""
         worker_ids = [secrets.token_hex(4) for _ in range(n)]
         self._removal.add_own(worker_ids)
         return worker_ids
