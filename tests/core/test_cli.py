@@ -236,3 +236,12 @@ def test_doctor_fails_only_with_a_fault(loopback_server: LoopbackServer, rush: R
     assert "CONFIG SET maxmemory-policy noeviction" in run.stdout
     for secret in (PASSWORD, "battery", "staple"):
         assert secret not in run.stdout + run.stderr
+
+
+def test_doctor_succeeds_over_a_connection_that_is_not_encrypted(
+    loopback_server: LoopbackServer, rush: Rush
+) -> None:
+    # This spelling of 127.0.0.1 is not known to be within this machine.
+    run = rush("doctor", "--url", loopback_server.url.replace("127.0.0.1", "0x7f000001"))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "advice transport: the connection is not encrypted" in run.stdout

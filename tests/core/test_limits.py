@@ -258,10 +258,3 @@ def test_the_url_shows_whether_others_can_read_along(url: str, private: bool) ->
     from rush_core.connection.url import is_private
 
     assert is_private(url) is private
-
-
-def test_a_server_without_encryption_is_advice_and_no_fault() -> None:
-    from rush_core.servers.doctor import _transport
-
-    assert _transport("redis://far.example.org").level is Level.ADVICE
-    assert _transport("rediss://far.example.org").level is Level.OK
