@@ -23,6 +23,8 @@ from rush_opt.evaluation.runner import Problem, TrialRunner
 from rush_opt.optimizers import Centralized, GridSearch, Optimizer
 from rush_opt.optimizers.adbo import count_before
 from rush_opt.optimizers.central import Pending, mark_of
+from rush_opt.problem.goal import Goal
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import freeze_trials
 from rush_opt.running.resume import check_about, check_trials
@@ -290,16 +292,17 @@ class Advisor:
         tasks = self._network.fetch_tasks("finished", "failed")
         workers = self._network.fetch_workers()
         return TuneResult(
-            frozen_trials=freeze_trials(tasks, self._problem.metrics, workers),
-            space=self._problem.space,
-            metrics=self._problem.metrics,
-            directions=directions_of(self._problem.signs),
-            seed=self._problem.seed,
-            stop_reason="not stopped",
-            network_id=self._network.network_id,
-            started_at=min(worker.started_at for worker in workers),
-            ended_at=self._network.now(),
-            workers=workers,
+            RunRecord(
+                trials=freeze_trials(tasks, self._problem.metrics, workers),
+                space=self._problem.space,
+                goals=tuple(map(Goal, self._problem.metrics, directions_of(self._problem.signs))),
+                seed=self._problem.seed,
+                stop_reason="not stopped",
+                network_id=self._network.network_id,
+                started_at=min(worker.started_at for worker in workers),
+                ended_at=self._network.now(),
+                workers=workers,
+            )
         )
 
     def close(self) -> None:

@@ -22,6 +22,8 @@ from rush_opt.arguments.arguments import (
 from rush_opt.arguments.warm_start import known_trials
 from rush_opt.evaluation.runner import Objective
 from rush_opt.optimizers import Centralized, GridSearch, Optimizer
+from rush_opt.problem.goal import Goal
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.search.design import Design
 from rush_opt.simulation.virtual_run import (
@@ -133,17 +135,18 @@ def simulate(
     else:
         play_decentralized(run, chosen, points, charges)
     return TuneResult(
-        frozen_trials=run.trials,
-        space=problem.space,
-        metrics=problem.metrics,
-        directions=directions_of(problem.signs),
-        seed=problem.seed,
-        stop_reason=run.stop_reason,
-        network_id="virtual",
-        started_at=0.0,
-        ended_at=run.ended_at,
-        workers=[_virtual_worker(number, run.ended_at) for number in range(n_workers)],
-        deadline=problem.deadline,
+        RunRecord(
+            trials=run.trials,
+            space=problem.space,
+            goals=tuple(map(Goal, problem.metrics, directions_of(problem.signs))),
+            seed=problem.seed,
+            stop_reason=run.stop_reason,
+            network_id="virtual",
+            started_at=0.0,
+            ended_at=run.ended_at,
+            workers=[_virtual_worker(number, run.ended_at) for number in range(n_workers)],
+            deadline=problem.deadline,
+        )
     )
 
 

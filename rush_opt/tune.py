@@ -23,6 +23,8 @@ from rush_opt.arguments.arguments import (
 from rush_opt.arguments.warm_start import known_trials
 from rush_opt.evaluation.runner import Objective
 from rush_opt.optimizers import GridSearch, Optimizer
+from rush_opt.problem.goal import Goal
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.manager import Run
@@ -227,17 +229,18 @@ def tune(
         )
         stop_reason = run.until_the_end(points, known)
         return TuneResult(
-            frozen_trials=run.trials,
-            space=problem.space,
-            metrics=problem.metrics,
-            directions=directions_of(problem.signs),
-            seed=problem.seed,
-            stop_reason=stop_reason,
-            network_id=network.network_id,
-            started_at=run.started_at,
-            ended_at=run.ended_at,
-            workers=run.workers,
-            deadline=problem.deadline,
+            RunRecord(
+                trials=run.trials,
+                space=problem.space,
+                goals=tuple(map(Goal, problem.metrics, directions_of(problem.signs))),
+                seed=problem.seed,
+                stop_reason=stop_reason,
+                network_id=network.network_id,
+                started_at=run.started_at,
+                ended_at=run.ended_at,
+                workers=run.workers,
+                deadline=problem.deadline,
+            )
         )
     finally:
         if shown is not None:

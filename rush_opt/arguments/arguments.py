@@ -16,6 +16,7 @@ import numpy as np
 from rush_opt.evaluation.limits import Limits
 from rush_opt.evaluation.runner import Objective, Problem, takes_trial
 from rush_opt.optimizers import OPTIMIZERS, GridSearch, Optimizer
+from rush_opt.problem.goal import Direction
 from rush_opt.search.design import Design, new_rows, sobol_design
 from rush_opt.space import Space
 from rush_opt.space.foreign import from_configspace, from_optuna
@@ -165,7 +166,7 @@ def signs_of(direction: object) -> tuple[float, ...]:
     return tuple(signs[each] for each in directions)
 
 
-def directions_of(signs: Sequence[float]) -> tuple[str, ...]:
+def directions_of(signs: Sequence[float]) -> tuple[Direction, ...]:
     """Return the directions by name."""
     return tuple("minimize" if sign > 0 else "maximize" for sign in signs)
 

@@ -14,7 +14,7 @@ from rush_opt.arguments.arguments import directions_of
 from rush_opt.evaluation.runner import Problem, name_values
 from rush_opt.evaluation.trial import is_objective_value
 from rush_opt.results.result import TuneResult
-from rush_opt.results.trials import value_columns
+from rush_opt.results.table import value_columns
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping.incumbent import STOPPED_AT
 

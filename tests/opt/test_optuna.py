@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import optuna
 import pytest
+from changing import changed, goals
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
@@ -189,19 +190,19 @@ def test_optuna_goes_on_from_the_trials(study: optuna.Study) -> None:
 
 
 def test_maximizing_stays_maximizing(result: TuneResult) -> None:
-    turned = replace(result, directions=("maximize",))
+    turned = changed(result, goals=goals("loss", "maximize"))
     assert turned.to_optuna().best_value == turned.best_value > result.best_value
 
 
 def test_a_trial_that_nobody_started_has_the_time_of_its_end(result: TuneResult) -> None:
     trial = replace(result.frozen_trials[0], started_at=None, worker=None)
-    (there,) = replace(result, frozen_trials=[trial]).to_optuna().trials
+    (there,) = changed(result, trials=[trial]).to_optuna().trials
     assert there.datetime_start == there.datetime_complete
 
 
 def test_a_result_without_its_space_says_what_to_do(result: TuneResult) -> None:
-    with pytest.raises(ValueError, match=r"does not know: .* add it"):
-        replace(result, space=None).to_optuna()
+    with pytest.raises(ValueError, match=r"does not know: .* add the space: result\.with_space"):
+        changed(result, space=None).to_optuna()
 
 
 def curve(number: int, steps: list[float], **changes: Any) -> FrozenTrial:
@@ -227,7 +228,7 @@ def study_of(*trials: FrozenTrial) -> optuna.Study:
         optimizer="random",
         duration=lambda config, number: 1.0,
     )
-    return replace(made, frozen_trials=list(trials)).to_optuna()
+    return changed(made, trials=list(trials)).to_optuna()
 
 
 def test_a_stopped_trial_is_a_pruned_one_with_its_value() -> None:

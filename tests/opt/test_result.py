@@ -6,9 +6,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from changing import goals
 
 from rush_core import Network, Worker, WorkerInfo, WorkerState
 from rush_opt import Boolean, Constant, Float, FrozenTrial, Integer, Space, TuneResult
+from rush_opt.problem.goal import Direction
+from rush_opt.results.record import RunRecord
 from rush_opt.results.trials import freeze_trials
 
 SPACE = Space({"x": Float(0, 10), "n": Integer(0, 99), "kind": Constant("a"), "on": Boolean()})
@@ -46,11 +49,10 @@ def worker(number: int, **changes: Any) -> WorkerInfo:
 
 
 def result_of(*trials: FrozenTrial, **changes: Any) -> TuneResult:
-    result = TuneResult(
-        frozen_trials=list(trials),
+    record = RunRecord(
+        trials=list(trials),
         space=SPACE,
-        metrics=("loss",),
-        directions=("minimize",),
+        goals=goals("loss", "minimize"),
         seed=1,
         stop_reason="n_trials",
         network_id="by-hand",
@@ -58,7 +60,7 @@ def result_of(*trials: FrozenTrial, **changes: Any) -> TuneResult:
         ended_at=1_020.0,
         workers=[worker(0), worker(1)],
     )
-    return replace(result, **changes)
+    return TuneResult(replace(record, **changes))
 
 
 # -- the best --------------------------------------------------------------------------------------
@@ -73,15 +75,15 @@ def test_the_best_trial_has_the_best_value_and_is_the_earliest_of_equals() -> No
 
 def test_maximizing_turns_the_best_around() -> None:
     trials = [trial(i, v) for i, v in enumerate([-0.5, None, 0.75, 0.75, 0.25])]
-    assert result_of(*trials, directions=("maximize",)).best_trial.number == 2
-    assert result_of(*trials, directions=("minimize",)).best_trial.number == 0
+    assert result_of(*trials, goals=goals("loss", "maximize")).best_trial.number == 2
+    assert result_of(*trials, goals=goals("loss", "minimize")).best_trial.number == 0
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_zero_is_a_value_like_any_other(direction: str) -> None:
+def test_zero_is_a_value_like_any_other(direction: Direction) -> None:
     sign = 1.0 if direction == "minimize" else -1.0
     trials = [trial(0, 1.0 * sign), trial(1, 0.0), trial(2, None)]
-    assert result_of(*trials, directions=(direction,)).best_trial.number == 1
+    assert result_of(*trials, goals=goals("loss", direction)).best_trial.number == 1
 
 
 def test_changing_the_best_params_changes_no_record() -> None:
@@ -96,15 +98,15 @@ def stopped(number: int, value: float) -> FrozenTrial:
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_a_stopped_trial_is_the_best_only_if_no_other_finished(direction: str) -> None:
+def test_a_stopped_trial_is_the_best_only_if_no_other_finished(direction: Direction) -> None:
     sign = 1.0 if direction == "minimize" else -1.0
     early = [stopped(0, -5.0 * sign), stopped(1, -6.0 * sign), trial(2, None)]
-    result = result_of(*early, trial(3, 1.0), trial(4, 1.0), directions=(direction,))
+    result = result_of(*early, trial(3, 1.0), trial(4, 1.0), goals=goals("loss", direction))
     assert result.best_trial.number == 3
     assert [t.number for t in result.pareto_front] == [3, 4]
     assert result.best_estimated.trial.number == 3
     assert result.best_estimated.value == 1.0
-    all_stopped = result_of(*early, directions=(direction,))
+    all_stopped = result_of(*early, goals=goals("loss", direction))
     assert all_stopped.best_trial.number == 1
     assert [t.number for t in all_stopped.pareto_front] == [1]
     assert all_stopped.best_estimated.trial.number in (0, 1)
@@ -138,17 +140,19 @@ def test_a_result_shows_itself_in_one_line(values: list[float | None], shown: st
 
 # -- the table -------------------------------------------------------------------------------------
 
-COLUMNS = ["number", "state", "value", "worker", "started_at", "ended_at", "duration_s"]
+FIRST = ["number", "state", "value"]
+LAST = ["worker", "started_at", "ended_at", "error"]
 
 
 def test_the_table_has_a_row_per_trial_and_columns_by_group() -> None:
     table = result_of(trial(0, 0.5), trial(1, None), trial(2, 0.25)).trials
     assert list(table.columns) == [
-        *COLUMNS,
+        *FIRST,
         *("params_x", "params_n", "params_kind", "params_on"),
+        "duration_s",
         "result_epochs",
+        *LAST,
         *(f"notes_{name}" for name in NOTES),
-        "error",
     ]
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["finished", "failed", "finished"]
@@ -187,7 +191,7 @@ def test_the_metric_is_the_value_and_no_further_result() -> None:
 
 def test_an_empty_table_has_its_columns_and_types() -> None:
     table = result_of().trials
-    assert list(table.columns) == [*COLUMNS, "error"]
+    assert list(table.columns) == [*FIRST, "duration_s", *LAST]
     assert len(table) == 0
     assert isinstance(table["started_at"].dtype, pd.DatetimeTZDtype)
 
