@@ -41,9 +41,11 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from experiments import lightgbm_search
 from rush_core.servers.embedded import resolve_url
 from rush_opt import Boolean, Categorical, Float, GridSearch, Integer, Ordinal, Space, Transformed
+from rush_opt.sklearn.budget import count_points
 from rush_opt.sklearn.cv_results import cv_columns
 from rush_opt.sklearn.distributions import from_distributions
-from rush_opt.sklearn.search import Folds, RushSearchCV, count_points, store
+from rush_opt.sklearn.folds import Folds, store
+from rush_opt.sklearn.search import RushSearchCV
 
 X, Y = make_classification(60, 5, random_state=0)
 SMOOTHING = {"var_smoothing": Float(1e-9, 1.0, log=True)}
@@ -170,7 +172,7 @@ def test_spaces_of_other_packages_are_searched(foreign: Any) -> None:
 def test_what_cannot_be_searched_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a continuous or a uniform distribution, got 'poi"):
         from_distributions({"p": stats.poisson(3)})
-    with pytest.raises(TypeError, match=r"must be a mapping .* is said by when="):
+    with pytest.raises(TypeError, match=r"must be a mapping .* write when="):
         from_distributions([{"p": [1, 2]}])  # type: ignore[arg-type]
 
 
