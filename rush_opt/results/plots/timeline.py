@@ -91,6 +91,7 @@ def plot_timeline(record: RunRecord, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("wall clock, seconds")
     ax.set_ylabel("worker")
     spent = utilization_table(record)
-    ax.set_title(f"objective {share(spent, OBJECTIVE):.0%}, busy {share(spent, BUSY):.0%} of time")
+    objective, busy = share(spent, OBJECTIVE), share(spent, BUSY)
+    ax.set_title(f"objective {objective:.0%}, busy {busy:.0%} of the workers' time")
     place_legend_beside(ax)
     return ax
