@@ -1,6 +1,6 @@
-"""How the workers of a run spent their time.
+"""How the workers of a run spent its wall clock.
 
-The wall clock of a run ends at its deadline, if it has one and some trial outlasted it.
+The wall clock ends at the deadline, if the run has one and its last trial ended later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COLUMNS = [
 
 
 class _Presence(NamedTuple):
-    """A worker, and the part of the run's wall clock that it answers for."""
+    """A worker, and when its part of the wall clock begins and ends."""
 
     worker: WorkerInfo
     since: float
@@ -71,11 +71,11 @@ def share(table: pd.DataFrame, phases: Sequence[str]) -> float:
 
 
 def _presences(workers: Sequence[WorkerInfo], started_at: float, until: float) -> list[_Presence]:
-    """Return the workers of this run, and for which part of it each answers.
+    """Return the workers of this run, each with its part of the wall clock.
 
-    A worker answers from the start of the run, even before it joined: that is its startup. If a
-    worker was lost, it answers until then; workers that joined later may be its replacement, and
-    answer from when they joined.
+    The part begins with the run: the time until the worker joined is its startup. The part of a
+    lost worker ends when the worker was lost. A worker that joined later may be a replacement, so
+    its part begins when it joined.
     """
     mine = [w for w in workers if w.ended_at is None or w.ended_at > started_at]
     losses = [w.ended_at for w in mine if w.state is WorkerState.LOST and w.ended_at is not None]

@@ -1,4 +1,4 @@
-"""Pictures: the table says it, the figure shows it."""
+"""Pictures of a run: their tables, and the figures that show the tables."""
 
 import math
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def test_the_best_so_far_follows_the_direction(result: TuneResult) -> None:
     assert history_table(upwards.record)["best"].tolist() == [3.0, 3.0, 3.0]
 
 
-def test_a_stopped_trial_is_no_best_one(result: TuneResult) -> None:
+def test_a_stopped_trial_is_never_the_best(result: TuneResult) -> None:
     early = [
         replace(trial(number, value), notes={"stopped_at": 1, "lambda": 0.5})
         for number, value in ((0, 0.5), (4, 0.25))
@@ -84,7 +84,9 @@ def test_a_run_without_finished_trials_has_an_empty_history(result: TuneResult) 
     assert history_table(changed(result, trials=[trial(0, None)]).record).empty
 
 
-def test_the_figure_shows_the_table_and_says_its_units(result: TuneResult, tmp_path: Path) -> None:
+def test_the_figure_of_the_history_shows_its_table_and_names_units(
+    result: TuneResult, tmp_path: Path
+) -> None:
     ax = result.plot_history()
     trials, best = ax.get_lines()
     assert trials.get_ydata().tolist() == [3.0, 1.0, 2.0]
@@ -96,7 +98,7 @@ def test_the_figure_shows_the_table_and_says_its_units(result: TuneResult, tmp_p
     assert result.plot_history(ax) is ax
 
 
-# -- where the time went, and what exploration brought ---------------------------------------------
+# -- the timeline, the shares and exploration ------------------------------------------------------
 
 
 def worker(number: int, started_at: float) -> WorkerInfo:
@@ -130,7 +132,7 @@ def modelled(result: TuneResult) -> TuneResult:
     )
 
 
-def test_spans_tell_what_each_worker_did_when(modelled: TuneResult) -> None:
+def test_spans_have_the_phases_of_each_worker(modelled: TuneResult) -> None:
     table = spans_table(modelled.record)
     assert table.to_dict("split")["data"] == [
         [1, "startup", 0.0, 0.5],
@@ -143,7 +145,7 @@ def test_spans_tell_what_each_worker_did_when(modelled: TuneResult) -> None:
     ]
 
 
-def test_spans_leave_out_what_nobody_of_this_run_did(modelled: TuneResult) -> None:
+def test_spans_leave_out_trials_that_no_worker_of_this_run_ran(modelled: TuneResult) -> None:
     first, second, *_ = modelled.frozen_trials
     warm = replace(first, worker=None, started_at=None)
     earlier = replace(second, started_at=50.0, ended_at=60.0)
@@ -173,7 +175,7 @@ def test_shares_of_a_worker_add_up_to_one() -> None:
 @pytest.mark.parametrize(
     ("direction", "improved"), [("minimize", [False, True, False]), ("maximize", [False] * 3)]
 )
-def test_exploration_is_told_beside_what_came_of_it(
+def test_the_exploration_table_has_the_value_for_each_weight(
     direction: Direction, improved: list[bool], modelled: TuneResult
 ) -> None:
     table = exploration_table(changed(modelled, goals=goals("loss", direction)).record)

@@ -1,4 +1,4 @@
-"""What the README and the guides show runs as it stands there, each block by itself."""
+"""The README and the guides: each block of code runs by itself, and links lead somewhere."""
 
 import os
 import re

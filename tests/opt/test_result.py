@@ -1,4 +1,4 @@
-"""What a result tells, from trials made by hand."""
+"""Results: the best trials, the table and the workers' time, from trials made by hand."""
 
 import math
 from dataclasses import replace
@@ -73,14 +73,14 @@ def test_the_best_trial_has_the_best_value_and_is_the_earliest_of_equals() -> No
     assert result.best_params == {"x": 0.2, "n": 2, "kind": "a", "on": True}
 
 
-def test_maximizing_turns_the_best_around() -> None:
+def test_the_best_trial_of_a_maximized_objective_has_the_greatest_value() -> None:
     trials = [trial(i, v) for i, v in enumerate([-0.5, None, 0.75, 0.75, 0.25])]
     assert result_of(*trials, goals=goals("loss", "maximize")).best_trial.number == 2
     assert result_of(*trials, goals=goals("loss", "minimize")).best_trial.number == 0
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_zero_is_a_value_like_any_other(direction: Direction) -> None:
+def test_zero_can_be_the_best_value(direction: Direction) -> None:
     sign = 1.0 if direction == "minimize" else -1.0
     trials = [trial(0, 1.0 * sign), trial(1, 0.0), trial(2, None)]
     assert result_of(*trials, goals=goals("loss", direction)).best_trial.number == 1
@@ -175,14 +175,14 @@ def test_a_column_has_the_type_of_what_it_holds() -> None:
     assert table["params_kind"].tolist() == ["a", "a"]
 
 
-def test_a_trial_that_nobody_ran_has_no_worker_and_no_beginning() -> None:
+def test_a_trial_that_no_worker_ran_has_no_worker_and_no_start() -> None:
     table = result_of(trial(0, 0.5), trial(1, None, worker=None, started_at=None)).trials
     assert table["worker"].isna().tolist() == [False, True]
     assert table["started_at"].isna().tolist() == [False, True]
     assert math.isnan(table["duration_s"][1])
 
 
-def test_the_metric_is_the_value_and_no_further_result() -> None:
+def test_the_objective_value_is_in_the_column_value_only() -> None:
     table = result_of(trial(0, 0.5, result={"loss": 0.5, "value": 3.0})).trials
     assert table["value"].tolist() == [0.5]
     assert table["result_value"].tolist() == [3.0]
@@ -217,7 +217,7 @@ def test_a_workers_time_adds_up_to_the_wall_clock() -> None:
     assert result.busy_share == pytest.approx(5.25 / 20)
 
 
-def test_failed_trials_took_time_too_and_lost_ones_told_nothing() -> None:
+def test_failed_trials_count_with_their_time_and_lost_trials_without() -> None:
     trials = [trial(0, None), trial(2, None, notes={"lost": "lost"}), trial(4, 1.0)]
     table = result_of(*trials).utilization
     assert table["n_trials"].tolist() == [3, 0]
@@ -225,7 +225,7 @@ def test_failed_trials_took_time_too_and_lost_ones_told_nothing() -> None:
     assert [t.lost for t in trials] == [False, True, False]
 
 
-def test_workers_of_an_earlier_run_have_no_part_in_this_ones_time() -> None:
+def test_workers_of_an_earlier_run_are_left_out() -> None:
     workers = [worker(0, started_at=900.0, ended_at=950.0), worker(1), worker(2, ended_at=None)]
     trials = [trial(0, 1.0, notes=NOTES | {"objective_s": 40.0}), trial(1, 1.0)]
     result = result_of(*trials, workers=workers)
@@ -233,8 +233,8 @@ def test_workers_of_an_earlier_run_have_no_part_in_this_ones_time() -> None:
     assert result.objective_share == pytest.approx(1 / 40)
 
 
-def test_what_outlasts_the_timeout_counts_up_to_it() -> None:
-    # Of worker 0's second trial, which took a second as noted, half was before the end.
+def test_time_after_the_deadline_does_not_count() -> None:
+    # Worker 0's second trial took one second; half of it was before the deadline.
     result = result_of(trial(0, 1.0), trial(2, 1.0), deadline=1_002.25, ended_at=1_030.0)
     table = result.utilization
     assert table["wall"].tolist() == [2.25, 2.25]
@@ -244,7 +244,7 @@ def test_what_outlasts_the_timeout_counts_up_to_it() -> None:
     assert early.utilization["wall"].tolist() == [20.0, 20.0]
 
 
-def test_a_proposers_time_is_not_its_workers_but_counts_as_busy() -> None:
+def test_a_proposers_time_counts_as_busy_and_not_as_its_workers() -> None:
     proposed = NOTES | {"proposer": 2}
     result = result_of(trial(0, 1.0, notes=proposed), trial(1, 1.0), trial(3, 1.0, notes=proposed))
     table = result.utilization
@@ -257,7 +257,7 @@ def test_a_proposers_time_is_not_its_workers_but_counts_as_busy() -> None:
     assert result.busy_share == pytest.approx((3 + 3 * 0.75) / 40)
 
 
-def test_a_proposers_notes_stand_against_its_workers(network: Network, worker: Worker) -> None:
+def test_notes_of_a_proposer_override_those_of_the_worker(network: Network, worker: Worker) -> None:
     network.push_tasks([{"x": 1}], extras=[{"proposer": 7, "surrogate_s": 0.5}])
     task = worker.claim_task()
     assert task is not None
@@ -296,7 +296,7 @@ def test_trials_are_numbered_in_order_of_completion(network: Network, worker: Wo
     assert not any(t.lost for t in frozen)
 
 
-def test_a_trial_of_a_worker_that_was_put_out_is_lost(network: Network, worker: Worker) -> None:
+def test_a_trial_of_a_killed_worker_is_lost(network: Network, worker: Worker) -> None:
     worker.start_task({"x": 1})
     network.stop_workers([worker.worker_id], kill=True)
     network.push_tasks([{"x": 2}])

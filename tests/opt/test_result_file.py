@@ -1,4 +1,4 @@
-"""Results in files, and what was known when."""
+"""Results in files, and the trials that were known when another one was proposed."""
 
 import json
 import math
@@ -119,7 +119,7 @@ def test_the_file_is_plain_json(result: TuneResult, tmp_path: Path) -> None:
     assert content["space"]["parameters"]["x"]["kind"] == "Float"
 
 
-def test_a_space_made_of_code_is_left_out(result: TuneResult, tmp_path: Path) -> None:
+def test_a_space_with_functions_is_left_out(result: TuneResult, tmp_path: Path) -> None:
     space = Space(SPACE, constraints=[lambda config: config["x"] < 2])
     changed(result, space=space).to_json(tmp_path / "result.json")
     assert TuneResult.from_json(tmp_path / "result.json").space is None
@@ -133,7 +133,7 @@ def test_a_space_made_of_code_is_left_out(result: TuneResult, tmp_path: Path) ->
         {"kind": Categorical(["$a", "b"]), "x": Float(0, 1, when={"kind": "$a"})},
     ],
 )
-def test_a_space_comes_back_whatever_its_names_and_choices(
+def test_a_space_with_unusual_names_and_choices_comes_back(
     space: dict[str, Any], result: TuneResult, tmp_path: Path
 ) -> None:
     changed(result, space=Space(space)).to_json(tmp_path / "result.json")
@@ -141,7 +141,7 @@ def test_a_space_comes_back_whatever_its_names_and_choices(
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"format": "rush_opt.TuneResult"}'])
-def test_another_file_is_refused_by_its_name(text: str, tmp_path: Path) -> None:
+def test_another_file_is_refused_with_its_name(text: str, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(ValueError, match=r"other\.json' must hold"):
         TuneResult.from_json(tmp_path / "other.json")
@@ -195,7 +195,7 @@ def test_a_mapping_that_parquet_has_no_type_for_is_json_in_it(
 # -- what was known --------------------------------------------------------------------------------
 
 
-def test_known_are_the_trials_that_ended_before_the_proposal_began(result: TuneResult) -> None:
+def test_trials_that_ended_before_the_proposal_began_are_known(result: TuneResult) -> None:
     proposed = [trial for trial in result.frozen_trials if "n_known" in trial.notes]
     assert len(proposed) > 20
     for trial in proposed:
@@ -206,8 +206,8 @@ def test_known_are_the_trials_that_ended_before_the_proposal_began(result: TuneR
     assert states == {"finished", "failed"}
 
 
-def test_a_proposal_repeats_from_what_was_known() -> None:
-    """With one worker: its stream is at the same place once all earlier proposals are repeated."""
+def test_the_known_trials_give_the_same_proposals_again() -> None:
+    """One worker: its random numbers are the same if all earlier proposals are repeated."""
     result = run(n_workers=1, warm_start=[({"x": 0.5, "kind": 1}, 0.5)])
     space, state = result.space, None
     assert space is not None
@@ -229,7 +229,7 @@ def test_a_proposal_repeats_from_what_was_known() -> None:
     assert n_told == 40
 
 
-def test_lost_trials_are_not_known_and_known_ones_are(result: TuneResult) -> None:
+def test_lost_trials_are_not_known_and_trials_of_a_warm_start_are(result: TuneResult) -> None:
     def trial(number: int, **changes: Any) -> FrozenTrial:
         return replace(result.frozen_trials[number], **changes)
 
