@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -83,7 +84,8 @@ class TuneResult:
                 "dataclasses.replace(result, ...) will be removed; use result.with_space(space), "
                 "or TuneResult(dataclasses.replace(result.record, ...))",
                 DeprecationWarning,
-                stacklevel=3,
+                # The caller of `dataclasses.replace`, which has one more frame since Python 3.13.
+                stacklevel=4 if sys.version_info >= (3, 13) else 3,
             )
             record = replace(record, **changes)
         object.__setattr__(self, "record", record)

@@ -271,6 +271,7 @@ def test_a_result_gets_its_space_back(result: TuneResult) -> None:
 
 
 def test_the_earlier_way_to_add_a_space_still_works_and_warns(result: TuneResult) -> None:
-    with pytest.warns(DeprecationWarning, match=r"use result\.with_space\(space\)"):
+    with pytest.warns(DeprecationWarning, match=r"use result\.with_space\(space\)") as warned:
         again = replace(changed(result, space=None), space=result.space)
     assert again == result
+    assert warned[0].filename == __file__
