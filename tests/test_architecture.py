@@ -177,6 +177,11 @@ def test_every_module_imports_downwards(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", sorted(FLOORS))
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    assert circle(sources(package)) == []
+
+
+@pytest.mark.parametrize("package", sorted(FLOORS))
 def test_every_room_on_a_floor_exists(package: str) -> None:
     rooms = {name.split(".")[1] for name, _ in sources(package) if "." in name}
     assert rooms == set().union(*FLOORS[package])
