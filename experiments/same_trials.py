@@ -89,7 +89,7 @@ PROBLEMS: dict[str, tuple[Any, Space, dict[str, Any]]] = {
     "two objectives": (error_and_size, MIXED, TWO),
     "latin hypercube": (error, MIXED, {"initial_design": LatinHypercube(12)}),
 }
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Any] = {
     "adbo": ADBO(),
     "acbo": ACBO(),
     "clbo": CLBO(),
