@@ -176,7 +176,7 @@ class Ended:
         row = self.configs[0] if of == "config" else {"value": self.value}
         return np.array([[float(row[name]) for name in names]])
 
-    def noted(self, name: str) -> list[Any]:
+    def result_notes(self, name: str) -> list[Any]:
         """Return at which step the task was stopped; None if it was not."""
         return [self._step]
 

@@ -1,11 +1,14 @@
-"""Coordination through shared state: workers share tasks in Redis, nothing central hands out work.
+"""Workers on any number of machines share tasks through Redis; no central process hands out work.
 
-Start with `Network` (a manager's view) and `Worker` (what a worker loop may do).
+Start with `Network`, which a manager uses, and `Worker`, which a worker loop uses.
 """
+
+import warnings as _warnings
+from typing import Any as _Any
 
 from rush_core.errors import (
     CorruptRecordError,
-    LikeTaskError,
+    DuplicateTaskError,
     LoopError,
     RushError,
     ServerNotFoundError,
@@ -15,21 +18,21 @@ from rush_core.errors import (
     WorkerLostError,
     WorkersFailedError,
 )
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState
-from rush_core.membership.heartbeat import Heartbeat
-from rush_core.membership.registry import WorkerInfo, WorkerState
+from rush_core.kernel.workers import WorkerInfo, WorkerState
 from rush_core.network import Network
 from rush_core.servers.embedded import EmbeddedServer, serve
 from rush_core.worker import Worker
 
 __all__ = [
     "CorruptRecordError",
+    "DuplicateTaskError",
     "EmbeddedServer",
     "EndedTasks",
     "Heartbeat",
-    "LikeTaskError",
     "LoopError",
     "Network",
     "Report",
@@ -49,3 +52,15 @@ __all__ = [
     "WorkersFailedError",
     "serve",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "LikeTaskError":
+        _warnings.warn(
+            "LikeTaskError is now DuplicateTaskError; the old name will be removed in the next "
+            "release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return DuplicateTaskError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,14 +22,15 @@ from rush_core.kernel.codec import decode, encode_record
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import TaskTable
-from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_maker, queued_records
+from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_sequence, queued_records
 from rush_core.kernel.transitions import Transitions
+from rush_core.kernel.workers import WorkerInfo, fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.shipping import MOST_BYTES, pack_loop, store_loop
 from rush_core.launching.started_workers import Crew
 from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.log import LogReader, LogRecord
-from rush_core.membership.registry import Registry, WorkerInfo
+from rush_core.membership.registry import Registry
 from rush_core.servers.embedded import resolve_url
 
 __all__ = ["Network"]
@@ -86,7 +87,6 @@ class Network:
         self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
         self._keys = NetworkKeys(self.network_id)
         self.url = resolve_url(url, network_id)
-        self._max_retries = max_retries
         self._connection = Connection(self.url)
         try:
             check_server(self._connection)
@@ -96,7 +96,7 @@ class Network:
             raise
         # Threads that watch processes use the other connection while this one waits.
         self._waiting_connection = Connection(self.url)
-        self._registry = Registry(self._connection, self._keys)
+        self._registry = Registry(self._connection, self._keys, max_retries)
         self._become_one()
         self._reader = TaskReader(
             self._connection, self._keys, self._client_id, waiting=self._waiting_connection
@@ -134,7 +134,7 @@ class Network:
             If a value cannot be stored; nothing was written.
         """
         given = line_up(configs=configs, extras=extras)
-        keys, records = queued_records(self._new_key, given)
+        keys, records = queued_records(self._keys_of_tasks, given)
         if records:
             self._transitions.push(records)
         return keys
@@ -373,7 +373,7 @@ class Network:
 
     def fetch_workers(self) -> list[WorkerInfo]:
         """Fetch all workers that ever joined, in this order; one round trip."""
-        return self._registry.fetch()
+        return fetch_workers(self._connection, self._keys)
 
     def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
         """Stop workers (default: all, also those that would join later; see `allow_workers`).
@@ -492,15 +492,9 @@ class Network:
         """
         if workers:
             self._crew.forget()
-        k = self._keys
-        reset = Script(
-            "reset_network",
-            *(k.clients, k.workers, k.started, k.stop, k.loops),
-            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
-            *(k.reports, k.unique, k.about),
-        )
+        reset = Script("reset_network", self._keys)
         everything = b"1" if workers else b""
-        retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))
+        retry_unreachable(lambda: reset.run(self._connection, everything))
 
     def close(self) -> None:
         """Kill the workers that this object started and disconnect; the data stay."""
@@ -533,7 +527,7 @@ class Network:
     def _become_one(self) -> None:
         """Take what no two processes may have in common: a name, keys to give, own workers."""
         self._client_id = f"network-{secrets.token_hex(6)}"
-        self._new_key = key_maker()
+        self._keys_of_tasks = key_sequence()
         self._transitions = Transitions(self._connection, self._keys, self._client_id, epoch=0)
         self._crew = Crew(
             self._connection,
@@ -541,13 +535,12 @@ class Network:
             self._registry,
             self._clock,
             self._client_id,
-            self._max_retries,
         )
 
     def _become_another(self) -> None:
         """Go on in a forked child under another name, and without the parent's workers."""
         self._become_one()
-        self._reader.go_by(self._client_id)
+        self._reader.rename_client(self._client_id)
 
     def _push_ended(
         self,
@@ -556,7 +549,7 @@ class Network:
     ) -> list[str]:
         keys, records, now = [], [], self._clock.now()
         for config, extra, result, error in ended:
-            keys.append(self._new_key())
+            keys.append(next(self._keys_of_tasks))
             records.append(ended_record(keys[-1], config, extra, now, result, error))
         if records:
             push(records)

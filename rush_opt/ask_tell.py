@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from rush_core import Heartbeat, LikeTaskError, Network, TaskTable, Worker
+from rush_core import DuplicateTaskError, Heartbeat, Network, TaskTable, Worker
 from rush_opt.arguments.arguments import (
     check_objectives,
     choose_optimizer,
@@ -210,7 +210,7 @@ class Advisor:
             config, notes, mark = self._propose()
             try:
                 key = self._worker.start_task(config, extra=notes, unique=mark)
-            except LikeTaskError:
+            except DuplicateTaskError:
                 self._avoid([config])
                 continue
             return None if key is None else (key, config)

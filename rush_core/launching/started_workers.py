@@ -18,11 +18,12 @@ from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import PATIENCE_S
 from rush_core.connection.url import environment_of, without_password
 from rush_core.errors import RushError, WorkersFailedError
+from rush_core.kernel.workers import WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.local import ONE_THREAD, LocalWorkers, SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat import Heartbeat
-from rush_core.membership.registry import Registry, WorkerState
+from rush_core.membership.registry import Registry
 
 __all__ = ["Crew"]
 
@@ -38,8 +39,6 @@ class Crew:
     clock : ServerClock
     manager_id : str
         Under which the manager is woken when a worker of its own ends.
-    max_retries : int
-        How often a lost task is queued again.
     """
 
     def __init__(
@@ -49,14 +48,12 @@ class Crew:
         registry: Registry,
         clock: ServerClock,
         manager_id: str,
-        max_retries: int,
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._registry = registry
         self._clock = clock
         self._manager_id = manager_id
-        self._max_retries = max_retries
         self._processes = LocalWorkers(self._on_exit)
         self._submitted = SubmittedWorkers(self._on_exit)
         self._own: set[str] = set()
@@ -137,7 +134,8 @@ class Crew:
         calls = [w for w in self._submitted.running() if worker_ids is None or w in worker_ids]
         self._killing.update(calls)  # some executors end a call that runs when it is cancelled
         self._submitted.cancel(calls)
-        joined = [w.worker_id for w in self._registry.fetch() if w.ended_at is None]
+        workers = fetch_workers(self._connection, self._keys)
+        joined = [w.worker_id for w in workers if w.ended_at is None]
         named = [w for w in joined if worker_ids is None or w in worker_ids]
         # A call that began and has not joined is refused when it does.
         for worker_id in dict.fromkeys((*calls, *named)):
@@ -149,7 +147,7 @@ class Crew:
             self._put_out(worker_id, how)
         for worker_id in self._registry.find_silent():
             reason = "it gave no sign of life in time"
-            if self._remove(worker_id, WorkerState.LOST, reason, only_if_expired=True):
+            if self._registry.remove_silent(worker_id, reason, self._clock.now()):
                 with self._lock:
                     self._lost.append(worker_id)
         with self._lock:
@@ -177,9 +175,7 @@ class Crew:
         self._submitted.cancel(calls)
         with contextlib.suppress(RushError):  # what keeps one from being told keeps all
             for worker_id in calls:
-                self._remove(
-                    worker_id, WorkerState.KILLED, _KILLED, patience_s=_PATIENCE_WITH_KILLED_S
-                )
+                self._remove(worker_id, WorkerState.KILLED, _KILLED, _PATIENCE_WITH_KILLED_S)
         self._submitted.forget()
 
     def close(self) -> None:
@@ -207,7 +203,7 @@ class Crew:
         killed = worker_id in self._killing
         state = WorkerState.KILLED if killed else WorkerState.LOST
         reason = _KILLED if killed else how
-        if self._remove(worker_id, state, reason, patience_s=patience_s) and not killed:
+        if self._remove(worker_id, state, reason, patience_s) and not killed:
             with self._lock:
                 self._lost.append(worker_id)
         self._not_removed.pop(worker_id, None)
@@ -218,26 +214,12 @@ class Crew:
         return worker_ids
 
     def _remove(
-        self,
-        worker_id: str,
-        state: WorkerState,
-        reason: str,
-        *,
-        only_if_expired: bool = False,
-        patience_s: float = PATIENCE_S,
+        self, worker_id: str, state: WorkerState, reason: str, patience_s: float = PATIENCE_S
     ) -> bool:
         """Remove a worker; tell whether it took part until then."""
-        return self._registry.remove(
-            worker_id,
-            state,
-            reason=reason,
-            task_error=f"worker {worker_id} was lost: {reason}",
-            at=self._clock.now(),
-            max_retries=self._max_retries if state is WorkerState.LOST else 0,
-            only_if_expired=only_if_expired,
-            or_refuse=worker_id in self._own,
-            patience_s=patience_s,
-        )
+        is_own = worker_id in self._own
+        remove = self._registry.remove_or_refuse if is_own else self._registry.remove
+        return remove(worker_id, state, reason, self._clock.now(), patience_s)
 
 
 _KILLED = "killed by the manager"

@@ -16,51 +16,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import Script
 from rush_core.connection.url import environment_of
 from rush_core.errors import RushError
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 
 __all__ = ["Heart", "HeartProcess", "Heartbeat", "beat_for", "beat_until"]
 
-
 _BEGUN = b"begun"  # what the process that gives the signs writes just before the first
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """How a worker proves that it lives.
-
-    Parameters
-    ----------
-    period_s : float
-        Seconds between two signs of life.
-    expire_s : float
-        Seconds after the last one when the worker counts as lost; several periods, for a busy
-        machine or a short absence of the server.
-    own_process : bool
-        Whether a process of its own gives them, for objectives that hold the interpreter's lock
-        longer than `expire_s`.
-
-    Raises
-    ------
-    ValueError
-        If the times are not in order.
-    """
-
-    period_s: float = 3.0
-    expire_s: float = 15.0
-    own_process: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.period_s <= self.expire_s < 1e6:
-            raise ValueError(
-                f"need 0 < period_s <= expire_s, got {self.period_s!r} and {self.expire_s!r}; a "
-                "live worker would count as lost between two signs of life"
-            )
 
 
 def beat_until(
@@ -78,7 +44,7 @@ def beat_until(
         How the worker ended if it was killed or forgotten meanwhile. One that was lost goes on
         giving signs: it may come back.
     """
-    script = Script("beat", keys.clients, keys.workers, keys.alive(worker_id))
+    script = Script("beat", keys, worker_id)
     expire_ms = b"%d" % round(heartbeat.expire_s * 1000)
     while not stopped(heartbeat.period_s):
         # While the server is away there is nobody to prove anything to.

@@ -225,7 +225,7 @@ class TrialRunner:
 
         Raises
         ------
-        LikeTaskError
+        DuplicateTaskError
             If another worker has started a trial with the same bytes `unique`.
         """
         if self._is_over():  # proposing may have taken long

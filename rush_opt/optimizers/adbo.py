@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rush_core import LikeTaskError, Worker
+from rush_core import DuplicateTaskError, Worker
 from rush_opt.evaluation.runner import Problem, Timing, TrialRunner
 from rush_opt.models.gaussian_process import ProcessThenTrees
 from rush_opt.models.surrogate import Surrogate
@@ -93,7 +93,7 @@ class ADBO:
             config, notes = state.propose(trials.timing)
             try:
                 key = trials.start(config, state.mark(config))
-            except LikeTaskError:
+            except DuplicateTaskError:
                 state.avoid([config])
                 continue
             if key is None:

@@ -46,7 +46,7 @@ class FinishedTasks(FailedTasks, Protocol):
     def keys(self) -> list[str]:
         """The identifiers."""
 
-    def noted(self, name: str) -> list[Any]:
+    def result_notes(self, name: str) -> list[Any]:
         """Return what was given along with each task's result under a name; None if nothing."""
 
 
@@ -168,7 +168,7 @@ class Archive:
         X = space.encode_columns(numbers, configs).astype(np.float32)
         Y = tasks.to_numpy(self.metrics, of="result") * self.signs
         Y[np.isnan(Y)] = np.inf
-        steps = tasks.noted(STOPPED_AT)
+        steps = tasks.result_notes(STOPPED_AT)
         stopped = np.array([step is not None for step in steps])
         self._keys.update(_row_keys(X[stopped]))
         self._append(X[~stopped], Y[~stopped])

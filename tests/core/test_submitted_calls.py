@@ -249,7 +249,7 @@ def test_a_call_that_joins_after_it_was_given_up_is_refused(
         assert isinstance(error, LoopError)  # its loop went with the rest
     else:
         assert isinstance(error, WorkerLostError)
-        assert (error.key, "not to join" in str(error)) == (worker_id, True)
+        assert (error.key, "may not join" in str(error)) == (worker_id, True)
     with Network(network_id, server.url) as later:
         assert later.fetch_workers() == []
         assert later.count_tasks() == (0, 0, 0, 0)
