@@ -32,7 +32,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from rush_opt.arguments.arguments import choose_optimizer, foreign_space
+from rush_opt.arguments.optimizer import choose_optimizer
+from rush_opt.arguments.space import foreign_space
 from rush_opt.optimizers import GridSearch, Optimizer
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial

@@ -25,10 +25,12 @@ from rush_opt import (
     simulate,
     tune,
 )
-from rush_opt.evaluation.runner import Problem
+from rush_opt.optimizers.base import Place
+from rush_opt.optimizers.decider import Decider
+from rush_opt.problem.goal import Goal
+from rush_opt.problem.problem import Problem
 from rush_opt.results.files import from_plain, to_plain
-from rush_opt.search.archive import Archive
-from rush_opt.simulation.virtual_run import Charges
+from rush_opt.simulation.costs import Costs
 
 SPACE = {
     "x": Float(0, 1),
@@ -130,7 +132,7 @@ def test_a_space_made_of_code_is_left_out(result: TuneResult, tmp_path: Path) ->
         {"kind": Categorical(["$a", "b"]), "x": Float(0, 1, when={"kind": "$a"})},
     ],
 )
-def test_a_space_comes_back_whatever_its_names_and_choices(
+def test_a_space_with_any_names_and_choices_survives_a_file(
     space: dict[str, Any], result: TuneResult, tmp_path: Path
 ) -> None:
     replace(result, space=Space(space)).to_json(tmp_path / "result.json")
@@ -203,26 +205,25 @@ def test_known_are_the_trials_that_ended_before_the_proposal_began(result: TuneR
     assert states == {"finished", "failed"}
 
 
-def test_a_proposal_repeats_from_what_was_known() -> None:
+def test_a_proposal_can_be_repeated_from_the_known_trials() -> None:
     """With one worker: its stream is at the same place once all earlier proposals are repeated."""
     result = run(n_workers=1, warm_start=[({"x": 0.5, "kind": 1}, 0.5)])
-    space, state = result.space, None
+    space = result.space
     assert space is not None
-    problem = Problem(objective, space, "loss", 1.0, 40, None, result.seed)
-    archive, n_told = Archive(space, "loss"), 0
-    state = ADBO().state(problem, archive, 0, n_before=0)
-    charges = Charges(problem, lambda n_known: (0.0, 0.0))
+    problem = Problem(space, (Goal("loss"),), result.seed)
+    decider, n_told = Decider(ADBO(), problem, Place(0, 0, 1)), 0
+    costs = Costs(problem, lambda n_known: (0.0, 0.0))
     for trial in result.frozen_trials:
         if "n_known" not in trial.notes:
             continue
         for known in result.known_at(trial)[n_told:]:
             table = TaskTable.from_results([known.params], [{"loss": known.value}])
             if known.state == "finished":
-                archive.add(table)
+                decider.archive.add(table)
             else:
-                archive.add_failed(table)
-        n_told = len(archive)
-        assert state.propose(charges.timing)[0] == trial.params
+                decider.archive.add_failed(table)
+        n_told = len(decider.archive)
+        assert decider.choose(costs.timing).proposal.config == trial.params
     assert n_told == 40
 
 
