@@ -18,20 +18,21 @@ from rush_core.connection.script import Script, retry_unreachable
 from rush_core.connection.url import redact
 from rush_core.errors import RushError
 from rush_core.kernel.description import describe
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import TaskTable
-from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_maker, queued_records
+from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_sequence, queued_records
 from rush_core.kernel.transitions import Transitions
+from rush_core.kernel.workers import WorkerInfo, fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.command import worker_command
 from rush_core.launching.places import check_place
 from rush_core.launching.shipping import ship_loop
 from rush_core.launching.started_workers import StartedWorkers
 from rush_core.membership.clients import remove_client
-from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.log import LogReader, LogRecord
-from rush_core.membership.registry import Registry, WorkerInfo
+from rush_core.membership.registry import Registry
 from rush_core.servers.locate import resolve_url
 
 __all__ = ["Network"]
@@ -90,7 +91,6 @@ class Network:
         self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
         self._keys = NetworkKeys(self.network_id)
         self.url = resolve_url(url, network_id)
-        self._max_retries = max_retries
         self._connection = Connection(self.url)
         try:
             check_server(self._connection)
@@ -101,7 +101,7 @@ class Network:
         # A call that waits in the server has a connection of its own, so that threads that watch
         # workers can use the first one meanwhile.
         self._waiting_connection = Connection(self.url)
-        self._registry = Registry(self._connection, self._keys)
+        self._registry = Registry(self._connection, self._keys, max_retries)
         self._set_identity()
         self._reader = TaskReader(
             self._connection, self._keys, self._client_id, waiting=self._waiting_connection
@@ -138,7 +138,8 @@ class Network:
         TypeError, ValueError
             If a value cannot be stored; nothing was written.
         """
-        keys, records = queued_records(self._new_key, line_up(configs=configs, extras=extras))
+        rows = line_up(configs=configs, extras=extras)
+        keys, records = queued_records(self._keys_of_tasks, rows)
         if records:
             self._transitions.push(records)
         return keys
@@ -335,7 +336,7 @@ class Network:
 
     def fetch_workers(self) -> list[WorkerInfo]:
         """Fetch all workers that ever joined, in the order of joining; one round trip."""
-        return self._registry.fetch()
+        return fetch_workers(self._connection, self._keys)
 
     def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
         """Stop workers (default: all, also those that join later; see `allow_workers`).
@@ -461,15 +462,9 @@ class Network:
         """
         if workers:
             self._started.forget()
-        k = self._keys
-        reset = Script(
-            "reset_network",
-            *(k.clients, k.workers, k.started, k.stop, k.loops),
-            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
-            *(k.reports, k.unique, k.about),
-        )
+        reset = Script("reset_network", self._keys)
         everything = b"1" if workers else b""
-        retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))
+        retry_unreachable(lambda: reset.run(self._connection, everything))
 
     def close(self) -> None:
         """Kill the workers that this object started and disconnect; the data stay."""
@@ -490,7 +485,7 @@ class Network:
     def _set_identity(self) -> None:
         """Make what two processes must not share: client id, new task keys, started workers."""
         self._client_id = f"network-{secrets.token_hex(6)}"
-        self._new_key = key_maker()
+        self._keys_of_tasks = key_sequence()
         self._transitions = Transitions(self._connection, self._keys, self._client_id, epoch=0)
         self._started = StartedWorkers(
             self._connection,
@@ -498,13 +493,12 @@ class Network:
             self._registry,
             self._clock,
             self._client_id,
-            self._max_retries,
         )
 
     def _renew_identity(self) -> None:
         """Become another client, without the parent's workers; runs in a forked child."""
         self._set_identity()
-        self._reader.go_by(self._client_id)
+        self._reader.rename_client(self._client_id)
 
     def _push_ended(
         self,
@@ -514,7 +508,7 @@ class Network:
         """Push tasks that have ended: configuration, extra, result and error of each."""
         keys, records, now = [], [], self._clock.now()
         for config, extra, result, error in ended:
-            keys.append(self._new_key())
+            keys.append(next(self._keys_of_tasks))
             records.append(ended_record(keys[-1], config, extra, now, result, error))
         if records:
             push(records)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from rush_core.commands.command_line import CommandLine, add_server_options, print_json
-from rush_core.membership.registry import WorkerInfo
+from rush_core.kernel.workers import WorkerInfo
 from rush_core.network import Network
 from rush_core.servers.locate import resolve_running_url
 

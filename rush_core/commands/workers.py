@@ -7,8 +7,8 @@ import traceback
 
 from rush_core.commands.command_line import CommandLine
 from rush_core.errors import RushError
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.launching.worker_process import run_worker
-from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.heartbeat_process import send_for_parent
 from rush_core.servers.locate import resolve_running_url
 

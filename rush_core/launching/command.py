@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from rush_core.connection.url import environment_of, without_password
-from rush_core.membership.heartbeat import Heartbeat
+from rush_core.kernel.heartbeat import Heartbeat
 
 __all__ = ["ONE_THREAD", "worker_command"]
 

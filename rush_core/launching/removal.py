@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.script import PATIENCE_S
-from rush_core.membership.registry import Registry, WorkerState
+from rush_core.kernel.workers import WorkerState
+from rush_core.membership.registry import Registry
 
 __all__ = ["Removal"]
 
@@ -25,14 +26,11 @@ class Removal:
     ----------
     registry : Registry
     clock : ServerClock
-    max_retries : int
-        How often a task of a lost worker is queued again.
     """
 
-    def __init__(self, registry: Registry, clock: ServerClock, max_retries: int) -> None:
+    def __init__(self, registry: Registry, clock: ServerClock) -> None:
         self._registry = registry
         self._clock = clock
-        self._max_retries = max_retries
         self._own: set[str] = set()
         self._killed: set[str] = set()
         self._not_removed: dict[str, str] = {}  # ended, but not yet removed: the server was away
@@ -50,7 +48,7 @@ class Removal:
     def remove_killed(self, worker_id: str, *, in_haste: bool = False) -> None:
         """Remove a worker as killed; `in_haste`, give up soon if the server does not answer."""
         patience_s = _PATIENCE_WITH_KILLED_S if in_haste else PATIENCE_S
-        self._remove(worker_id, WorkerState.KILLED, _KILLED, patience_s=patience_s)
+        self._remove(worker_id, WorkerState.KILLED, _KILLED, patience_s)
 
     def remove_ended(self, worker_id: str, how: str) -> None:
         """Remove a worker whose process or call has ended.
@@ -72,7 +70,7 @@ class Removal:
             self._remove_ended(worker_id, how, PATIENCE_S)
         for worker_id in self._registry.find_silent():
             reason = "its heartbeat expired"
-            if self._remove(worker_id, WorkerState.LOST, reason, only_if_expired=True):
+            if self._registry.remove_silent(worker_id, reason, self._clock.now()):
                 with self._lock:
                     self._lost.append(worker_id)
         with self._lock:
@@ -84,29 +82,13 @@ class Removal:
         killed = worker_id in self._killed
         state = WorkerState.KILLED if killed else WorkerState.LOST
         reason = _KILLED if killed else how
-        if self._remove(worker_id, state, reason, patience_s=patience_s) and not killed:
+        if self._remove(worker_id, state, reason, patience_s) and not killed:
             with self._lock:
                 self._lost.append(worker_id)
         self._not_removed.pop(worker_id, None)
 
-    def _remove(
-        self,
-        worker_id: str,
-        state: WorkerState,
-        reason: str,
-        *,
-        only_if_expired: bool = False,
-        patience_s: float = PATIENCE_S,
-    ) -> bool:
+    def _remove(self, worker_id: str, state: WorkerState, reason: str, patience_s: float) -> bool:
         """Remove a worker; return whether it was registered until then."""
-        return self._registry.remove(
-            worker_id,
-            state,
-            reason=reason,
-            task_error=f"worker {worker_id} was lost: {reason}",
-            at=self._clock.now(),
-            max_retries=self._max_retries if state is WorkerState.LOST else 0,
-            only_if_expired=only_if_expired,
-            or_refuse=worker_id in self._own,
-            patience_s=patience_s,
-        )
+        is_own = worker_id in self._own
+        remove = self._registry.remove_or_refuse if is_own else self._registry.remove
+        return remove(worker_id, state, reason, self._clock.now(), patience_s)

@@ -13,12 +13,13 @@ from pathlib import Path
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection, pack
 from rush_core.errors import RushError, WorkersFailedError
+from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.workers import fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.local import LocalWorkers
 from rush_core.launching.removal import Removal
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
-from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.registry import Registry
 
 __all__ = ["StartedWorkers"]
@@ -38,8 +39,6 @@ class StartedWorkers:
     clock : ServerClock
     manager_id : str
         The client that is woken when one of the workers ends.
-    max_retries : int
-        How often a task of a lost worker is queued again.
     """
 
     def __init__(
@@ -49,15 +48,13 @@ class StartedWorkers:
         registry: Registry,
         clock: ServerClock,
         manager_id: str,
-        max_retries: int,
     ) -> None:
         self._connection = connection
         self._keys = keys
-        self._registry = registry
         self._manager_id = manager_id
         self._local = LocalWorkers(self._on_end)
         self._submitted = SubmittedWorkers(self._on_end)
-        self._removal = Removal(registry, clock, max_retries)
+        self._removal = Removal(registry, clock)
 
     def start_processes(
         self, n: int, loop_digest: str, log_folder: Path | None, log_level: str
@@ -120,7 +117,7 @@ class StartedWorkers:
         while True:
             # Ends are read first: a short loop can join and end between the two reads.
             ended = {**self._local.ends.how, **self._submitted.ends.how}
-            joined = {worker.worker_id for worker in self._registry.fetch()}
+            joined = {worker.worker_id for worker in fetch_workers(self._connection, self._keys)}
             if wanted <= joined and len(joined) >= (n or 0):
                 return
             self._raise_if_never_joined(ended, joined, worker_ids)
@@ -147,7 +144,8 @@ class StartedWorkers:
         self._local.kill(processes)
         calls = [w for w in self._submitted.running() if worker_ids is None or w in worker_ids]
         self._cancel(calls)
-        joined = [w.worker_id for w in self._registry.fetch() if w.ended_at is None]
+        workers = fetch_workers(self._connection, self._keys)
+        joined = [w.worker_id for w in workers if w.ended_at is None]
         named = [w for w in joined if worker_ids is None or w in worker_ids]
         # The calls too: one that began and has not joined yet is refused when it tries to join.
         for worker_id in dict.fromkeys((*calls, *named)):

@@ -6,11 +6,11 @@ import logging
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import PATIENCE_S, retry_unreachable
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.launching.process_exit import limit_exit
 from rush_core.launching.shipping import ShippedLoop, load_loop
 from rush_core.launching.signals import StopSignals
-from rush_core.membership.heartbeat import Heartbeat
 from rush_core.membership.log_handler import log_to_network
 from rush_core.worker import Worker
 

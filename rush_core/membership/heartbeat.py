@@ -10,47 +10,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import Script
 from rush_core.errors import RushError
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 
-__all__ = ["Heartbeat", "HeartbeatThread", "send_heartbeats"]
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """How often a worker sends heartbeats, and how long one lasts.
-
-    Parameters
-    ----------
-    period_s : float
-        Seconds between two heartbeats.
-    expire_s : float
-        Seconds after the last heartbeat when the worker counts as lost. Several periods, because a
-        busy machine or a server that is away for a moment can delay a heartbeat.
-    own_process : bool
-        Whether a process of its own sends them; needed if the objective holds the interpreter's
-        lock longer than `expire_s`.
-
-    Raises
-    ------
-    ValueError
-        Unless ``0 < period_s <= expire_s``.
-    """
-
-    period_s: float = 3.0
-    expire_s: float = 15.0
-    own_process: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.period_s <= self.expire_s < 1e6:
-            raise ValueError(
-                f"need 0 < period_s <= expire_s, got {self.period_s!r} and {self.expire_s!r}; a "
-                "live worker would count as lost between two heartbeats"
-            )
+__all__ = ["HeartbeatThread", "send_heartbeats"]
 
 
 def send_heartbeats(
@@ -68,7 +35,7 @@ def send_heartbeats(
         The worker's state if it was killed or forgotten, else None. A worker that counts as lost
         goes on sending: it may come back.
     """
-    script = Script("beat", keys.clients, keys.workers, keys.alive(worker_id))
+    script = Script("beat", keys, worker_id)
     expire_ms = b"%d" % round(heartbeat.expire_s * 1000)
     while not wait_for_stop(heartbeat.period_s):
         # If the server cannot be reached, the next heartbeat is the next try.

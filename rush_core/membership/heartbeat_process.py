@@ -16,8 +16,9 @@ import threading
 from rush_core.connection.connection import Connection
 from rush_core.connection.url import environment_of
 from rush_core.errors import RushError
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
-from rush_core.membership.heartbeat import Heartbeat, send_heartbeats
+from rush_core.membership.heartbeat import send_heartbeats
 from rush_core.owned_process import OwnedProcess, wait_for_owner
 
 __all__ = ["HeartbeatProcess", "send_for_parent"]

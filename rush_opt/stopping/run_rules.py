@@ -291,7 +291,7 @@ class FinishedTask(Protocol):
 class FinishedTasks(Iterable[FinishedTask], Protocol):
     """Finished tasks as a rule reads them; `rush_core.TaskTable` is such."""
 
-    def noted(self, name: str) -> list[Any]:
+    def result_notes(self, name: str) -> list[Any]:
         """Return what was given along with each task's result under a name; None if nothing."""
 
 
@@ -317,7 +317,7 @@ class Watch:
 
     def add(self, tasks: FinishedTasks) -> None:
         """Take in what is new of the finished log."""
-        for task, step in zip(tasks, tasks.noted(STOPPED_AT), strict=True):
+        for task, step in zip(tasks, tasks.result_notes(STOPPED_AT), strict=True):
             if self.reason is None and task.result is not None and task.ended_at is not None:
                 value = task.result[self._metric]
                 if task.worker_id:

@@ -210,7 +210,7 @@ def test_a_worker_killed_in_the_middle_of_a_beat_is_lost(
     server: EmbeddedServer, network: Network, points: Points, launch: Launch, beat: Heartbeat
 ) -> None:
     connection, keys = Connection(server.url), NetworkKeys(network.network_id)
-    script = Script("beat", keys.clients, keys.workers, keys.alive("nobody"))
+    script = Script("beat", keys, "nobody")
     assert script.run(connection, b"nobody", b"1") == b""  # the server has it from now on
     with BreakingProxy(server.url) as proxy, Network(network.network_id, proxy.url) as far:
         launch(far.worker_command(stopping_at, args=("started",), heartbeat=beat))
