@@ -20,7 +20,8 @@ from experiments.peers import ranks
 from experiments.peers.methods import Finished, Run, play_adbo
 from experiments.provenance import RAW, TABLES
 from rush_opt import ADBO
-from rush_opt.models.gaussian_process import GaussianProcess, ProcessThenTrees
+from rush_opt.models.gaussian_process import GaussianProcess
+from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.search.acquisition import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,

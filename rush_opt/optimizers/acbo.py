@@ -13,7 +13,7 @@ import numpy as np
 
 from rush_core import Worker
 from rush_opt.evaluation.runner import Problem, Timing
-from rush_opt.models.gaussian_process import ProcessThenTrees
+from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.models.surrogate import Surrogate
 from rush_opt.optimizers.central import Pending, evaluate_queue, fill_queue
 from rush_opt.optimizers.settings import check_settings

@@ -14,7 +14,7 @@ import numpy as np
 
 from rush_core import LikeTaskError, Worker
 from rush_opt.evaluation.runner import Problem, Timing, TrialRunner
-from rush_opt.models.gaussian_process import ProcessThenTrees
+from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.models.surrogate import Surrogate
 from rush_opt.optimizers.central import Pending, mark_of
 from rush_opt.optimizers.settings import check_exploration, check_settings

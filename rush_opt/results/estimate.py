@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rush_opt.models.surrogate import FloatArray, Forest, grow, rank_quantiles, tree_parts
+from rush_opt.arrays import FloatArray
+from rush_opt.models.forest import Forest
+from rush_opt.models.targets import rank_quantiles
+from rush_opt.models.trees import grow, tree_parts
 
 if TYPE_CHECKING:
     from rush_opt.results.trials import FrozenTrial

@@ -17,10 +17,9 @@ from bisect import bisect_left, bisect_right
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["hypervolume", "non_dominated"]
+from rush_opt.arrays import BoolArray, FloatArray
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+__all__ = ["hypervolume", "non_dominated"]
 
 
 def non_dominated(Y: npt.ArrayLike) -> BoolArray:  # the field's name for values

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from rush_opt.arrays import FloatArray
 
 # The settings of mlr3mbo's OptimizerADBO, after Egele et al. (2022): 1.96 standard deviations is
 # where a 95 % interval ends.

@@ -11,13 +11,12 @@ symbol         shape       meaning
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from rush_opt.models.surrogate import rank_quantiles
+from rush_opt.arrays import FloatArray
+from rush_opt.models.targets import rank_quantiles
 
 __all__ = ["draw_weights", "scalarize"]
 
-FloatArray = npt.NDArray[np.float64]
 
 # As in [Knowles] and the ParEGO of SMAC and mlr3mbo: it only decides between points that are
 # equally bad in what counts most.

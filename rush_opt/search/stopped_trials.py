@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rush_opt.arrays import FloatArray, RowArray
 from rush_opt.models.surrogate import Model
 from rush_opt.stopping.curves import Curves
-
-FloatArray = npt.NDArray[np.float64]
-RowArray = npt.NDArray[np.float32]
 
 # So many of the latest whole trials tell how values go on from a step, and how well an early value
 # foretells the last one; of so many steps, where a rule stops trials anywhere.

@@ -15,13 +15,11 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rush_opt.arrays import BoolArray, FloatArray
 from rush_opt.space.choice import Constant
 from rush_opt.space.condition import Condition
-from rush_opt.space.parameter import FloatArray, Parameter
-
-BoolArray = npt.NDArray[np.bool_]
+from rush_opt.space.parameter import Parameter
 
 # All inactive coordinates are this one number: rows that differ nowhere else are then equal. It is
 # outside the cube, so that one split of a tree tells inactive from active without taking a slice of

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rush_opt.space.parameter import FloatArray, Parameter
+from rush_opt.arrays import FloatArray
+from rush_opt.space.parameter import Parameter
 
 
 @dataclass(frozen=True, repr=False)

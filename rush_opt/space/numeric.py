@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from rush_opt.space.parameter import MAX_LEVELS, FloatArray, Parameter, is_integer, is_number
+from rush_opt.arrays import FloatArray
+from rush_opt.space.parameter import MAX_LEVELS, Parameter, is_integer, is_number
 
 # How far beside the grid of steps a value may lie, in steps: decimal fractions are not exact.
 _STEP_ROUNDING = 1e-6

@@ -8,11 +8,9 @@ from numbers import Integral, Real
 from typing import Any, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
+from rush_opt.arrays import FloatArray
 from rush_opt.space.condition import Condition, When
-
-FloatArray = npt.NDArray[np.float64]
 
 # Beyond this many levels the logarithm of an integer, stored as a double, no longer leads back to
 # the same integer (2**40 leaves a factor of about 100).

@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rush_opt.space.activity import INACTIVE, Activity, BoolArray
+from rush_opt.arrays import BoolArray, FloatArray
+from rush_opt.space.activity import INACTIVE, Activity
 from rush_opt.space.admission import as_parameter, check_parameters
 from rush_opt.space.bins import Bins
 from rush_opt.space.choice import Constant
 from rush_opt.space.condition import Condition
 from rush_opt.space.constraint import Config, Constraint, broken, called, check_constraints
 from rush_opt.space.document import parameter_from_plain, table, to_plain
-from rush_opt.space.parameter import FloatArray, Parameter
+from rush_opt.space.parameter import Parameter
 
 # The same bound's logarithm computed twice may differ in the last bits; what is outside the cube by
 # more than this is a value out of range.

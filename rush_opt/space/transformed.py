@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from rush_opt.arrays import FloatArray
 from rush_opt.space.choice import Constant
-from rush_opt.space.parameter import FloatArray, Parameter, is_number
+from rush_opt.space.parameter import Parameter, is_number
 
 
 @dataclass(frozen=True, repr=False)

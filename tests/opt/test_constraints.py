@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rush_core import TaskTable
-from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, propose
 from rush_opt.search.design import (

@@ -15,7 +15,7 @@ from waiting import wait_until
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
 from rush_opt.evaluation.runner import Phase, Problem
-from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.optimizers import ACBO, CLBO, OPTIMIZERS, Decentralized
 from rush_opt.search.acquisition import (
     LAMBDA_MEAN,

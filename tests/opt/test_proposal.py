@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rush_core import TaskTable
-from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, moves, propose
 from rush_opt.search.design import random_design

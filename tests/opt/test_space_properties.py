@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rush_core import TaskTable
-from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, moves, propose
 from rush_opt.search.design import (

@@ -8,8 +8,9 @@ import pytest
 
 from rush_core import Worker
 from rush_opt import ADBO, Float, Space, SuccessiveHalving, Trial, TuneResult, tune
+from rush_opt.arrays import FloatArray, RowArray
 from rush_opt.evaluation.runner import Problem, TrialRunner
-from rush_opt.models.surrogate import FloatArray, Model, RowArray
+from rush_opt.models.surrogate import Model
 from rush_opt.search.archive import Archive
 from rush_opt.search.stopped_trials import StoppedTrials
 from rush_opt.stopping.curves import Curves
