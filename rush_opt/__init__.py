@@ -18,7 +18,8 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
-from rush_opt.stopping.run_rules import History, Seconds, Stagnation, Target, Trials
+from rush_opt.stopping.history import History
+from rush_opt.stopping.rules import Seconds, Stagnation, Target, Trials
 from rush_opt.stopping.trial_rules import MedianRule, SuccessiveHalving
 from rush_opt.tune import tune
 

@@ -19,7 +19,7 @@ from rush_opt.optimizers import OPTIMIZERS, GridSearch, Optimizer
 from rush_opt.search.design import Design, new_rows, sobol_design
 from rush_opt.space import Space
 from rush_opt.space.foreign import from_configspace, from_optuna
-from rush_opt.stopping.run_rules import Rule, make_rule
+from rush_opt.stopping.rules import Rule, make_rule
 from rush_opt.stopping.trial_rules import Pruner
 
 _DEFAULT_N_TRIALS = 100

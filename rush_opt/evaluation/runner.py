@@ -16,13 +16,16 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from rush_core import TaskTable
 from rush_opt.evaluation.trial import Trial, is_objective_value
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import FinishedTasks
 from rush_opt.space import Space
 from rush_opt.stopping.curves import Curves, TaskReport
 from rush_opt.stopping.incumbent import STOPPED_AT
-from rush_opt.stopping.run_rules import Rule, Watch
+from rush_opt.stopping.rules import Rule
 from rush_opt.stopping.trial_rules import Pruner
+from rush_opt.stopping.watch import Watch
 
 T = TypeVar("T")
 
@@ -84,7 +87,8 @@ class Problem:
         """Return what follows the finished log and tells when to stop; None if no rule does."""
         if self.stop is None:
             return None
-        return Watch(self.stop, self.metrics[0], self.signs[0], self.began)
+        goal = Goal(self.metrics[0], "minimize" if self.signs[0] > 0 else "maximize")
+        return Watch(self.stop, goal, self.began)
 
     def design_rng(self) -> np.random.Generator:
         """Return the stream from which the initial design is drawn."""
@@ -104,7 +108,7 @@ class EndedTrials(Protocol):
     """Tasks that ended, either way. `rush_core.EndedTasks` has both tables."""
 
     @property
-    def finished(self) -> TrialTable: ...  # noqa: D102
+    def finished(self) -> TaskTable: ...  # noqa: D102
     @property
     def failed(self) -> TrialTable: ...  # noqa: D102
 
@@ -311,7 +315,10 @@ class TrialRunner:
         deadline = self._problem.deadline
         if deadline is not None and self._worker.now() >= deadline:
             return True
-        return self._watch is not None and self._watch.is_over(self._worker.now())
+        if self._watch is None:
+            return False
+        self._watch.advance(self._worker.now())
+        return self._watch.is_over
 
     def _call(self, trial: Trial) -> Callable[[dict[str, Any]], Any]:
         objective = self._problem.objective

@@ -9,7 +9,7 @@ from rush_core import Network, Task
 from rush_opt.evaluation.runner import Problem, takes_trial
 from rush_opt.results.trials import FrozenTrial, freeze_trials
 from rush_opt.running.workers import Workers
-from rush_opt.stopping.incumbent import NOTHING, Standing
+from rush_opt.stopping.incumbent import NOTHING, RankKey
 
 __all__ = ["EndedTrials"]
 
@@ -112,6 +112,6 @@ class EndedTrials:
                 continue  # of another run: whoever calls will refuse it
             is_stopped = trial.stopped_at is not None
             self._best = [
-                min(best, Standing(is_stopped, sign * trial.result[metric]))
+                min(best, RankKey(is_stopped, sign * trial.result[metric]))
                 for best, sign, metric in zip(self._best, signs, metrics, strict=True)
             ]

@@ -175,7 +175,7 @@ class VirtualRun:
         self._watch = problem.watch()
         if self._watch is not None:
             for _, result in known:
-                self._watch.know(result[metrics[0]])
+                self._watch.add_known_value(result[metrics[0]])
         self.trials = [
             FrozenTrial(
                 *(i, f"known-{i}", "finished", config, only_value(result, metrics), result),
@@ -205,8 +205,10 @@ class VirtualRun:
     def may_start(self, now: float) -> bool:
         """Tell whether a trial may be started."""
         deadline = self.problem.deadline
-        if self._watch is not None and self._watch.is_over(now):
-            return False
+        if self._watch is not None:
+            self._watch.advance(now)
+            if self._watch.is_over:
+                return False
         return self.left > 0 and (deadline is None or now < deadline)
 
     def at(self, when: float, action: Action) -> None:
