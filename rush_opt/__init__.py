@@ -5,7 +5,8 @@ from rush_opt.optimizers import ACBO, ADBO, CLBO, GridSearch, RandomSearch
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.end_of_run import AllTrialsFailedError, StopRun
-from rush_opt.search.design import Grid, LatinHypercube, RandomPoints
+from rush_opt.search.design import LatinHypercube, RandomPoints
+from rush_opt.search.grid import Grid
 from rush_opt.simulate import simulate
 from rush_opt.space import (
     Boolean,

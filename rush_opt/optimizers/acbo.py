@@ -17,9 +17,9 @@ from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.models.surrogate import Surrogate
 from rush_opt.optimizers.central import Pending, evaluate_queue, fill_queue
 from rush_opt.optimizers.settings import check_settings
-from rush_opt.search.acquisition import decayed_lambda, draw_lambda
 from rush_opt.search.archive import Archive, weighed
 from rush_opt.search.candidates import Candidates, draw_new, propose
+from rush_opt.search.exploration import decayed_lambda, draw_lambda
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.models.surrogate import Surrogate
 from rush_opt.optimizers.central import Pending, mark_of
 from rush_opt.optimizers.settings import check_exploration, check_settings
-from rush_opt.search.acquisition import Decaying, Exploration
 from rush_opt.search.archive import Archive, weighed
 from rush_opt.search.candidates import Candidates, draw_new, propose
+from rush_opt.search.exploration import Decaying, Exploration
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ADBO:
     candidates : Candidates
         Where the acquisition function is searched.
     exploration : Exploration
-        How a worker's weights are drawn and how they change: `Decaying`, `Steady` or `Uniform`.
+        How a worker's weights are drawn and how they change: `Decaying` or `Steady`.
 
     References
     ----------

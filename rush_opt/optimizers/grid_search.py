@@ -8,7 +8,8 @@ from typing import Any
 
 from rush_core import Worker
 from rush_opt.evaluation.runner import Problem, TrialRunner
-from rush_opt.search.design import Grid, new_rows
+from rush_opt.search.design import new_rows
+from rush_opt.search.grid import Grid
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def check_exploration(exploration: object) -> None:
     _check_methods(
         "exploration",
         exploration,
-        "Decaying() or Steady(1.96) of rush_opt.search.acquisition",
+        "Decaying() or Steady(1.96) of rush_opt.search.exploration",
         "weights",
     )
 

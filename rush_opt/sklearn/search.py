@@ -37,7 +37,7 @@ from rush_opt.optimizers import GridSearch, Optimizer
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.end_of_run import AllTrialsFailedError, StopRun
-from rush_opt.search.design import grid_design
+from rush_opt.search.grid import grid_design
 from rush_opt.sklearn.cv_results import cv_columns
 from rush_opt.sklearn.distributions import from_distributions
 from rush_opt.space import Space

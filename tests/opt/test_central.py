@@ -31,8 +31,8 @@ from rush_opt import (
 )
 from rush_opt.evaluation.runner import Phase, Problem
 from rush_opt.optimizers.central import Pending, evaluate_queue, fill_queue
-from rush_opt.search.acquisition import LAMBDA_PERIOD
 from rush_opt.search.archive import Archive
+from rush_opt.search.exploration import LAMBDA_PERIOD
 
 PATIENCE_S = 30.0
 SPACE = Space({"n": Integer(1, 6), "b": Boolean()})
