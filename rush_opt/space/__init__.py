@@ -1,10 +1,10 @@
 """Parameters, conditions and constraints; configurations and the unit cube.
 
-A new kind of parameter is a class beside the others and its line in `document.KINDS`.
+A new kind of parameter is a class beside the others and its line in `json.KINDS`.
 """
 
 from rush_opt.arrays import BoolArray, FloatArray
-from rush_opt.space.activity import INACTIVE
+from rush_opt.space.active import INACTIVE
 from rush_opt.space.choice import Boolean, Categorical, Constant, Ordinal
 from rush_opt.space.condition import Condition
 from rush_opt.space.constraint import Config, Constraint

@@ -1,28 +1,24 @@
-"""Spaces of other packages: ConfigSpace's `ConfigurationSpace` and Optuna's distributions.
-
-What such a space says and ours cannot is refused, never dropped: priors and weights, conditions on
-continuous parents.
-"""
+"""ConfigSpace's `ConfigurationSpace` as a space."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from rush_opt.space.choice import Categorical, Constant, Ordinal
 from rush_opt.space.condition import When
-from rush_opt.space.constraint import Config
+from rush_opt.space.foreign.forbidden import Allowed, Among, Clause, Compared, Joined, Related
 from rush_opt.space.numeric import Float, Integer
 from rush_opt.space.parameter import Parameter
 from rush_opt.space.search_space import Space
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
-    from optuna.distributions import BaseDistribution
+
+__all__ = ["from_configspace"]
 
 # A comparison with a parent becomes a list of the values for which it holds.
 _MOST_VALUES = 1_000
@@ -37,50 +33,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "GreaterThan": operator.gt,
     "GreaterThanEquals": operator.ge,
 }
-
-
-def from_optuna(distributions: Mapping[str, BaseDistribution | Any]) -> Space:
-    """Build a space of Optuna's distributions, as `optuna.Trial.distributions` has them.
-
-    Parameters
-    ----------
-    distributions : mapping of str to optuna.distributions.BaseDistribution, Parameter or value
-        Name to distribution, of which one with a single value becomes a fixed parameter; or to what
-        `Space` takes.
-
-    Raises
-    ------
-    TypeError
-        If one is a distribution of another kind, or no parameter either.
-    ValueError
-        If one has a range or choices that a parameter here cannot have.
-    """
-    return Space({name: _of_distribution(name, d) for name, d in distributions.items()})
-
-
-def _of_distribution(name: str, distribution: Any) -> Any:
-    """Return a distribution as a parameter, and anything else as it is."""
-    from optuna.distributions import (
-        BaseDistribution,
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if not isinstance(distribution, BaseDistribution):
-        return distribution
-    if isinstance(distribution, CategoricalDistribution):
-        return Categorical(distribution.choices)
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        raise TypeError(
-            f"parameter {name!r} needs to be a categorical distribution or one of floats or "
-            f"integers, got {distribution!r}"
-        )
-    if distribution.single():
-        return Constant(distribution.low)
-    kind: type[Parameter] = Integer if isinstance(distribution, IntDistribution) else Float
-    settings = {name: getattr(distribution, name) for name in ("low", "high", "log", "step")}
-    return kind(**settings)
 
 
 def from_configspace(space: ConfigurationSpace) -> Space:
@@ -198,71 +150,6 @@ def _values_of(parent: Any) -> list[Any]:
         f"a condition needs a parent with countable values, at most {_MOST_VALUES:,}, got "
         f"{parent!r}; add a categorical parameter that says when its children are active"
     )
-
-
-@dataclass(frozen=True)
-class Among:
-    """The named parameter is active and has one of the values."""
-
-    name: str
-    values: tuple[Any, ...]
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        return self.name in config and config[self.name] in self.values
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The named parameter is active and compares so with a value."""
-
-    name: str
-    compare: Callable[[Any, Any], bool]
-    value: Any
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        return self.name in config and self.compare(config[self.name], self.value)
-
-
-@dataclass(frozen=True)
-class Related:
-    """Two parameters are active and compare so with each other."""
-
-    left: str
-    compare: Callable[[Any, Any], bool]
-    right: str
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        both = self.left in config and self.right in config
-        return both and self.compare(config[self.left], config[self.right])
-
-
-@dataclass(frozen=True)
-class Joined:
-    """All, or any, of several clauses hold."""
-
-    combine: Callable[[Iterable[bool]], bool]
-    clauses: tuple[Clause, ...]
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        return self.combine(clause(config) for clause in self.clauses)
-
-
-Clause = Among | Compared | Related | Joined
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """The constraint that something is not so. It pickles, and needs no ConfigSpace."""
-
-    forbidden: Clause
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether a configuration is allowed."""
-        return not self.forbidden(config)
 
 
 def _forbidden(clause: Any) -> Clause:
