@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["from_configspace"]
 
-# A comparison with a parent becomes a list of the values for which it holds.
-_MOST_VALUES = 1_000
+# A comparison with a parent becomes a list of the values for which it holds, at most this many.
+_MAX_VALUES = 1_000
 
-# Alternatives of a condition: parent's name to the values that it may have.
+# Alternatives of a condition, each with the values that every named parent may have.
 _Alternatives = list[dict[str, list[Any]]]
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -36,12 +36,12 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def from_configspace(space: ConfigurationSpace) -> Space:
-    """Build a space of a `ConfigurationSpace`.
+    """Build a space from a `ConfigurationSpace`.
 
-    Conditions become ``when=``, forbidden clauses become constraints (one about an inactive
-    parameter forbids nothing). Defaults are no part of a space: its default configuration,
-    ``dict(space.get_default_configuration())``, is a configuration of the new one, for an initial
-    design.
+    Conditions become ``when=``, and forbidden clauses become constraints. A clause about an
+    inactive parameter forbids nothing. Default values are dropped, since a space has none. The default
+    configuration, ``dict(space.get_default_configuration())``, is valid in the new space and can be
+    part of an initial design.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def from_configspace(space: ConfigurationSpace) -> Space:
     Raises
     ------
     ValueError
-        If it has weights or a distribution other than the uniform one, a condition on a continuous
-        parameter, or a comparison with one of more than 1,000 values.
+        If it has weights, a distribution that is not uniform, a condition on a continuous
+        parameter, or a condition on a parameter with more than 1,000 values.
     """
     conditions: dict[str, _Alternatives] = {}
     for condition in space.conditions:
@@ -66,6 +66,7 @@ def from_configspace(space: ConfigurationSpace) -> Space:
 
 
 def _of_hyperparameter(given: Any, when: When) -> Parameter:
+    """Return a hyperparameter of ConfigSpace as a parameter."""
     import ConfigSpace
 
     if when is not None and not when:
@@ -90,22 +91,24 @@ def _of_hyperparameter(given: Any, when: When) -> Parameter:
 
 
 def _is_uniform(categorical: Any) -> bool:
-    """Tell whether no choice has more weight than another."""
+    """Return whether all choices have the same weight."""
     return categorical.weights is None or len(set(categorical.weights)) == 1
 
 
 def _components(condition: Any) -> list[Any]:
+    """Return the parts of a conjunction or disjunction; none of anything else."""
     return list(getattr(condition, "components", ()))
 
 
 def _child_of(condition: Any) -> str:
+    """Return the name of the parameter that has the condition."""
     while parts := _components(condition):
         condition = parts[0]
     return str(condition.child.name)
 
 
 def _alternatives(condition: Any) -> _Alternatives:
-    """Bring a condition into alternatives, each a conjunction."""
+    """Return a condition in disjunctive normal form."""
     import ConfigSpace
 
     parts = [_alternatives(part) for part in _components(condition)]
@@ -119,13 +122,14 @@ def _alternatives(condition: Any) -> _Alternatives:
 
 
 def _all_hold(parts: Iterable[_Alternatives]) -> _Alternatives:
-    """Multiply conjunctions of alternatives out, without those that contradict themselves."""
+    """Return the alternatives of a conjunction of conditions, without contradictory ones."""
     nothing: dict[str, list[Any]] = {}
     merged = [reduce(_both, choice, nothing) for choice in product(*parts)]
     return [alternative for alternative in merged if all(alternative.values())]
 
 
 def _both(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the values that two conjunctions both allow."""
     common = {
         name: [value for value in values if value in first.get(name, values)]
         for name, values in second.items()
@@ -134,7 +138,7 @@ def _both(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str
 
 
 def _values_of(parent: Any) -> list[Any]:
-    """List the values of the parent of a condition."""
+    """Return the values of the parent of a condition."""
     import ConfigSpace
 
     if isinstance(parent, ConfigSpace.CategoricalHyperparameter):
@@ -143,16 +147,17 @@ def _values_of(parent: Any) -> list[Any]:
         return list(parent.sequence)
     if (
         isinstance(parent, ConfigSpace.UniformIntegerHyperparameter)
-        and parent.upper - parent.lower < _MOST_VALUES
+        and parent.upper - parent.lower < _MAX_VALUES
     ):
         return list(range(parent.lower, parent.upper + 1))
     raise ValueError(
-        f"a condition needs a parent with countable values, at most {_MOST_VALUES:,}, got "
+        f"a condition needs a parent with countable values, at most {_MAX_VALUES:,}, got "
         f"{parent!r}; add a categorical parameter that says when its children are active"
     )
 
 
 def _forbidden(clause: Any) -> Clause:
+    """Return a forbidden clause of ConfigSpace as one of ours."""
     import ConfigSpace
 
     if parts := _components(clause):

@@ -13,52 +13,52 @@ __all__ = ["Allowed", "Among", "Clause", "Compared", "Joined", "Related"]
 
 @dataclass(frozen=True)
 class Among:
-    """The named parameter is active and has one of the values."""
+    """The parameter is active and has one of the values."""
 
     name: str
     values: tuple[Any, ...]
 
     def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
+        """Return whether the clause holds in a configuration."""
         return self.name in config and config[self.name] in self.values
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The named parameter is active and compares so with a value."""
+    """The parameter is active, and the comparison of its value with another value holds."""
 
     name: str
     compare: Callable[[Any, Any], bool]
     value: Any
 
     def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
+        """Return whether the clause holds in a configuration."""
         return self.name in config and self.compare(config[self.name], self.value)
 
 
 @dataclass(frozen=True)
 class Related:
-    """Two parameters are active and compare so with each other."""
+    """Both parameters are active, and the comparison of their values holds."""
 
     left: str
     compare: Callable[[Any, Any], bool]
     right: str
 
     def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
+        """Return whether the clause holds in a configuration."""
         both = self.left in config and self.right in config
         return both and self.compare(config[self.left], config[self.right])
 
 
 @dataclass(frozen=True)
 class Joined:
-    """All, or any, of several clauses hold."""
+    """All of several clauses hold, or any of them (`combine` is `all` or `any`)."""
 
     combine: Callable[[Iterable[bool]], bool]
     clauses: tuple[Clause, ...]
 
     def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
+        """Return whether the clause holds in a configuration."""
         return self.combine(clause(config) for clause in self.clauses)
 
 
@@ -67,10 +67,10 @@ Clause = Among | Compared | Related | Joined
 
 @dataclass(frozen=True)
 class Allowed:
-    """The constraint that something is not so. It pickles, and needs no ConfigSpace."""
+    """The constraint that a forbidden clause does not hold."""
 
     forbidden: Clause
 
     def __call__(self, config: Config) -> bool:
-        """Tell whether a configuration is allowed."""
+        """Return whether a configuration is allowed."""
         return not self.forbidden(config)

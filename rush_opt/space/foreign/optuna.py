@@ -17,26 +17,26 @@ __all__ = ["from_optuna"]
 
 
 def from_optuna(distributions: Mapping[str, BaseDistribution | Any]) -> Space:
-    """Build a space of Optuna's distributions, as `optuna.Trial.distributions` has them.
+    """Build a space from Optuna's distributions, as in `optuna.Trial.distributions`.
 
     Parameters
     ----------
     distributions : mapping of str to optuna.distributions.BaseDistribution, Parameter or value
-        Name to distribution, of which one with a single value becomes a fixed parameter; or to what
-        `Space` takes.
+        Name to distribution, or to anything that `Space` takes. A distribution with a single value
+        becomes a fixed parameter.
 
     Raises
     ------
     TypeError
-        If one is a distribution of another kind, or no parameter either.
+        If one is a distribution of another kind, or neither a distribution nor a parameter.
     ValueError
-        If one has a range or choices that a parameter here cannot have.
+        If a range or choices are not allowed here.
     """
     return Space({name: _of_distribution(name, d) for name, d in distributions.items()})
 
 
 def _of_distribution(name: str, distribution: Any) -> Any:
-    """Return a distribution as a parameter, and anything else as it is."""
+    """Return a distribution as a parameter, and anything else unchanged."""
     from optuna.distributions import (
         BaseDistribution,
         CategoricalDistribution,
