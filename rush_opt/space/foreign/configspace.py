@@ -39,9 +39,9 @@ def from_configspace(space: ConfigurationSpace) -> Space:
     """Build a space from a `ConfigurationSpace`.
 
     Conditions become ``when=``, and forbidden clauses become constraints. A clause about an
-    inactive parameter forbids nothing. Default values are dropped, since a space has none. The default
-    configuration, ``dict(space.get_default_configuration())``, is valid in the new space and can be
-    part of an initial design.
+    inactive parameter forbids nothing. Default values are dropped, since a space has none. The
+    default configuration, ``dict(space.get_default_configuration())``, is valid in the new space
+    and can be part of an initial design.
 
     Parameters
     ----------
