@@ -25,6 +25,9 @@ __all__ = ["Candidates", "draw_new", "propose"]
 # A discrete space of at most this size is searched completely for points that are left.
 _MAX_POINTS = 10_000
 
+# Random points that `draw_new` tries before it searches a small discrete space.
+_MAX_DRAWS = 10
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -167,6 +170,7 @@ def _best_first(
     """
     space = archive.space
     near = partial(moves, p_move=candidates.p_move, log10_step=candidates.log10_step)
+    # First stage: uniform points and moves of the best finished ones.
     first = space.snap(rng.random((candidates.n_random, space.n_dims)))
     best = archive.best(candidates.n_parents)
     if len(best):
@@ -174,6 +178,7 @@ def _best_first(
         first = np.concatenate([first, near(space, parents, candidates.n_local, rng)])
     first = _with_choices(space, first, choices, rng)
     score = lower_confidence_bound(*model.predict(first), lam)
+    # Second stage: moves of the first stage's best points.
     leaders = first[list(islice(_allowed(space, first, score), candidates.n_parents))]
     if not len(leaders):
         if choices is not None:
@@ -212,16 +217,29 @@ def draw_new(
     rng: np.random.Generator,
     *,
     pending: Container[FloatArray] = (),
-    most_draws: int = 10,
 ) -> FloatArray:
-    """Draw a random new point, or return a repeat if none is found.
+    """Draw a random new point, or a repeat if no new one is found.
+
+    Parameters
+    ----------
+    archive : Archive
+        The finished trials.
+    rng : numpy.random.Generator
+        Source of randomness.
+    pending : container of rows
+        Points that are being evaluated.
 
     Returns
     -------
     ndarray of float64, shape (n_dims,)
-        A snapped row.
+        A snapped row that satisfies the constraints.
+
+    Raises
+    ------
+    ValueError
+        If 200,000 random points in a row break the constraints.
     """
-    for _ in range(most_draws):
+    for _ in range(_MAX_DRAWS):
         row: FloatArray = random_design(archive.space, 1, rng)[0]
         if row not in archive and row not in pending:
             return row
