@@ -15,10 +15,10 @@ from rush_opt.models.forest import ExtraTrees, Forest
 from rush_opt.models.gaussian_process import GaussianProcess
 from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.models.targets import rank_quantiles
-from rush_opt.optimizers.central import Pending
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, draw_new, propose
 from rush_opt.search.exploration import LAMBDA_MEAN, decayed_lambda, draw_lambda
+from rush_opt.search.pending import Pending
 from rush_opt.space import FloatArray
 
 

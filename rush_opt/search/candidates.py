@@ -14,7 +14,7 @@ import numpy as np
 from rush_opt.arrays import FloatArray
 from rush_opt.models.surrogate import Model
 from rush_opt.search.acquisition import lower_confidence_bound
-from rush_opt.search.archive import Archive
+from rush_opt.search.archive import EvaluatedPoints
 from rush_opt.search.design import random_design
 from rush_opt.search.grid import grid_design
 from rush_opt.search.moves import moves
@@ -89,7 +89,7 @@ class Candidates:
 
 
 def propose(
-    archive: Archive,
+    archive: EvaluatedPoints,
     model: Model,
     lam: float,
     rng: np.random.Generator,
@@ -105,7 +105,7 @@ def propose(
 
     Parameters
     ----------
-    archive : Archive
+    archive : EvaluatedPoints
         The finished trials.
     model : Model
         Fitted to them.
@@ -156,7 +156,7 @@ def _draw_choices(space: Space, p: float, rng: np.random.Generator) -> FloatArra
 
 
 def _best_first(
-    archive: Archive,
+    archive: EvaluatedPoints,
     model: Model,
     lam: float,
     rng: np.random.Generator,
@@ -213,7 +213,7 @@ def _allowed(space: Space, points: FloatArray, score: FloatArray) -> Iterator[in
 
 
 def draw_new(
-    archive: Archive,
+    archive: EvaluatedPoints,
     rng: np.random.Generator,
     *,
     pending: Container[FloatArray] = (),
@@ -222,7 +222,7 @@ def draw_new(
 
     Parameters
     ----------
-    archive : Archive
+    archive : EvaluatedPoints
         The finished trials.
     rng : numpy.random.Generator
         Source of randomness.
@@ -248,14 +248,14 @@ def draw_new(
 
 
 def _first_new(
-    rows: Iterable[FloatArray], archive: Archive, pending: Container[FloatArray]
+    rows: Iterable[FloatArray], archive: EvaluatedPoints, pending: Container[FloatArray]
 ) -> FloatArray | None:
     """Return the first row that is neither evaluated nor pending; None if there is none."""
     return next((row for row in rows if row not in archive and row not in pending), None)
 
 
 def _left_over(
-    archive: Archive, pending: Container[FloatArray], rng: np.random.Generator
+    archive: EvaluatedPoints, pending: Container[FloatArray], rng: np.random.Generator
 ) -> FloatArray | None:
     """Draw a new point of a small discrete space; None if there is none or the space is larger."""
     points = _all_points(archive.space)
