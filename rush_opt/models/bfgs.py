@@ -74,8 +74,9 @@ def descend(
     -----
     A coordinate at a bound stays there for a step if the gradient pushes it outwards.
 
-    `scipy.optimize.minimize` does more around each evaluation. Where an evaluation takes less than
-    a tenth of a millisecond, this work counts (`results/tables/own_numerics.md`).
+    `scipy.optimize.minimize` finds the same points and does more work around each evaluation. To
+    10 evaluations that take 1.2 ms, SciPy adds 1.1 ms and this function 0.5 ms
+    (`results/tables/own_numerics.md`).
     """
     x, (value, g) = start, function(start)
     H, is_scaled, alpha = np.eye(len(x)), False, 1.0

@@ -44,7 +44,7 @@ def non_dominated(Y: npt.ArrayLike) -> BoolArray:
     -----
     A point can be dominated only by points before it in lexicographic order. With two and three
     objectives, one pass in this order is enough, and the cost is that of sorting. With more, it is
-    ``n`` times the size of the front. That would also work for two and three, but it takes 30 times
+    ``n`` times the size of the front. That would also work for two and three, but it takes 10 times
     as long or more if the front is large (`results/tables/own_numerics.md`).
 
     References

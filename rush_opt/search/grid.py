@@ -69,7 +69,7 @@ def grid_design(space: Space, resolution: int | Mapping[str, int]) -> FloatArray
                 f"a grid needs at most {_MAX_POINTS:,} points, got {counts.sum():,} before "
                 f"all {space.n_dims} parameters are combined; lower the resolution"
             )
-        # Number of the copies of the same row before each copy: which value the copy gets.
+        # The index of each copy among the copies of its row, which is the index of its value.
         place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         X = np.repeat(X, counts, axis=0)
         X[:, j] = np.where(np.repeat(active, counts), coordinates[place], INACTIVE)

@@ -1,6 +1,7 @@
-"""Parameters, conditions and constraints; configurations and the unit cube.
+"""Parameters, conditions and constraints; configurations and their rows in the unit cube.
 
-A new kind of parameter is a class beside the others and its line in `json.KINDS`.
+A new kind of parameter is a subclass of `Parameter` and an entry in `json.KINDS`.
+Imports only the types of arrays.
 """
 
 from rush_opt.arrays import BoolArray, FloatArray

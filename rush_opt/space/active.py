@@ -36,7 +36,7 @@ _Rule = list[list[tuple[int, FloatArray]]]
 
 
 class ActiveParameters:
-    """Tells which parameters are active, by the conditions of a space.
+    """The conditions of a space, which say which parameters are active in a row.
 
     Parameters
     ----------
