@@ -18,6 +18,7 @@ from rush_opt.evaluation.phases import PhaseClock
 from rush_opt.optimizers import Optimizer
 from rush_opt.optimizers.base import ProposingOptimizer
 from rush_opt.optimizers.decider import Choice, Decider
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import freeze_trials
 from rush_opt.running.loops import place_of
@@ -218,9 +219,10 @@ class Advisor:
             self._decider.avoid(configs)
 
     def _choose(self) -> Choice:
-        """Read what is new, and choose a configuration."""
-        with self._clock.timing("coordination"):
-            self._read_new()
+        """Read what is new if the optimizer uses it, and choose a configuration."""
+        if self._optimizer.placement != "independent":
+            with self._clock.timing("coordination"):
+                self._read_new()
         return self._decider.choose(self._clock.timing)
 
     def _read_new(self) -> None:
@@ -288,16 +290,17 @@ class Advisor:
         tasks = self._network.fetch_tasks("finished", "failed")
         workers = self._network.fetch_workers()
         return TuneResult(
-            frozen_trials=freeze_trials(tasks, self._problem.metrics, workers),
-            space=self._problem.space,
-            metrics=self._problem.metrics,
-            directions=tuple(goal.direction for goal in self._problem.goals),
-            seed=self._problem.seed,
-            stop_reason="not stopped",
-            network_id=self._network.network_id,
-            started_at=min(worker.started_at for worker in workers),
-            ended_at=self._network.now(),
-            workers=workers,
+            RunRecord(
+                trials=freeze_trials(tasks, self._problem.metrics, workers),
+                space=self._problem.space,
+                goals=self._problem.goals,
+                seed=self._problem.seed,
+                stop_reason="not stopped",
+                network_id=self._network.network_id,
+                started_at=min(worker.started_at for worker in workers),
+                ended_at=self._network.now(),
+                workers=workers,
+            )
         )
 
     def close(self) -> None:

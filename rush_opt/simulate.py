@@ -17,13 +17,15 @@ from rush_opt.arguments.plan import make_plan, make_problem
 from rush_opt.arguments.warm_start import known_trials
 from rush_opt.evaluation.objective import Objective
 from rush_opt.optimizers import Optimizer
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.search.design import Design
 from rush_opt.simulation.costs import Costs
 from rush_opt.simulation.play import play
 from rush_opt.simulation.virtual_run import VirtualRun
 from rush_opt.space import Parameter, Space
-from rush_opt.stopping.run_rules import History, Rule
+from rush_opt.stopping.history import History
+from rush_opt.stopping.rules import Rule
 
 if TYPE_CHECKING:
     from rush_opt.arguments.warm_start import WarmStart
@@ -116,17 +118,18 @@ def simulate(
     run = VirtualRun(plan, _checked_duration(duration), known)
     play(run, points, costs)
     return TuneResult(
-        frozen_trials=run.trials,
-        space=problem.space,
-        metrics=problem.metrics,
-        directions=tuple(goal.direction for goal in problem.goals),
-        seed=problem.seed,
-        stop_reason=run.stop_reason,
-        network_id="virtual",
-        started_at=0.0,
-        ended_at=run.ended_at,
-        workers=[_virtual_worker(number, run.ended_at) for number in range(plan.n_workers)],
-        deadline=plan.deadline,
+        RunRecord(
+            trials=run.trials,
+            space=problem.space,
+            goals=problem.goals,
+            seed=problem.seed,
+            stop_reason=run.stop_reason,
+            network_id="virtual",
+            started_at=0.0,
+            ended_at=run.ended_at,
+            workers=[_virtual_worker(number, run.ended_at) for number in range(plan.n_workers)],
+            deadline=plan.deadline,
+        )
     )
 
 

@@ -16,6 +16,7 @@ from rush_opt.arguments.warm_start import known_trials
 from rush_opt.arguments.workers import check_callbacks, check_places, usable_cpus
 from rush_opt.evaluation.objective import Objective
 from rush_opt.optimizers import Optimizer
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.joined import JoinedWorkers
@@ -24,7 +25,8 @@ from rush_opt.running.manager import Manager
 from rush_opt.running.progress import Progress
 from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
-from rush_opt.stopping.run_rules import History, Rule
+from rush_opt.stopping.history import History
+from rush_opt.stopping.rules import Rule
 from rush_opt.stopping.trial_rules import Pruner
 
 if TYPE_CHECKING:
@@ -220,17 +222,18 @@ def tune(
         manager = Manager(network, plan, joined, launcher, callbacks, shown)
         stop_reason = manager.run(points, known)
         return TuneResult(
-            frozen_trials=manager.trials,
-            space=problem.space,
-            metrics=problem.metrics,
-            directions=tuple(goal.direction for goal in problem.goals),
-            seed=problem.seed,
-            stop_reason=stop_reason,
-            network_id=network.network_id,
-            started_at=manager.started_at,
-            ended_at=manager.ended_at,
-            workers=manager.workers,
-            deadline=plan.deadline,
+            RunRecord(
+                trials=manager.trials,
+                space=problem.space,
+                goals=problem.goals,
+                seed=problem.seed,
+                stop_reason=stop_reason,
+                network_id=network.network_id,
+                started_at=manager.started_at,
+                ended_at=manager.ended_at,
+                workers=manager.workers,
+                deadline=plan.deadline,
+            )
         )
     finally:
         if shown is not None:

@@ -29,6 +29,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rush_opt": [
+        {"arrays"},
         {"space"},
         {"problem"},
         {"stopping", "models"},
@@ -172,6 +173,11 @@ def strings(source: str) -> Iterator[str]:
 def test_every_module_imports_downwards(package: str) -> None:
     found = [line for module in sources(package) for line in violations(*module)]
     assert found == []
+
+
+@pytest.mark.parametrize("package", sorted(FLOORS))
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    assert circle(sources(package)) == []
 
 
 @pytest.mark.parametrize("package", sorted(FLOORS))

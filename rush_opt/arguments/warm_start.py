@@ -14,7 +14,7 @@ from rush_opt.evaluation.objective import name_values
 from rush_opt.evaluation.trial import is_objective_value
 from rush_opt.problem.problem import Problem
 from rush_opt.results.result import TuneResult
-from rush_opt.results.trials import value_columns
+from rush_opt.results.table import value_columns
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping.incumbent import STOPPED_AT
 

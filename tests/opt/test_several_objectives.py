@@ -9,13 +9,14 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from changing import changed, goals
 
 from rush_core import Network, TaskTable
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate, tune
 from rush_opt.arguments.warm_start import known_trials
 from rush_opt.evaluation.objective import evaluate
 from rush_opt.optimizers import OPTIMIZERS
-from rush_opt.problem.goal import Goal
+from rush_opt.problem.goal import Direction, Goal
 from rush_opt.problem.problem import Problem
 from rush_opt.results.pareto import hypervolume
 from rush_opt.results.plots import front_table
@@ -229,15 +230,15 @@ def test_the_front_follows_the_directions_and_keeps_equals() -> None:
         for i, pair in enumerate(values)
     ]
     base = run(n_trials=1, optimizer="random")
-    found = replace(base, frozen_trials=trials)
+    found = changed(base, trials=trials)
     assert [t.number for t in found.pareto_front] == [4, 1, 3, 0]
-    both_down = replace(found, directions=("minimize", "minimize"))
+    both_down = changed(found, goals=goals(NAMES, "minimize", "minimize"))
     assert [t.number for t in both_down.pareto_front] == [4, 7]
-    one = replace(found, metrics=("error",), directions=("maximize",))
+    one = changed(found, goals=goals("error", "maximize"))
     assert [t.number for t in one.pareto_front] == [2]
     assert repr(found) == "<TuneResult: 7 trials finished, 1 failed, 4 on the Pareto front>"
     with pytest.raises(ValueError, match="no trial finished"):
-        _ = replace(found, frozen_trials=[]).pareto_front
+        _ = changed(found, trials=[]).pareto_front
 
 
 @pytest.mark.parametrize(
@@ -287,12 +288,12 @@ def test_a_result_and_its_table_begin_a_further_run(result: TuneResult) -> None:
 
 @pytest.mark.parametrize("directions", [("minimize", "maximize"), ("maximize", "maximize")])
 def test_the_picture_of_a_front_shows_its_table(
-    directions: tuple[str, str], result: TuneResult
+    directions: tuple[Direction, Direction], result: TuneResult
 ) -> None:
-    turned = replace(result, directions=directions)
+    turned = changed(result, goals=goals(NAMES, *directions))
     ax = turned.plot_pareto_front()
     others, front = ax.get_lines()
-    table = front_table(turned)
+    table = front_table(turned.record)
     assert len(table) == 60
     assert sorted(front.get_xdata()) == sorted(table["value_error"][table["on_front"]])
     assert len(others.get_xdata()) == 60 - len(turned.pareto_front)
@@ -303,8 +304,8 @@ def test_the_picture_of_a_front_shows_its_table(
 
 
 def test_a_front_of_other_than_two_objectives_is_not_drawn(result: TuneResult) -> None:
-    one = replace(result, metrics=("error",), directions=("minimize",))
-    with pytest.raises(ValueError, match=r"of two objectives, got \['error'\]"):
+    one = changed(result, goals=goals("error", "minimize"))
+    with pytest.raises(ValueError, match=r"needs two objectives, got \['error'\]"):
         one.plot_pareto_front()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from changing import changed, goals
 
 from rush_core import EmbeddedServer, Network
 from rush_opt import (
@@ -101,7 +102,7 @@ def test_a_result_with_another_direction_is_refused(metric: str, earlier: TuneRe
 
 
 def test_directions_are_compared_by_the_names_of_the_objectives(earlier: TuneResult) -> None:
-    two = replace(earlier, metrics=("loss", "epochs"), directions=("minimize", "maximize"))
+    two = changed(earlier, goals=goals(("loss", "epochs"), "minimize", "maximize"))
     problem = replace(PROBLEM, goals=(Goal("epochs", "maximize"), Goal("loss")))
     assert len(known_trials(two, problem)) == len(known_trials(earlier, PROBLEM))
     with pytest.raises(ValueError, match="'epochs' was to maximize and is to minimize"):
@@ -217,7 +218,7 @@ def test_numbers_among_texts_come_back_from_csv(tmp_path: Path) -> None:
 def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
     whole, stopped = [trial for trial in earlier.frozen_trials if trial.value is not None][:2]
     stopped = replace(stopped, notes={**stopped.notes, "stopped_at": 3})
-    result = replace(earlier, frozen_trials=[whole, stopped])
+    result = changed(earlier, trials=[whole, stopped])
     expected = [whole.params]
     assert [config for config, _ in known_trials(result, PROBLEM)] == expected
     assert [config for config, _ in known_trials(result.trials, PROBLEM)] == expected
