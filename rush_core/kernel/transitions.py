@@ -220,15 +220,24 @@ class Transitions:
         replies : list
             The replies to `reads`.
         """
-        return self._end_and_read(self._finish, (key, end), self._ended_logs, reads)
+        reply, replies = self._commands.run_and_read(
+            self._finish, (key, end), self._ended_logs, reads
+        )
+        return self._note_ended(reply, 1)[0], replies
 
     def fail_and_read(self, key: bytes, end: bytes, *reads: bytes) -> tuple[bool, list[Any]]:
         """Fail a task and then read the logs of ended tasks; like `finish_and_read`."""
-        return self._end_and_read(self._fail, (key, end), self._ended_logs, reads)
+        reply, replies = self._commands.run_and_read(
+            self._fail, (key, end), self._ended_logs, reads
+        )
+        return self._note_ended(reply, 1)[0], replies
 
     def report_and_read(self, key: bytes, end: bytes, *reads: bytes) -> tuple[bool, list[Any]]:
         """Report on a task and then read the reports; like `finish_and_read`."""
-        return self._end_and_read(self._report, (key, end), (self._keys.reports,), reads)
+        reply, replies = self._commands.run_and_read(
+            self._report, (key, end), (self._keys.reports,), reads
+        )
+        return self._note_ended(reply, 1)[0], replies
 
     def push(self, records: Sequence[bytes]) -> None:
         """Append records to the queue; one round trip."""
@@ -289,16 +298,6 @@ class Transitions:
                     None if deadline is None else check_deadline(deadline),
                 )
             return self._commands.run(command, arguments)
-
-    def _end_and_read(
-        self,
-        command: Command,
-        pair: tuple[bytes, bytes],
-        logs: tuple[bytes, ...],
-        reads: tuple[bytes, ...],
-    ) -> tuple[bool, list[Any]]:
-        reply, replies = self._commands.run_and_read(command, pair, logs, reads)
-        return self._note_ended(reply, 1)[0], replies
 
     def _wait_for_queued(self, timeout_s: float) -> bool:
         """Wait for a queued task; return False if the connection broke before the time was over."""

@@ -19,7 +19,7 @@ local function find_tasks()
   for i = 1, #running, 2 do
     local key, record = running[i], running[i + 1]
     if belongs_to(record, ARGV[4]) then
-      -- Behind the worker_id: attempt in one byte; at the end: started_at.
+      -- After the worker_id: attempt in one byte; at the end: started_at.
       local is_whole = #record >= #ARGV[4] + FLOAT_SIZE + 4 and string.sub(record, -FLOAT_SIZE, -FLOAT_SIZE) == FLOAT
       if string.sub(record, 1, 1) ~= RUNNING or not is_whole then return corrupt(KEYS[3], 'task record: ' .. key) end
       mine[#mine + 1], mine[#mine + 2] = key, record
