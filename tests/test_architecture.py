@@ -31,6 +31,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rush_opt": [
+        {"arrays"},
         {"space"},
         {"problem"},
         {"stopping", "models"},

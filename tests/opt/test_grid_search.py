@@ -31,7 +31,7 @@ from rush_opt.arguments.initial_design import initial_points
 from rush_opt.optimizers import ADBO
 from rush_opt.problem.goal import Goal
 from rush_opt.running.loops import evaluate_trials
-from rush_opt.search.design import grid_design
+from rush_opt.search.grid import grid_design
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 3), "kind": Categorical(["a", "b"])})
 N_POINTS = 4 * 3 * 2  # at a resolution of 4
