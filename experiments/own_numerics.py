@@ -7,14 +7,17 @@ Compared are, each pair on the same data:
 
 - fitting a Gaussian process whose length scales are learned by our BFGS or by SciPy's L-BFGS-B,
   both with at most 10 evaluations from the same start and between the same bounds;
+- fitting and reading our Gaussian process, or scikit-learn's with the same kernel and its default
+  optimizer without restarts;
 - growing and reading 10 extremely randomized trees by our driver or by scikit-learn's estimator
   with the same settings, and by the estimator with its default of 100 trees;
 - finding the non-dominated of sorted points in one pass, or by removing again and again what the
   first point that is left dominates.
 
-Expected before measuring: SciPy spends more than 1 ms around 10 evaluations of the density, and the
-estimator of scikit-learn takes 5 times as long for the same 10 trees; both ways of finding fronts
-are equally fast if less than a tenth of the points is on the front.
+Expected before measuring: SciPy spends more than 1 ms around 10 evaluations of the density; the
+estimator of scikit-learn takes 5 times as long for the same 10 trees, and its Gaussian process more
+than 10 times as long; both ways of finding fronts are equally fast if less than a tenth of the
+points is on the front.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,12 +34,16 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from rush_opt.arrays import FloatArray
 from rush_opt.models import likelihood
 from rush_opt.models.bfgs import descend
 from rush_opt.models.forest import ExtraTrees
+from rush_opt.models.gaussian_process import GaussianProcess
 from rush_opt.models.linear_algebra import one_thread
 from rush_opt.models.targets import rank_quantiles, squash
 from rush_opt.results import pareto
@@ -93,6 +101,27 @@ def descents(n: int, seed: int) -> list[Cell]:
     ]
 
 
+def processes(n: int, seed: int) -> list[Cell]:
+    """Fit Gaussian processes to n rows, and predict 1,000 points."""
+    X, y = bowl(n, seed)
+    new, z, rng = bowl(1_000, seed + 1)[0], squash(y), np.random.default_rng(seed)
+
+    def ours() -> None:
+        GaussianProcess().fit(X, y, rng).predict(new)
+
+    def theirs() -> None:
+        kernel = ConstantKernel() * Matern(np.full(N_DIMS, 0.5), nu=2.5) + WhiteKernel(0.03)
+        with one_thread(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound
+            process = GaussianProcessRegressor(kernel).fit(X, z)
+            process.predict(new, return_std=True)
+
+    return [
+        ("process", "our Gaussian process", n, ours),
+        ("process", "scikit-learn's Gaussian process", n, theirs),
+    ]
+
+
 def forests(n: int, seed: int) -> list[Cell]:
     """Fit forests to n rows, and predict 1,000 points."""
     X, y = bowl(n, seed)
@@ -142,6 +171,7 @@ def measure(n_repeats: int, seed: int) -> list[dict[str, Any]]:
     """Time everything again and again, in a new order each time, after one warm-up."""
     cells = [
         *(cell for n in (20, 50) for cell in descents(n, seed)),
+        *(cell for n in (20, 50, 100) for cell in processes(n, seed)),
         *(cell for n in (100, 300, 1_000) for cell in forests(n, seed)),
         *(cell for n in (1_000, 10_000) for cell in fronts(n, seed)),
     ]

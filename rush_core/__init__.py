@@ -4,11 +4,10 @@ Start with `Network`, which a manager uses, and `Worker`, which a worker loop us
 """
 
 import warnings as _warnings
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from rush_core.cli import core_command_line
-from rush_core.commands.command_line import CommandLine
-from rush_core.commands.networks import WorkerColumn
 from rush_core.errors import (
     CorruptRecordError,
     DuplicateTaskError,
@@ -30,6 +29,11 @@ from rush_core.network import Network
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
 from rush_core.worker import Worker
+
+if _TYPE_CHECKING:
+    from rush_core.cli import core_command_line
+    from rush_core.commands.command_line import CommandLine
+    from rush_core.commands.networks import WorkerColumn
 
 __all__ = [
     "CommandLine",
@@ -63,7 +67,17 @@ __all__ = [
 ]
 
 
+# The command line is imported when it is used: workers and notebooks never need it.
+_LAZY = {
+    "CommandLine": "rush_core.commands.command_line",
+    "WorkerColumn": "rush_core.commands.networks",
+    "core_command_line": "rush_core.cli",
+}
+
+
 def __getattr__(name: str) -> _Any:
+    if name in _LAZY:
+        return getattr(_import_module(_LAZY[name]), name)
     if name == "LikeTaskError":
         _warnings.warn(
             "LikeTaskError is now DuplicateTaskError; the old name will be removed in the next "
