@@ -1,11 +1,11 @@
 """What the `rush` command cannot do is told, without a traceback and without a password."""
 
 import pytest
-from commands import check_is_told
-from fixture_types import Rush
-from ports import free_port
 
 from rush_core.cli import main
+from tests.core.commands import check_is_told
+from tests.fixture_types import Rush
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(

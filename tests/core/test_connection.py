@@ -8,9 +8,6 @@ import traceback
 from pathlib import Path
 
 import pytest
-from clients import wait_until_alone
-from interrupting import interrupted_after
-from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
 
 from rush_core import (
     EmbeddedServer,
@@ -22,6 +19,9 @@ from rush_core import (
 )
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.url import redact
+from tests.core.clients import wait_until_alone
+from tests.core.loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
+from tests.interrupting import interrupted_after
 
 
 @pytest.mark.parametrize(

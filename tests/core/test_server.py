@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from waiting import wait_until
 
 import rush_core
 from rush_core import Network, RushError, ServerNotFoundError
@@ -23,6 +22,7 @@ from rush_core.servers.embedded import (
     find_server_binary,
     resolve_url,
 )
+from tests.waiting import wait_until
 
 
 def socket_of(server: EmbeddedServer) -> Path:

@@ -11,9 +11,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from clients import wait_until_alone
-from loopback import LoopbackServer
-from processes import insisting, polite, wait_for_running_tasks
 
 from rush_core import (
     EmbeddedServer,
@@ -28,6 +25,9 @@ from rush_core import (
 )
 from rush_core.launching.local import LocalWorkers, SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
+from tests.core.clients import wait_until_alone
+from tests.core.loopback import LoopbackServer
+from tests.core.processes import insisting, polite, wait_for_running_tasks
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
@@ -105,7 +105,7 @@ class ClusterLike(Executor):
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         future: Future[None] = Future()
 
         def run() -> None:
@@ -137,7 +137,8 @@ def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_agai
 def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
     threads: ThreadPoolExecutor,
 ) -> None:
-    told, was_waited_for = [], []
+    told: list[tuple[str, str]] = []
+    was_waited_for: list[bool] = []
 
     def deal_with(worker_id: str, how: str) -> None:
         told.append((worker_id, how))
@@ -180,7 +181,7 @@ def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
     server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
 ) -> None:
     start = SubmittedWorkers.start if is_call else LocalWorkers.start
-    where = {"executor": threads, "heartbeat": QUICK} if is_call else {}
+    where: dict[str, Any] = {"executor": threads, "heartbeat": QUICK} if is_call else {}
     for n in range(100):
         with Network(f"{network_id}-{n}", server.url) as network:
             try:
@@ -197,7 +198,7 @@ def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
 class Failing(Executor):
     """An executor whose calls fail before they begin."""
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         future: Future[None] = Future()
         future.set_exception(ImportError("no such library here"))
         return future
@@ -211,7 +212,7 @@ class SlowToBegin(Executor):
         self.threads: list[threading.Thread] = []
         self.errors: list[BaseException] = []
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
 
@@ -272,7 +273,7 @@ def test_a_loop_that_no_worker_trusts_is_told(
 
 def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) -> None:
     with serve() as own_server:
-        call = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
+        call: dict[str, Any] = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
         with pytest.raises(LoopError) as refusal:
             run_worker(network_id, heartbeat=None, log_level="INFO", owns_process=False, **call)
         # The error holds all that the call had.

@@ -4,9 +4,9 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fixture_types import Join
 
 from rush_core import LikeTaskError, Network, Worker
+from tests.fixture_types import Join
 
 
 def test_a_unique_task_is_started_once_in_the_whole_network(

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,12 +13,14 @@ from rush_opt.search.design import (
 )
 from rush_opt.space import Boolean, Categorical, Constant, Float, Integer, Ordinal, Space
 
+Draw = Callable[[Space, int, np.random.Generator], np.ndarray]
+
 SPACE = Space({"x": Float(0, 1), "y": Float(1, 10, log=True), "n": Integer(1, 4), "b": Boolean()})
 
 
 @pytest.mark.parametrize("design", [random_design, latin_hypercube_design, sobol_design])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 100])
-def test_a_design_has_as_many_snapped_rows_as_asked_for(design, n) -> None:
+def test_a_design_has_as_many_snapped_rows_as_asked_for(design: Draw, n: int) -> None:
     X = design(SPACE, n, np.random.default_rng(0))
     assert X.shape == (n, 4)
     assert X.dtype == np.float64
@@ -24,7 +29,7 @@ def test_a_design_has_as_many_snapped_rows_as_asked_for(design, n) -> None:
 
 
 @pytest.mark.parametrize("design", [random_design, latin_hypercube_design, sobol_design])
-def test_the_same_seed_gives_the_same_design_and_another_seed_another(design) -> None:
+def test_the_same_seed_gives_the_same_design_and_another_seed_another(design: Draw) -> None:
     first, again, other = (design(SPACE, 20, np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -40,7 +45,7 @@ def test_a_sobol_design_puts_one_point_into_every_slice() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 5, 64])
-def test_a_latin_hypercube_puts_one_point_into_every_slice_of_every_parameter(n) -> None:
+def test_a_latin_hypercube_puts_one_point_into_every_slice_of_every_parameter(n: int) -> None:
     X = latin_hypercube_design(SPACE, n, np.random.default_rng(6))
     for column in X[:, :2].T:
         assert sorted(np.floor(column * n)) == list(range(n))
@@ -110,7 +115,9 @@ def test_a_grid_over_a_conditional_space_has_no_point_twice() -> None:
         (3000, ValueError, "at most 1,000,000 points, got 9,000,000 before all 4"),
     ],
 )
-def test_a_grid_that_cannot_be_is_refused(resolution, error, message) -> None:
+def test_a_grid_that_cannot_be_is_refused(
+    resolution: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         grid_design(SPACE, resolution)
 

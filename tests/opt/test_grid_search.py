@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixture_types import Join
 
 from rush_core import EmbeddedServer, Network
 from rush_opt import (
@@ -30,6 +29,7 @@ from rush_opt.arguments.arguments import initial_points
 from rush_opt.evaluation.runner import Problem
 from rush_opt.optimizers import ADBO
 from rush_opt.search.design import grid_design
+from tests.fixture_types import Join
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 3), "kind": Categorical(["a", "b"])})
 N_POINTS = 4 * 3 * 2  # at a resolution of 4
@@ -56,7 +56,7 @@ def grid(resolution: int) -> set[tuple[Any, ...]]:
 def run(server: EmbeddedServer, **changes: Any) -> TuneResult:
     given = {"n_workers": 2, "optimizer": GridSearch(resolution=4), "seed": 5, "progress": False}
     objective = changes.pop("objective", lambda config: config["x"] + config["n"])
-    return tune(objective, SPACE, **({"url": server.url} | given | changes))
+    return tune(objective, SPACE, **(dict[str, Any](url=server.url) | given | changes))
 
 
 # -- the algorithm ---------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_a_point_whose_worker_is_killed_is_evaluated_by_another(
         if config["n"] == 2 and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return config["x"]
+        return float(config["x"])
 
     result = run(server, objective=objective)
     assert mark.exists()
@@ -183,7 +183,7 @@ def test_a_stop_from_outside_is_not_taken_for_the_end_of_the_grid(
     def objective(config: dict[str, Any]) -> float:
         with Network(network_id, url) as mine:
             mine.stop_workers()
-        return config["x"]
+        return float(config["x"])
 
     result = run(server, objective=objective, network_id=network_id)
     assert result.stop_reason == "stopped"

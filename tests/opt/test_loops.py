@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixture_types import Join
-from waiting import wait_until
 
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
@@ -29,6 +27,9 @@ from rush_opt.search.acquisition import (
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates
 from rush_opt.search.design import random_design, sobol_design
+from tests.fixture_types import Join
+from tests.typed import present
+from tests.waiting import wait_until
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
 PROBLEM = Problem(
@@ -365,7 +366,9 @@ def test_adbo_learns_from_what_others_finished_before_it_joined(
     network: Network, join: Join
 ) -> None:
     done = line(40)
-    network.push_finished_tasks([task.config for task in done], [task.result for task in done])
+    network.push_finished_tasks(
+        [task.config for task in done], [present(task.result) for task in done]
+    )
     ADBO()(join(), replace(PROBLEM, n_trials=1))
     own = network.fetch_finished_tasks()[-1]
     assert own.result_extra["n_known"] == 40
@@ -389,14 +392,14 @@ def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(
     join: Join, network: Network
 ) -> None:
     def bowl(config: dict[str, Any]) -> float:
-        return (config["x"] - 0.7) ** 2 + (config["y"] - 0.2) ** 2
+        return float((config["x"] - 0.7) ** 2 + (config["y"] - 0.2) ** 2)
 
     def best(name: str, seed: int) -> float:
         network.reset()
         problem = replace(PROBLEM, objective=bowl, space=space, n_trials=60, seed=seed)
         network.push_tasks(space.decode(sobol_design(space, 8, problem.design_rng())))
         OPTIMIZERS[name]()(join(), problem)
-        return min(network.fetch_finished_tasks().column("loss"))
+        return float(min(network.fetch_finished_tasks().column("loss")))
 
     space = Space({"x": Float(0, 1), "y": Float(0, 1)})
     # Random: pi r**2 = log(2) / 60 for the median of the best of 60 uniform points, r**2 = 0.0037.

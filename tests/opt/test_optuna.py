@@ -157,7 +157,7 @@ def test_steps_that_end_at_the_bound_but_for_rounding_are_left_out(parameter: Fl
 
 def test_a_space_goes_to_optuna_and_back() -> None:
     space = {name: SPACE[name] for name in ("rate", "share", "leaves", "depth", "booster")}
-    given = {"n_workers": 1, "n_trials": 2, "optimizer": "random", "seed": 1}
+    given: dict[str, Any] = {"n_workers": 1, "n_trials": 2, "optimizer": "random", "seed": 1}
     there = simulate(lambda c: c["rate"], space, duration=lambda c, n: 1.0, **given).to_optuna()
     assert from_optuna(there.trials[0].distributions).parameters == tuple(space.values())
 

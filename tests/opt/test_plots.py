@@ -4,13 +4,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from rush_core import WorkerInfo, WorkerState
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate
 from rush_opt.results.plots import exploration_table, history_table, shares_table, spans_table
+from tests.typed import present
 
 mpl.use("agg")
 
@@ -84,11 +88,11 @@ def test_a_run_without_finished_trials_has_an_empty_history(result: TuneResult) 
 def test_the_figure_shows_the_table_and_says_its_units(result: TuneResult, tmp_path: Path) -> None:
     ax = result.plot_history()
     trials, best = ax.get_lines()
-    assert trials.get_ydata().tolist() == [3.0, 1.0, 2.0]
-    assert best.get_ydata().tolist() == [3.0, 1.0, 1.0]
+    assert np.asarray(trials.get_ydata()).tolist() == [3.0, 1.0, 2.0]
+    assert np.asarray(best.get_ydata()).tolist() == [3.0, 1.0, 1.0]
     assert ax.get_xlabel() == "wall clock, seconds"
     assert ax.get_ylabel() == "loss"
-    ax.figure.savefig(tmp_path / "history.png")
+    present(ax.get_figure(root=True)).savefig(tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 1000
     assert result.plot_history(ax) is ax
 
@@ -186,9 +190,9 @@ def test_the_figures_show_their_tables(modelled: TuneResult) -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1"]
     assert ax.get_xlabel() == "wall clock, seconds"
     others, better = modelled.plot_exploration().get_lines()
-    assert better.get_xdata().tolist() == [0.5]
-    assert others.get_xdata().tolist() == [2.0, 0.25]
-    assert "1 failed ones not shown" in others.axes.get_title()
+    assert np.asarray(better.get_xdata()).tolist() == [0.5]
+    assert np.asarray(others.get_xdata()).tolist() == [2.0, 0.25]
+    assert "1 failed ones not shown" in cast(Axes, others.axes).get_title()
 
 
 def test_figures_of_a_run_without_trials_are_empty(result: TuneResult) -> None:

@@ -51,7 +51,13 @@ def objective(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(**changes: Any) -> TuneResult:
-    given = {"n_workers": 3, "n_trials": 40, "seed": 1, "metric": "loss", "optimizer": "adbo"}
+    given: dict[str, Any] = {
+        "n_workers": 3,
+        "n_trials": 40,
+        "seed": 1,
+        "metric": "loss",
+        "optimizer": "adbo",
+    }
     return simulate(
         objective,
         SPACE,
@@ -208,7 +214,7 @@ def test_a_proposal_repeats_from_what_was_known() -> None:
     result = run(n_workers=1, warm_start=[({"x": 0.5, "kind": 1}, 0.5)])
     space, state = result.space, None
     assert space is not None
-    problem = Problem(objective, space, "loss", 1.0, 40, None, result.seed)
+    problem = Problem(objective, space, ("loss",), (1.0,), 40, None, result.seed)
     archive, n_told = Archive(space, "loss"), 0
     state = ADBO().state(problem, archive, 0, n_before=0)
     charges = Charges(problem, lambda n_known: (0.0, 0.0))

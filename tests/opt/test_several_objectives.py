@@ -23,7 +23,7 @@ mpl.use("agg")
 
 SPACE = {"x": Float(0, 1), "y": Float(0, 1)}
 NAMES = ("error", "recall")
-UP_AND_DOWN = {"metric": ["error", "recall"], "direction": ["minimize", "maximize"]}
+UP_AND_DOWN: dict[str, Any] = {"metric": ["error", "recall"], "direction": ["minimize", "maximize"]}
 
 
 def trade_off(config: dict[str, Any]) -> dict[str, float]:
@@ -294,8 +294,8 @@ def test_the_picture_of_a_front_shows_its_table(
     others, front = ax.get_lines()
     table = front_table(turned)
     assert len(table) == 60
-    assert sorted(front.get_xdata()) == sorted(table["value_error"][table["on_front"]])
-    assert len(others.get_xdata()) == 60 - len(turned.pareto_front)
+    assert sorted(np.asarray(front.get_xdata())) == sorted(table["value_error"][table["on_front"]])
+    assert len(np.asarray(others.get_xdata())) == 60 - len(turned.pareto_front)
     assert front.get_drawstyle() == ("steps-post" if directions[0] == "minimize" else "steps-pre")
     assert ax.get_xlabel() == f"error ({directions[0]})"
     assert ax.get_ylabel() == "recall (maximize)"

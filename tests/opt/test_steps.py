@@ -70,7 +70,7 @@ def steps_of(
             worker.stop_after_task()  # who takes from the queue would wait for more
         return problem.objective(config)
 
-    loop(worker, replace(problem, objective=objective))  # type: ignore[operator]
+    loop(worker, replace(problem, objective=objective))
     assert len(called) == N_TRIALS
     return [sends[end:start] for end, start in pairwise(called[1:])]
 

@@ -41,7 +41,7 @@ def column(*values: float) -> RowArray:
 def rows_of(stopped: StoppedTrials) -> set[tuple[float, float, float]]:
     """Rows as triples: the point, how far the trial had come, and the value."""
     X, y = stopped.rows()
-    return {(*map(float, row), float(value)) for row, value in zip(X, y, strict=True)}
+    return {(float(row[0]), float(row[1]), float(value)) for row, value in zip(X, y, strict=True)}
 
 
 def test_a_value_on_the_way_changes_as_whole_trials_did_on_average() -> None:
@@ -85,7 +85,7 @@ def test_trials_that_failed_in_the_end_foretell_nothing() -> None:
 def test_rows_stay_few_where_trials_stop_anywhere_and_many_are_whole() -> None:
     n = 500
     keys = [f"t{i}" for i in range(n)]
-    known = curves(**{key: {step: 1.0 / step for step in range(1, 31)} for key in keys})
+    known = curves(**{key: {float(step): 1.0 / step for step in range(1, 31)} for key in keys})
     stopped = StoppedTrials(known, 1)
     stopped.add_whole(keys, np.zeros((n, 1), dtype=np.float32), np.full(n, 0.01))
     stopped.add(np.ones((29, 1), dtype=np.float32), np.full(29, 2.0), list(range(1, 30)))
