@@ -1,4 +1,4 @@
-"""What the README and the guides show runs as it stands there, each block by itself."""
+"""Python blocks of Markdown files run, each by itself, and links lead somewhere."""
 
 import os
 import re
@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 GUIDES = ["README.md", "rush_opt/README.md", "rush_core/README.md"]
-PAGES = [*GUIDES, *(f"experiments/{name}/README.md" for name in ("lightgbm_study", "peers"))]
+FOLDERS = ["docs", "experiments", "results", "rush_core", "rush_opt"]
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *(p for name in FOLDERS for p in (ROOT / name).rglob("*.md")))
+)
 
 
 def python_blocks(text: str) -> list[str]:
@@ -28,20 +32,28 @@ def first_line(block: str) -> int:
 
 BLOCKS = [
     pytest.param(block, id=f"{name}:{first_line(block)}")
-    for name in GUIDES
+    for name in PAGES
     for block in python_blocks((ROOT / name).read_text())
 ]
 
 
+def prose(text: str) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def links(text: str) -> list[str]:
-    """Return where a page's links lead, other than to the network."""
-    return re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)
+    """Return the targets of a page's links within the repository."""
+    return re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose(text))
 
 
 def anchors(text: str) -> set[str]:
-    """Return what a page's headings are linked by: small letters, and hyphens for spaces."""
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    """Return the anchors of a page's headings: small letters, and hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+LINKED = [name for name in PAGES if links((ROOT / name).read_text())]
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -66,16 +78,24 @@ def test_a_block_of_a_guide_runs(block: str, tmp_path: Path) -> None:
     assert ended.stdout.strip()
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", LINKED)
 def test_a_link_of_a_page_leads_somewhere(name: str) -> None:
     page = ROOT / name
-    found = links(page.read_text())
-    assert found
-    for link in found:
+    for link in links(page.read_text()):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_the_pages_with_links_are_found() -> None:
+    assert {*GUIDES, "CONTRIBUTING.md", "experiments/peers/README.md"} <= {*LINKED}
+
+
+def test_links_and_headings_in_code_do_not_count() -> None:
+    page = "# A\n[b](c.md)\n```sh\n# d\n[e](f.md)\n```\n"
+    assert links(page) == ["c.md"]
+    assert anchors(page) == {"a"}
 
 
 def test_a_block_keeps_the_line_numbers_of_the_file() -> None:
