@@ -27,22 +27,29 @@ import functools
 import heapq
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from experiments import learning_curves
 from experiments.provenance import RAW, TABLES, append_rows, provenance
+from rush_core import TaskTable
+from rush_core.kernel.task import decode_tasks
 from rush_opt import ADBO, Float, MedianRule, RandomSearch, Space, SuccessiveHalving
-from rush_opt.evaluation.runner import Problem
+from rush_opt.optimizers.base import Place
+from rush_opt.optimizers.decider import Decider
+from rush_opt.problem.goal import Goal
+from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
 from rush_opt.search.design import random_design, sobol_design
 from rush_opt.stopping.curves import Curves
+from rush_opt.stopping.incumbent import STOPPED_AT
 from rush_opt.stopping.trial_rules import Pruner
 
 # What a run may spend, in steps: as many as these have.
@@ -161,24 +168,11 @@ class Report:
         self.values = {"step": step, "value": value}
 
 
-class Ended:
-    """One task as the archive takes it in; `rush_core.TaskTable` has as much of many."""
-
-    def __init__(self, key: str, config: dict[str, Any], value: float, step: int | None) -> None:
-        self.keys, self.configs = [key], [config]
-        self.value, self._step = value, step
-
-    def __len__(self) -> int:
-        return 1
-
-    def to_numpy(self, names: Sequence[str], *, of: str) -> np.ndarray:
-        """Return numbers of the task, shape (1, n_names)."""
-        row = self.configs[0] if of == "config" else {"value": self.value}
-        return np.array([[float(row[name]) for name in names]])
-
-    def noted(self, name: str) -> list[Any]:
-        """Return at which step the task was stopped; None if it was not."""
-        return [self._step]
+def ended(key: str, config: dict[str, Any], value: float, step: int | None) -> TaskTable:
+    """Return one ended task, which was stopped at a step or completed."""
+    notes = None if step is None else {STOPPED_AT: step}
+    fields = ["worker", 0, key, config, None, 0.0, 1.0, {"value": value}, None, notes]
+    return TaskTable(decode_tasks([msgspec.msgpack.encode(fields)], b"finished"))
 
 
 def run_once(
@@ -188,10 +182,12 @@ def run_once(
     family = FAMILIES[name]
     space, budget = family.space, n_whole_trials * family.n_steps
     rule = RULES[method.rule](family.first_rung) if method.rule else None
-    problem = Problem(lambda config: 0.0, space, ("value",), (1.0,), None, None, seed, rule)
+    problem = Problem(space, (Goal("value"),), seed)
     curves = Curves()
-    archive = Archive(space, "value", curves=curves if method.stopped == "by progress" else None)
-    states = [method.optimizer.state(problem, archive, w, n_before=w) for w in range(n_workers)]
+    known = curves if method.stopped == "by progress" else None
+    archive = Archive(space, problem.goals, curves=known)
+    places = [Place(number, number, n_workers) for number in range(n_workers)]
+    deciders = [Decider(method.optimizer, problem, p, archive=archive) for p in places]
     noise = np.random.default_rng([seed, 99])
     n_design = method.optimizer.n_initial(space.n_dims, n_workers)
     design = iter(space.decode(sobol_design(space, n_design, problem.design_rng())))
@@ -202,7 +198,7 @@ def run_once(
     def trial(worker: int) -> Iterator[None]:
         """Go through one trial, a step at a time."""
         nonlocal n_spent, n_whole, n_begun, best, reached_at
-        config = next(design, None) or states[worker].propose(lambda phase: nullcontext())[0]
+        config = next(design, None) or propose(deciders[worker])
         X, key = space.encode([config]), str(next(names))
         n_begun += 1
         for step in range(1, family.n_steps + 1):
@@ -212,14 +208,14 @@ def run_once(
             value = loss + family.noise * float(noise.standard_normal())
             curves.add([Report(key, step, value)])
             if not math.isfinite(value):
-                archive.add_failed(Ended(key, config, value, step))
+                archive.add_failed(ended(key, config, value, step))
                 return
             last = step == family.n_steps
             if not last and rule and rule.should_stop(curves[key], curves.others(key)):
                 stopped_at = None if method.stopped == "as it is" else step
-                archive.add(Ended(key, config, value, stopped_at))
+                archive.add(ended(key, config, value, stopped_at))
                 return
-        archive.add(Ended(key, config, value, None))
+        archive.add(ended(key, config, value, None))
         n_whole += 1
         best = min(best, loss)
         if best <= family.target and math.isnan(reached_at):
@@ -248,6 +244,10 @@ def run_once(
         "n_trials": n_begun,
         "n_whole": n_whole,
     }
+
+
+def propose(decider: Decider) -> dict[str, Any]:
+    return decider.choose(lambda phase: nullcontext()).proposal.config
 
 
 def main() -> None:

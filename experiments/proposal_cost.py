@@ -28,10 +28,11 @@ from rush_core.kernel.task import decode_tasks
 from rush_opt.models.gaussian_process import GaussianProcess
 from rush_opt.models.surrogate import ExtraTrees, RandomForest, Surrogate
 from rush_opt.optimizers import ADBO
-from rush_opt.optimizers.central import Pending
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import propose
 from rush_opt.search.design import random_design
+from rush_opt.search.pending import Pending
 from rush_opt.space import Categorical, Float, Space
 
 N_FINISHED = (100, 1_000, 16_000, 100_000)
@@ -75,12 +76,12 @@ def measurements(name: str, n: int, seed: int) -> dict[str, Callable[[], Any]]:
     """Prepare what is timed at one size, each callable again and again."""
     space, rng = SPACES[name], np.random.default_rng(seed)
     old, new = records(space, n, rng), records(space, N_NEW, rng)
-    archive = Archive(space, "error")
+    archive = Archive(space, [Goal("error")])
     archive.add(TaskTable(decode_tasks(old, b"finished")))
     surrogate = ADBO().surrogate
     model = surrogate.fit(archive.X, archive.y, rng)
     configs = space.decode(random_design(space, max(N_PENDING), rng))
-    growing = Archive(space, "error")
+    growing = Archive(space, [Goal("error")])
     growing.add(TaskTable(decode_tasks(old, b"finished")))
 
     def total(surrogate: Surrogate, n_pending: int = 0) -> Callable[[], Any]:

@@ -1,7 +1,18 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
 from rush_opt.evaluation.trial import Trial
-from rush_opt.optimizers import ACBO, ADBO, CLBO, GridSearch, RandomSearch
+from rush_opt.optimizers import (
+    ACBO,
+    ADBO,
+    CLBO,
+    CMAES,
+    DifferentialEvolution,
+    GridSearch,
+    RandomSearch,
+)
+from rush_opt.optimizers.base import Place, Proposal
+from rush_opt.problem.goal import Goal
+from rush_opt.problem.problem import Problem
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.end_of_run import AllTrialsFailedError, StopRun
@@ -26,13 +37,16 @@ __all__ = [
     "ACBO",
     "ADBO",
     "CLBO",
+    "CMAES",
     "AllTrialsFailedError",
     "Boolean",
     "Categorical",
     "Condition",
     "Constant",
+    "DifferentialEvolution",
     "Float",
     "FrozenTrial",
+    "Goal",
     "Grid",
     "GridSearch",
     "History",
@@ -40,6 +54,9 @@ __all__ = [
     "LatinHypercube",
     "MedianRule",
     "Ordinal",
+    "Place",
+    "Problem",
+    "Proposal",
     "RandomPoints",
     "RandomSearch",
     "Seconds",

@@ -1,4 +1,4 @@
-"""Ask-and-tell: proposals for evaluations that happen elsewhere, shared like all others."""
+"""Ask-and-tell: proposals for evaluations that happen outside, shared through the network."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self, cast
 
-from rush_core import Heartbeat, LikeTaskError, Network, TaskTable, Worker
-from rush_opt.arguments.arguments import (
-    check_objectives,
-    choose_optimizer,
-    directions_of,
-    draw_entropy,
-    initial_points,
-    make_space,
-)
+from rush_core import EndedTasks, Heartbeat, LikeTaskError, Network, Worker
+from rush_opt.arguments.initial_design import initial_points
+from rush_opt.arguments.optimizer import check_proposer, choose_optimizer
+from rush_opt.arguments.plan import make_problem
 from rush_opt.arguments.warm_start import with_numbers
-from rush_opt.evaluation.runner import Problem, TrialRunner
-from rush_opt.optimizers import Centralized, GridSearch, Optimizer
-from rush_opt.optimizers.adbo import count_before
-from rush_opt.optimizers.central import Pending, mark_of
+from rush_opt.evaluation.phases import PhaseClock
+from rush_opt.optimizers import Optimizer
+from rush_opt.optimizers.base import ProposingOptimizer
+from rush_opt.optimizers.decider import Choice, Decider
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import freeze_trials
-from rush_opt.running.resume import check_about, check_trials
-from rush_opt.search.archive import Archive
+from rush_opt.running.loops import place_of
+from rush_opt.running.resume import check_description, check_trials
 from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
+from rush_opt.stopping.curves import Curves
+from rush_opt.stopping.incumbent import STOPPED_AT
 
 __all__ = ["Advisor", "OpenTrial"]
 
-# As often as the server's records can count: nothing is known against a trial whose asker died.
+# The most that a record can count: a process that died while a trial was open says nothing against
+# the trial.
 _MOST_RETRIES = 127
 
 
 @dataclass(frozen=True)
 class OpenTrial:
-    """A trial that was asked for and has not been told about.
+    """A trial that was asked for, and whose result is not known yet.
 
     Attributes
     ----------
@@ -53,39 +52,39 @@ class OpenTrial:
 
 
 class Advisor:
-    """Proposes trials and learns from what is told of them, its own and all others of a network.
+    """Proposes trials, and learns from the results of all trials of a network.
 
-    Any number of advisors, in as many processes and on as many machines as wanted, share a network:
-    each one knows what was told to any of them, and may have many trials open at once. It is a
-    worker of the network, and gives signs of life from a thread of its own. If its process dies,
-    the next one that asks anywhere finds out, and its open trials wait to be asked for again.
+    Any number of advisors share a network, in as many processes and on as many machines as wanted.
+    Each one knows the results of all of them, and may have many trials open at once. An advisor is
+    a worker of the network, with a heartbeat from a thread of its own. If its process dies, the
+    next advisor that asks detects it, and its open trials are given out again.
 
     Parameters
     ----------
     space : mapping or Space
         As for `tune()`.
     network_id : str
-        What advisors that belong together have in common. An embedded server keeps its trials.
+        The network of all advisors that belong together. An embedded server keeps its trials.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one, which ends with the
-        process that started it: name another one to advisors in several processes.
+        process that started it: for advisors in several processes give the URL of another server.
     optimizer : str or Optimizer
-        As for `tune()`, but no grid. All but ``"random"`` keep away from what is known, and from
-        what is open anywhere: of several advisors that propose the same in the same moment, one
-        starts it and the others propose anew. To have many trials open in one advisor choose
-        ``"acbo"`` or ``"clbo"``, whose proposals are made to be evaluated at the same time.
+        As for `tune()`, but not a grid. All except ``"random"`` propose no point that is known or
+        open anywhere. If several advisors propose the same point at the same moment, one starts it
+        and the others propose again. If one advisor has many trials open, choose ``"acbo"`` or
+        ``"clbo"``: their proposals are made to be evaluated at the same time.
     direction, metric
         As for `tune()`.
     seed : int, optional
-        As for `tune()`; advisors draw from streams of their own, by the order of joining.
+        As for `tune()`; each advisor draws from a stream of its own, by the order of joining.
     initial_design : int, sequence of mappings or design, optional
         As for `tune()`: what is asked for first, by default as many Sobol points as the optimizer's
-        rule says for one worker. The advisor that joins first draws it, and all take from it; what
-        the others were given is not used. A network that has trials already goes on from those
-        instead, also one that was stopped, if nobody takes part any more.
+        rule says for one worker. The advisor that joins first draws it, and all take trials from
+        it; the argument of the others is not used. A network that already has trials goes on from
+        those instead; also one that was stopped, if it has no active worker any more.
     heartbeat : Heartbeat
-        How often the advisor gives signs of life, and after how long without one its open trials
-        go to others.
+        How often the advisor proves that it lives, and after how long without a proof its open
+        trials go to others.
 
     Raises
     ------
@@ -97,11 +96,11 @@ class Advisor:
 
     Notes
     -----
-    An advisor belongs to one thread. Asking takes at most eight round trips, nine for a centralized
-    optimizer, and three or four more each time another advisor was the first to start what was
-    proposed; telling takes one. If the process that joined first does not get as far as putting its
-    design into the queue, because it dies or the server refuses, there is none, and the optimizer
-    proposes from the first trial on.
+    An advisor belongs to one thread. `ask` takes at most eight round trips, and nine for a
+    centralized optimizer; one more if trials of the network were stopped early; and three or four
+    more each time another advisor was the first to start the proposed point. `tell` takes one. If
+    the advisor that joined first fails before its design is in the queue, there is no design, and
+    the optimizer proposes from the first trial on.
 
     Examples
     --------
@@ -125,129 +124,129 @@ class Advisor:
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
     ) -> None:
         chosen = choose_optimizer(optimizer)
-        if isinstance(chosen, GridSearch):
+        if chosen.placement == "listed":
             raise ValueError(
                 "an advisor needs an optimizer that proposes one trial after the other, got "
-                f"{chosen!r}; take the points of the grid yourself, or tune()"
+                f"{chosen!r}; evaluate the points of the grid yourself, or use tune()"
             )
-        metrics, signs = check_objectives(metric, direction)
-        self._problem = Problem(
-            objective=_evaluate_elsewhere,
-            space=space if isinstance(space, Space) else make_space(space),
-            metrics=metrics,
-            signs=signs,
-            n_trials=None,
-            deadline=None,
-            seed=draw_entropy(seed),
-        )
-        points = initial_points(initial_design, self._problem, chosen, n_workers=1)
+        self._optimizer = cast(ProposingOptimizer, chosen)
+        self._problem = make_problem(space, metric, direction, seed)
+        check_proposer(chosen, self._problem, n_workers=1)
+        points = initial_points(initial_design, self._problem, chosen, n_workers=1, n_trials=None)
         self._open: dict[str, OpenTrial] = {}
         with ExitStack() as undone_by_an_error:
             self._network = Network(network_id, url, max_retries=_MOST_RETRIES)
             undone_by_an_error.enter_context(self._network)
-            known = self._network.fetch_tasks("finished")
-            check_trials(freeze_trials(known, metrics, []), self._problem, network_id)
-            check_about(self._network, self._problem)
-            self._network.detect_lost_workers()
-            if all(worker.ended_at is not None for worker in self._network.fetch_workers()):
-                self._network.allow_workers()  # who was asked to stop has stopped
-            is_new = not any(self._network.count_tasks())
+            is_new = self._prepare_network()
             self._worker = Worker(network_id, url=self._network.url, heartbeat=heartbeat)
             undone_by_an_error.enter_context(self._worker)
             if is_new and self._worker.number == 0:
-                # Drawn before joining: who joins second finds it there, but for one round trip.
+                # The points were drawn before joining: the next advisor finds them in the queue,
+                # unless it joins within this round trip.
                 self._worker.push_tasks(points)
-            self._trials = TrialRunner(self._worker, self._problem)
-            self._archive = Archive(self._problem.space, *metrics, signs=signs)
-            self._optimizer = chosen
-            self._state = self._make_state()
-            # The design is claimed by whoever asks, and starts without a mark of its own.
+            self._clock = PhaseClock()
+            self._curves = Curves(self._problem.goals[0].sign)
+            self._some_stopped = False
+            place = place_of(self._worker, n_workers=1)
+            self._decider = Decider(self._optimizer, self._problem, place, curves=self._curves)
+            # The initial design has no duplicate keys in the server: any advisor may claim it.
             self._avoid(self._worker.fetch_tasks("queued", "running").configs)
             undone_by_an_error.pop_all()
 
-    def _make_state(self) -> Any:
-        chosen, number = self._optimizer, self._worker.number
-        if isinstance(chosen, Centralized):
-            return chosen.state(self._problem, self._archive, number)
-        n_before = count_before(self._worker)
-        return chosen.state(self._problem, self._archive, number, n_before=n_before)
+    def _prepare_network(self) -> bool:
+        """Check that the network fits, and let workers join it; tell whether it has no tasks."""
+        network, problem = self._network, self._problem
+        known = network.fetch_tasks("finished")
+        check_trials(freeze_trials(known, problem.metrics, []), problem, network.network_id)
+        check_description(network, problem)
+        network.detect_lost_workers()
+        if all(worker.ended_at is not None for worker in network.fetch_workers()):
+            network.allow_workers()  # all workers that were asked to stop have stopped
+        return not any(network.count_tasks())
 
     def __repr__(self) -> str:
         return f"<Advisor of network {self._network.network_id!r}, {len(self._open)} trials open>"
 
     @property
     def open_trials(self) -> list[OpenTrial]:
-        """What was asked for here and is neither told nor failed; no round trip."""
+        """The trials that were asked for here and have no result yet; no round trip."""
         return list(self._open.values())
 
     def ask(self) -> OpenTrial | None:
-        """Return a trial to evaluate: of the design, or left open by others, else a new proposal.
+        """Return a trial to evaluate: a queued one, else a new proposal.
+
+        Queued are trials of the design, and those that other advisors left open.
 
         Returns
         -------
         OpenTrial or None
             None if the network's workers were asked to stop since this advisor joined, or before
-            that and some had not left when it did.
+            that while some of them were still active.
         """
+        worker = self._worker
         self._network.detect_lost_workers()
-        self._worker.should_stop()  # which also tells whether this advisor was lost itself
-        was_lost = self._worker.is_lost
-        if not self._trials.may_start():
+        should_stop = worker.should_stop()  # this also finds out whether this advisor was lost
+        if worker.is_lost:
+            self._open = {}  # other advisors may take them now
+            if not worker.rejoin():
+                return None
+            should_stop = worker.should_stop()
+        if should_stop:
             return None
-        if was_lost:
-            self._open = {}  # they wait for whoever asks
-        waiting = self._trials.claim() or self._start_new()
-        if waiting is None:
-            return None
-        trial = OpenTrial(*waiting)
-        self._open[trial.key] = trial
-        self._avoid([trial.params])
+        with self._clock.timing("coordination"):
+            queued = worker.claim_task()
+        trial = self._start_new() if queued is None else OpenTrial(queued.key, queued.config)
+        if trial is not None:
+            self._open[trial.key] = trial
+            self._avoid([trial.params])
         return trial
 
-    def _start_new(self) -> tuple[str, dict[str, Any]] | None:
-        """Start a trial of our own: its key and configuration; None if asked to stop."""
+    def _start_new(self) -> OpenTrial | None:
+        """Start a trial of this advisor's own; None if it was asked to stop."""
         while True:
-            config, notes, mark = self._propose()
+            proposal, duplicate_key = self._choose()
+            notes = {**proposal.notes, **self._clock.collect()}
             try:
-                key = self._worker.start_task(config, extra=notes, unique=mark)
+                key = self._worker.start_task(proposal.config, extra=notes, unique=duplicate_key)
             except LikeTaskError:
-                self._avoid([config])
+                self._avoid([proposal.config])
                 continue
-            return None if key is None else (key, config)
+            return None if key is None else OpenTrial(key, proposal.config)
 
     def _avoid(self, configs: Sequence[dict[str, Any]]) -> None:
-        """Propose none of these: a centralized optimizer looks at what is open by itself."""
-        if not isinstance(self._optimizer, Centralized):
-            self._state.avoid(configs)
+        """Propose none of these points; a centralized optimizer reads the open trials itself."""
+        if self._optimizer.placement != "one process":
+            self._decider.avoid(configs)
 
-    def _propose(self) -> tuple[dict[str, Any], dict[str, float], bytes | None]:
-        """Choose a configuration; return how it came about and its mark, too."""
-        timing = self._trials.timing
-        with timing("coordination"):
-            pending = self._take_in()
-        if isinstance(self._optimizer, Centralized):
-            config, notes = self._state.propose(timing, pending)
-            mark = mark_of(config, self._archive, pending)
-        else:
-            config, notes = self._state.propose(timing)
-            mark = self._state.mark(config)
-        return config, notes | self._trials.collect_times(), mark
+    def _choose(self) -> Choice:
+        """Read what is new, and choose a configuration."""
+        with self._clock.timing("coordination"):
+            self._read_new()
+        return self._decider.choose(self._clock.timing)
 
-    def _take_in(self) -> Pending:
-        """Learn what has ended; return what is open anywhere, if the optimizer looks at that."""
-        worker, opened = self._worker, TaskTable([])
-        if isinstance(self._optimizer, Centralized):
-            opened = worker.fetch_tasks("queued", "running")
-        # Looked at after what is open: what ended in between is in both, and is not open.
-        new = worker.fetch_new_ended_tasks()
-        self._archive.add_ended(new)
-        ended = {task.key for task in (*new.finished, *new.failed)}
-        pending = Pending(self._problem.space)
-        pending.replace(task for task in opened if task.key not in ended)
-        return pending
+    def _read_new(self) -> None:
+        """Learn from trials that have ended; for a centralized optimizer, read the open ones."""
+        worker = self._worker
+        if self._optimizer.placement != "one process":
+            self._learn(worker.fetch_new_ended_tasks())
+            return
+        # Open tasks are read first. A task that ends in between is in both, and is not open.
+        open_tasks = worker.fetch_tasks("queued", "running")
+        ended = worker.fetch_new_ended_tasks()
+        self._learn(ended)
+        ended_keys = {task.key for task in (*ended.finished, *ended.failed)}
+        self._decider.pending.replace(task for task in open_tasks if task.key not in ended_keys)
+
+    def _learn(self, ended: EndedTasks) -> None:
+        """Add ended trials to the archive; of stopped ones their reports are needed, too."""
+        steps = ended.finished.noted(STOPPED_AT)
+        self._some_stopped = self._some_stopped or any(step is not None for step in steps)
+        if self._some_stopped:
+            self._curves.add(self._worker.fetch_new_reports())
+        self._decider.archive.add_ended(ended)
 
     def tell(self, trial: OpenTrial, value: float | Mapping[str, Any]) -> bool:
-        """Record what came out of a trial; one round trip.
+        """Report the result of a trial; one round trip.
 
         Parameters
         ----------
@@ -260,13 +259,13 @@ class Advisor:
         Returns
         -------
         bool
-            False if it ended before or went to somebody else meanwhile: nothing was written.
+            False if it has ended before, or another advisor has it now; nothing was written.
 
         Raises
         ------
         TypeError, ValueError
-            If that is no number for each metric, or the result holds what cannot be stored; the
-            trial stays open.
+            If there is no number for each metric, or a value cannot be stored; the trial stays
+            open.
         """
         metrics = self._problem.metrics
         result = with_numbers(f"trial {trial.key!r} stays open", value, metrics)
@@ -280,40 +279,41 @@ class Advisor:
         return won
 
     def fail(self, trial: OpenTrial, error: str | BaseException) -> bool:
-        """Record that a trial failed, and models are to keep away from its like; as `tell`."""
+        """Report that a trial failed, so that models avoid its neighbourhood; as `tell`."""
         won = self._worker.fail_task(trial.key, error)
         self._open.pop(trial.key, None)
         return won
 
     def result(self) -> TuneResult:
-        """Return what the whole network knows by now; two round trips."""
+        """Return the results of the whole network up to now; two round trips."""
         tasks = self._network.fetch_tasks("finished", "failed")
         workers = self._network.fetch_workers()
         return TuneResult(
-            frozen_trials=freeze_trials(tasks, self._problem.metrics, workers),
-            space=self._problem.space,
-            metrics=self._problem.metrics,
-            directions=directions_of(self._problem.signs),
-            seed=self._problem.seed,
-            stop_reason="not stopped",
-            network_id=self._network.network_id,
-            started_at=min(worker.started_at for worker in workers),
-            ended_at=self._network.now(),
-            workers=workers,
+            RunRecord(
+                trials=freeze_trials(tasks, self._problem.metrics, workers),
+                space=self._problem.space,
+                goals=self._problem.goals,
+                seed=self._problem.seed,
+                stop_reason="not stopped",
+                network_id=self._network.network_id,
+                started_at=min(worker.started_at for worker in workers),
+                ended_at=self._network.now(),
+                workers=workers,
+            )
         )
 
     def close(self) -> None:
-        """Leave the network; what is open waits to be asked for elsewhere.
+        """Leave the network, and put its open trials into the queue for other advisors.
 
-        The trials themselves end as lost, which models do not learn from, and new ones with their
-        parameters wait. If this process dies between the two, there are none.
+        The open trials end as lost, from which no model learns, and new ones with the same
+        parameters are queued. If this process dies between the two, they are not queued.
         """
         left_open: list[dict[str, Any]] = []
         try:
-            self._worker.should_stop()  # which also tells whether this advisor was lost itself
+            self._worker.should_stop()  # this also finds out whether this advisor was lost
             if not self._worker.is_lost:
                 left_open = [trial.params for trial in self.open_trials]
-        finally:  # also if the server did not answer, or an interrupt came first
+        finally:  # also if the server did not reply, or after an interrupt
             self._open = {}
             try:
                 self._worker.close()
@@ -331,7 +331,3 @@ class Advisor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _evaluate_elsewhere(config: dict[str, Any]) -> NoReturn:
-    raise AssertionError("an advisor evaluates nothing")

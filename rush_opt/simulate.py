@@ -1,7 +1,7 @@
 """`simulate()`: a run of any number of workers in virtual time, in one process.
 
-The optimizers decide with the same code as in `tune()`; only the objective's duration, waiting and
-the clock are virtual. What a decision costs is measured, and charged to whoever took it.
+The optimizers decide by the same code as in `tune()`. Only the clock, the duration of the objective
+and the waiting are virtual. The cost of each decision is measured, and its worker pays for it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,17 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from rush_core import WorkerInfo, WorkerState
-from rush_opt.arguments.arguments import (
-    check_count,
-    choose_optimizer,
-    directions_of,
-    initial_points,
-    make_problem,
-)
+from rush_opt.arguments.initial_design import initial_points_of
+from rush_opt.arguments.plan import make_plan, make_problem
 from rush_opt.arguments.warm_start import known_trials
-from rush_opt.evaluation.runner import Objective
-from rush_opt.optimizers import Centralized, GridSearch, Optimizer
+from rush_opt.evaluation.objective import Objective
+from rush_opt.optimizers import Optimizer
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.search.design import Design
-from rush_opt.simulation.virtual_run import (
-    Charges,
-    VirtualRun,
-    play_centralized,
-    play_decentralized,
-    play_list,
-)
+from rush_opt.simulation.costs import Costs
+from rush_opt.simulation.play import play
+from rush_opt.simulation.virtual_run import VirtualRun
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping.run_rules import History, Rule
 
@@ -57,45 +49,45 @@ def simulate(
     initial_design: int | Sequence[Mapping[str, Any]] | Design | None = None,
     warm_start: WarmStart | None = None,
 ) -> TuneResult:
-    """Tell how `tune()` would go with many workers, from an objective that is quick to call.
+    """Predict how `tune()` would go with many workers, from an objective that is quick to call.
 
     Parameters
     ----------
     objective, space, n_trials, timeout, stop, optimizer, direction, metric, seed
-        As for `tune()`; `timeout` in virtual seconds, as `Seconds` is. What a trial reports goes
-        nowhere.
+        As for `tune()`; `timeout` and `Seconds` are in virtual seconds. Reports of a trial are
+        ignored.
     n_workers : int
-        Virtual workers; thousands are fine.
+        Virtual workers; thousands are no problem.
     duration : callable
         ``duration(config, number)``: how long the evaluation takes, virtual seconds, ``> 0``.
         `number` counts trials in order of starting, from 0.
     cost : callable, optional
-        ``cost(n_known)``: seconds that fitting the surrogate and searching the acquisition function
-        take for a proposal while so many trials are known, charged instead of what was measured.
-        Taking in new results is then free. This makes a run with a seed repeat exactly.
+        ``cost(n_known)``: the seconds of a proposal for fitting the surrogate and for searching the
+        acquisition function, while this many trials are known. They replace measured times, and
+        learning of new results is then free. So a run with a seed is exactly repeatable.
     initial_design, warm_start
-        As for `tune()`; both are there at time 0, at no cost.
+        As for `tune()`; both are there at time 0 without cost.
 
     Returns
     -------
     TuneResult
-        As of `tune()`, in virtual seconds from 0. A trial that is running at the timeout is
-        finished; ``trial.ended_at <= result.deadline`` tells those that ended in time.
+        As for `tune()`, in virtual seconds from 0. A trial that is running at the timeout is
+        finished; ``trial.ended_at <= result.deadline`` holds for those that ended in time.
 
     Raises
     ------
     TypeError, ValueError
         If an argument, a duration or a cost cannot be used.
     AllTrialsFailedError
-        As in `tune()`.
+        As for `tune()`.
 
     Notes
     -----
-    A proposal delays its worker, or the proposer of a centralized optimizer, by the CPU seconds it
-    took this process: those of a core of this machine that does nothing else. So does taking in
-    what others finished, by what a row and a call were measured to cost at the beginning. What the
-    server would refuse since another worker has started it is proposed anew, at the same price.
-    Communication is free, and so are the server and starting a worker.
+    A proposal delays its worker, or the proposer of a centralized optimizer, by the CPU seconds
+    that this process needs for it: as if each worker had a core of this machine for itself. Adding
+    results of other workers delays it, too, by the cost of a row and of a call that is measured at
+    the beginning. A proposal that another worker has already started is repeated at the same cost.
+    Communication is free, and so are the server and the start of a worker.
 
     Examples
     --------
@@ -109,41 +101,34 @@ def simulate(
     ... )
     >>> result.objective_share
     """
-    n_workers = check_count("n_workers", n_workers)
-    chosen = choose_optimizer(optimizer)
-    problem = make_problem(
-        *(objective, space, chosen),
+    problem = make_problem(space, metric, direction, seed)
+    plan = make_plan(
+        objective,
+        problem,
+        optimizer,
+        n_workers=n_workers,
         n_trials=n_trials,
         timeout=timeout,
-        metric=metric,
-        direction=direction,
-        seed=seed,
         stop=stop,
     )
     known = known_trials(warm_start, problem)
-    points = initial_points(
-        initial_design, problem, chosen, n_workers, known=[config for config, _ in known]
-    )
-    charges = Charges(problem, _checked_cost(cost))
-    run = VirtualRun(problem, n_workers, _checked_duration(duration), known)
-    if isinstance(chosen, Centralized):
-        play_centralized(run, chosen, points, charges)
-    elif isinstance(chosen, GridSearch):
-        play_list(run, points)
-    else:
-        play_decentralized(run, chosen, points, charges)
+    points = initial_points_of(plan, initial_design, known)
+    costs = Costs(problem, _checked_cost(cost))
+    run = VirtualRun(plan, _checked_duration(duration), known)
+    play(run, points, costs)
     return TuneResult(
-        frozen_trials=run.trials,
-        space=problem.space,
-        metrics=problem.metrics,
-        directions=directions_of(problem.signs),
-        seed=problem.seed,
-        stop_reason=run.stop_reason,
-        network_id="virtual",
-        started_at=0.0,
-        ended_at=run.ended_at,
-        workers=[_virtual_worker(number, run.ended_at) for number in range(n_workers)],
-        deadline=problem.deadline,
+        RunRecord(
+            trials=run.trials,
+            space=problem.space,
+            goals=problem.goals,
+            seed=problem.seed,
+            stop_reason=run.stop_reason,
+            network_id="virtual",
+            started_at=0.0,
+            ended_at=run.ended_at,
+            workers=[_virtual_worker(number, run.ended_at) for number in range(plan.n_workers)],
+            deadline=plan.deadline,
+        )
     )
 
 
@@ -163,7 +148,7 @@ def _virtual_worker(number: int, ended_at: float) -> WorkerInfo:
 
 
 def _checked_duration(duration: object) -> Callable[[dict[str, Any], int], float]:
-    """Return a function whose values are durations, or that raises."""
+    """Return a function that checks what `duration` returns."""
     if not callable(duration):
         raise TypeError(
             f"duration must be callable as duration(config, number), got {duration!r:.80}"
@@ -182,7 +167,7 @@ def _checked_duration(duration: object) -> Callable[[dict[str, Any], int], float
 
 
 def _checked_cost(cost: object) -> Callable[[int], tuple[float, float]] | None:
-    """Return a function whose values are two times, or that raises."""
+    """Return a function that checks what `cost` returns."""
     if cost is None:
         return None
     if not callable(cost):

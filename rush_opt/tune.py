@@ -9,23 +9,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rush_core import Network, RushError
-from rush_opt.arguments.arguments import (
-    check_callbacks,
-    check_count,
-    check_limits,
-    check_places,
-    choose_optimizer,
-    directions_of,
-    initial_points,
-    make_problem,
-    usable_cpus,
-)
+from rush_opt.arguments.initial_design import initial_points_of
+from rush_opt.arguments.limits import check_limits
+from rush_opt.arguments.plan import make_plan, make_problem
 from rush_opt.arguments.warm_start import known_trials
-from rush_opt.evaluation.runner import Objective
-from rush_opt.optimizers import GridSearch, Optimizer
+from rush_opt.arguments.workers import check_callbacks, check_places, usable_cpus
+from rush_opt.evaluation.objective import Objective
+from rush_opt.optimizers import Optimizer
+from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
-from rush_opt.running.manager import Run
+from rush_opt.running.joined import JoinedWorkers
+from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
+from rush_opt.running.manager import Manager
 from rush_opt.running.progress import Progress
 from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
@@ -39,7 +35,7 @@ __all__ = ["tune"]
 
 logger = logging.getLogger(__name__)
 
-# A point that ends the process of its worker so often is failed.
+# A point of a list fails if it has ended the process of its worker more often than this.
 _MOST_RETRIES = 2
 
 
@@ -69,19 +65,20 @@ def tune(
 ) -> TuneResult:
     """Find the configuration with the best objective value, or the best compromises of several.
 
-    Starts worker processes, which evaluate trials and record them, and returns when the budget is
-    used up. Each proposes its own trials, or one more process on this machine does for all of them:
-    that is the optimizer's way.
+    Starts worker processes, which evaluate trials and record their results, and returns when the
+    budget is used up. Depending on the optimizer, each worker proposes its own trials, or one more
+    process on this machine proposes them for all workers.
 
     Parameters
     ----------
     objective : callable
         ``objective(config)`` or ``objective(config, trial)``: takes a dict of parameter values and
         returns a number, or a mapping with a number under `metric`. For several objectives it
-        returns a mapping with all of them, or as many numbers in the order of `metric`. An
-        exception, NaN or an infinity makes a failed trial and does not stop the run, unless the
-        first trials all fail. What it closes over is shipped with it, up to 64 MiB; larger data it
-        is to load itself. What it prints is not shown; for what it logs see `network_id`.
+        returns a mapping with all of them, or as many numbers in the order of `metric`. A trial
+        fails if the objective raises an exception or returns NaN or an infinity. Failed trials do
+        not stop the run, unless all of the first trials fail. Data that the objective closes over
+        is shipped with it, up to 64 MiB; it should load larger data itself. What it prints is not
+        shown; for what it logs see `network_id`.
     space : mapping or Space
         Parameter name to `Float`, `Integer`, `Categorical`, `Ordinal`, `Boolean` or a fixed value;
         or a `Space` with constraints, a ConfigSpace ``ConfigurationSpace``, Optuna's distributions.
@@ -89,92 +86,93 @@ def tune(
         Worker processes, on this machine unless `executor` or `launch` is given; by default one
         per usable CPU of this machine.
     n_trials : int, optional
-        How many trials come to an end, exactly; 100 if there is neither `timeout` nor `stop`, and
-        all of the grid for a grid search. Trials lost with a killed worker do not count, nor what
-        no worker ran; those of earlier runs in the network do.
+        How many trials end, exactly. By default 100 if there is neither `timeout` nor `stop`, and
+        all points for a grid search. Trials of lost workers do not count, nor trials that no worker
+        ran. Trials of earlier runs in the same network count.
     timeout : float, optional
-        Seconds after which no trial is started any more; running ones are finished. They count
-        from the call on, waiting for workers from elsewhere included.
+        Seconds after which no trial is started; running ones are finished. The time begins with the
+        call, and includes waiting for workers to join.
     stop : Rule or callable, optional
         What else ends the run: ``Target(0.1) | Stagnation(50)`` when a value of 0.1 is found or 50
-        trials in a row brought nothing better, ``Stagnation(50) & Trials(200)`` when both hold; or
-        a function that takes a `History` and returns a bool; before any trial has finished it is
-        asked, too, and ``best_value`` is None. No worker starts a trial that has read of the one by
-        which the rule holds; what runs then is finished, and each of the other workers may at most
-        have been about to start one.
+        trials in a row brought no improvement, ``Stagnation(50) & Trials(200)`` when both hold. Or
+        a function that takes a `History` and returns a bool; it is also called before any trial has
+        finished, when ``best_value`` is None. A worker that has read the trial by which the rule
+        holds starts no other; each remaining one may start one more. Running trials are finished.
     optimizer : str or Optimizer
-        ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"random"``, ``"grid"``, or an instance such as
-        ``ADBO(...)``.
+        ``"adbo"``, ``"acbo"``, ``"clbo"``, ``"cmaes"``, ``"de"``, ``"random"``, ``"grid"``; an
+        instance such as ``ADBO(...)``; or one of your own, see `rush_opt.optimizers.base`.
     pruner : Pruner, optional
-        Stops trials early by what they report, whatever proposes them: `SuccessiveHalving` or
-        `MedianRule`. The objective calls ``trial.report(value, step)`` and ends when
-        ``trial.should_stop()``; the trial then counts as finished with its last report, or as
-        failed if that is not finite, and its notes have the step as ``stopped_at``.
+        Stops trials early by what they report, with any optimizer: `SuccessiveHalving` or
+        `MedianRule`. The objective calls ``trial.report(value, step)`` and returns when
+        ``trial.should_stop()`` is true. The trial then counts as finished with its last report, or
+        as failed if that is not finite, and its notes have the step as ``stopped_at``.
     direction : str or sequence of str
         ``"minimize"`` or ``"maximize"``; a list of these, one per objective, for several.
     metric : str or sequence of str
-        The name of the objective value where the objective returns a mapping; a list of names, as
-        long as `direction`, for several objectives. Every proposal then weighs them anew at random,
-        so that all compromises are searched for: see ``result.pareto_front``.
+        The name of the objective value if the objective returns a mapping; a list of names, as long
+        as `direction`, for several objectives. Every proposal weights these at random, so that all
+        compromises are searched for: see ``result.pareto_front``.
     seed : int, optional
-        Makes the initial design and every process's random stream reproducible; with one worker
-        the whole run. By default drawn anew, see ``result.seed``.
+        Makes the initial design and the random stream of every process reproducible; with one
+        worker the whole run. By default it is drawn anew, see ``result.seed``.
     network_id : str, optional
-        A network that stays in the server and can be looked at while the run goes on; by default
-        one of this run's own. Given again, also after a crash, the run goes on where it stood:
-        trials that were running are lost and replaced, all others count. One call at a time: two
-        in one network would share its budget, and either would stop the workers of both. What
-        workers logged is read with ``Network(network_id, url).read_log()``.
+        The name of a network that stays in the server, and can be watched during the run; by
+        default a network of this run only. If the name is given again, also after a crash, the run
+        continues: trials that were running are lost and replaced, all others count. Only one call
+        at a time may use a network: two would share its budget, and each could stop the workers of
+        both. ``Network(network_id, url).read_log()`` returns what the workers logged.
     url : str, optional
         The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one.
     initial_design : int, sequence of mappings or design, optional
-        How many Sobol points, or which configurations, are evaluated first, or how they are drawn:
-        `LatinHypercube(40)`, `RandomPoints(40)` or `Grid(3)`; by default the optimizer's rule. Of
-        what is drawn, points that `warm_start` knows or that repeat are left out. A network that
-        has trials already goes on from those instead.
+        What is evaluated first: a number of Sobol points, configurations, or a design that is drawn
+        such as `LatinHypercube(40)`, `RandomPoints(40)` or `Grid(3)`; by default the optimizer's
+        rule. Drawn points that repeat, or that `warm_start` has, are left out. A network that
+        already has trials continues from those instead.
     warm_start : TuneResult, path-like, DataFrame or sequence of pairs, optional
         Earlier trials, which are known from the beginning: a result, with the same directions, or
         the path of a file that its `to_json` wrote; a table like ``result.trials`` (columns
         ``params_<name>`` and ``value``); or pairs of a configuration and a number or mapping as
-        `objective` returns. They take no place in `n_trials` and count for the default initial
-        design, and a grid search leaves them out; in ``result.trials`` they have no worker. A
-        network that has trials already goes on from those instead.
+        `objective` returns. They take no place in `n_trials`. They are part of the default initial
+        design, and a grid search leaves them out. In ``result.trials`` they have no worker. A
+        network that already has trials continues from those instead.
     executor : concurrent.futures.Executor, optional
-        Runs the workers, wherever its processes are, which must reach the server: Dask's
-        ``client.get_executor()``, for example. Lost workers are replaced through it.
+        Runs the workers, on any machine that reaches the server: Dask's ``client.get_executor()``,
+        for example. Lost workers are replaced through it.
     launch : callable, optional
-        Brings the workers to life: called once as ``launch(command, n_workers)``, it is to run the
-        shell line `command` so many times, anywhere, or to tell somebody to. The same line can
-        start further workers at any time; lost ones are not replaced. If it returns a
-        `subprocess.Popen`, or what else has such a ``poll``, the run ends with an error when no
-        worker takes part and that has ended with an exit code other than 0.
+        Starts the workers by other means: it is called once as ``launch(command, n_workers)``, and
+        must have the shell line `command` run that many times, on any machines. The same line can
+        start further workers at any time. Lost workers are not replaced. If it returns a
+        `subprocess.Popen`, or another object with such a ``poll``, and that program ends with an
+        exit code other than 0 while no worker is active, the run ends with an error.
     trial_timeout : float, optional
-        Seconds after which a trial is killed, and fails with this reason, whatever it is busy
-        with; its worker goes on. With a limit, each worker evaluates in a process of its own, which
-        stays for its next trial; what a `trial` argument offers is called from there.
+        Seconds after which a trial is killed and fails; its worker goes on. With a limit, each
+        worker evaluates its trials in a second process, and calls of `trial` go through that.
     trial_memory : int or str, optional
-        Bytes, or a text such as ``"2GB"``: how much memory the evaluation process may occupy, its
-        children, interpreter and libraries included. It is looked at every 0.05 s: what grows
-        faster can be more for a moment. A trial that takes more is killed and fails, too.
+        Bytes, or a text such as ``"2GB"``: how much memory the second process may use, with its
+        children, interpreter and libraries. A trial that uses more is killed and fails. The memory
+        is checked every 0.05 s, so it may be exceeded for a moment.
     callbacks : sequence of callable
-        Each is called in this process as ``callback(trial)`` for every trial that ended, be it
-        finished, failed or lost, which ``trial.state`` and ``trial.lost`` tell. It may raise
-        `StopRun` to end the run after the running trials; any other exception kills the workers
-        and is raised here, while a named network keeps what there is.
+        Each is called in this process as ``callback(trial)`` for every trial that ended: finished,
+        failed or lost (see ``trial.state`` and ``trial.lost``). A callback may raise `StopRun` to
+        end the run after the running trials. Any other exception kills the workers and is raised
+        here; a named network keeps its trials.
     progress : bool
-        Whether to show how the run goes, on standard error: a bar in a terminal or a notebook,
-        else plain lines now and then.
+        Whether to show the progress on standard error: a bar in a terminal or a notebook, otherwise
+        plain lines now and then.
 
     Returns
     -------
     TuneResult
-        An interrupt (Ctrl-C) also returns one, after the running trials; a second one raises.
+        After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt is
+        raised at once.
 
     Raises
     ------
     TypeError, ValueError
         If an argument cannot be used, or the network was begun with another space, metric or
         direction; nothing was started.
+    ImportError
+        If the optimizer needs a package that is not installed; nothing was started.
     OSError
         If a file given as `warm_start` cannot be read; nothing was started.
     LoopError
@@ -182,7 +180,7 @@ def tune(
     AllTrialsFailedError
         If the first trials all fail; the run is stopped early.
     WorkersFailedError
-        If workers cannot be started or are lost again and again, or the network vanishes.
+        If workers cannot be started or are lost again and again, or the network is lost.
     RushError
         If the server cannot be used.
 
@@ -192,52 +190,49 @@ def tune(
     >>> result = tune(lambda config: config["x"] ** 2, {"x": Float(-1, 1)}, n_trials=20)
     >>> result.best_params
     """
-    n_workers = usable_cpus() if n_workers is None else check_count("n_workers", n_workers)
     check_callbacks(callbacks)
-    limits = check_limits(trial_timeout, trial_memory)
     executor, launch = check_places(executor, launch)
-    chosen = choose_optimizer(optimizer)
-    problem = make_problem(
-        *(objective, space, chosen),
+    problem = make_problem(space, metric, direction, seed)
+    plan = make_plan(
+        objective,
+        problem,
+        optimizer,
+        n_workers=usable_cpus() if n_workers is None else n_workers,
         n_trials=n_trials,
         timeout=timeout,
-        metric=metric,
-        direction=direction,
-        seed=seed,
         pruner=pruner,
         stop=stop,
+        limits=check_limits(trial_timeout, trial_memory),
     )
     known = known_trials(warm_start, problem)
-    points = initial_points(
-        initial_design, problem, chosen, n_workers, known=[config for config, _ in known]
-    )
-    shown = Progress(problem.n_trials, problem.deadline) if progress else None
-    # Every point of a grid is wanted: one whose worker is lost is queued again.
-    max_retries = _MOST_RETRIES if isinstance(chosen, GridSearch) else 0
+    points = initial_points_of(plan, initial_design, known)
+    shown = Progress(plan.n_trials, plan.timeout_s) if progress else None
+    # Every point of a list is wanted: one whose worker is lost is queued again.
+    max_retries = _MOST_RETRIES if plan.optimizer.placement == "listed" else 0
     network = Network(network_id, url, max_retries=max_retries)
     try:
-        began = network.now()
-        deadline = None if problem.deadline is None else began + problem.deadline
-        problem = replace(problem, began=began, deadline=deadline)
-        run = Run(
-            *(network, problem, chosen, n_workers, callbacks, shown),
-            limits=limits,
-            executor=executor,
-            launch=launch,
-        )
-        stop_reason = run.until_the_end(points, known)
+        plan = replace(plan, began=network.now())
+        joined = JoinedWorkers(network)
+        launcher: Launcher = LocalLauncher(network, plan, joined)
+        if executor is not None:
+            launcher = ExecutorLauncher(network, plan, joined, executor)
+        elif launch is not None:
+            launcher = CommandLauncher(network, plan, joined, launch)
+        manager = Manager(network, plan, joined, launcher, callbacks, shown)
+        stop_reason = manager.run(points, known)
         return TuneResult(
-            frozen_trials=run.trials,
-            space=problem.space,
-            metrics=problem.metrics,
-            directions=directions_of(problem.signs),
-            seed=problem.seed,
-            stop_reason=stop_reason,
-            network_id=network.network_id,
-            started_at=run.started_at,
-            ended_at=run.ended_at,
-            workers=run.workers,
-            deadline=problem.deadline,
+            RunRecord(
+                trials=manager.trials,
+                space=problem.space,
+                goals=problem.goals,
+                seed=problem.seed,
+                stop_reason=stop_reason,
+                network_id=network.network_id,
+                started_at=manager.started_at,
+                ended_at=manager.ended_at,
+                workers=manager.workers,
+                deadline=plan.deadline,
+            )
         )
     finally:
         if shown is not None:
@@ -245,14 +240,14 @@ def tune(
         try:
             _leave(network, remove=network_id is None)
         except KeyboardInterrupt:
-            # Pressed for the first time it costs neither the result nor the cleaning up.
+            # The first interrupt costs neither the result nor the removal of the network.
             _leave(network, remove=network_id is None)
 
 
 def _leave(network: Network, *, remove: bool) -> None:
-    """Disconnect from a network, and remove it before if that can be done.
+    """Remove a network if asked to, and disconnect from it.
 
-    The result is there, or an error on its way that says more than one of this.
+    A failed removal is only logged: the result is more important, and so is an earlier error.
     """
     try:
         if remove:

@@ -61,13 +61,13 @@ def test_a_guide_shows_python(name: str) -> None:
     assert len(python_blocks((ROOT / name).read_text())) >= 1
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_of_a_guide_runs(block: str, tmp_path: Path) -> None:
-    script = tmp_path / "readme.py"
+def output_of(block: str, folder: Path) -> str:
+    """Run a block as a script in a folder, and return what it prints."""
+    script = folder / "readme.py"
     script.write_text(block)
     ended = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -75,7 +75,20 @@ def test_a_block_of_a_guide_runs(block: str, tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert ended.stdout.strip()
+    return ended.stdout
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_of_a_guide_runs(block: str, tmp_path: Path) -> None:
+    assert output_of(block, tmp_path).strip()
+
+
+def test_the_first_example_prints_parameters_at_80_columns(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    printed = output_of(python_blocks(text)[0], tmp_path).splitlines()
+    assert max(map(len, printed)) <= 80
+    (names,) = [line.split() for line in printed if "params_" in line]
+    assert names in [line.split() for line in text.splitlines()], "the page shows another table"
 
 
 @pytest.mark.parametrize("name", LINKED)

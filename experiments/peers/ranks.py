@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OURS = "rush ADBO"
 BASE = "random"
 MOMENTS = {"regret_at_quarter": 0.25, "regret_at_half": 0.5, "regret": 1.0}
+_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 # Below this share of random search's median regret on the problem the optimum counts as found: how
 # many more digits of it are right matters to nobody, and would decide the ratios of regrets.
@@ -177,32 +178,44 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_figure(curves: pd.DataFrame) -> Figure:
-    """Draw what `curves` made: a panel per number of workers, a line per method."""
+    """Draw what `curves` made: a panel per number of workers, a line per method.
+
+    The legend lists the methods from the worst to the best at the end of the first panel.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullFormatter
 
     counts = sorted(curves["n_workers"].unique())
-    figure = Figure(figsize=(4 * len(counts), 4), layout="constrained")
+    figure = Figure(figsize=(4 * len(counts), 4.6), layout="constrained")
     panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
     for panel, n_workers in zip(panels, counts, strict=True):
         here = curves[curves["n_workers"] == n_workers]
-        for method, line in here.groupby("method", sort=False):
+        for method in _from_worst(curves[curves["n_workers"] == counts[0]]):
+            line = here[here["method"] == method]
             spread = [line["ratio"] - line["low"], line["high"] - line["ratio"]]
             panel.errorbar(
                 *(line["share"], line["ratio"], spread),
                 label=method,
-                color=PEER_COLOURS[str(method)],
+                color=PEER_COLOURS[method],
                 linewidth=2.5 if method == OURS else 1.2,
                 capsize=2,
             )
-        panel.set(
-            title=f"workers: {n_workers}, runs: {here['n'].max()}",
-            xlabel="share of the trials",
-            xticks=list(MOMENTS.values()),
-            yscale="log",
-        )
-    panels[0].set_ylabel("regret over that of random search at the end")
+        workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
+        panel.set(title=f"{workers}, {here['n'].max()} runs", xlabel="trials so far", yscale="log")
+        panel.set_xticks(list(MOMENTS.values()), [f"{share:.0%}" for share in MOMENTS.values()])
+        panel.yaxis.set_major_locator(FixedLocator(_TICKS))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        panel.grid(axis="y", color="0.9")
+    panels[0].set_ylabel("regret (1: random search, all trials)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.suptitle("Lower is better. Bars: 95 % interval when seeds are drawn anew.", fontsize=10)
     return figure
+
+
+def _from_worst(curves: pd.DataFrame) -> list[str]:
+    last = curves[curves["share"] == curves["share"].max()].sort_values("ratio", ascending=False)
+    return list(map(str, last["method"]))
 
 
 def as_markdown(rows: pd.DataFrame, new: Collection[str]) -> str:

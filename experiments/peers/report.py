@@ -18,5 +18,5 @@ def write(name: str, table: str, figure: Figure, numbers: pd.DataFrame) -> None:
     """Write the results of this name, instead of earlier ones."""
     TABLES.joinpath(f"{name}.md").write_text(table)
     FIGURES.mkdir(parents=True, exist_ok=True)
-    figure.savefig(FIGURES / f"{name}.svg")
+    figure.savefig(FIGURES / f"{name}.svg", metadata={"Date": None})
     numbers.to_csv(FIGURES / f"{name}.csv", index=False)

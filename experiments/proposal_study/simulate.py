@@ -11,9 +11,10 @@ import numpy as np
 
 from experiments.proposal_study.problems import Instance
 from rush_core import TaskTable
-from rush_opt.optimizers.central import Pending
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.search.design import sobol_design
+from rush_opt.search.pending import Pending
 from rush_opt.space import FloatArray
 
 
@@ -71,7 +72,7 @@ def simulate(
     seeds = np.random.SeedSequence(seed).spawn(3 + n_workers)
     design_rng, noise_rng, time_rng, *worker_rngs = map(np.random.default_rng, seeds)
     space = problem.space
-    archive, pending = Archive(space, "value"), Pending(space)
+    archive, pending = Archive(space, [Goal("value")]), Pending(space)
     proposers = [make(rng) for rng in worker_rngs]
     n_initial = space.n_dims + n_workers if n_initial is None else n_initial
     design = list(sobol_design(space, min(n_initial, n_trials), design_rng))[::-1]

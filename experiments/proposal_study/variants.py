@@ -12,10 +12,10 @@ import numpy as np
 from experiments.proposal_study.simulate import Make, Proposer
 from rush_opt.models.gaussian_process import GaussianProcess, ProcessThenTrees
 from rush_opt.models.surrogate import ExtraTrees, Forest, RowArray, rank_quantiles
-from rush_opt.optimizers.central import Pending
 from rush_opt.search.acquisition import LAMBDA_MEAN, decayed_lambda, draw_lambda
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, draw_new, propose
+from rush_opt.search.pending import Pending
 from rush_opt.space import FloatArray
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from experiments.surrogate_study.problems import Problem
 from rush_core import TaskTable
 from rush_opt.models.surrogate import ExtraTrees, Forest
+from rush_opt.problem.goal import Goal
 from rush_opt.search.acquisition import decayed_lambda, draw_lambda
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, propose
@@ -59,7 +60,7 @@ def simulate(
     """
     seeds = np.random.SeedSequence(seed).spawn(4)
     design_rng, noise_rng, time_rng, model_rng = map(np.random.default_rng, seeds)
-    archive = Archive(problem.space, "value")
+    archive = Archive(problem.space, [Goal("value")])
     lambdas = [draw_lambda(model_rng, strategy.lambda_mean) for _ in range(n_workers)]
     proposals = [0] * n_workers
     design = _design(problem, strategy, n_trials, design_rng)

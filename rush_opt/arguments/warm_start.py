@@ -1,4 +1,4 @@
-"""Earlier trials in whatever form they come, as configurations and results to begin with."""
+"""The argument `warm_start`: earlier trials as configurations and results to begin with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rush_opt.arguments.arguments import directions_of
-from rush_opt.evaluation.runner import Problem, name_values
+from rush_opt.evaluation.objective import name_values
 from rush_opt.evaluation.trial import is_objective_value
+from rush_opt.problem.problem import Problem
 from rush_opt.results.result import TuneResult
-from rush_opt.results.trials import value_columns
+from rush_opt.results.table import value_columns
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping.incumbent import STOPPED_AT
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Pairs = Sequence[tuple[Mapping[str, Any], Any]]
     WarmStart = TuneResult | pd.DataFrame | Pairs | str | os.PathLike[str]
 
-# A table of Optuna's says so in capitals, and stops trials by pruning them.
+# Optuna writes states in capitals, and calls stopped trials PRUNED.
 _NOT_WHOLE = {"failed", "FAIL", "PRUNED", "RUNNING", "WAITING"}
 
 Known = tuple[dict[str, Any], dict[str, Any]]
@@ -40,7 +40,7 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
         ``params_<name>`` and ``value`` of ``result.trials``, which Optuna's tables have as well, or
         ``value_<metric>`` for several objectives; or pairs of a configuration and a number, or a
         mapping with a number under each metric. Failed and stopped trials of results and tables are
-        left out, and those that a table says are running or waiting.
+        left out, and so are running and waiting trials of a table.
     problem : Problem
 
     Raises
@@ -106,12 +106,12 @@ def _whole_trials(earlier: TuneResult, problem: Problem) -> Iterator[tuple[str, 
     # Two runs may have called their only objective by different names.
     is_renamed = len(here) == len(there) == 1 and not any(here[0] in t.result for t in trials)
     known = dict(zip(here if is_renamed else there, earlier.directions, strict=True))
-    for metric, direction in zip(here, directions_of(problem.signs), strict=True):
-        if known.get(metric, direction) != direction:
+    for goal in problem.goals:
+        if known.get(goal.name, goal.direction) != goal.direction:
             raise ValueError(
-                f"warm_start must have the directions of this run, but {metric!r} was to "
-                f"{known[metric]} and is to {direction}; give pairs of a configuration and a value "
-                "in the direction of this run instead"
+                f"warm_start must have the directions of this run, but {goal.name!r} was to "
+                f"{known[goal.name]} and is to {goal.direction}; give pairs of a configuration and "
+                "a value in the direction of this run instead"
             )
     for trial in trials:
         result = trial.result | ({here[0]: trial.value} if is_renamed else {})
@@ -140,10 +140,10 @@ def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any
 
 
 def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """Return the configuration that a row of a table tells.
+    """Return the configuration in a row of a table.
 
-    An empty cell, None or NaN, says that a trial did not have the parameter, or that its value is
-    None.
+    An empty cell, None or NaN, means that the trial did not have the parameter, or that its value
+    was None.
     """
     kinds = dict(zip(space.names, space.parameters, strict=True))
     config = {
@@ -158,10 +158,10 @@ def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
 
 
 def _own_value(parameter: Parameter, value: Any) -> Any:
-    """Return what equals the value among a parameter's own, or the value if nothing does.
+    """Return the parameter's own value that equals this one; the value itself if there is none.
 
-    A table turns whole numbers into floats where another row has a fraction or an empty cell. Where
-    rows have values of several types, a file has texts: in Parquet all of them as JSON.
+    A table turns whole numbers into floats if another row has a fraction or an empty cell. A file
+    has texts if rows have values of several types; in Parquet they are JSON.
     """
     if isinstance(value, str) and parameter.problem_with(value):
         try:
@@ -184,12 +184,12 @@ def _plain(value: Any) -> Any:
 
 
 def with_numbers(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
-    """Return a result as a mapping with a float under each metric, which may be NaN or infinite.
+    """Return a result as a mapping with a float for each metric, which may be NaN or infinite.
 
     Raises
     ------
     TypeError, ValueError
-        If it is none; the message begins with `name`.
+        If it is not such a result; the message begins with `name`.
     """
     returned = name_values(result, metrics)
     if returned is None:

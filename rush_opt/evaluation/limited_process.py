@@ -1,7 +1,7 @@
 """The process in which an objective is evaluated under limits; see `rush_opt.evaluation.limits`.
 
-It is run by its path, not as a module, and so imports nothing of this package: it starts sooner,
-and the memory it takes is the objective's.
+It is run by its path, not as a module, and imports nothing of this package. So it starts sooner,
+and the memory it uses is the objective's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import cloudpickle
 
 
 def main(descriptor: int) -> None:
-    """Evaluate one configuration after the other until the connection ends."""
+    """Evaluate one configuration after another until the connection ends."""
     os.set_inheritable(descriptor, False)
     parent = Parent(Connection(descriptor))
     import_path, log_level, packed = parent.receive()
@@ -46,7 +46,7 @@ def main(descriptor: int) -> None:
 
 
 class Parent:
-    """The worker at the other end: messages are a kind and a content."""
+    """The worker at the other end; a message is a kind and a content."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -57,7 +57,7 @@ class Parent:
         return pickle.loads(self._connection.recv_bytes())
 
     def send(self, kind: str, content: Any) -> None:
-        """Send a message, code in it by value; from any thread."""
+        """Send a message from any thread; code in it is sent by value."""
         message = cloudpickle.dumps((kind, content))
         with self._lock:
             self._connection.send_bytes(message)
@@ -79,14 +79,14 @@ class LogSender(logging.handlers.QueueHandler):
         self._parent = parent
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Send a record that was made fit to be pickled."""
+        """Send a record that can be pickled."""
         self._parent.send("log", record)
 
 
 def evaluate(
     objective: Any, arguments: tuple[dict[str, Any], Any], parent: Parent
 ) -> tuple[str, Any]:
-    """Call the objective; return the message that says what came out, and the CPU time so far."""
+    """Call the objective; return a message with its outcome and the CPU time so far."""
     config, trial = arguments
     more = []
     if trial is not None:
@@ -103,7 +103,7 @@ def evaluate(
     try:
         return "returned", (cloudpickle.dumps(returned), cpu_seconds())
     except Exception as error:
-        text = f"what the objective returned cannot be sent to its worker: {error}"
+        text = f"the value that the objective returned cannot be sent to its worker: {error}"
         return "failed", (text, cpu_seconds())
 
 

@@ -1,10 +1,10 @@
 """Limits of time and memory on every trial: its objective runs in a process that can be killed.
 
-An objective can hold the interpreter lock or sit in foreign code, so nothing inside its own process
-can end it in time. Each worker therefore keeps one evaluation process, which is used again for
-trial after trial, and killed with all its children, and replaced, when a trial exceeds a limit.
+An objective can hold the interpreter lock or run foreign code, so nothing inside its own process
+can end it in time. Therefore each worker keeps one evaluation process for all its trials. When a
+trial exceeds a limit, the process is killed with all its children, and replaced.
 
-Memory is what the process and its children occupy (resident set), sampled. A limit on addresses
+Memory is the resident set of the process and its children, sampled. A limit on addresses
 (RLIMIT_AS) would be exact, but numerical libraries reserve many times what they use, and each child
 would have a limit of its own.
 """
@@ -22,8 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -32,26 +31,26 @@ from typing import Any, Self
 import cloudpickle
 import psutil
 
-from rush_opt.evaluation.runner import Objective, Problem, TrialFailure
+from rush_opt.evaluation.objective import Objective, TrialFailure
 
-__all__ = ["LimitedLoop", "LimitedObjective", "Limits"]
+__all__ = ["LimitedObjective", "Limits"]
 
 logger = logging.getLogger(__name__)
 
 _CHILD = Path(__file__).with_name("limited_process.py")
 
-# Memory of known processes costs 0.06 ms each to look up; finding children costs milliseconds,
-# because the processes of the whole machine are listed.
+# Reading the memory of a known process costs 0.06 ms. Finding children costs milliseconds, because
+# all processes of the machine are listed.
 _SAMPLE_EVERY_S = 0.05
 _FIND_CHILDREN_EVERY_S = 0.5
 
-# How soon the end of an evaluation process is noticed whose children hold its connection open.
+# If children hold the connection of an evaluation process open, its end is noticed after this time.
 _LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a trial may take.
+    """What a trial may use.
 
     Parameters
     ----------
@@ -65,28 +64,8 @@ class Limits:
     memory_bytes: int | None
 
 
-@dataclass(frozen=True)
-class LimitedLoop:
-    """A worker loop whose objective is evaluated under limits.
-
-    Parameters
-    ----------
-    loop : callable
-        ``loop(worker, problem)``.
-    limits : Limits
-    """
-
-    loop: Callable[[Any, Problem], object]
-    limits: Limits
-
-    def __call__(self, worker: Any, problem: Problem) -> None:
-        """Run the loop with an evaluation process, which ends with it."""
-        with LimitedObjective(problem.objective, self.limits) as objective:
-            self.loop(worker, replace(problem, objective=objective))
-
-
 class LimitedObjective:
-    """An objective that is called in another process, and fails its trial beyond a limit.
+    """An objective that is called in another process, and whose trial fails beyond a limit.
 
     Parameters
     ----------
@@ -96,8 +75,8 @@ class LimitedObjective:
     Attributes
     ----------
     cpu_s : float
-        CPU time of the evaluation process after its last trial; 0 once it has ended, because then
-        it counts as an ended child.
+        CPU time of the evaluation process at the end of its last trial; 0 once the process has
+        ended, because it then counts as an ended child.
     """
 
     def __init__(self, objective: Objective, limits: Limits) -> None:
@@ -117,7 +96,7 @@ class LimitedObjective:
         Raises
         ------
         TrialFailure
-            If it raises, exceeds a limit or ends its process; the text says which.
+            If it raises, exceeds a limit or ends its process; the text is the reason.
         """
         if self._is_ready and self._process.has_ended():
             logger.warning("the evaluation process ended after its trial: %s", self._start_anew())
@@ -160,7 +139,7 @@ class LimitedObjective:
         self.close()
 
     def _wait_until_ready(self) -> None:
-        """Wait until the objective was unpickled and all it imports is there: no trial's time."""
+        """Wait until the objective is unpickled with its imports: this is not time of a trial."""
         try:
             while (message := self._process.receive(_LOOK_EVERY_S)) is None:
                 pass
@@ -182,7 +161,7 @@ class LimitedObjective:
                 raise _ExceededError(
                     f"the trial took longer than trial_timeout={limits.timeout_s:g} s"
                 )
-            # However often there is a message: some objectives say something all the time.
+            # This comes first, because some objectives send messages all the time.
             if limits.memory_bytes is not None and now >= self._next_sample_at:
                 self._next_sample_at = now + _SAMPLE_EVERY_S
                 used = process.memory_bytes()
@@ -196,11 +175,13 @@ class LimitedObjective:
                 return message
 
     def _start_anew(self) -> str:
-        """Kill the evaluation process, start another, and say how the first one ended."""
+        """Kill the evaluation process, start another, and return how the first one ended."""
         how = self._process.kill()
         self.cpu_s = 0.0
         self._is_ready = False
-        self._process = EvaluationProcess(self._packed)  # gets ready while the next is proposed
+        self._process = EvaluationProcess(
+            self._packed
+        )  # it starts while the next trial is proposed
         return how
 
 
@@ -312,7 +293,7 @@ def _resident_bytes(process: psutil.Process) -> int:
 
 
 def _described(trial: Any) -> tuple[dict[str, Any], list[str]]:
-    """Return a trial's attributes, and the names of its methods, which are called from afar."""
+    """Return a trial's attributes, and the names of its methods, which run in this process."""
     public = {name: getattr(trial, name) for name in dir(trial) if not name.startswith("_")}
     methods = [name for name, value in public.items() if callable(value)]
     return {name: value for name, value in public.items() if name not in methods}, methods

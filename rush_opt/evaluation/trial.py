@@ -1,4 +1,4 @@
-"""What an objective with two arguments is told about its trial, and what it can tell."""
+"""The trial as an objective sees it: it can report values, and ask whether to stop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 __all__ = ["Trial", "is_objective_value"]
 
-# Kinds of NumPy's types of which a float can be made, although they are no numbers.
+# Kinds of NumPy types that float() accepts although they are no numbers.
 _NO_NUMBERS = "bcSUmM"
 
-# Hands in a value and its step, and tells whether the trial is to stop.
+# Sends a value and its step, and tells whether the trial should stop.
 Send = Callable[[float, float], bool]
 
 
@@ -26,7 +26,7 @@ class Trial:
     key, worker_id : str
     worker_number : int
     send : callable
-        ``send(value, step)`` hands in a report and tells whether the trial is to stop.
+        ``send(value, step)`` sends a report and tells whether the trial should stop.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Trial:
         The trial's identifier, as in the result table.
     worker_id : str
     worker_number : int
-        The worker's place in order of joining the network, from 0. Who replaces a lost worker, or
-        joins when a run goes on, has a new one: it can be `n_workers` or more, and is no number of
-        a device.
+        The worker's place in the order of joining the network, from 0. A worker that replaces a
+        lost one, or joins when a run is continued, has a new number. So it can be `n_workers` or
+        more: do not use it as the number of a device.
     stopped_at : float or None
         The last step reported, once `should_stop` has returned True.
     last_value : float
@@ -67,41 +67,40 @@ class Trial:
         return f"<Trial {self.key!r} on worker {self.worker_number}>"
 
     def report(self, value: float, step: float) -> None:
-        """Tell all workers how the trial is going; one round trip.
+        """Report a value to all workers; one round trip.
 
         Parameters
         ----------
         value : float
-            What the objective would return if it ended now, in the direction of the run. NaN and
-            infinities may be reported; to a rule that stops trials they are the worst there is.
+            What the objective would return if it ended now. NaN and infinities may be reported; a
+            rule that stops trials takes them as the worst value.
         step : float
-            How much was spent for it: epochs, trees, a share of the data; ``>= 0`` and greater at
-            each report.
+            How much the trial has spent: epochs, trees, a share of the data; ``>= 0`` and greater
+            at each report.
 
         Raises
         ------
         TypeError, ValueError
-            If `value` is no number, or `step` none that goes on; nothing was reported.
+            If `value` is no number, or `step` is not greater than before; nothing was reported.
         """
         number, step = _checked_value(value), self._checked_step(step)
         self._is_to_stop = self._send(number, step) or self._is_to_stop
         self.last_value, self._last_step = number, step
 
     def should_stop(self) -> bool:
-        """Tell whether to end the trial: it then counts with its last report.
+        """Tell whether the objective should return now; no round trip.
 
-        It has failed if that is NaN or an infinity, else it is finished with that value.
-
-        Without a rule that stops trials (``tune(..., pruner=...)``) only a trial is told so that
-        was taken from its worker, because the worker had been declared lost. A wish to stop the
-        whole run is none: running trials go on to their ends. No round trip.
+        The trial then counts as finished with its last report, or as failed if that is NaN or an
+        infinity. This is true if the rule that stops trials says so (``tune(..., pruner=...)``),
+        or if the worker was declared lost and the trial was taken from it. It does not become true
+        when the whole run is stopped: running trials are completed.
         """
         if self._is_to_stop:
             self.stopped_at = self._last_step
         return self._is_to_stop
 
     def outcome(self, returned: Any, metric: str) -> Any:
-        """Return what counts as the objective's result, given what it returned."""
+        """Return the result of the trial, given what the objective returned."""
         if self.stopped_at is None:
             return returned
         further = returned if isinstance(returned, Mapping) else {}
@@ -130,10 +129,9 @@ def _checked_value(value: object) -> float:
 
 
 def is_objective_value(value: object) -> TypeGuard[SupportsFloat]:
-    """Tell whether this is a number, of whatever library: a `Decimal`, or a tensor of one value.
+    """Tell whether this is a number of any library, such as a `Decimal` or a tensor of one value.
 
-    Truth values and texts are none. That an array has several values shows only when a float is to
-    be made of it.
+    Truth values and texts are not. An array of several values is; `float` refuses it later.
     """
     if isinstance(value, bool) or not hasattr(type(value), "__float__"):
         return False

@@ -1,21 +1,23 @@
-"""One algorithm per file, to be read side by side; `OPTIMIZERS` names them for `tune()`."""
+"""Optimizers: one algorithm per file, all with the interface of `base`.
+
+Imports `search` and what is below it. `OPTIMIZERS` gives them their names in `tune()`.
+"""
 
 from rush_opt.optimizers.acbo import ACBO
 from rush_opt.optimizers.adbo import ADBO
+from rush_opt.optimizers.base import Optimizer
 from rush_opt.optimizers.clbo import CLBO
+from rush_opt.optimizers.cmaes import CMAES
+from rush_opt.optimizers.differential_evolution import DifferentialEvolution
 from rush_opt.optimizers.grid_search import GridSearch
 from rush_opt.optimizers.random_search import RandomSearch
-
-# Every worker decides by itself, or one more process, the proposer, decides for all of them, or all
-# is decided before the run.
-Decentralized = ADBO | RandomSearch
-Centralized = ACBO | CLBO
-Optimizer = Decentralized | Centralized | GridSearch
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "acbo": ACBO,
     "adbo": ADBO,
     "clbo": CLBO,
+    "cmaes": CMAES,
+    "de": DifferentialEvolution,
     "grid": GridSearch,
     "random": RandomSearch,
 }
@@ -24,9 +26,9 @@ __all__ = [
     "ACBO",
     "ADBO",
     "CLBO",
+    "CMAES",
     "OPTIMIZERS",
-    "Centralized",
-    "Decentralized",
+    "DifferentialEvolution",
     "GridSearch",
     "Optimizer",
     "RandomSearch",

@@ -1,39 +1,39 @@
 """CLBO, Bayesian optimization in synchronous batches with a constant liar.
 
-One process proposes a batch, point by point, as if each point before had come out as the mean of
-all values seen; then all of the batch is waited for.
+One process proposes a batch, point by point. For each point already in the batch the model is given
+a lie: the mean of all values seen. Then the whole batch is waited for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import repeat
+from typing import ClassVar
 
 import numpy as np
 
-from rush_core import Worker
-from rush_opt.evaluation.runner import Problem, Timing
 from rush_opt.models.gaussian_process import ProcessThenTrees
-from rush_opt.models.surrogate import Surrogate
-from rush_opt.optimizers.central import Pending, evaluate_queue, fill_queue
+from rush_opt.models.surrogate import Model, Surrogate
+from rush_opt.optimizers.base import Place, Placement
 from rush_opt.optimizers.settings import check_settings
+from rush_opt.optimizers.with_model import ModelProposer
+from rush_opt.problem.problem import Problem
 from rush_opt.search.acquisition import LAMBDA_MEAN
-from rush_opt.search.archive import Archive, weighed
-from rush_opt.search.candidates import Candidates, draw_new, propose
+from rush_opt.search.archive import EvaluatedPoints
+from rush_opt.search.candidates import Candidates
+from rush_opt.search.pending import Pending
+
+__all__ = ["CLBO"]
 
 
 @dataclass(frozen=True)
 class CLBO:
-    """Settings of CLBO; an instance is its evaluating workers' loop.
-
-    The exploration weight is constant: it is the lies that spread the points of a batch.
+    """Settings of CLBO. The exploration weight is constant: the lies spread a batch's points.
 
     Parameters
     ----------
-    surrogate : Surrogate
-        Anything whose ``fit(X, y, rng)`` returns something with ``predict(X) -> (mean, sd)``.
-    candidates : Candidates
-        Where the acquisition function is searched.
+    surrogate, candidates
+        As for `ADBO`.
     exploration : float
         The weight lambda of the lower confidence bound, ``>= 0``.
 
@@ -48,6 +48,7 @@ class CLBO:
     surrogate: Surrogate = field(default_factory=ProcessThenTrees)
     candidates: Candidates = field(default_factory=Candidates)
     exploration: float = LAMBDA_MEAN
+    placement: ClassVar[Placement] = "one process"
 
     def __post_init__(self) -> None:
         check_settings(self.surrogate, self.candidates)
@@ -55,80 +56,27 @@ class CLBO:
             raise ValueError(f"need exploration >= 0, got {self.exploration!r}; try {LAMBDA_MEAN}")
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
-        """Return how many points are evaluated before any model: as ADBO does."""
+        """Return how many points are evaluated before any model: as many as for `ADBO`."""
         return n_dims + n_workers
 
     def n_next(self, n_open: int, n_workers: int) -> int:
-        """Return how many to propose while so many are queued or running: a batch after the last.
+        """Return how many to propose while `n_open` are queued or running.
 
-        A tenth of the workers, as in [Becker].
+        The next batch follows when the last one has ended; its size is that of [Becker].
         """
         return 0 if n_open else max(2, n_workers // 10)
 
-    def state(self, problem: Problem, archive: Archive, number: int) -> CLBOState:
-        """Return what decides for the proposer, the worker with this number."""
-        return CLBOState(self, archive, problem.worker_rng(number))
-
-    def __call__(self, worker: Worker, problem: Problem) -> None:
-        """Run one evaluating worker until it is told to stop."""
-        evaluate_queue(worker, problem)
-
-    def proposer(self, worker: Worker, problem: Problem, n_workers: int) -> None:
-        """Run the one proposer until the budget is used up."""
-        fill_queue(self, worker, problem, n_workers)
+    def proposer(self, problem: Problem, place: Place) -> ModelProposer:
+        """Return the only proposer."""
+        rng = problem.worker_rng(place.number)
+        weights = repeat(self.exploration)
+        return ModelProposer(self.surrogate, self.candidates, rng, weights, _fit_with_lies)
 
 
-class CLBOState:
-    """How the proposer decides, given what is known; it does no input or output.
-
-    Parameters
-    ----------
-    settings : CLBO
-    archive : Archive
-        What is known; read only.
-    rng : numpy.random.Generator
-        The proposer's own stream.
-    """
-
-    def __init__(self, settings: CLBO, archive: Archive, rng: np.random.Generator) -> None:
-        self._settings = settings
-        self._archive = archive
-        self._rng = rng
-
-    def propose(self, timing: Timing, pending: Pending) -> tuple[dict[str, Any], dict[str, float]]:
-        """Choose the next configuration: at random before there is a result per dimension.
-
-        Parameters
-        ----------
-        timing : callable
-            Accounts the time spent in fitting and in searching.
-        pending : Pending
-            The batch so far, about which the model is lied to.
-
-        Returns
-        -------
-        config : dict
-        notes : dict
-            How it came about: the exploration weight and how many trials were known.
-        """
-        settings, rng = self._settings, self._rng
-        archive, weights = weighed(self._archive, rng)
-        lam = settings.exploration
-        notes = {"lambda": lam, "n_known": len(archive), **weights}
-        if len(archive) < archive.space.n_dims:
-            with timing("acquisition"):
-                row = draw_new(archive, rng, pending=pending)
-                return archive.space.decode(row[np.newaxis])[0], notes
-        with timing("surrogate"):
-            X = np.concatenate([archive.X, pending.X])
-            y = np.concatenate([archive.y, np.full(len(pending), _lie(archive))])
-            model = settings.surrogate.fit(X, y, rng)
-        with timing("acquisition"):
-            row = propose(archive, model, lam, rng, candidates=settings.candidates, pending=pending)
-            return archive.space.decode(row[np.newaxis])[0], notes
-
-
-def _lie(archive: Archive) -> float:
-    """Return the mean of what finished; the worst there is if nothing did."""
-    finished = archive.y[np.isfinite(archive.y)]
-    return float(finished.mean()) if len(finished) else np.inf
+def _fit_with_lies(
+    points: EvaluatedPoints, pending: Pending, surrogate: Surrogate, rng: np.random.Generator
+) -> Model:
+    """Fit as if each pending point had the mean loss of all finished trials."""
+    finished = points.y[np.isfinite(points.y)]
+    lie = float(finished.mean()) if len(finished) else np.inf  # the worst, if nothing finished
+    return points.fit(surrogate, rng, assumed=(pending.X, np.full(len(pending), lie)))

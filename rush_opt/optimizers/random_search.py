@@ -1,17 +1,20 @@
-"""Random search: every worker draws from its own stream and never looks at a result."""
+"""Random search: every worker draws from its own stream and reads no results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-from rush_core import Worker
-from rush_opt.evaluation.runner import Problem, Timing, TrialRunner
+from rush_opt.optimizers.base import Place, Placement, Proposal, Timing
+from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
 from rush_opt.search.design import random_design
+from rush_opt.search.pending import Pending
+
+__all__ = ["RandomSearch"]
 
 # Drawing points one by one costs more than drawing many.
 _BATCH = 64
@@ -27,54 +30,36 @@ class RandomSearch:
        Machine Learning Research 13, 2012.
     """
 
+    placement: ClassVar[Placement] = "independent"
+
     def n_initial(self, n_dims: int, n_workers: int) -> int:
-        """Return how many points are evaluated before any model: there is none."""
+        """Return 0: random search needs no initial design."""
         return 0
 
-    def state(
-        self, problem: Problem, archive: Archive, number: int, *, n_before: int
-    ) -> RandomSearchState:
-        """Return what decides for the worker with this number; it looks at nothing else."""
-        return RandomSearchState(problem, problem.worker_rng(number))
-
-    def __call__(self, worker: Worker, problem: Problem) -> None:
-        """Run one worker until the budget is used up."""
-        trials = TrialRunner(worker, problem)
-        state = RandomSearchState(problem, problem.worker_rng(worker.number))
-        while trials.may_start() and (waiting := trials.claim()):
-            trials.run(*waiting)
-        while trials.may_start():
-            config, notes = state.propose(trials.timing)
-            key = trials.start(config)
-            if key is None:
-                return
-            trials.run(key, config, **notes)
+    def proposer(self, problem: Problem, place: Place) -> RandomProposer:
+        """Return the proposer of one worker."""
+        return RandomProposer(problem.worker_rng(place.number))
 
 
-class RandomSearchState:
-    """How one worker decides; it does no input or output.
+@dataclass
+class RandomProposer:
+    """Draws many points at once, and proposes them one by one.
 
     Parameters
     ----------
-    problem : Problem
     rng : numpy.random.Generator
         The worker's own stream.
     """
 
-    def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
-        self._space = problem.space
-        self._rng = rng
-        self._drawn: list[dict[str, Any]] = []
+    rng: np.random.Generator
+    _drawn: list[Proposal] = field(default_factory=list, init=False)
 
-    def avoid(self, configs: Sequence[dict[str, Any]]) -> None:
-        """Nothing is kept away from: draws are independent."""
-
-    def mark(self, config: dict[str, Any]) -> None:
-        """Return None: a repeat is as good as any other draw."""
-
-    def propose(self, timing: Timing) -> tuple[dict[str, Any], dict[str, float]]:
-        """Choose the next configuration; there is nothing to note."""
+    def propose(
+        self, archive: Archive, pending: Pending, timing: Timing, n: int
+    ) -> Sequence[Proposal]:
+        """Choose one configuration; see `Proposer.propose`."""
         with timing("acquisition"):
             if not self._drawn:
-                self._drawn = self._space.decode(random_design(self._space, _BATCH, self._rng))
-            return self._drawn.pop(), {}
+                rows = random_design(archive.space, _BATCH, self.rng)
+                self._drawn = list(map(Proposal, archive.space.decode(rows)))
+            return [self._drawn.pop()]

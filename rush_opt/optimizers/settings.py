@@ -1,4 +1,4 @@
-"""What the settings of algorithms with a model must be, told before a worker finds out."""
+"""Checks of the settings that algorithms with a model share, before a worker uses them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["check_exploration", "check_settings"]
 
 
 def check_settings(surrogate: object, candidates: object) -> None:
-    """Refuse what fits no model, and what says of no acquisition function how it is searched.
+    """Check that `surrogate` has ``fit`` and `candidates` is a `Candidates`.
 
     Raises
     ------
     TypeError
-        If the surrogate has no ``fit``, or the candidates are something else.
+        If one of them is not.
     """
-    _check_methods("surrogate", surrogate, "ProcessThenTrees() or ExtraTrees()", "fit")
+    _check_method("surrogate", surrogate, "ProcessThenTrees() or ExtraTrees()", "fit")
     if not isinstance(candidates, Candidates):
         raise TypeError(
             "candidates must be an instance of Candidates, such as Candidates(n_random=500), got "
@@ -24,20 +24,13 @@ def check_settings(surrogate: object, candidates: object) -> None:
 
 
 def check_exploration(exploration: object) -> None:
-    """Refuse what yields no exploration weights; see `check_settings`."""
-    _check_methods(
-        "exploration",
-        exploration,
-        "Decaying() or Steady(1.96) of rush_opt.search.acquisition",
-        "weights",
-    )
+    """Check that `exploration` has ``weights``; raise a TypeError if not."""
+    _check_method("exploration", exploration, "Decaying() or Steady(1.96)", "weights")
 
 
-def _check_methods(name: str, given: object, examples: str, *methods: str) -> None:
-    has_all = all(callable(getattr(given, method, None)) for method in methods)
-    if isinstance(given, type) or not has_all:
+def _check_method(name: str, given: object, examples: str, method: str) -> None:
+    if isinstance(given, type) or not callable(getattr(given, method, None)):
         hint = f"; write {given.__name__}()" if isinstance(given, type) else ""
         raise TypeError(
-            f"{name} must be {examples} or have their methods {list(methods)}, got {given!r:.80}"
-            f"{hint}"
+            f"{name} must be {examples}, or have their method {method!r}, got {given!r:.80}{hint}"
         )

@@ -1,4 +1,5 @@
-"""What a run found: trials, the result, its pictures and its files.
+"""What a run found: its record, and the result with its tables, pictures and files.
 
-Imports `space`, `stopping` and `models`.
+`record` and `trials` are plain data. All else reads them; `result` stands above all other modules.
+Imports `space`, `problem`, `stopping` and `models`.
 """

@@ -1,52 +1,53 @@
-"""A result as a file: everything as JSON, or the table of its trials as Parquet.
+"""A run as a file: all of its record as JSON, or the table of its trials as Parquet.
 
-JSON has no NaN, bytes or arrays. They are written as objects with one name that begins with ``$``:
-
-============  ===================================================================
-name          holds
-============  ===================================================================
-``$float``    ``nan``, ``inf`` or ``-inf``
-``$bytes``    base64
-``$array``    base64 of a NumPy array as an ``.npy`` file
-``$scalar``   the same of a NumPy scalar that is no number of Python's
-``$dict``     a mapping with a key that is no text or begins with ``$``, as pairs
-============  ===================================================================
+`plain` says how JSON holds values that it has no form for, such as NaN, bytes and arrays.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import json
-import math
 import os
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from rush_core import WorkerInfo
-from rush_opt.results.result import TuneResult
+from rush_opt.problem.goal import Goal
+from rush_opt.results.plain import from_plain, to_plain
+from rush_opt.results.record import RunRecord
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.space import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["read_json", "write_json", "write_parquet"]
 
 _FORMAT = {"format": "rush_opt.TuneResult", "version": 1}
 
+# These fields of a record are written and read as they are.
+_AS_THEY_ARE = ("seed", "stop_reason", "network_id", "started_at", "ended_at", "deadline")
 
-def write_json(result: TuneResult, path: str | os.PathLike[str]) -> None:
-    """Write all of a result to a file, or nothing; see `TuneResult.to_json`."""
-    content: dict[str, Any] = {field.name: getattr(result, field.name) for field in fields(result)}
-    content["workers"] = [msgspec.to_builtins(worker) for worker in result.workers]
-    content["frozen_trials"] = [
-        # JSON has no numbers as names.
-        {**vars(trial), "intermediate": [*trial.intermediate.items()]}
-        for trial in result.frozen_trials
-    ]
-    content["space"] = _space_as_plain(result.space)
+
+def write_json(record: RunRecord, path: str | os.PathLike[str]) -> None:
+    """Write a record to a file; see `TuneResult.to_json`.
+
+    The file is complete or is not there: it gets its name when all is written.
+    """
+    content = {
+        "frozen_trials": [
+            # Steps are numbers, and names in JSON are texts.
+            {**vars(trial), "intermediate": [*trial.intermediate.items()]}
+            for trial in record.trials
+        ],
+        "space": _space_to_plain(record.space),
+        "metrics": record.metrics,
+        "directions": [goal.direction for goal in record.goals],
+        "workers": [msgspec.to_builtins(worker) for worker in record.workers],
+        **{name: getattr(record, name) for name in _AS_THEY_ARE},
+    }
     text = json.dumps(_FORMAT | to_plain(content), allow_nan=False)
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -54,8 +55,42 @@ def write_json(result: TuneResult, path: str | os.PathLike[str]) -> None:
     unfinished.replace(path)
 
 
-def read_json(path: str | os.PathLike[str]) -> TuneResult:
-    """Read what `write_json` wrote; see `TuneResult.from_json`."""
+def read_json(path: str | os.PathLike[str]) -> RunRecord:
+    """Read a record that `write_json` wrote; see `TuneResult.from_json`."""
+    content = from_plain(_read_checked(path))
+    space = content["space"]
+    return RunRecord(
+        trials=[
+            FrozenTrial(**trial | {"intermediate": dict(trial["intermediate"])})
+            for trial in content["frozen_trials"]
+        ],
+        space=None if space is None else Space.from_json(json.dumps(space)),
+        goals=tuple(map(Goal, content["metrics"], content["directions"])),
+        workers=msgspec.convert(content["workers"], list[WorkerInfo]),
+        **{name: content[name] for name in _AS_THEY_ARE},
+    )
+
+
+def write_parquet(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write the table of a run's trials; see `TuneResult.to_parquet`."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise ImportError(
+            "Parquet needs pyarrow, which is not installed: pip install 'rush-hpo[parquet]'"
+        ) from None
+    table = table.copy()
+    for name in list(table):
+        try:
+            # Arrow has a type for an empty mapping and Parquet has none: only writing shows it.
+            table[[name]].to_parquet(io.BytesIO(), engine="pyarrow", index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            table[name] = [_to_text(value) for value in table[name]]
+    table.to_parquet(path, engine="pyarrow", index=False)
+
+
+def _read_checked(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the content of a file, and check that it is a record in the format of `write_json`."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -64,91 +99,19 @@ def read_json(path: str | os.PathLike[str]) -> TuneResult:
     if found != _FORMAT:
         raise ValueError(
             f"{os.fspath(path)!r} must hold a result with {_FORMAT}, found {found!r:.80}; write "
-            "it with result.to_json(path)"
+            "the file with result.to_json(path)"
         )
-    content = from_plain({name: v for name, v in content.items() if name not in _FORMAT})
-    content["workers"] = msgspec.convert(content["workers"], list[WorkerInfo])
-    content["frozen_trials"] = [
-        FrozenTrial(**trial | {"intermediate": dict(trial["intermediate"])})
-        for trial in content["frozen_trials"]
-    ]
-    for name in ("metrics", "directions"):
-        content[name] = tuple(content[name])
-    if content["space"] is not None:
-        content["space"] = Space.from_json(json.dumps(content["space"]))
-    return TuneResult(**content)
+    return {name: value for name, value in content.items() if name not in _FORMAT}
 
 
-def write_parquet(result: TuneResult, path: str | os.PathLike[str]) -> None:
-    """Write the table of a result's trials; see `TuneResult.to_parquet`."""
-    try:
-        import pyarrow as pa
-    except ImportError:
-        raise ImportError(
-            "Parquet needs pyarrow, which is not installed: pip install 'rush-hpo[parquet]'"
-        ) from None
-    table = result.trials.copy()
-    for name in list(table):
-        try:
-            # An empty mapping has a type of Arrow's, but none of Parquet's: only writing tells.
-            table[[name]].to_parquet(io.BytesIO(), engine="pyarrow", index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-            table[name] = [_as_text(value) for value in table[name]]
-    table.to_parquet(path, engine="pyarrow", index=False)
-
-
-def _as_text(value: Any) -> str | None:
-    is_missing = value is None or (isinstance(value, float | complex) and value != value)
-    return None if is_missing else json.dumps(to_plain(value), allow_nan=False)
-
-
-def _space_as_plain(space: Space | None) -> Any:
+def _space_to_plain(space: Space | None) -> Any:
     try:
         return None if space is None else json.loads(space.to_json())
-    except ValueError:  # it is made of code
+    except ValueError:  # it contains functions
         return None
 
 
-def to_plain(value: Any) -> Any:
-    """Turn a value that a record can hold into what JSON has."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": repr(float(value))}
-    if isinstance(value, bytes):
-        return {"$bytes": base64.b64encode(value).decode()}
-    if isinstance(value, np.ndarray | np.generic | complex):
-        file = io.BytesIO()
-        np.save(file, value, allow_pickle=False)
-        text = base64.b64encode(file.getvalue()).decode()
-        return {"$array" if isinstance(value, np.ndarray) else "$scalar": text}
-    if isinstance(value, dict):
-        if any(not isinstance(name, str) or name.startswith("$") for name in value):
-            return {"$dict": [[to_plain(name), to_plain(item)] for name, item in value.items()]}
-        return {name: to_plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    return value
-
-
-def from_plain(plain: Any) -> Any:
-    """Undo `to_plain`; tuples stay lists."""
-    if isinstance(plain, list):
-        return [from_plain(item) for item in plain]
-    if not isinstance(plain, dict):
-        return plain
-    if len(plain) == 1:
-        ((mark, content),) = plain.items()
-        if mark == "$float":
-            return float(content)
-        if mark == "$bytes":
-            return base64.b64decode(content)
-        if mark in ("$array", "$scalar"):
-            array = np.load(io.BytesIO(base64.b64decode(content)), allow_pickle=False)
-            return array[()] if mark == "$scalar" else array
-        if mark == "$dict":
-            return {_as_key(from_plain(name)): from_plain(item) for name, item in content}
-    return {name: from_plain(item) for name, item in plain.items()}
-
-
-def _as_key(key: Any) -> Any:
-    """Make tuples of lists, which cannot be keys."""
-    return tuple(map(_as_key, key)) if isinstance(key, list) else key
+def _to_text(value: Any) -> str | None:
+    """Return a cell of a table as JSON; None for an empty cell."""
+    is_missing = value is None or (isinstance(value, float | complex) and value != value)
+    return None if is_missing else json.dumps(to_plain(value), allow_nan=False)

@@ -1,25 +1,27 @@
-"""What a run found, as a stranger wants to read it."""
+"""The result of a run: what `tune()`, `simulate()` and an `Advisor` return."""
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import dataclass
+import sys
+import warnings
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rush_core import WorkerInfo
-from rush_opt.results.estimate import Estimate, estimate_best
-from rush_opt.results.pareto import non_dominated
-from rush_opt.results.trials import FrozenTrial, trials_table
-from rush_opt.results.utilization import utilization_table
+from rush_opt.results.best import best_estimated, best_trial, pareto_front
+from rush_opt.results.estimate import Estimate
+from rush_opt.results.files import read_json, write_json, write_parquet
+from rush_opt.results.known import known_at
+from rush_opt.results.record import RunRecord
+from rush_opt.results.table import trials_table
+from rush_opt.results.trials import FrozenTrial
+from rush_opt.results.utilization import BUSY, OBJECTIVE, share, utilization_table
 from rush_opt.space import Space
-from rush_opt.stopping.incumbent import comparable
 
 if TYPE_CHECKING:
-    # Loading pandas takes a third of a second: workers, who import this package, never need it.
+    # pandas takes a third of a second to load. Workers import this package and do not need pandas.
     import optuna
     import pandas as pd
     from matplotlib.axes import Axes
@@ -27,51 +29,70 @@ if TYPE_CHECKING:
 __all__ = ["TuneResult"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, init=False)
 class TuneResult:
-    """The outcome of `tune()`.
+    """The result of a run.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The data of the run. All else is computed from them.
+    **changes
+        Deprecated: fields of the record to replace, as ``dataclasses.replace(result, space=...)``
+        passes them. Use `with_space`.
 
     Attributes
     ----------
+    record : RunRecord
     frozen_trials : list of FrozenTrial
-        All trials that ended, in order of completion; lost ones among the failed.
+        All trials that ended, in order of completion. Lost trials are among the failed ones.
     space : Space or None
-        What was searched; None in a result read from a file, if the space is made of code.
+        The search space. None in a result that was read from a file, if the space contains
+        functions of the user.
     metrics, directions : tuple of str
-        The names of the objective values in a result, usually one, and where each is to go.
+        The name of each objective, usually one, and its direction, ``minimize`` or ``maximize``.
     seed : int
-        The run's entropy: give it to `tune()` to draw the same designs and streams again.
+        The run's seed. Give it to `tune()` to draw the same initial design and the same random
+        numbers again.
     stop_reason : str
-        ``n_trials``, ``timeout``, ``exhausted`` (of a grid search, when the whole grid is done) or
-        ``interrupted``; the rule that held of those given as `stop`, such as
-        ``Target(value=0.1)``; what a callback said with `StopRun`, or ``callback``; ``stopped``, if
-        somebody else asked the network's workers to stop. ``not stopped`` of an `Advisor`, whose
-        trials go on.
+        Why the run ended:
+
+        - ``n_trials`` or ``timeout``: that budget was used up.
+        - ``exhausted``: a grid search evaluated the whole grid.
+        - ``interrupted``: the user pressed Ctrl-C.
+        - The rule of `stop` that held, such as ``Target(value=0.1)``.
+        - The text with which a callback raised `StopRun`, or ``callback`` if it gave none.
+        - ``stopped``: another process asked the workers of the network to stop.
+        - ``not stopped``: the result is that of an `Advisor`, whose trials go on.
     network_id : str
+        The name of the run's network.
     started_at, ended_at : float
-        The run's wall clock, seconds since 1970 by the server's clock.
+        When the run began and ended, in seconds since 1970 by the server's clock.
     workers : list of WorkerInfo
-        All that ever joined the network to evaluate trials, in this order.
+        All workers that ever joined the network to evaluate trials, in the order in which they
+        joined.
     deadline : float or None
-        When the timeout was over, by the same clock. A trial that was running then was finished;
-        ``trial.ended_at <= result.deadline`` tells those that ended in time.
+        When the timeout was over, by the same clock. Trials that were running then were finished;
+        those with ``trial.ended_at <= result.deadline`` ended in time.
     """
 
-    frozen_trials: list[FrozenTrial]
-    space: Space | None
-    metrics: tuple[str, ...]
-    directions: tuple[str, ...]
-    seed: int
-    stop_reason: str
-    network_id: str
-    started_at: float
-    ended_at: float
-    workers: list[WorkerInfo]
-    deadline: float | None = None
+    record: RunRecord
+
+    def __init__(self, record: RunRecord, **changes: Any) -> None:
+        if changes:
+            warnings.warn(
+                "dataclasses.replace(result, ...) will be removed; use result.with_space(space), "
+                "or TuneResult(dataclasses.replace(result.record, ...))",
+                DeprecationWarning,
+                # The caller of `dataclasses.replace`, which has one more frame since Python 3.13.
+                stacklevel=4 if sys.version_info >= (3, 13) else 3,
+            )
+            record = replace(record, **changes)
+        object.__setattr__(self, "record", record)
 
     def __repr__(self) -> str:
-        n_finished = len(self._finished)
-        n_failed = len(self.frozen_trials) - n_finished
+        n_finished = len(self.record.finished)
+        n_failed = len(self.record.trials) - n_finished
         failed = f", {n_failed} failed" if n_failed else ""
         best = ""
         if n_finished and len(self.metrics) == 1:
@@ -80,34 +101,101 @@ class TuneResult:
             best = f", {len(self.pareto_front)} on the Pareto front"
         return f"<TuneResult: {n_finished} trials finished{failed}{best}>"
 
+    # -- the record --------------------------------------------------------------------------------
+
+    @property
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """All trials that ended, in order of completion."""
+        return self.record.trials
+
+    @property
+    def space(self) -> Space | None:
+        """The search space, if it is known."""
+        return self.record.space
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The name of each objective."""
+        return self.record.metrics
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The direction of each objective, ``minimize`` or ``maximize``."""
+        return tuple(goal.direction for goal in self.record.goals)
+
     @property
     def metric(self) -> str:
-        """The name of the only objective value; a ValueError if there are several."""
-        self._check_one_objective("no single metric; see result.metrics")
-        return self.metrics[0]
+        """The name of the only objective; a ValueError if there are several."""
+        return self.record.only_goal("no single metric; see result.metrics").name
 
     @property
     def direction(self) -> str:
-        """Where the only objective is to go; a ValueError if there are several."""
-        self._check_one_objective("no single direction; see result.directions")
-        return self.directions[0]
+        """The direction of the only objective; a ValueError if there are several."""
+        return self.record.only_goal("no single direction; see result.directions").direction
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.record.seed
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended."""
+        return self.record.stop_reason
+
+    @property
+    def network_id(self) -> str:
+        """The name of the run's network."""
+        return self.record.network_id
+
+    @property
+    def started_at(self) -> float:
+        """When the run began, in seconds since 1970."""
+        return self.record.started_at
+
+    @property
+    def ended_at(self) -> float:
+        """When the run ended, in seconds since 1970."""
+        return self.record.ended_at
+
+    @property
+    def workers(self) -> list[WorkerInfo]:
+        """All workers that ever joined."""
+        return self.record.workers
+
+    @property
+    def deadline(self) -> float | None:
+        """When the timeout was over, in seconds since 1970; None without a timeout."""
+        return self.record.deadline
+
+    def with_space(self, space: Space) -> TuneResult:
+        """Return the same result with this search space.
+
+        A result that was read from a file has no space if the space contains functions: a file
+        cannot hold them. `best_estimated` and `to_optuna` need the space.
+
+        Parameters
+        ----------
+        space : Space
+            The space that the run searched.
+        """
+        return TuneResult(replace(self.record, space=space))
+
+    # -- trials ------------------------------------------------------------------------------------
 
     @cached_property
     def best_trial(self) -> FrozenTrial:
         """The finished trial with the best value, the earliest of equals.
 
-        A trial that was stopped early has the value of an earlier step: it is the best only where
-        all that finished were stopped.
+        A trial that was stopped early has the value of an earlier step. It is the best trial only
+        if all finished trials were stopped early.
 
         Raises
         ------
         ValueError
             If no trial finished, or there are several objectives.
         """
-        self._check_one_objective("no best trial; take one of result.pareto_front")
-        self._check_any_finished()
-        (sign,) = self._signs
-        return min(self._comparable, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+        return best_trial(self.record)
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -123,135 +211,73 @@ class TuneResult:
 
     @cached_property
     def pareto_front(self) -> list[FrozenTrial]:
-        """The finished trials that no other dominates, from the best in the first objective on.
+        """The finished trials that no other dominates, the best in the first objective first.
 
-        A trial dominates another if it is nowhere worse and somewhere better. Trials with equal
-        values are all in it; with one objective these are the best trials. Stopped trials count as
-        for `best_trial`.
+        A trial dominates another if it is worse in no objective and better in one. Of trials with
+        equal values, all are on the front. With one objective, the front has the best trials.
+        Trials that were stopped early are on it only if all finished trials were stopped early.
 
         Raises
         ------
         ValueError
             If no trial finished.
         """
-        self._check_any_finished()
-        trials = self._comparable
-        values = [[trial.result[name] for name in self.metrics] for trial in trials]
-        Y = np.array(values, dtype=np.float64) * self._signs  # the field's name
-        found = np.flatnonzero(non_dominated(Y))
-        return [trials[i] for i in found[np.lexsort(Y[found].T[::-1])]]
+        return pareto_front(self.record)
 
     @cached_property
     def best_estimated(self) -> Estimate:
         """The finished trial with the best *estimated* value, for an objective with noise.
 
-        Of many noisy values the best one was mostly lucky: its configuration is worse than it
-        looks, and often worse than others. A forest fitted to all finished trials tells from its
-        neighbours how good each really is. Without noise, or with hardly any, `best_trial` is the
-        better answer; see `rush_opt.results.estimate`. Stopped trials count as for `best_trial`.
+        The best of many noisy values is mostly luck: its configuration is worse than the value, and
+        often worse than another one. A forest that is fitted to all finished trials estimates how
+        good each configuration is from the values of its neighbours. Without noise, or with hardly
+        any, `best_trial` is the better answer; see `rush_opt.results.estimate`. Trials that were
+        stopped early count as in `best_trial`.
 
         Returns
         -------
         Estimate
-            With ``trial``, and the ``value`` and ``sd`` estimated for it.
+            ``trial``, and the ``value`` and ``sd`` that are estimated for it.
 
         Raises
         ------
         ValueError
             If no trial finished, there are several objectives, or the space is not known.
         """
-        self._check_one_objective("no best estimate; take one of result.pareto_front")
-        self._check_any_finished()
-        if self.space is None:
-            raise ValueError(
-                "an estimate needs the space of the run, which this result does not know: it was "
-                "read from a file, and its space is made of code; add it: "
-                "dataclasses.replace(result, space=...)"
-            )
-        (sign,) = self._signs
-        trials = self._comparable
-        i, value, sd = estimate_best(
-            self.space.encode([trial.params for trial in trials]),
-            sign * np.array([trial.value for trial in trials], dtype=np.float64),
-            np.random.default_rng(self.seed),
-        )
-        return Estimate(trials[i], sign * value, sd)
-
-    @property
-    def _signs(self) -> list[float]:
-        """The factors that turn the directions into minimizing."""
-        return [-1.0 if direction == "maximize" else 1.0 for direction in self.directions]
-
-    @cached_property
-    def _finished(self) -> list[FrozenTrial]:
-        return [trial for trial in self.frozen_trials if trial.state == "finished"]
-
-    @cached_property
-    def _comparable(self) -> list[FrozenTrial]:
-        return comparable(self._finished)
-
-    def _check_one_objective(self, consequence: str) -> None:
-        if len(self.metrics) > 1:
-            raise ValueError(
-                f"the run had objectives {list(self.metrics)}, so it has {consequence}"
-            )
-
-    def _check_any_finished(self) -> None:
-        if not self._finished:
-            advice = "see the errors in result.trials" if self.frozen_trials else "none was run"
-            raise ValueError(f"no trial finished, so there is no best one; {advice}")
+        return best_estimated(self.record)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """A row per trial in order of completion.
+        """A row per trial, in order of completion.
 
-        The value is in the column ``value``, or several in ``value_<metric>``. Parameters are in
-        columns ``params_<name>``, what else the objective returned in ``result_<name>``, and how a
-        trial was proposed and accounted for in ``notes_<name>``.
+        =====================  =================================================================
+        column                 holds
+        =====================  =================================================================
+        ``number``, ``state``  as in `FrozenTrial`
+        ``value``              the objective value; ``value_<metric>`` if there are several
+        ``params_<name>``      each parameter
+        ``duration_s``         seconds from the start to the end
+        ``result_<name>``      what else the objective returned
+        ``worker``             the number of the worker
+        ``started_at``,        times, in UTC
+        ``ended_at``
+        ``error``              the traceback or the reason of a failed trial
+        ``notes_<name>``       how the trial was proposed, and how its worker spent the time
+        =====================  =================================================================
         """
-        return trials_table(self.frozen_trials, self.metrics)
-
-    def plot_history(self, ax: Axes | None = None) -> Axes:
-        """Draw values and the best so far over wall clock; see `plots.plot_history`."""
-        from rush_opt.results.plots import plot_history
-
-        return plot_history(self, ax)
-
-    def plot_pareto_front(self, ax: Axes | None = None) -> Axes:
-        """Draw the trials in two objectives; see `rush_opt.results.plots.plot_pareto_front`."""
-        from rush_opt.results.plots import plot_pareto_front
-
-        return plot_pareto_front(self, ax)
-
-    def plot_timeline(self, ax: Axes | None = None) -> Axes:
-        """Draw what each worker did when; see `plots.plot_timeline`."""
-        from rush_opt.results.plots import plot_timeline
-
-        return plot_timeline(self, ax)
-
-    def plot_shares(self, ax: Axes | None = None) -> Axes:
-        """Draw where each worker's time went; see `plots.plot_shares`."""
-        from rush_opt.results.plots import plot_shares
-
-        return plot_shares(self, ax)
-
-    def plot_exploration(self, ax: Axes | None = None) -> Axes:
-        """Draw values against exploration weights; see `plots.plot_exploration`."""
-        from rush_opt.results.plots import plot_exploration
-
-        return plot_exploration(self, ax)
+        return trials_table(self.record.trials, self.metrics)
 
     def known_at(self, trial: FrozenTrial) -> list[FrozenTrial]:
         """Return the trials that were known when a trial was proposed, in order of completion.
 
-        Of the trials that came to an end by themselves, finished and failed, and those known before
-        the run, these are the first ``trial.notes["n_known"]``: whoever proposed it had read so
-        many ends. Of the trials that were stopped early they are the first
-        ``trial.notes["n_stopped"]``, none without such a note. Those lost with their worker and
-        those taken out of the queue are no part of them: no optimizer learns from them.
+        An optimizer learns from trials that finished or failed, and from those that were known
+        before the run. It does not learn from trials that were lost with their worker, or removed
+        from the queue. The notes of a trial count how many it had learned from: ``n_known`` trials
+        that were not stopped early, and ``n_stopped`` trials that were. Without the second note
+        there were none of them. This returns the first so many of each kind.
 
-        Where trials ended within the time of a message of each other, the order in which the
-        proposer learned of them may be another than that of their ends.
+        If trials ended at nearly the same time, the optimizer may have learned of them in another
+        order than that of their ends.
 
         Parameters
         ----------
@@ -261,55 +287,117 @@ class TuneResult:
         Raises
         ------
         ValueError
-            If it was not proposed on grounds of others: it is of a design, was known before the
-            run, or the optimizer looks at no result.
+            If the trial was not proposed from results of others: it is of the initial design, was
+            known before the run, or the optimizer does not use results.
         """
-        if "n_known" not in trial.notes:
-            raise ValueError(
-                f"trial {trial.number} was not proposed by looking at others: its notes have no "
-                "'n_known'; it is of a design, or its optimizer needs no results"
-            )
-        left = {False: trial.notes["n_known"], True: trial.notes.get("n_stopped", 0)}
-        known = []
-        for other in self.frozen_trials:
-            # What was taken out of the queue was never started.
-            has_failed = other.state == "failed" and not other.lost and other.started_at is not None
-            is_stopped = other.state == "finished" and other.stopped_at is not None
-            if (other.state == "finished" or has_failed) and left[is_stopped] > 0:
-                left[is_stopped] -= 1
-                known.append(other)
-        return known
+        return known_at(self.record.trials, trial)
+
+    # -- the workers' time -------------------------------------------------------------------------
+
+    @cached_property
+    def utilization(self) -> pd.DataFrame:
+        """A row per worker: how it spent the run's wall clock, in seconds.
+
+        =====================  =================================================================
+        column                 holds
+        =====================  =================================================================
+        ``worker``             the number of the worker
+        ``n_trials``           how many trials it ran
+        ``wall``               the wall clock
+        ``startup``            the time before the worker joined
+        ``objective``,         the time in the objective, in fitting the surrogate, in
+        ``surrogate``,         maximizing the acquisition function, and in exchanging data with
+        ``acquisition``,       the server
+        ``coordination``
+        ``idle``               the rest of the wall clock
+        ``proposer``           what a proposer spent on surrogate and acquisition function for
+                               this worker's trials; it is another process and has no row
+        ``cpu``                CPU time, child processes included
+        ``objective_share``    ``objective`` over ``wall``
+        ``busy_share``         ``objective``, ``surrogate``, ``acquisition`` and ``proposer`` over
+                               ``wall``
+        =====================  =================================================================
+
+        With a timeout, the wall clock ends at the `deadline`: of a trial that ended later, only the
+        part before it counts. If a worker is lost, its wall clock ends there, and that of its
+        replacement begins when the replacement joins.
+        """
+        return utilization_table(self.record)
+
+    @property
+    def objective_share(self) -> float:
+        """Time in the objective over wall clock times workers."""
+        return share(self.utilization, OBJECTIVE)
+
+    @property
+    def busy_share(self) -> float:
+        """Time in objective, surrogate and acquisition function over wall clock times workers.
+
+        A proposer's time counts, although the proposer is no worker.
+        """
+        return share(self.utilization, BUSY)
+
+    # -- pictures and files ------------------------------------------------------------------------
+
+    def plot_history(self, ax: Axes | None = None) -> Axes:
+        """Draw values and the best value so far over wall clock; see `plots.plot_history`."""
+        from rush_opt.results.plots import plot_history
+
+        return plot_history(self.record, ax)
+
+    def plot_pareto_front(self, ax: Axes | None = None) -> Axes:
+        """Draw the trials in two objectives; see `plots.plot_pareto_front`."""
+        from rush_opt.results.plots import plot_pareto_front
+
+        return plot_pareto_front(self.record, ax)
+
+    def plot_timeline(self, ax: Axes | None = None) -> Axes:
+        """Draw what each worker did at what time; see `plots.plot_timeline`."""
+        from rush_opt.results.plots import plot_timeline
+
+        return plot_timeline(self.record, ax)
+
+    def plot_shares(self, ax: Axes | None = None) -> Axes:
+        """Draw how each worker spent its time; see `plots.plot_shares`."""
+        from rush_opt.results.plots import plot_shares
+
+        return plot_shares(self.record, ax)
+
+    def plot_exploration(self, ax: Axes | None = None) -> Axes:
+        """Draw values against exploration weights; see `plots.plot_exploration`."""
+        from rush_opt.results.plots import plot_exploration
+
+        return plot_exploration(self.record, ax)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write all of the result to a file, for `from_json` or a reader in another language.
+        """Write all of the result to a file, for `from_json` or for programs in other languages.
 
-        A space with constraints or transforms is left out: it is made of code.
+        A space with constraints or transforms is left out: a file cannot hold their functions.
 
         Parameters
         ----------
         path : path-like
         """
-        from rush_opt.results.files import write_json
-
-        write_json(self, path)
+        write_json(self.record, path)
 
     @staticmethod
     def from_json(path: str | os.PathLike[str]) -> TuneResult:
-        """Read the result that `to_json` wrote.
+        """Read a result that `to_json` wrote.
 
         Raises
         ------
         ValueError
             If the file holds something else.
+        OSError
+            If the file cannot be read.
         """
-        from rush_opt.results.files import read_json
-
-        return read_json(path)
+        return TuneResult(read_json(path))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table `trials` to a Parquet file.
 
-        A column that Parquet has no type for (several types, empty mappings) is written as JSON.
+        If Parquet has no type for a column (values of several types, empty mappings), the column
+        holds JSON.
 
         Parameters
         ----------
@@ -320,54 +408,10 @@ class TuneResult:
         ImportError
             If pyarrow is not installed: ``pip install 'rush-hpo[parquet]'``.
         """
-        from rush_opt.results.files import write_parquet
-
-        write_parquet(self, path)
+        write_parquet(self.trials, path)
 
     def to_optuna(self) -> optuna.Study:
-        """Make an Optuna study of the trials; see `rush_opt.results.to_optuna.to_study`."""
+        """Make an Optuna study from the trials; see `rush_opt.results.to_optuna.to_study`."""
         from rush_opt.results.to_optuna import to_study
 
-        return to_study(self)
-
-    @cached_property
-    def utilization(self) -> pd.DataFrame:
-        """A row per worker of this run: where its time went, seconds of the run's wall clock.
-
-        The wall clock ends at the `deadline`, if there is one: of a trial that outlasted it, only
-        the part before counts. A replaced worker and its replacement share the wall clock of one
-        place.
-
-        Columns ``objective``, ``surrogate``, ``acquisition`` and ``coordination`` are what the
-        worker accounted for; ``startup`` is the time before it joined and ``idle`` the rest.
-        ``proposer`` is what a proposer, which has no row, spent on the surrogate and the
-        acquisition function for this worker's trials. ``cpu`` is measured, children included.
-        ``objective_share`` and ``busy_share`` (objective, surrogate, acquisition and proposer) are
-        shares of ``wall``.
-        """
-        return utilization_table(self.workers, self.frozen_trials, self.started_at, self._until)
-
-    @property
-    def objective_share(self) -> float:
-        """Time in the objective over wall clock times workers."""
-        return self._share(["objective"])
-
-    @property
-    def busy_share(self) -> float:
-        """Time in objective, surrogate and acquisition over wall clock times workers.
-
-        A proposer's time counts, although it is none of the workers.
-        """
-        return self._share(["objective", "surrogate", "acquisition", "proposer"])
-
-    def _share(self, phases: list[str]) -> float:
-        """Return the share of `phases` in the time of all workers; NaN if there was none."""
-        table = self.utilization
-        if not len(table):
-            return math.nan
-        return float(table[phases].to_numpy().sum() / table["wall"].sum())
-
-    @property
-    def _until(self) -> float:
-        """When the run was over, or its timeout if some trial outlasted that."""
-        return self.ended_at if self.deadline is None else min(self.ended_at, self.deadline)
+        return to_study(self.record)

@@ -1,15 +1,16 @@
-"""A finished run as an Optuna study, for its visualizations, importances and dashboard."""
+"""A run as an Optuna study, for Optuna's pictures, importances and dashboard."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rush_opt.results.result import TuneResult
+from rush_opt.results.record import RunRecord
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.space import Boolean, Constant, Float, Integer, Parameter, Transformed
 
@@ -20,78 +21,86 @@ if TYPE_CHECKING:
 __all__ = ["to_study"]
 
 
-def to_study(result: TuneResult) -> optuna.Study:
-    """Make an in-memory study of a run's trials.
+def to_study(record: RunRecord) -> optuna.Study:
+    """Make an Optuna study in memory from the trials of a run.
 
-    Numbers, parameters and values are the same. What Optuna has no place for is in the trials' user
-    attributes, by the names of the columns of ``result.trials``: ``key``, ``worker``,
-    ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals, booleans and fixed values that
-    are no numbers become categories. A `Float` whose steps lead to its upper bound only up to
-    rounding, such as thirds, has none there.
+    Numbers, parameters and values are the same. The user attributes of the trials have what Optuna
+    has no place for, under the names of the columns of ``result.trials``: ``key``, ``worker``,
+    ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals, booleans, and constants that are no
+    numbers become categories. A `Float` whose steps do not lead exactly to its upper bound, such as
+    thirds, loses its steps.
 
     Parameters
     ----------
-    result : TuneResult
+    record : RunRecord
 
     Returns
     -------
     optuna.Study
-        Trials finished here are ``COMPLETE`` there, those stopped early ``PRUNED`` and failed ones
-        ``FAIL``. Times are local. Steps that are no whole numbers, such as shares of the data, are
-        numbered in order, in all trials alike; the user attribute ``steps`` has them by number.
+        Finished trials are ``COMPLETE``, those that were stopped early are ``PRUNED``, and failed
+        ones are ``FAIL``. Times are in the local time zone. Optuna's steps are whole numbers. If a
+        run has other steps, such as shares of the data, the study has their places in the order of
+        all steps, and its user attribute ``steps`` has the steps themselves.
 
     Raises
     ------
     ImportError
         If Optuna is not installed: ``pip install 'rush-hpo[optuna]'``.
     ValueError
-        If the result does not know its space, or a transformed parameter has values that are
-        neither numbers nor few.
+        If the search space is not known, or a transformed parameter has many values that are not
+        numbers.
     """
     try:
-        import optuna
+        import optuna  # noqa: F401
     except ImportError:
         raise ImportError(
             "a study needs Optuna, which is not installed: pip install 'rush-hpo[optuna]'"
         ) from None
-    if result.space is None:
-        raise ValueError(
-            "a study needs the space of the run, which this result does not know: it was read from "
-            "a file, and its space is made of code; add it: dataclasses.replace(result, space=...)"
-        )
-    space = result.space
+    space = record.known_space("a study")
     distributions = {
-        name: _distribution(name, parameter, result)
+        name: _distribution(name, parameter, record.trials)
         for name, parameter in zip(space.names, space.parameters, strict=True)
     }
-    directions = [
-        getattr(optuna.study.StudyDirection, direction.upper()) for direction in result.directions
-    ]
-    study = optuna.create_study(study_name=result.network_id, directions=directions)
-    study.set_user_attr("metrics", list(result.metrics))
-    if len(directions) > 1:  # of a single one the name would take the place of the table's `value`
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(list(result.metrics))
-    study.set_user_attr("seed", result.seed)
-    study.set_user_attr("stop_reason", result.stop_reason)
-    steps = sorted({step for trial in result.frozen_trials for step in trial.intermediate})
-    are_whole = all(float(step).is_integer() for step in steps)
-    # Optuna's steps are whole numbers.
-    numbers = {step: int(step) if are_whole else place for place, step in enumerate(steps)}
-    if not are_whole:
-        study.set_user_attr("steps", steps)
+    step_numbers = _step_numbers(record)
+    study = _empty_study(record)
+    if any(step != number for step, number in step_numbers.items()):
+        study.set_user_attr("steps", list(step_numbers))
     study.add_trials(
-        [_trial(trial, result.metrics, distributions, numbers) for trial in result.frozen_trials]
+        [_trial(trial, record.metrics, distributions, step_numbers) for trial in record.trials]
     )
     return study
+
+
+def _empty_study(record: RunRecord) -> optuna.Study:
+    """Make a study with the goals of a run, and without trials."""
+    import optuna
+
+    directions = [
+        getattr(optuna.study.StudyDirection, goal.direction.upper()) for goal in record.goals
+    ]
+    study = optuna.create_study(study_name=record.network_id, directions=directions)
+    study.set_user_attr("metrics", list(record.metrics))
+    study.set_user_attr("seed", record.seed)
+    study.set_user_attr("stop_reason", record.stop_reason)
+    if len(directions) > 1:  # with one, Optuna's table has the column `value` only without a name
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(record.metrics))
+    return study
+
+
+def _step_numbers(record: RunRecord) -> dict[float, int]:
+    """Return Optuna's number for each step: the step itself, or its place if not all are whole."""
+    steps = sorted({step for trial in record.trials for step in trial.intermediate})
+    are_whole = all(float(step).is_integer() for step in steps)
+    return {step: int(step) if are_whole else place for place, step in enumerate(steps)}
 
 
 def _trial(
     trial: FrozenTrial,
     metrics: tuple[str, ...],
-    distributions: dict[str, BaseDistribution],
-    step_numbers: dict[float, int],
+    distributions: Mapping[str, BaseDistribution],
+    step_numbers: Mapping[float, int],
 ) -> optuna.trial.FrozenTrial:
     from optuna.trial import FrozenTrial, TrialState
 
@@ -102,11 +111,11 @@ def _trial(
         attributes["error"] = trial.error
     started_at = trial.ended_at if trial.started_at is None else trial.started_at
     is_finished = trial.state == "finished"
-    ended = TrialState.COMPLETE if trial.stopped_at is None else TrialState.PRUNED
+    state = TrialState.COMPLETE if trial.stopped_at is None else TrialState.PRUNED
     return FrozenTrial(
-        number=-1,  # both are given by the study
+        number=-1,  # the study gives the numbers
         trial_id=-1,
-        state=ended if is_finished else TrialState.FAIL,
+        state=state if is_finished else TrialState.FAIL,
         value=None,
         values=[trial.result[name] for name in metrics] if is_finished else None,
         datetime_start=datetime.fromtimestamp(started_at),
@@ -120,40 +129,25 @@ def _trial(
 
 
 def _plain(value: Any) -> Any:
-    """Turn arrays into lists: what stores studies writes JSON."""
+    """Turn arrays into lists: Optuna's storages write JSON."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _leads_from_end_to_end(parameter: Float) -> bool:
-    """Tell whether steps lead exactly to the upper bound, reckoned in decimals as Optuna does.
-
-    Where they do so only up to rounding, it would put its bound below the highest value.
-    """
-    low, high = Decimal(str(parameter.low)), Decimal(str(parameter.high))
-    return parameter.step is not None and not (high - low) % Decimal(str(parameter.step))
-
-
-def _distribution(name: str, parameter: Parameter, result: TuneResult) -> BaseDistribution:
+def _distribution(name: str, parameter: Parameter, trials: list[FrozenTrial]) -> BaseDistribution:
+    """Return Optuna's distribution for a parameter."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(parameter, Float):
-        step = parameter.step if _leads_from_end_to_end(parameter) else None
+        step = parameter.step if _steps_reach_the_end(parameter) else None
         return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=step)
     if isinstance(parameter, Integer):
         return IntDistribution(
             parameter.low, parameter.high, log=parameter.log, step=parameter.step
         )
     if isinstance(parameter, Transformed) and not parameter.n_levels:
-        values = [parameter.from_unit(0.0), parameter.from_unit(1.0)]
-        values += [t.params[name] for t in result.frozen_trials if name in t.params]
-        if not all(isinstance(value, int | float) for value in values):
-            raise ValueError(
-                f"parameter {name!r} needs numbers as transformed values to be one of Optuna's, "
-                f"got {values[0]!r}"
-            )
-        return FloatDistribution(min(values), max(values))
+        return FloatDistribution(*_range_of_values(name, parameter, trials))
     value = parameter.value if isinstance(parameter, Constant) else None
-    # The kind decides whether a study can go on with what its trials suggest.
+    # Optuna's samplers go on with numbers as numbers only if their distribution is one of numbers.
     if isinstance(value, float):
         return FloatDistribution(value, value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -162,3 +156,26 @@ def _distribution(name: str, parameter: Parameter, result: TuneResult) -> BaseDi
         return CategoricalDistribution([False, True])
     levels = parameter.unit_of_level(np.arange(parameter.n_levels, dtype=np.float64))
     return CategoricalDistribution([parameter.from_unit(u) for u in levels.tolist()])
+
+
+def _steps_reach_the_end(parameter: Float) -> bool:
+    """Whether the steps lead exactly to the upper bound, computed in decimals as Optuna does.
+
+    If they do so only up to rounding, Optuna would lower its bound below the highest value.
+    """
+    low, high = Decimal(str(parameter.low)), Decimal(str(parameter.high))
+    return parameter.step is not None and not (high - low) % Decimal(str(parameter.step))
+
+
+def _range_of_values(
+    name: str, parameter: Transformed, trials: list[FrozenTrial]
+) -> tuple[float, float]:
+    """Return the least and the greatest of the values at both ends and in the trials."""
+    values = [parameter.from_unit(0.0), parameter.from_unit(1.0)]
+    values += [trial.params[name] for trial in trials if name in trial.params]
+    if not all(isinstance(value, int | float) for value in values):
+        raise ValueError(
+            f"parameter {name!r} needs numbers as transformed values to be one of Optuna's, got "
+            f"{values[0]!r}"
+        )
+    return min(values), max(values)

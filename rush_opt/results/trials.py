@@ -1,40 +1,29 @@
-"""Trials that came to an end: made of ended tasks, and the rows of a table."""
+"""A trial that ended, and how it is made from the task of the network that ran it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rush_core import Task, WorkerInfo
 from rush_opt.stopping.incumbent import STOPPED_AT
 
-if TYPE_CHECKING:
-    # Loading pandas takes a third of a second: workers, who import this package, never need it.
-    import pandas as pd
+__all__ = ["WARM_START", "FrozenTrial", "freeze_trials", "only_value"]
 
-__all__ = [
-    "WARM_START",
-    "FrozenTrial",
-    "freeze_trials",
-    "only_value",
-    "trials_table",
-    "value_columns",
-]
-
-# What says in a trial's notes that it was given to the run as known already.
+# The note of a trial that was given to the run by `warm_start`.
 WARM_START = {"warm_start": True}
 
 
 @dataclass(frozen=True)
 class FrozenTrial:
-    """One trial that came to an end.
+    """One trial that ended.
 
     Attributes
     ----------
     number : int
-        Its place in order of completion, from 0.
+        Its place in the order of completion, from 0.
     key : str
         Its identifier in the network.
     state : str
@@ -42,19 +31,20 @@ class FrozenTrial:
     params : dict
         Parameter name to value.
     value : float or None
-        The objective value; None if it failed, or if there are several, which `result` has.
+        The objective value. None if the trial failed, or if there are several objectives: then all
+        values are in `result`.
     result : dict
         All that the objective returned.
     error : str or None
-        The traceback or reason of a failed trial.
+        The traceback or the reason of a failed trial.
     worker : int or None
-        The number of the worker; None for a trial that no worker ran.
+        The number of the worker; None if no worker ran the trial.
     started_at, ended_at : float or None
         Seconds since 1970 by the server's clock.
     notes : dict
-        How it was proposed and where its worker's time went, seconds.
+        How the trial was proposed, and how its worker spent the time for it, in seconds.
     intermediate : dict of float to float
-        What it reported while it was running: step to value.
+        The values that the trial reported while it ran, by step.
     """
 
     number: int
@@ -72,25 +62,25 @@ class FrozenTrial:
 
     @property
     def stopped_at(self) -> float | None:
-        """The step at which it was stopped early; None if it went on to its end."""
+        """The step at which the trial was stopped early; None if it was not."""
         step: float | None = self.notes.get(STOPPED_AT)
         return step
 
     @property
     def lost(self) -> bool:
-        """Whether its worker was killed or lost."""
+        """Whether the trial failed because its worker was killed or lost."""
         return "lost" in self.notes
 
     @property
     def warm(self) -> bool:
-        """Whether it was given to the run as known already."""
+        """Whether the trial was given to the run by `warm_start`."""
         return "warm_start" in self.notes
 
     @property
     def counts(self) -> bool:
-        """Whether it takes a place in the budget: a worker ran it to its end.
+        """Whether the trial counts for the budget: a worker ran it until it finished or failed.
 
-        What no worker ran was known before, or taken out of the queue.
+        No worker ran a trial that was given by `warm_start`, or that was removed from the queue.
         """
         return self.worker is not None and not self.lost
 
@@ -102,40 +92,45 @@ def freeze_trials(
     first_number: int = 0,
     reported: Mapping[tuple[str, int], dict[float, float]] = MappingProxyType({}),
 ) -> list[FrozenTrial]:
-    """Make trials of ended tasks, in order of completion.
+    """Make trials from ended tasks, in order of completion.
 
     Parameters
     ----------
     tasks : sequence of Task
-        Finished or failed ones.
+        Finished or failed tasks.
     metrics : sequence of str
         The names of the objective values in a result.
     workers : sequence of WorkerInfo
-        Whose numbers are looked up.
+        The workers of the network. A trial of a worker that is not among them has no number of a
+        worker.
     first_number : int
         The number of the first trial.
     reported : mapping
-        Key and attempt of a task to what was reported: step to value.
+        Key and attempt of a task to the values that it reported, by step.
     """
     numbers = {worker.worker_id: worker.number for worker in workers}
     ended = sorted(tasks, key=lambda task: task.ended_at or 0.0)
     return [
         _freeze(
-            *(task, metrics, number, numbers.get(task.worker_id)),
-            reported.get((task.key, task.attempt), {}),
+            task,
+            metrics,
+            number=number,
+            worker=numbers.get(task.worker_id),
+            intermediate=reported.get((task.key, task.attempt), {}),
         )
         for number, task in enumerate(ended, start=first_number)
     ]
 
 
 def only_value(result: dict[str, Any], metrics: Sequence[str]) -> float | None:
-    """Return the objective value of a result; None if it has none, or there are several."""
+    """Return the objective value of a result; None if it has none, or if there are several."""
     return result.get(metrics[0]) if len(metrics) == 1 else None
 
 
 def _freeze(
     task: Task,
     metrics: Sequence[str],
+    *,
     number: int,
     worker: int | None,
     intermediate: dict[float, float],
@@ -153,47 +148,7 @@ def _freeze(
         worker=worker,
         started_at=task.started_at,
         ended_at=task.ended_at,
-        # A proposer's notes on a trial stand against those of the worker, which proposed nothing.
+        # The proposer's notes override the worker's notes of the same name.
         notes={**task.result_extra, **task.extra},
         intermediate=intermediate,
     )
-
-
-def value_columns(metrics: Sequence[str]) -> dict[str, str]:
-    """Return the metrics by the names of their columns."""
-    if len(metrics) == 1:
-        return {"value": metrics[0]}
-    return {f"value_{metric}": metric for metric in metrics}
-
-
-def trials_table(trials: Sequence[FrozenTrial], metrics: Sequence[str]) -> pd.DataFrame:
-    """Return a row per trial; see `TuneResult.trials`."""
-    import pandas as pd
-
-    values = value_columns(metrics)
-    columns = ("number", "state", *values, "worker", "started_at", "ended_at", "duration_s")
-    rows = [_row(trial, values) for trial in trials]
-    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*columns, "error"])
-    for name in ("started_at", "ended_at"):
-        table[name] = pd.to_datetime(table[name], unit="s", utc=True)
-    groups = ("params_", "result_", "notes_")
-    grouped = [name for prefix in groups for name in table if name.startswith(prefix)]
-    return table[[*columns, *grouped, "error"]]
-
-
-def _row(trial: FrozenTrial, values: dict[str, str]) -> dict[str, Any]:
-    started = trial.started_at if trial.started_at is not None else float("nan")
-    row: dict[str, Any] = {
-        "number": trial.number,
-        "state": trial.state,
-        **{column: trial.result.get(name, float("nan")) for column, name in values.items()},
-        "worker": trial.worker,
-        "started_at": started,
-        "ended_at": trial.ended_at,
-        "duration_s": trial.ended_at - started,
-        "error": trial.error,
-    }
-    row |= {f"params_{name}": value for name, value in trial.params.items()}
-    row |= {f"result_{name}": v for name, v in trial.result.items() if name not in values.values()}
-    row |= {f"notes_{name}": value for name, value in trial.notes.items()}
-    return row

@@ -1,4 +1,4 @@
-"""When and why a run ends: used up, wanted by a rule, a callback or the user, or hopeless."""
+"""When and why a run ends: budget, rule, callback, interrupt, or too many failures."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rush_core import Network, RushError, WorkerInfo, WorkersFailedError, WorkerState
-from rush_opt.evaluation.runner import Problem
-from rush_opt.optimizers import GridSearch, Optimizer
+from rush_opt.evaluation.plan import RunPlan
 from rush_opt.results.trials import FrozenTrial
-from rush_opt.running.history import EndedTrials
+from rush_opt.running.history import TrialHistory
 
-__all__ = ["AllTrialsFailedError", "Ending", "StopRun", "is_hopeless", "raise_all_failed"]
+__all__ = ["AllTrialsFailedError", "EndOfRun", "StopRun", "is_hopeless", "raise_all_failed"]
 
 logger = logging.getLogger(__name__)
 
-# A run gives up when this many trials failed and none finished, or this many workers per worker
-# were lost without any trial ending in between: by then the objective is what is wrong.
+# A run gives up if this many trials failed and none finished, or if this many workers for each
+# worker of the run were lost while no trial ended. Then the objective must be wrong.
 _HOPELESS_FAILURES = 5
 _HOPELESS_LOSSES = 3
 
@@ -27,111 +26,98 @@ class AllTrialsFailedError(RushError):
     """No trial of a run finished; the message has the first one's traceback."""
 
 
-class StopRun(Exception):  # noqa: N818  # a wish, like StopIteration; nothing is wrong
-    """What a callback raises to end the run after the running trials.
+class StopRun(Exception):  # noqa: N818  # as StopIteration: it is no error
+    """A callback raises this to end the run after the running trials.
 
-    Its text, if it has one, becomes ``result.stop_reason``, which else is ``callback``.
+    Its text becomes ``result.stop_reason``; without a text that is ``callback``.
     """
 
 
-class Ending:
-    """Tells whether a run is to end, and in the end why it did.
+class EndOfRun:
+    """Decides whether a run should end, and finally why it did.
 
     Parameters
     ----------
     network : Network
-    problem : Problem
-    optimizer : Optimizer
-    n_workers : int
-    ended : EndedTrials
+    plan : RunPlan
+    history : TrialHistory
 
     Attributes
     ----------
     is_interrupted : bool
-        Whether the user wants the run to end, which then is the reason, whatever else is.
+        Whether the user interrupted the run. Then this is the reason for its end.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        problem: Problem,
-        optimizer: Optimizer,
-        n_workers: int,
-        ended: EndedTrials,
-    ) -> None:
+    def __init__(self, network: Network, plan: RunPlan, history: TrialHistory) -> None:
         self._network = network
-        self._problem = problem
-        self._optimizer = optimizer
-        self._n_workers = n_workers
-        self._ended = ended
-        self._wish: str | None = None
+        self._plan = plan
+        self._history = history
+        self._callback_reason: str | None = None
         self.is_interrupted = False
         self._n_lost: Counter[int] = Counter()  # workers, by how many trials had ended then
 
-    def add_wish(self, wish: StopRun) -> None:
-        """Take note that a callback wants the run to end; the first one counts."""
-        self._wish = self._wish or str(wish) or "callback"
+    def add_stop(self, stop: StopRun) -> None:
+        """Record that a callback raised `StopRun`; the first one counts."""
+        self._callback_reason = self._callback_reason or str(stop) or "callback"
 
     def interrupt(self) -> None:
-        """Take note that the user wants the run to end."""
+        """Record that the user interrupted the run."""
         self.is_interrupted = True
 
     def is_wanted(self) -> bool:
-        """Tell whether a rule, a callback or the user wants the run to end; once so, always."""
-        if self.is_interrupted or self._wish is not None:
+        """Tell whether a rule, a callback or the user ends the run; once true, always true."""
+        if self.is_interrupted or self._callback_reason is not None:
             return True
-        watch = self._ended.watch
+        watch = self._history.watch
         return watch is not None and watch.is_over(self._network.now())
 
     def has_enough_trials(self) -> bool:
         """Tell whether the budget of trials is used up."""
-        n_trials = self._problem.n_trials
-        return n_trials is not None and self._ended.n_ended >= n_trials
+        n_trials = self._plan.n_trials
+        return n_trials is not None and self._history.n_ended >= n_trials
 
     def is_used_up(self) -> bool:
         """Tell whether the budget of trials or of time is used up."""
-        return self.has_enough_trials() or self._is_out_of_time()
+        return self.has_enough_trials() or self._is_late(self._network.now())
 
     def add_losses(self, n: int) -> None:
-        """Take note of lost workers.
+        """Record lost workers.
 
         Raises
         ------
         WorkersFailedError
-            If too many were, and no trial ended in between.
+            If too many were lost since a trial ended.
         """
-        n_ended = self._ended.n_ended
+        n_ended = self._history.n_ended
         self._n_lost[n_ended] += n
-        if self._n_lost[n_ended] >= _HOPELESS_LOSSES * self._n_workers:
+        if self._n_lost[n_ended] >= _HOPELESS_LOSSES * self._plan.n_workers:
             raise WorkersFailedError(
                 f"{self._n_lost[n_ended]} workers were lost and no trial ended in between; the "
-                f"objective seems to end its process. The last one: {self._ended.last_error()}"
+                f"objective seems to end its process. The last one: {self._history.last_error()}"
             )
 
     def raise_if_hopeless(self, *, ended: bool) -> None:
-        """Raise if none of the trials finished and enough of them failed, unless interrupted.
+        """Raise if no trial finished and enough of them failed, unless the user interrupted.
 
-        Those that no worker ran say nothing of the objective.
+        Trials that no worker ran are not counted.
 
         Raises
         ------
         AllTrialsFailedError
         """
-        trials = self._ended
-        if self.is_interrupted or trials.n_failed < trials.n_ended:
+        history = self._history
+        if self.is_interrupted or history.n_failed < history.n_ended:
             return
-        if is_hopeless(trials.n_failed, self._n_workers, ended=ended):
-            raise_all_failed(trials.trials, ended=ended)
+        if is_hopeless(history.n_failed, self._plan.n_workers, ended=ended):
+            raise_all_failed(history.trials, ended=ended)
 
     def reason(self, workers: Sequence[WorkerInfo]) -> str:
-        """Say why a run ended whose workers were these; see `TuneResult`.
-
-        At most one round trip.
+        """Return why the run ended, given its workers; see `TuneResult`. At most one round trip.
 
         Raises
         ------
         WorkersFailedError
-            If nothing but an error of the workers ended it, or the loss of the network.
+            If it ended only because its workers failed, or because the network was lost.
         """
         errors = [w.reason for w in workers if w.state is WorkerState.STOPPED and w.reason]
         cause = self._cause(workers)
@@ -139,46 +125,46 @@ class Ending:
             errors = ["its network was reset, or the server lost its data"]
         if errors and not cause:
             raise WorkersFailedError(
-                f"the run ended early, after {self._ended.n_ended} trials: {errors[0]}"
+                f"the run ended early, after {self._history.n_ended} trials: {errors[0]}"
             )
         if errors:
             logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
         if cause:
             return cause
-        # A grid search ends where nothing is left; whoever is asked to stop leaves something.
-        is_listed = isinstance(self._optimizer, GridSearch)
+        # A list of trials ends when the queue is empty. A worker that was asked to stop leaves
+        # some of them there.
+        is_listed = self._plan.optimizer.placement == "listed"
         return "exhausted" if is_listed and not self._network.count_tasks().queued else "stopped"
 
     def _cause(self, workers: Sequence[WorkerInfo]) -> str | None:
-        """Say what was wanted or used up; None if nothing was."""
+        """Return what ended the run; None if nothing here did."""
         if self.is_interrupted:
             return "interrupted"
-        watch = self._ended.watch
-        if wanted := self._wish if watch is None else watch.reason or self._wish:
-            return wanted
+        watch = self._history.watch
+        rule = None if watch is None else watch.reason
+        if reason := rule or self._callback_reason:
+            return reason
         if self.has_enough_trials():
             return "n_trials"
-        # A clock is wrong by up to half the time that its answer took: workers that are ahead all
-        # end before the deadline is seen here.
+        # A clock is wrong by up to half the round trip that set it. Workers whose clock is ahead
+        # may all end before the deadline is over here.
         ends = [w.ended_at or 0.0 for w in workers if w.state is WorkerState.STOPPED]
-        timely = not (self._is_out_of_time() or self._is_late(max(ends, default=0.0)))
-        return None if timely else "timeout"
-
-    def _is_out_of_time(self) -> bool:
-        return self._is_late(self._network.now())
+        if self._is_late(self._network.now()) or self._is_late(max(ends, default=0.0)):
+            return "timeout"
+        return None
 
     def _is_late(self, at: float) -> bool:
-        deadline = self._problem.deadline
+        deadline = self._plan.deadline
         return deadline is not None and at >= deadline
 
 
 def is_hopeless(n_failed: int, n_workers: int, *, ended: bool) -> bool:
-    """Tell whether so many failed trials, while none has finished, are reason to give up."""
+    """Tell whether a run gives up after so many failed trials, if none has finished."""
     return n_failed >= (1 if ended else max(_HOPELESS_FAILURES, n_workers))
 
 
 def raise_all_failed(trials: Sequence[FrozenTrial], *, ended: bool) -> NoReturn:
-    """Raise the error that says that none of these trials finished."""
+    """Raise an error: none of these trials finished."""
     failed = [trial for trial in trials if trial.state == "failed" and trial.counts]
     n = len(failed)
     what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"

@@ -1,4 +1,4 @@
-"""The trials of a run that ended, as its manager reads them from the server."""
+"""The history of a run: its ended trials, as its manager reads them from the server."""
 
 from __future__ import annotations
 
@@ -6,59 +6,61 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rush_core import Network, Task
-from rush_opt.evaluation.runner import Problem, takes_trial
+from rush_opt.evaluation.objective import takes_trial
+from rush_opt.evaluation.plan import RunPlan
 from rush_opt.results.trials import FrozenTrial, freeze_trials
-from rush_opt.running.workers import Workers
+from rush_opt.running.joined import JoinedWorkers
 from rush_opt.stopping.incumbent import NOTHING, Standing
 
-__all__ = ["EndedTrials"]
+__all__ = ["TrialHistory"]
 
 
-class EndedTrials:
-    """The trials of a network that ended, and what is to be told of them while a run goes on.
+class TrialHistory:
+    """The ended trials of a network, and what is shown of them while a run goes on.
 
     Parameters
     ----------
     network : Network
-    problem : Problem
-    workers : Workers
+    plan : RunPlan
+    joined : JoinedWorkers
         Whose numbers the trials have.
 
     Attributes
     ----------
     trials : list of FrozenTrial
-        All that ended, also before the run, as far as they have been fetched.
+        All that have been fetched; trials from before the run come first.
     n_ended, n_failed : int
         How many take a place in the budget, and how many of these failed.
     watch : Watch or None
-        What has read the same finished log to judge the rule that ends the run.
+        Reads the same finished log, and judges the rule that ends the run.
     """
 
-    def __init__(self, network: Network, problem: Problem, workers: Workers) -> None:
+    def __init__(self, network: Network, plan: RunPlan, joined: JoinedWorkers) -> None:
         self._network = network
-        self._problem = problem
-        self._workers = workers
-        self._n_failed_seen = 0  # lost ones too
+        self._goals = plan.problem.goals
+        self._can_report = takes_trial(plan.objective)
+        self._joined = joined
+        self._n_failed_seen = 0  # lost ones included
         # By key and attempt: step to value, also of trials that are still running.
         self._reported: dict[tuple[str, int], dict[float, float]] = defaultdict(dict)
         self.trials: list[FrozenTrial] = []
         self.n_ended = self.n_failed = 0
-        self._best = [NOTHING] * len(problem.metrics)
-        self.watch = problem.watch()
+        self._best = [NOTHING] * len(self._goals)
+        self.watch = plan.watch()
 
     @property
     def best(self) -> list[float] | None:
-        """The best value of each objective, as in the result; None if no trial has finished."""
+        """The best value in each goal; None if no trial has finished."""
         if NOTHING in self._best:
             return None
-        signs = self._problem.signs
-        return [sign * best.loss for sign, best in zip(signs, self._best, strict=True)]
+        pairs = zip(self._goals, self._best, strict=True)
+        return [goal.value(best.loss) for goal, best in pairs]
 
     def fetch_new(self, timeout_s: float = 0.0) -> list[FrozenTrial]:
-        """Fetch what ended since the last time, and what was reported on it.
+        """Fetch the trials that ended since the last call, with what they reported.
 
-        If nothing did, the server keeps its reply back for at most `timeout_s` seconds. Two round
-        trips, one more if trials failed, one more if trials can report, and one more if a worker
+        If there are none, the server delays its reply for at most `timeout_s` seconds. Two round
+        trips; one more if trials failed, one more if trials can report, and one more if a worker
         is new.
         """
         network = self._network
@@ -73,10 +75,10 @@ class EndedTrials:
         return self._add(tasks)
 
     def fetch_missed(self) -> None:
-        """Fetch all that ended, and add what is not there yet.
+        """Fetch all ended tasks, and add those that are missing.
 
-        An interrupt can come when new tasks have been read and their trials not been added: they
-        are never new again. One round trip more than `fetch_new`'s further ones.
+        An interrupt can come after new tasks were read and before their trials were added: such
+        tasks are never new again. One round trip more than the further ones of `fetch_new`.
         """
         there = {trial.key for trial in self.trials}
         ended = self._network.fetch_tasks("finished", "failed")
@@ -90,13 +92,13 @@ class EndedTrials:
         """Add the trials of ended tasks, and return them."""
         if not tasks:
             return []
-        self._workers.fetch_unknown(task.worker_id for task in tasks)
-        if takes_trial(self._problem.objective):
+        self._joined.fetch_if_unknown(task.worker_id for task in tasks)
+        if self._can_report:
             for report in self._network.fetch_new_reports():
-                said = report.values
-                self._reported[report.key, report.attempt][said["step"]] = said["value"]
-        metrics, joined = self._problem.metrics, self._workers.joined
-        new = freeze_trials(tasks, metrics, joined, len(self.trials), self._reported)
+                values = report.values
+                self._reported[report.key, report.attempt][values["step"]] = values["value"]
+        metrics = [goal.name for goal in self._goals]
+        new = freeze_trials(tasks, metrics, self._joined.all, len(self.trials), self._reported)
         self.trials += new
         ended = [trial for trial in new if trial.counts]
         self.n_ended += len(ended)
@@ -105,13 +107,11 @@ class EndedTrials:
         return new
 
     def _keep_best(self, trials: Sequence[FrozenTrial]) -> None:
-        """Keep how the best trial in each objective stands."""
-        metrics, signs = self._problem.metrics, self._problem.signs
         for trial in (trial for trial in trials if trial.state == "finished"):
-            if not all(metric in trial.result for metric in metrics):
-                continue  # of another run: whoever calls will refuse it
+            if not all(goal.name in trial.result for goal in self._goals):
+                continue  # of another run: the caller refuses it
             is_stopped = trial.stopped_at is not None
             self._best = [
-                min(best, Standing(is_stopped, sign * trial.result[metric]))
-                for best, sign, metric in zip(self._best, signs, metrics, strict=True)
+                min(best, Standing(is_stopped, goal.loss(trial.result[goal.name])))
+                for best, goal in zip(self._best, self._goals, strict=True)
             ]

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar of tqdm's, or plain lines now and then."""
+"""The progress of a run on the screen: a bar of tqdm, or a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# Without a terminal every line stays, so there are fewer.
+# Seconds between two updates, with a bar and without. A bar is updated in place. Plain lines stay
+# on the screen, so there are fewer of them.
 _EVERY_S = {True: 0.2, False: 5.0}
 
 
 class Progress:
-    """Shows how far a run is, how fast it goes and the best value so far.
+    """Show the number of trials, the best value so far, the time and the speed of a run.
 
     Parameters
     ----------
     n_trials : int or None
+        The run's budget of trials, if it has one.
     timeout_s : float or None
-        The run's budgets, to tell what is left.
-    stream : TextIO
-        A terminal gets a bar, and so does the notebook that standard error leads to. Nothing is
-        shown where there is none, or when one was closed or its reader went away.
+        The run's budget of time in seconds, if it has one.
+    stream : TextIO, optional
+        Where to write; by default standard error. A terminal and a notebook get a bar, anything
+        else gets plain lines. If the stream cannot be written to, nothing is shown.
     """
 
     def __init__(
@@ -31,7 +33,8 @@ class Progress:
     ) -> None:
         self._n_trials = n_trials
         self._timeout_s = timeout_s
-        # None in a process without standard error; what stands in for it need not be a whole file.
+        # `sys.stderr` is None in a process without standard error, and may be any object with a
+        # method `write`.
         self._stream: TextIO | None = sys.stderr if stream is None else stream
         self._is_terminal = _is_terminal(self._stream)
         self._has_bar = self._is_terminal or (stream is None and _is_notebook())
@@ -40,7 +43,13 @@ class Progress:
         self._n_before = 0
 
     def begin(self, n_before: int) -> None:
-        """Take note that the run begins, and how many trials ended before it."""
+        """Start the clock, and open the bar if there is one.
+
+        Parameters
+        ----------
+        n_before : int
+            Trials that ended before this run. They do not count for its speed.
+        """
         self._began = self._shown_at = time.monotonic()
         self._n_before = n_before
         if self._has_bar:
@@ -57,20 +66,20 @@ class Progress:
         n_joined: int | None = None,
         last: bool = False,
     ) -> None:
-        """Show the state of the run, unless that was done a moment ago.
+        """Show the state of the run, unless the last update was a moment ago.
 
         Parameters
         ----------
         n_ended, n_failed : int
-            Trials that came to an end, and how many of them failed.
+            Number of trials that ended, and of those among them that failed.
         best : sequence of float or None
-            Best value of each objective so far.
+            The best value of each objective so far; None if no trial finished.
         objective_share : float, optional
-            Time in the objective over wall clock times workers, of the trials that ended.
+            Time in the objective over wall clock times workers, from the trials that ended.
         n_joined : int, optional
-            Workers that joined so far, where they come from elsewhere.
+            Number of workers that joined so far, if they are started outside of this process.
         last : bool
-            Whether the run is over: shows it in any case, and for the last time.
+            Whether the run is over. Then the state is always shown, and the bar is closed.
         """
         now = time.monotonic()
         if not last and now - self._shown_at < _EVERY_S[self._bar is not None]:
@@ -79,7 +88,7 @@ class Progress:
         seconds = now - self._began
         rate = (n_ended - self._n_before) / seconds if seconds > 0 else 0.0
         parts = [
-            # What matters most comes first: in a narrow window the end is cut off.
+            # The most important part is first: in a narrow window the end of the line is cut off.
             self._done(n_ended, n_failed),
             _best(best),
             f"{seconds:.0f}{f'/{self._timeout_s:.0f}' if self._timeout_s else ''} s",
@@ -99,7 +108,7 @@ class Progress:
             self.close()
 
     def close(self) -> None:
-        """Leave the bar as it is, if there is one; what else is shown follows in plain lines."""
+        """Close the bar, if there is one, and leave it on the screen. Later updates are lines."""
         if self._bar is not None:
             with self._writing():
                 self._bar.close()
@@ -112,20 +121,22 @@ class Progress:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Show nothing further if what is shown cannot be written: the run matters more."""
+        """Stop showing anything once writing fails, so that the run goes on."""
         try:
             yield
-        except (OSError, ValueError):  # such as a pipe whose reader has ended, or a closed file
+        except (OSError, ValueError):  # for example a pipe without a reader, or a closed file
             if self._bar is not None:
-                self._bar.disable = True  # else it writes once more when it is collected
+                self._bar.disable = True  # a bar that is garbage-collected would write once more
             self._bar = self._stream = None
 
     def _open_bar(self) -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a notebook without widgets: it gets a bar of text
-            from tqdm.auto import tqdm  # looks where it is when it is imported; workers need none
+            # tqdm warns in a notebook without widgets, and shows a bar of text there.
+            warnings.simplefilter("ignore")
+            # Imported here: the import itself checks for a notebook, and workers do not need tqdm.
+            from tqdm.auto import tqdm
         budget = self._n_trials or self._timeout_s
-        # A terminal's bar is short: the text needs the line. That of a notebook is no text.
+        # Short in a terminal, where the text is on the same line. In a notebook it is a widget.
         bar = "{bar:10}" if self._is_terminal else "{bar}"
         shape = f"{{percentage:3.0f}}%|{bar}| {{desc}}" if budget else "{desc}"
         return tqdm(total=budget, bar_format=shape, file=self._stream, dynamic_ncols=True)
@@ -136,7 +147,7 @@ class Progress:
         return f"{n_ended}{of_trials} trials{failed}"
 
     def _left(self, n_ended: int, rate: float) -> str | None:
-        """Say how long the trials will take at this rate; of a timeout one sees what is left."""
+        """Return how long the other trials take at this rate; None without a budget of trials."""
         if self._n_trials is None or rate <= 0:
             return None
         return f"about {(self._n_trials - n_ended) / rate:.0f} s left"
@@ -151,11 +162,11 @@ def _best(best: Sequence[float] | None) -> str:
 def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return bool(stream is not None and stream.isatty())
-    except (AttributeError, ValueError):  # what only writes, or was closed
+    except (AttributeError, ValueError):  # it has no `isatty`, or is closed
         return False
 
 
 def _is_notebook() -> bool:
-    """Tell whether a kernel of Jupyter runs this process."""
+    """Whether this process is a kernel of Jupyter."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -1,4 +1,4 @@
-"""What an earlier run left in a network: whether it fits, and what is to be mended."""
+"""Going on in the network of an earlier run: check that it fits, and remove its dead workers."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any
 import psutil
 
 from rush_core import Network, WorkerInfo
-from rush_opt.evaluation.runner import Problem
+from rush_opt.problem.problem import Problem
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.space.constraint import called
 
-__all__ = ["check_about", "check_trials", "remove_orphans"]
+__all__ = ["check_description", "check_trials", "remove_orphans"]
 
 logger = logging.getLogger(__name__)
 
-# A worker whose manager was killed leaves within 5 s, however busy its objective is.
+# A worker whose manager was killed exits within 5 s, however busy its objective is.
 _ORPHANS_LEAVE_WITHIN_S = 6.0
 
 
-def check_about(network: Network, problem: Problem) -> None:
+def check_description(network: Network, problem: Problem) -> None:
     """Refuse a network that was begun with another space, metric or direction; two round trips.
 
     Raises
     ------
     ValueError
-        With all that differs; nothing was written.
+        It names all that differs; nothing was written.
     """
-    mine = _about(problem)
+    mine = _description(problem)
     found = network.push_about(mine)
     if differences := list(_differences(found, mine)):
         raise ValueError(
@@ -43,12 +43,12 @@ def check_about(network: Network, problem: Problem) -> None:
 
 
 def check_trials(trials: Sequence[FrozenTrial], problem: Problem, network_id: str) -> None:
-    """Refuse finished trials of another space or metric, whoever put them into the network.
+    """Refuse a network with finished trials of another space or metric.
 
     Raises
     ------
     ValueError
-        With the first of them.
+        It names the first such trial.
     """
     for trial in trials:
         if trial.state != "finished":
@@ -70,10 +70,10 @@ def check_trials(trials: Sequence[FrozenTrial], problem: Problem, network_id: st
 
 
 def remove_orphans(network: Network) -> None:
-    """Remove workers whose process ended together with the manager that watched it.
+    """Remove workers of this host whose process has ended together with their manager.
 
-    Their trials become failed, and their places in the budget are given back. One round trip if
-    there are none.
+    Their trials fail, and their places in the budget are free again. One round trip if there are no
+    such workers.
     """
     unwatched = [
         worker
@@ -88,8 +88,8 @@ def remove_orphans(network: Network) -> None:
     for worker in unwatched:
         if worker not in here and worker.task_keys:
             logger.warning(
-                "worker %s on host %s gives no signs of life, and whether it runs cannot be seen "
-                "from here; if it does not, its trial takes a place in n_trials until "
+                "worker %s on host %s has no heartbeat, and this host cannot see whether it runs; "
+                "if it does not, its trial takes a place in n_trials until you call "
                 "Network(%r).stop_workers([%r], kill=True)",
                 *(worker.worker_id, worker.host, network.network_id, worker.worker_id),
             )
@@ -99,7 +99,7 @@ def _process_of(worker: WorkerInfo) -> psutil.Process | None:
     """Return a worker's process on this machine; None if it has ended."""
     try:
         process = psutil.Process(worker.pid)
-        # The number may be another process's by now, which has not the worker's name.
+        # Another process may have this number by now; its command line lacks the worker's id.
         return process if worker.worker_id in process.cmdline() else None
     except psutil.AccessDenied:
         return process
@@ -107,11 +107,11 @@ def _process_of(worker: WorkerInfo) -> psutil.Process | None:
         return None
 
 
-def _about(problem: Problem) -> dict[str, Any]:
+def _description(problem: Problem) -> dict[str, Any]:
     space = problem.space
     return {
         "metric": list(problem.metrics),
-        "direction": ["maximize" if sign < 0 else "minimize" for sign in problem.signs],
+        "direction": [goal.direction for goal in problem.goals],
         "space": {
             name: _without_addresses(repr(parameter))
             for name, parameter in zip(space.names, space.parameters, strict=True)
@@ -132,10 +132,10 @@ def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
 
 
 def _shown(values: Any) -> str:
-    """Show a list, and one value as itself."""
+    """Return a list as text; a list of one value as that value."""
     return repr(values[0] if isinstance(values, list) and len(values) == 1 else values)
 
 
 def _without_addresses(text: str) -> str:
-    """Leave out where code is in memory: that is another place in every process."""
+    """Leave out memory addresses of code, which differ in every process."""
     return re.sub(r" at 0x[0-9a-f]+", "", text)

@@ -1,114 +1,117 @@
-"""The finished tasks as an optimizer sees them: rows of numbers that only grow."""
+"""The archive: ended trials as rows of numbers, which only grow."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rush_core import EndedTasks, TaskTable
 from rush_opt.models.surrogate import Model, Surrogate
-from rush_opt.search.scalarization import draw_weights, scalarize
-from rush_opt.search.stopped_trials import AtTheEnd, StoppedTrials, with_progress
+from rush_opt.problem.goal import Goal
+from rush_opt.search.ranking import Ranking
+from rush_opt.search.stopped_trials import StoppedTrials, WholeTrialModel, with_progress
 from rush_opt.space import Space
 from rush_opt.stopping.curves import Curves
 from rush_opt.stopping.incumbent import STOPPED_AT
 
-# Rows are single precision: the tree builder reads nothing else (converting would cost a copy per
-# fit), half the memory moves when rows are gathered, and rounding to 2**-24 makes rows equal again
-# that differ in the last bits after decoding and encoding. The objective stays in double precision.
+__all__ = ["Archive", "EvaluatedPoints", "RowArray"]
+
+# Rows are single precision. The tree builder reads nothing else, and converting would cost a copy
+# for each fit. Half the memory moves when rows are gathered. Rows that differ only in the last bits
+# after decoding and encoding become equal again. Objective values stay in double precision.
 RowArray = npt.NDArray[np.float32]
 
 _INITIAL_CAPACITY = 256
 
 
-class FailedTasks(Protocol):
-    """What the archive needs of failed tasks."""
+class EvaluatedPoints(Protocol):
+    """What a proposer reads: evaluated points, and one loss for each.
 
-    def __len__(self) -> int: ...
-
-    @property
-    def configs(self) -> list[dict[str, Any]]:
-        """The configurations, decoded at each access."""
-
-
-class FinishedTasks(FailedTasks, Protocol):
-    """What the archive needs of finished tasks: their columns. `rush_core.TaskTable` has them."""
-
-    def to_numpy(
-        self, names: Sequence[str], *, of: Literal["config", "result"]
-    ) -> npt.NDArray[np.float64]:
-        """Return numbers of all tasks as a matrix."""
+    `Archive` is this for one goal, and `Scalarized` for several.
+    """
 
     @property
-    def keys(self) -> list[str]:
-        """The identifiers."""
+    def space(self) -> Space:
+        """The search space."""
 
-    def noted(self, name: str) -> list[Any]:
-        """Return what was given along with each task's result under a name; None if nothing."""
+    def __len__(self) -> int:
+        """Count the points, without those of stopped trials."""
 
-
-class EndedTasks(Protocol):
-    """What the archive needs of tasks that ended, either way."""
+    def __contains__(self, row: npt.NDArray[np.floating[Any]]) -> bool:
+        """Tell whether a snapped row was evaluated, to single precision."""
 
     @property
-    def finished(self) -> FinishedTasks: ...  # noqa: D102
+    def X(self) -> RowArray:  # noqa: N802  # the field's name for rows of features
+        """Snapped rows of the unit cube, shape (n, n_dims): a read-only view."""
+
     @property
-    def failed(self) -> FailedTasks: ...  # noqa: D102
+    def y(self) -> npt.NDArray[np.float64]:
+        """Losses, shape (n,): a read-only view; less is better, infinity for a failed trial."""
+
+    @property
+    def n_stopped(self) -> int:
+        """How many stopped trials `fit` uses besides."""
+
+    def best(self, k: int) -> npt.NDArray[np.intp]:
+        """Return the indices of the `k` best points, the best first, equals in order."""
+
+    def fit(
+        self,
+        surrogate: Surrogate,
+        rng: np.random.Generator,
+        *,
+        assumed: tuple[RowArray, npt.NDArray[np.float64]] | None = None,
+    ) -> Model:
+        """Fit a model to all points."""
 
 
 class Archive:
-    """Finished tasks: where they were and what came out, always to be minimized.
+    """Ended trials: their points, and losses, which are always minimized.
 
-    A task that was stopped early is not proposed again, and none of the rows and values here: its
-    value, of an earlier step, does not compare with those of whole ones. What it tells of them a
-    model learns from `StoppedTrials`, if what tasks reported is known.
+    A trial that was stopped early is in no row here: its value is one of an earlier step, which
+    cannot be compared with those of completed trials. Its point counts as evaluated. If reports of
+    trials are known, a model learns from it through `StoppedTrials`.
 
     Parameters
     ----------
     space : Space
-        What is searched.
-    *metrics : str
-        The names of the objective values in a result, usually one.
-    signs : sequence of float, optional
-        For each of them 1 to minimize it, -1 to maximize it; by default all are minimized.
+    goals : sequence of Goal
+        Usually one.
     curves : Curves, optional
-        What tasks reported, as far as is known; without them nothing is learned from stopped ones.
+        What trials reported. Somebody else adds to it. Without it, `fit` ignores stopped trials.
+
+    Raises
+    ------
+    ValueError
+        If there is no goal.
     """
 
     def __init__(
-        self,
-        space: Space,
-        *metrics: str,
-        signs: Sequence[float] | None = None,
-        curves: Curves | None = None,
+        self, space: Space, goals: Sequence[Goal], *, curves: Curves | None = None
     ) -> None:
-        signs = (1.0,) * len(metrics) if signs is None else tuple(map(float, signs))
-        if not metrics or len(signs) != len(metrics) or not {1.0, -1.0}.issuperset(signs):
-            raise ValueError(
-                "need a metric or several, and for each sign 1 (minimize) or -1 (maximize), got "
-                f"{metrics!r} and {signs!r}"
-            )
+        if not goals:
+            raise ValueError("an archive needs a goal, such as Goal('loss'); got none")
         self.space = space
-        self.metrics = metrics
-        self.signs = signs
+        self.goals = tuple(goals)
+        self._metrics = [goal.name for goal in goals]
+        self._signs = np.array([goal.sign for goal in goals])
         self._n = 0
         self._X = np.empty((_INITIAL_CAPACITY, space.n_dims), dtype=np.float32)
-        self._Y = np.empty((_INITIAL_CAPACITY, len(metrics)))
-        self._keys: set[bytes] = set()
-        self._best = np.empty(0, dtype=np.intp)
-        self._n_ranked = 0
+        self._Y = np.empty((_INITIAL_CAPACITY, len(goals)))
+        self._evaluated: set[bytes] = set()
+        self._ranking = Ranking()
         self._stopped = None if curves is None else StoppedTrials(curves, space.n_dims)
 
     def __len__(self) -> int:
-        """How many finished tasks there are, stopped ones aside."""
+        """Count the finished and failed trials, without stopped ones."""
         return self._n
 
     @property
     def n_stopped(self) -> int:
-        """How many stopped tasks a model learns of besides."""
+        """How many stopped trials `fit` uses besides."""
         return len(self._stopped) if self._stopped is not None else 0
 
     @property
@@ -118,47 +121,47 @@ class Archive:
 
     @property
     def y(self) -> npt.NDArray[np.float64]:
-        """Objective values times their sign, shape (n,): a read-only view; the less, the better.
+        """Losses, shape (n,): a read-only view; less is better, infinity for a failed trial.
 
         Raises
         ------
         ValueError
-            If there are several objectives: see the archive through weights, `scalarized`.
+            If there are several goals: see `rush_opt.search.scalarization.Scalarized`.
         """
-        if len(self.metrics) > 1:
+        if len(self.goals) > 1:
             raise ValueError(
-                f"need one objective to have one value per task, got {self.metrics!r}; take Y, or "
-                "weigh them: scalarized(weights).y"
+                f"y needs one goal, but there are {self._metrics}; take Y, or combine the goals: "
+                "Scalarized(archive, weights).y"
             )
         return _read_only(self._Y[: self._n, 0])
 
     @property
     def Y(self) -> npt.NDArray[np.float64]:  # noqa: N802  # the field's name for rows of values
-        """Values of all objectives times their signs, shape (n, m): a read-only view."""
+        """Losses in all goals, shape (n, m): a read-only view."""
         return _read_only(self._Y[: self._n])
 
     @property
     def incumbent(self) -> int | None:
-        """Index of the best finished task, the earliest if several are; None without any."""
+        """Index of the best trial, the earliest of equals; None if there is no trial."""
         return int(self.best(1)[0]) if self._n else None
 
     def add_ended(self, ended: EndedTasks) -> None:
-        """Append what ended: the finished tasks, then the failed ones."""
+        """Append the finished tasks, then the failed ones."""
         self.add(ended.finished)
         self.add_failed(ended.failed)
 
-    def add(self, tasks: FinishedTasks) -> None:
+    def add(self, tasks: TaskTable) -> None:
         """Append finished tasks, all or none.
 
         Parameters
         ----------
-        tasks : FinishedTasks
-            In order of completion. An objective value that is NaN is taken as the worst there is.
+        tasks : TaskTable
+            In order of completion. An objective value that is NaN counts as the worst there is.
 
         Raises
         ------
         ValueError
-            If a configuration is none of the space's, or a result has no number under a metric.
+            If a configuration is not of this space, or a result has no number for a goal.
         """
         if not len(tasks):
             return
@@ -166,87 +169,71 @@ class Archive:
         numbers = tasks.to_numpy(space.number_names, of="config")
         configs = tasks.configs if space.other_names else []
         X = space.encode_columns(numbers, configs).astype(np.float32)
-        Y = tasks.to_numpy(self.metrics, of="result") * self.signs
+        Y = tasks.to_numpy(self._metrics, of="result") * self._signs
         Y[np.isnan(Y)] = np.inf
         steps = tasks.noted(STOPPED_AT)
         stopped = np.array([step is not None for step in steps])
-        self._keys.update(_row_keys(X[stopped]))
+        self._evaluated.update(_row_bytes(X[stopped]))
         self._append(X[~stopped], Y[~stopped])
         if self._stopped is not None:
-            whole = [key for key, step in zip(tasks.keys, steps, strict=True) if step is None]
-            self._stopped.add_whole(whole, X[~stopped], Y[~stopped, 0])
+            completed = [key for key, step in zip(tasks.keys, steps, strict=True) if step is None]
+            self._stopped.add_completed(completed, X[~stopped], Y[~stopped, 0])
             self._stopped.add(X[stopped], Y[stopped, 0], [s for s in steps if s is not None])
 
-    def add_failed(self, tasks: FailedTasks) -> None:
-        """Append failed tasks as the worst there are, so that a model keeps away from their like.
+    def add_failed(self, tasks: TaskTable) -> None:
+        """Append failed tasks with an infinite loss, so that a model avoids their neighbourhood.
 
         Parameters
         ----------
-        tasks : FailedTasks
-            Those that failed by themselves; of a lost or cleared task nothing is known.
+        tasks : TaskTable
+            Those whose objective failed; lost and cleared tasks say nothing about their points.
 
         Raises
         ------
         ValueError
-            If a configuration is none of the space's.
+            If a configuration is not of this space.
         """
         if len(tasks):
             X = self.space.encode(tasks.configs).astype(np.float32)
-            self._append(X, np.full((len(X), len(self.metrics)), np.inf))
+            self._append(X, np.full((len(X), len(self.goals)), np.inf))
 
-    def fit(self, surrogate: Surrogate, rng: np.random.Generator) -> Model:
-        """Fit a model to all tasks, and to stopped ones as `StoppedTrials` has them.
+    def fit(
+        self,
+        surrogate: Surrogate,
+        rng: np.random.Generator,
+        *,
+        assumed: tuple[RowArray, npt.NDArray[np.float64]] | None = None,
+    ) -> Model:
+        """Fit a model to all trials; to stopped ones in the way of `StoppedTrials`.
 
         Parameters
         ----------
         surrogate : Surrogate
-            Where tasks were stopped, its rows have one column more than there are dimensions.
+            If there are stopped trials, its rows have one column more than there are dimensions.
         rng : numpy.random.Generator
+        assumed : tuple of ndarrays of shape (k, n_dims) and (k,), optional
+            Rows and losses that are assumed for points whose results are not known yet.
 
         Returns
         -------
         Model
-            Of what whole tasks come to, at rows of the unit cube.
+            Of the losses of completed trials, at rows of the unit cube.
         """
+        X, y = self.X, self.y
+        if assumed is not None:
+            X, y = np.concatenate([X, assumed[0]]), np.concatenate([y, assumed[1]])
         if not self._stopped:
-            return surrogate.fit(self.X, self.y, rng)
-        X, y = self._stopped.rows()
-        X, y = np.concatenate([with_progress(self.X), X]), np.concatenate([self.y, y])
-        return AtTheEnd(surrogate.fit(X, y, rng))
-
-    def scalarized(self, weights: npt.NDArray[np.float64]) -> Archive:
-        """Return the archive as it looks with one objective made of all of them.
-
-        Parameters
-        ----------
-        weights : ndarray of shape (m,)
-            How much each objective counts; see `rush_opt.search.scalarization.scalarize`.
-
-        Returns
-        -------
-        Archive
-            The same tasks, of which it shares the rows: to be read, not to be added to.
-        """
-        seen = copy.copy(self)
-        seen.metrics, seen.signs, seen._stopped = ("scalarized",), (1.0,), None
-        seen._X, seen._Y = self.X, scalarize(self.Y, weights)[:, np.newaxis]
-        seen._best, seen._n_ranked = np.empty(0, dtype=np.intp), 0
-        return seen
-
-    def _append(self, X: RowArray, Y: npt.NDArray[np.float64]) -> None:
-        end = self._n + len(Y)
-        self._reserve(end)
-        self._X[self._n : end] = X
-        self._Y[self._n : end] = Y
-        self._n = end
-        self._keys.update(_row_keys(X))
+            return surrogate.fit(X, y, rng)
+        stopped_X, stopped_y = self._stopped.rows()
+        X = np.concatenate([with_progress(X), stopped_X])
+        return WholeTrialModel(surrogate.fit(X, np.concatenate([y, stopped_y]), rng))
 
     def __contains__(self, row: npt.NDArray[np.floating[Any]]) -> bool:
-        """Tell whether a snapped row has been evaluated, to single precision."""
-        return row.astype(np.float32).tobytes() in self._keys
+        """Tell whether a snapped row was evaluated, to single precision."""
+        return row.astype(np.float32).tobytes() in self._evaluated
 
     def best(self, k: int) -> npt.NDArray[np.intp]:
-        """Find the best tasks.
+        """Find the best trials; the cost follows what is new since the last call.
 
         Parameters
         ----------
@@ -257,26 +244,16 @@ class Archive:
         -------
         ndarray of int, shape (min(k, n),)
             Indices, best first, earlier ones first among equals.
-
-        Notes
-        -----
-        Only what came since the last call is compared with the best known until then, unless more
-        are asked for than before: cost follows what is new, not what there is.
         """
-        if k > len(self._best):
-            self._n_ranked = 0
-            self._best = self._best[:0]
-        if self._n_ranked < self._n:
-            y = self.y
-            known = max(k, len(self._best))
-            pool = np.concatenate([self._best, np.arange(self._n_ranked, self._n)])
-            values = y[pool]
-            if len(pool) > known:
-                # Equal values at the edge all stay, for the sort to keep the earliest of them.
-                pool = pool[values <= np.partition(values, known - 1)[known - 1]]
-            self._best = pool[np.argsort(y[pool], kind="stable")][:known]
-            self._n_ranked = self._n
-        return self._best[:k]
+        return self._ranking.best(self.y, k)
+
+    def _append(self, X: RowArray, Y: npt.NDArray[np.float64]) -> None:
+        end = self._n + len(Y)
+        self._reserve(end)
+        self._X[self._n : end] = X
+        self._Y[self._n : end] = Y
+        self._n = end
+        self._evaluated.update(_row_bytes(X))
 
     def _reserve(self, n: int) -> None:
         capacity = len(self._Y)
@@ -290,38 +267,8 @@ class Archive:
         self._X, self._Y = X, Y
 
 
-def weighed(archive: Archive, rng: np.random.Generator) -> tuple[Archive, dict[str, float]]:
-    """Look at an archive as one proposal does: with several objectives through random weights.
-
-    [Knowles] draws new weights for every proposal. So all of the front is searched for however few
-    workers there are, and workers need not agree on who searches where.
-
-    Parameters
-    ----------
-    archive : Archive
-    rng : numpy.random.Generator
-        The proposing process's own stream; nothing is drawn from it for a single objective.
-
-    Returns
-    -------
-    archive : Archive
-        Of one objective; to be read only.
-    notes : dict
-        The weights, by ``weight_<metric>``; empty for a single objective.
-
-    References
-    ----------
-    .. [Knowles] See `rush_opt.search.scalarization.scalarize`.
-    """
-    if len(archive.metrics) == 1:
-        return archive, {}
-    weights = draw_weights(len(archive.metrics), rng)
-    names = [f"weight_{metric}" for metric in archive.metrics]
-    return archive.scalarized(weights), dict(zip(names, weights.tolist(), strict=True))
-
-
-def _row_keys(X: RowArray) -> list[Any]:
-    """Give each row's bytes, several times faster than row by row."""
+def _row_bytes(X: RowArray) -> list[Any]:
+    """Return the bytes of each row, several times faster than row by row."""
     return X.view(np.dtype((np.void, X.shape[1] * X.itemsize))).ravel().tolist()
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rush_opt.models.surrogate import Model
 from rush_opt.search.acquisition import lower_confidence_bound
-from rush_opt.search.archive import Archive
+from rush_opt.search.archive import EvaluatedPoints
 from rush_opt.search.design import grid_design, random_design
 from rush_opt.space import INACTIVE, FloatArray, Space
 
@@ -81,7 +81,7 @@ class Candidates:
 
 
 def propose(
-    archive: Archive,
+    archive: EvaluatedPoints,
     model: Model,
     lam: float,
     rng: np.random.Generator,
@@ -96,7 +96,7 @@ def propose(
 
     Parameters
     ----------
-    archive : Archive
+    archive : EvaluatedPoints
         The finished tasks.
     model : Model
         Fitted to them.
@@ -147,7 +147,7 @@ def _draw_choices(space: Space, p: float, rng: np.random.Generator) -> FloatArra
 
 
 def _best_first(
-    archive: Archive,
+    archive: EvaluatedPoints,
     model: Model,
     lam: float,
     rng: np.random.Generator,
@@ -200,7 +200,7 @@ def _allowed(space: Space, points: FloatArray, score: FloatArray) -> Iterator[in
 
 
 def draw_new(
-    archive: Archive,
+    archive: EvaluatedPoints,
     rng: np.random.Generator,
     *,
     pending: Container[FloatArray] = (),
@@ -222,14 +222,14 @@ def draw_new(
 
 
 def _first_new(
-    rows: Iterable[FloatArray], archive: Archive, pending: Container[FloatArray]
+    rows: Iterable[FloatArray], archive: EvaluatedPoints, pending: Container[FloatArray]
 ) -> FloatArray | None:
     """Return the first row that was not evaluated and is not being; None if there is none."""
     return next((row for row in rows if row not in archive and row not in pending), None)
 
 
 def _left_over(
-    archive: Archive, pending: Container[FloatArray], rng: np.random.Generator
+    archive: EvaluatedPoints, pending: Container[FloatArray], rng: np.random.Generator
 ) -> FloatArray | None:
     """Draw one of the points of a small discrete space that are new; None if there is none."""
     points = _all_points(archive.space)

@@ -1,4 +1,4 @@
-"""What trials that were stopped early tell a model, although they never came to an end."""
+"""What a model learns from trials that were stopped early."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from rush_opt.stopping.curves import Curves
 FloatArray = npt.NDArray[np.float64]
 RowArray = npt.NDArray[np.float32]
 
-# So many of the latest whole trials tell how values go on from a step, and how well an early value
-# foretells the last one; of so many steps, where a rule stops trials anywhere.
-_MOST_WHOLE = 100
+# The change from an early value to the final one is learned from at most this many of the latest
+# completed trials, at no more than this many stopping steps.
+_MOST_COMPLETED = 100
 _MOST_STEPS = 4
 
-# How far a whole trial has come; who was stopped at the first of k steps at 0, at the next at 1/k.
-_WHOLE = 1.0
+# Progress of a trial: 1 if it was completed; i/k if it was stopped at the i-th of k steps, from 0.
+_COMPLETED = 1.0
 
 
 class StoppedTrials:
-    """Stopped trials as rows for a model, with a column more: how far a trial had come.
+    """Stopped trials as rows for a model, with one more column: the progress of the trial.
 
-    A value of an early step does not compare with one at the end. By how much whole trials changed
-    from there on, on average, is added to it. And the model learns how far it can rely on that: the
-    values that whole trials had on their way are rows as well, so that it sees, at the same points,
-    what was early and what came of it.
+    A value of an early step cannot be compared with a final one. So the mean change of completed
+    trials from that step to their end is added to it. Values that completed trials had on their way
+    are rows, too: the model sees an early and a final value at the same point, and learns how
+    reliable early values are.
 
-    The idea of a model of configuration and resource is that of [Klein]; its form here is ours.
+    The idea of a model of configuration and resource is from [Klein]; this form of it is our own.
 
     Parameters
     ----------
     curves : Curves
-        What all trials reported; somebody else adds to it.
+        What all trials reported. Somebody else adds to it.
     n_dims : int
 
     References
@@ -48,71 +48,71 @@ class StoppedTrials:
 
     def __init__(self, curves: Curves, n_dims: int) -> None:
         self._curves = curves
-        self._whole: deque[tuple[str, RowArray, float]] = deque(maxlen=_MOST_WHOLE)
+        self._completed: deque[tuple[str, RowArray, float]] = deque(maxlen=_MOST_COMPLETED)
         self._X: RowArray = np.empty((0, n_dims), dtype=np.float32)
         self._y: FloatArray = np.empty(0)
         self._steps: FloatArray = np.empty(0)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Count the stopped trials."""
         return len(self._y)
 
-    def add_whole(self, keys: Sequence[str], X: RowArray, y: FloatArray) -> None:
-        """Take in trials that went on to their ends, with the values they came to."""
-        self._whole.extend(zip(keys, X, y.tolist(), strict=True))
+    def add_completed(self, keys: Sequence[str], X: RowArray, y: FloatArray) -> None:
+        """Add trials that were not stopped, with their final losses."""
+        self._completed.extend(zip(keys, X, y.tolist(), strict=True))
 
     def add(self, X: RowArray, y: FloatArray, steps: Sequence[float]) -> None:
-        """Take in trials that were stopped at these steps, with the values they had then."""
+        """Add trials that were stopped at these steps, with their losses at that step."""
         self._X = np.concatenate([self._X, X])
         self._y = np.concatenate([self._y, y])
         self._steps = np.concatenate([self._steps, steps])
 
     def rows(self) -> tuple[RowArray, FloatArray]:
-        """Return rows of values that are not of a trial's end.
+        """Return rows with losses of steps before the end.
 
         Returns
         -------
         X : ndarray of float32, shape (n, n_dims + 1)
-            The last column tells how far the trial had come.
+            The last column is the progress.
         y : ndarray of shape (n,)
-            All finite. What no whole trial has reported says nothing and is left out.
+            All finite. A step that no completed trial has reported is left out.
         """
         steps, places = np.unique(self._steps, return_inverse=True)
-        n, k = len(self._whole), len(steps)
-        whole = np.array([row for _, row, _ in self._whole]).reshape(n, self._X.shape[1])
-        before = np.array([self._curves.values_at(key, steps) for key, _, _ in self._whole])
-        before = before.reshape(n, k)
-        change = _mean_change(before, np.array([value for _, _, value in self._whole]))
+        n, k = len(self._completed), len(steps)
+        completed = np.array([row for _, row, _ in self._completed]).reshape(n, self._X.shape[1])
+        early = np.array([self._curves.values_at(key, steps) for key, _, _ in self._completed])
+        early = early.reshape(n, k)
+        change = _mean_change(early, np.array([loss for _, _, loss in self._completed]))
         progress = np.arange(k) / k
         parts = [(self._X, self._y + change[places], progress[places])]
         for i in _spread(k, _MOST_STEPS):
-            parts.append((whole, before[:, i] + change[i], np.full(n, progress[i])))
+            parts.append((completed, early[:, i] + change[i], np.full(n, progress[i])))
         X, y, levels = (np.concatenate(part) for part in zip(*parts, strict=True))
         known = np.isfinite(y)
         return with_progress(X[known], levels[known]), y[known]
 
 
-class AtTheEnd:
-    """A model of points and progress, asked about whole trials."""
+class WholeTrialModel:
+    """A model of points and progress that predicts for completed trials."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
 
     def predict(self, X: npt.NDArray[np.floating[Any]]) -> tuple[FloatArray, FloatArray]:
-        """Predict mean and standard deviation of what whole trials come to."""
-        return self._model.predict(with_progress(X, _WHOLE))
+        """Predict mean and standard deviation of the final loss at these points."""
+        return self._model.predict(with_progress(X, _COMPLETED))
 
 
 def with_progress(
-    X: npt.NDArray[np.floating[Any]], progress: FloatArray | float = _WHOLE
+    X: npt.NDArray[np.floating[Any]], progress: FloatArray | float = _COMPLETED
 ) -> npt.NDArray[np.floating[Any]]:
-    """Append how far trials have come as a column."""
+    """Append the progress of trials as a column."""
     return np.column_stack([X, np.broadcast_to(progress, len(X)).astype(X.dtype)])
 
 
-def _mean_change(before: FloatArray, final: FloatArray) -> FloatArray:
-    """Average by how much trials changed from each step to the end; NaN where nobody did."""
-    change = final[:, np.newaxis] - before
+def _mean_change(early: FloatArray, final: FloatArray) -> FloatArray:
+    """Return the mean change of trials from each step to the end; NaN where none is known."""
+    change = final[:, np.newaxis] - early
     is_known = np.isfinite(change)
     total = np.where(is_known, change, 0.0).sum(axis=0)
     with np.errstate(invalid="ignore"):
@@ -120,5 +120,5 @@ def _mean_change(before: FloatArray, final: FloatArray) -> FloatArray:
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """Choose at most so many of n places, the first and the last among them."""
+    """Choose at most `most` of `n` places, evenly, with the first and the last among them."""
     return sorted({round(i) for i in np.linspace(0, n - 1, min(n, most))})

@@ -1,6 +1,6 @@
-"""Hyperparameter search in the manner of scikit-learn.
+"""`RushSearchCV`: `tune()` as a search estimator of scikit-learn.
 
-Stands above `tune`, which it calls.
+Nothing in this package imports this room. It calls `tune()`.
 """
 
 from rush_opt.sklearn.search import RushSearchCV

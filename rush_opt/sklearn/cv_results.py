@@ -1,4 +1,4 @@
-"""Cross-validated trials as scikit-learn's `cv_results_`: a dict of columns, a row per trial."""
+"""The trials of a search as `cv_results_` of scikit-learn: a dict of columns, a row per trial."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ def cv_columns(
     n_splits: int,
     error_score: float,
 ) -> dict[str, Any]:
-    """Lay out what the folds of several trials gave.
+    """Make the columns of `cv_results_` from what the folds of the trials gave.
 
     Parameters
     ----------
     params : sequence of n dicts
-        Parameters of each trial; those that it did not have are masked.
-    results : sequence of n mappings
-        ``fit_time``, ``score_time``, ``test_<metric>`` and, if wanted, ``train_<metric>``, each a
-        value per fold; None for a trial that failed. At least one did not.
+        Parameters of each trial. A trial's cell is masked if it does not have the parameter.
+    results : sequence of n mappings or None
+        ``fit_time``, ``score_time``, ``test_<metric>`` and perhaps ``train_<metric>``, each with a
+        value per fold; None for a trial that failed. At least one trial did not fail.
     n_splits : int
+        Number of folds.
     error_score : float
-        The scores of every fold of a failed trial.
+        The scores of all folds of a failed trial.
 
     Returns
     -------
     dict of str to ndarray of shape (n,)
-        As `sklearn.model_selection.RandomizedSearchCV.cv_results_` has them, ``params`` a list.
+        The columns of `sklearn.model_selection.RandomizedSearchCV.cv_results_`; ``params`` is a
+        list.
     """
     names = next(list(result) for result in results if result is not None)
     columns: dict[str, Any] = {}
@@ -57,12 +59,13 @@ def cv_columns(
 
 
 def _ranks(scores: Column) -> Column:
-    """Rank scores from 1, the best; equals share the least rank, and NaN is worst."""
+    """Rank scores: 1 is the best, equal scores share the least of their ranks, NaN is worst."""
     known = np.where(np.isnan(scores), -np.inf, scores)
     return np.array([1 + np.sum(known > score) for score in known], dtype=np.int32)
 
 
 def _masked(name: str, params: Sequence[dict[str, Any]]) -> Column:
+    """Return a parameter's values, masked where a trial does not have it."""
     present = [config[name] for config in params if name in config]
     kinds = {type(value) for value in present}
     dtype = next((kind for kind in (bool, int, float) if kinds == {kind}), object)

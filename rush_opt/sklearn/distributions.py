@@ -1,4 +1,4 @@
-"""Search spaces as scikit-learn's searches take them: SciPy distributions and lists of values."""
+"""Search spaces in the form of scikit-learn's searches: SciPy distributions and lists of values."""
 
 from __future__ import annotations
 
@@ -8,21 +8,32 @@ from typing import Any
 
 import numpy as np
 
+from rush_opt.arguments.space import foreign_space
 from rush_opt.space.choice import Categorical, Ordinal
 from rush_opt.space.numeric import Float, Integer
 from rush_opt.space.parameter import Parameter, is_number
 from rush_opt.space.search_space import Space
 from rush_opt.space.transformed import Transformed
 
-# What has no end is searched between these quantiles.
+__all__ = ["from_distributions", "read_space"]
+
+# A distribution without a lower or upper end is searched from this quantile, or up to 1 minus it.
 _TAIL = 1e-3
 
 
-def from_distributions(given: Mapping[str, Any]) -> tuple[Space, dict[str, list[Any]]]:
-    """Build a space of parameters, SciPy distributions, lists of values and fixed values.
+def read_space(given: Mapping[str, Any] | Space) -> tuple[Space, dict[str, list[Any]]]:
+    """Build a space from what `RushSearchCV` takes; returns and errors of `from_distributions`."""
+    if isinstance(given, Space):
+        return given, {}
+    foreign = foreign_space(given)
+    return from_distributions(given) if foreign is None else (foreign, {})
 
-    A list of numbers in order becomes an `Ordinal`, another list a `Categorical`. Of values that no
-    record can hold (objects, tuples) the configurations have the places in the list.
+
+def from_distributions(given: Mapping[str, Any]) -> tuple[Space, dict[str, list[Any]]]:
+    """Build a space from parameters, SciPy distributions, lists of values and fixed values.
+
+    A list of numbers in ascending order becomes an `Ordinal`, another list a `Categorical`. Records
+    cannot hold objects or tuples: if a list has such values, configurations hold their indices.
 
     Parameters
     ----------
@@ -33,20 +44,20 @@ def from_distributions(given: Mapping[str, Any]) -> tuple[Space, dict[str, list[
     -------
     space : Space
     values : dict of str to list
-        The lists of whose values the space has the places.
+        Parameter name to list of values, for parameters whose configurations hold indices.
 
     Raises
     ------
     TypeError
         If `given` is no mapping.
     ValueError
-        If a distribution is discrete and not uniform.
+        If a distribution has neither bounds nor quantiles, or is discrete and not uniform.
     """
     if not isinstance(given, Mapping):
         raise TypeError(
             "the search space must be a mapping of parameter names to parameters, distributions or "
-            f"lists of values, got {given!r:.80} ({type(given).__name__}); what only some settings "
-            "have is said by when=, as in Float(low, high, when={'kernel': 'rbf'})"
+            f"lists of values, got {given!r:.80} ({type(given).__name__}); for a parameter that "
+            "only some settings have, write when=, as in Float(low, high, when={'kernel': 'rbf'})"
         )
     parameters: dict[str, Any] = {}
     values: dict[str, list[Any]] = {}
@@ -76,7 +87,7 @@ def _of_distribution(name: str, frozen: Any) -> Parameter:
     if kind == "uniform":
         return Float(low, high)
     if kind in ("loguniform", "reciprocal") and frozen.ppf(0.5) ** 2 <= low * high * (1 + 1e-9):
-        return Float(low, high, log=True)  # not moved away from zero
+        return Float(low, high, log=True)  # not shifted by loc=
     if kind == "randint":
         return Integer(int(low), int(high))
     if not hasattr(frozen, "pdf"):
@@ -100,6 +111,6 @@ def _of_choices(choices: list[Any]) -> Parameter:
 
 
 def _are_recordable(choices: list[Any]) -> bool:
-    """Tell whether a parameter can have these values themselves."""
+    """Whether a record can hold these values, and a parameter can tell them apart."""
     scalars = all(isinstance(c, str | int | float | bool | np.generic | None) for c in choices)
     return scalars and all(c == c for c in choices) and len(set(choices)) == len(choices)

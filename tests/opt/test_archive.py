@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rush_core import TaskTable
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
 from tests.typed import present
@@ -24,7 +25,7 @@ def tasks_with(values: list[Any]) -> TaskTable:
 
 
 def test_rows_and_values_are_kept_in_order_through_growth() -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     tasks = tasks_with([math.sin(i) for i in range(1000)])
     archive.add(tasks[:3])
     archive.add(tasks[3:700])
@@ -36,7 +37,7 @@ def test_rows_and_values_are_kept_in_order_through_growth() -> None:
 
 
 def test_an_empty_archive_has_no_incumbent() -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     assert len(archive) == 0
     assert archive.X.shape == (0, 3)
     assert archive.incumbent is None
@@ -44,14 +45,14 @@ def test_an_empty_archive_has_no_incumbent() -> None:
 
 
 def test_maximizing_turns_the_values_around() -> None:
-    archive = Archive(SPACE, "loss", signs=(-1,))
+    archive = Archive(SPACE, [Goal("loss", "maximize")])
     archive.add(tasks_with([1.0, 5.0, 3.0]))
     np.testing.assert_array_equal(archive.y, [-1.0, -5.0, -3.0])
     assert archive.incumbent == 1
 
 
 def test_the_views_cannot_be_written_through_and_share_memory() -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     archive.add(tasks_with([1.0, 2.0]))
     with pytest.raises(ValueError, match="read-only"):
         archive.y[0] = 0.0
@@ -63,7 +64,7 @@ def test_the_views_cannot_be_written_through_and_share_memory() -> None:
 
 
 def test_a_view_keeps_its_contents_while_the_archive_grows() -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     archive.add(tasks_with([1.0, 2.0]))
     X, y = archive.X, archive.y
     archive.add(tasks_with([7.0] * 5000))
@@ -78,7 +79,7 @@ def test_a_view_keeps_its_contents_while_the_archive_grows() -> None:
 def test_the_best_are_those_that_sorting_everything_finds(
     batches: list[list[int]], ks: list[int]
 ) -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     values: list[int] = []
     for batch, k in zip(batches, ks, strict=False):
         archive.add(tasks_with(batch))
@@ -87,16 +88,16 @@ def test_the_best_are_those_that_sorting_everything_finds(
         assert archive.incumbent == (values.index(min(values)) if values else None)
 
 
-def test_a_nan_counts_as_the_worst_value_either_way() -> None:
-    for sign in (1, -1):
-        archive = Archive(SPACE, "loss", signs=(sign,))
-        archive.add(tasks_with([math.nan, 1e300 * sign, math.nan]))
+def test_a_nan_is_the_worst_value_in_both_directions() -> None:
+    for goal in (Goal("loss"), Goal("loss", "maximize")):
+        archive = Archive(SPACE, [goal])
+        archive.add(tasks_with([math.nan, goal.value(1e300), math.nan]))
         np.testing.assert_array_equal(archive.y, [math.inf, 1e300, math.inf])
         assert archive.incumbent == 1
 
 
 def test_membership_is_that_of_configurations() -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     archive.add(tasks_with([0.0] * 20))
     X = SPACE.encode(configs(40))
     assert all(row in archive for row in X[:20])
@@ -108,7 +109,7 @@ def test_membership_is_that_of_configurations() -> None:
 
 @pytest.mark.parametrize("result", [{}, {"loss": "low"}, {"loss": None}])
 def test_a_result_without_the_metric_is_refused_and_nothing_is_added(result: Any) -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     with pytest.raises(ValueError, match="need a number 'loss' in the result of every task"):
         archive.add(TaskTable.from_results(configs(2), [{"loss": 1.0}, result]))
     assert len(archive) == 0
@@ -126,7 +127,7 @@ def test_a_result_without_the_metric_is_refused_and_nothing_is_added(result: Any
 def test_a_configuration_of_another_space_is_refused_and_nothing_is_added(
     wrong: dict[str, Any], message: str
 ) -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, [Goal("loss")])
     first, second = configs(2)
     with pytest.raises(ValueError, match=message):
         archive.add(TaskTable.from_results([first, second | wrong], [{"loss": 1.0}] * 2))
@@ -136,7 +137,7 @@ def test_a_configuration_of_another_space_is_refused_and_nothing_is_added(
 
 def test_choices_are_read_beside_numbers() -> None:
     space = Space({"kind": Categorical(["a", "b"]), "x": Float(0, 1)})
-    archive = Archive(space, "loss")
+    archive = Archive(space, [Goal("loss")])
     given = [{"kind": "b", "x": 0.25}, {"kind": "a", "x": 0.5}]
     archive.add(TaskTable.from_results(given, [{"loss": 1.0}] * 2))
     np.testing.assert_array_equal(archive.X, [[0.75, 0.25], [0.25, 0.5]])

@@ -208,7 +208,7 @@ def test_what_cannot_be_stored_leaves_the_trial_open(advise: Advise) -> None:
     assert advisor.tell(trial, 1.0)
 
 
-def test_a_grid_is_not_asked_for(advise: Advise, network: Network) -> None:
-    with pytest.raises(ValueError, match="take the points of the grid yourself"):
+def test_an_advisor_refuses_a_grid(advise: Advise, network: Network) -> None:
+    with pytest.raises(ValueError, match="evaluate the points of the grid yourself"):
         advise(optimizer="grid")
     assert network.fetch_workers() == []

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,12 +25,17 @@ from rush_opt import (
     TuneResult,
     tune,
 )
-from rush_opt.evaluation.runner import Phase, Problem
-from rush_opt.optimizers.central import Pending, evaluate_queue, fill_queue
+from rush_opt.evaluation.plan import RunPlan
+from rush_opt.optimizers.base import Place, Proposal
+from rush_opt.optimizers.with_model import ModelProposer
+from rush_opt.running.loops import evaluate_trials
+from rush_opt.running.proposing import propose_trials
 from rush_opt.search.acquisition import LAMBDA_PERIOD
 from rush_opt.search.archive import Archive
+from rush_opt.search.pending import Pending
 from tests.fixture_types import Join
 from tests.opt.objectives import bowl
+from tests.opt.plans import LOSS, plan_of, untimed
 from tests.threads import in_background
 from tests.typed import present
 from tests.waiting import wait_until
@@ -39,24 +43,21 @@ from tests.waiting import wait_until
 PATIENCE_S = 30.0
 SPACE = Space({"n": Integer(1, 6), "b": Boolean()})
 EVERYTHING = [{"n": n, "b": b} for n in range(1, 7) for b in (False, True)]
-PROBLEM = Problem(
-    objective=lambda config: float(config["n"]),
-    space=SPACE,
-    metrics=("loss",),
-    signs=(1.0,),
-    n_trials=None,
-    deadline=None,
-    seed=11,
-)
+PLAN = plan_of(SPACE, lambda config: float(config["n"]), seed=11)
 BOTH = pytest.mark.parametrize("settings", [ACBO(), CLBO()], ids=["acbo", "clbo"])
 
 
-def untimed(phase: Phase) -> AbstractContextManager[None]:
-    return nullcontext()
+def proposer_of(settings: ACBO | CLBO) -> ModelProposer:
+    return settings.proposer(PLAN.problem, Place(3, 3, 4))
+
+
+def propose_one(settings: ACBO | CLBO, archive: Archive, pending: Pending) -> Proposal:
+    (proposal,) = proposer_of(settings).propose(archive, pending, untimed, 1)
+    return proposal
 
 
 def archive_of(*configs: dict[str, Any], space: Space = SPACE) -> Archive:
-    archive = Archive(space, "loss")
+    archive = Archive(space, LOSS)
     archive.add(
         TaskTable.from_results(configs, [{"loss": float(config["n"])} for config in configs])
     )
@@ -87,7 +88,7 @@ def counts_are(network: Network, counts: tuple[int, int, int, int]) -> bool:
         (CLBO(), 1, 448, 0),
     ],
 )
-def test_how_many_to_propose_follows_from_what_is_open(
+def test_the_number_of_proposals_follows_from_the_open_trials(
     settings: ACBO | CLBO, n_open: int, n_workers: int, n: int
 ) -> None:
     assert settings.n_next(n_open, n_workers) == n
@@ -97,14 +98,14 @@ def test_how_many_to_propose_follows_from_what_is_open(
 @pytest.mark.parametrize("n_known", [0, 4])
 def test_neither_known_nor_pending_points_are_proposed(settings: ACBO | CLBO, n_known: int) -> None:
     pending = Pending(SPACE)
-    state = settings.state(PROBLEM, archive_of(*EVERYTHING[:n_known]), 3)
+    archive, proposer = archive_of(*EVERYTHING[:n_known]), proposer_of(settings)
     proposed = []
     # Without a model there are ten draws, of which one in twelve to one in four repeats a point.
     for i in range(8 if n_known else 4):
-        config, notes = state.propose(untimed, pending)
-        assert notes["n_known"] == n_known
-        pending.add(str(i), config)
-        proposed.append(config)
+        (proposal,) = proposer.propose(archive, pending, untimed, 1)
+        assert proposal.notes["n_known"] == n_known
+        pending.add(str(i), proposal.config)
+        proposed.append(proposal.config)
     assert len({repr(config) for config in proposed + EVERYTHING[:n_known]}) == i + 1 + n_known
 
 
@@ -130,33 +131,32 @@ def test_a_batch_is_fitted_with_the_mean_as_the_lie() -> None:
     archive = archive_of(*EVERYTHING[:5])
     archive.add_failed(TaskTable.from_results(EVERYTHING[5:6], [{}]))
     spy = Spy()
-    state = CLBO(surrogate=spy).state(PROBLEM, archive, 3)
-    state.propose(untimed, pending_of(*EVERYTHING[8:10]))
+    propose_one(CLBO(surrogate=spy), archive, pending_of(*EVERYTHING[8:10]))
     assert spy.X.tolist() == rows_of(EVERYTHING[:6] + EVERYTHING[8:10]).tolist()
     lie = (1 + 1 + 2 + 2 + 3) / 5  # the failed one has no value
     assert spy.y.tolist() == [1, 1, 2, 2, 3, np.inf, lie, lie]
 
 
 def test_without_any_value_the_lie_is_the_worst() -> None:
-    archive = Archive(SPACE, "loss")
+    archive = Archive(SPACE, LOSS)
     archive.add_failed(TaskTable.from_results(EVERYTHING[:3], [{}] * 3))
-    state = CLBO(surrogate=(spy := Spy())).state(PROBLEM, archive, 3)
-    state.propose(untimed, pending_of(EVERYTHING[8]))
+    propose_one(CLBO(surrogate=(spy := Spy())), archive, pending_of(EVERYTHING[8]))
     assert spy.y.tolist() == [np.inf] * 4
 
 
-def test_acbo_does_not_tell_its_model_of_pending_points() -> None:
+def test_the_model_of_acbo_ignores_pending_points() -> None:
     archive, spy = archive_of(*EVERYTHING[:5]), Spy()
-    state = ACBO(surrogate=spy).state(PROBLEM, archive, 3)
-    state.propose(untimed, pending_of(*EVERYTHING[8:10]))
+    propose_one(ACBO(surrogate=spy), archive, pending_of(*EVERYTHING[8:10]))
     assert spy.X.tolist() == rows_of(EVERYTHING[:5]).tolist()
 
 
 def test_acbo_draws_an_exploration_weight_for_each_proposal_and_clbo_keeps_its_own() -> None:
     def weights(settings: ACBO | CLBO) -> list[float]:
-        state = settings.state(PROBLEM, Archive(SPACE, "loss"), 3)
-        proposals = [state.propose(untimed, Pending(SPACE)) for _ in range(4 * LAMBDA_PERIOD)]
-        return [notes["lambda"] for _, notes in proposals]
+        proposer, archive, pending = proposer_of(settings), Archive(SPACE, LOSS), Pending(SPACE)
+        proposals = [
+            proposer.propose(archive, pending, untimed, 1)[0] for _ in range(4 * LAMBDA_PERIOD)
+        ]
+        return [proposal.notes["lambda"] for proposal in proposals]
 
     assert set(weights(CLBO())) == {1.96}
     assert set(weights(CLBO(exploration=0.5))) == {0.5}
@@ -200,15 +200,19 @@ def propose(join: Join, network: Network) -> Iterator[Propose]:
     """Run a proposer in the background, at most until the test is over; return a wait for it."""
     proposing: list[Callable[[], None]] = []
 
-    def propose(settings: ACBO | CLBO, problem: Problem, n_workers: int) -> Callable[[], None]:
+    def propose(plan: RunPlan) -> Callable[[], None]:
         worker = join()
-        proposing.append(in_background(lambda: fill_queue(settings, worker, problem, n_workers)))
+        proposing.append(in_background(lambda: propose_trials(worker, plan)))
         return proposing[-1]
 
     yield propose
     network.stop_workers()
     for wait in proposing:
         wait()
+
+
+def plan_with(settings: ACBO | CLBO, n_workers: int, **changes: Any) -> RunPlan:
+    return replace(PLAN, optimizer=settings, n_workers=n_workers, **changes)
 
 
 def end_one(worker: Worker) -> None:
@@ -220,7 +224,7 @@ def end_one(worker: Worker) -> None:
 def test_acbo_keeps_as_many_open_as_there_are_workers(
     propose: Propose, network: Network, worker: Worker
 ) -> None:
-    propose(ACBO(), PROBLEM, 3)
+    propose(plan_with(ACBO(), 3))
     wait_until(lambda: network.count_tasks() == (3, 0, 0, 0), PATIENCE_S)
     running = worker.claim_task()
     assert running is not None
@@ -237,7 +241,7 @@ def test_acbo_keeps_as_many_open_as_there_are_workers(
 
 
 def test_clbo_waits_for_all_of_a_batch(propose: Propose, network: Network, worker: Worker) -> None:
-    propose(CLBO(), PROBLEM, 30)
+    propose(plan_with(CLBO(), 30))
     for n_before in (0, 3, 6):
         wait_until(partial(counts_are, network, (3, 0, n_before, 0)), PATIENCE_S)
         end_one(worker)
@@ -253,9 +257,9 @@ def test_the_proposer_leaves_when_all_of_the_budget_is_started(
     settings: ACBO | CLBO, propose: Propose, network: Network, worker: Worker
 ) -> None:
     network.push_finished_tasks(EVERYTHING[:2], [{"loss": 1.0}] * 2)  # take no place
-    proposing = propose(settings, replace(PROBLEM, n_trials=5), 4)
-    evaluated = replace(PROBLEM, n_trials=5)
-    evaluating = in_background(lambda: evaluate_queue(worker, evaluated))
+    plan = plan_with(settings, 4, n_trials=5)
+    proposing = propose(plan)
+    evaluating = in_background(lambda: evaluate_trials(worker, plan))
     proposing()
     network.stop_workers()
     evaluating()
@@ -266,7 +270,7 @@ def test_the_proposer_leaves_when_all_of_the_budget_is_started(
 def test_the_proposer_leaves_at_the_deadline(
     settings: ACBO | CLBO, propose: Propose, network: Network, worker: Worker
 ) -> None:
-    proposing = propose(settings, replace(PROBLEM, deadline=worker.now() + 0.5), 2)
+    proposing = propose(plan_with(settings, 2, began=worker.now(), timeout_s=0.5))
     proposing()
     assert network.count_tasks().queued == 2
 
@@ -277,7 +281,7 @@ def test_another_proposer_goes_on_where_the_last_one_was(
     network.push_tasks(EVERYTHING[:1])
     end_one(worker)
     network.push_tasks(EVERYTHING[1:3])
-    propose(ACBO(), PROBLEM, 4)
+    propose(plan_with(ACBO(), 4))
     wait_until(lambda: network.count_tasks() == (4, 0, 1, 0), PATIENCE_S)
     configs = [repr(config) for config in network.fetch_tasks().configs]
     assert len(set(configs)) == 5
@@ -310,12 +314,12 @@ def test_a_run_has_its_budget_exactly_and_comes_near_the_optimum(run: TuneResult
     assert run.best_value < 0.002
 
 
-def test_the_proposer_is_none_of_the_workers_and_its_time_goes_with_the_trials(
+def test_the_proposer_is_no_worker_of_the_result_and_its_time_is_noted_with_the_trials(
     run: TuneResult,
 ) -> None:
     assert [worker.number for worker in run.workers] == [0, 1]
     proposed = [trial for trial in run.frozen_trials if "proposer" in trial.notes]
-    assert len(proposed) == 46  # but for the design
+    assert len(proposed) == 46  # all except the design
     assert {trial.notes["proposer"] for trial in proposed} == {2}
     for trial in proposed[5:]:
         assert trial.notes["surrogate_s"] > 0.0

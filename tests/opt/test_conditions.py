@@ -6,6 +6,7 @@ import pytest
 
 from rush_core import TaskTable
 from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, moves, propose
 from rush_opt.search.design import random_design
@@ -121,7 +122,7 @@ def test_every_countable_kind_can_be_a_parent(parent: Any) -> None:
 
 
 def test_the_archive_reads_configurations_with_absent_parameters() -> None:
-    archive = Archive(BOOSTER, "y")
+    archive = Archive(BOOSTER, [Goal("y")])
     archive.add(TaskTable.from_results(CONFIGS, [{"y": float(i)} for i in range(4)]))
     rows = BOOSTER.encode(CONFIGS)
     np.testing.assert_array_equal(archive.X, rows.astype(np.float32))
@@ -192,7 +193,7 @@ def test_a_parameter_that_a_move_makes_active_starts_anywhere_in_its_range() -> 
 
 def test_proposals_are_new_canonical_rows() -> None:
     rng = np.random.default_rng(1)
-    archive = Archive(BOOSTER, "y")
+    archive = Archive(BOOSTER, [Goal("y")])
     configs = BOOSTER.decode(random_design(BOOSTER, 20, rng))
     for _ in range(20):
         values = [{"y": float(c["seed"] + c.get("drop", 0))} for c in configs]
@@ -208,7 +209,7 @@ def test_a_used_up_conditional_space_is_found_out_by_its_last_point() -> None:
     space = Space({"a": Boolean(), "n": Integer(1, 3, when={"a": True})})
     configs: list[dict[str, Any]] = [{"a": False}, *({"a": True, "n": n} for n in (1, 2, 3))]
     for left_out in range(4):
-        archive = Archive(space, "y")
+        archive = Archive(space, [Goal("y")])
         known = [config for i, config in enumerate(configs) if i != left_out]
         archive.add(TaskTable.from_results(known, [{"y": float(i)} for i in range(3)]))
         rng = np.random.default_rng(left_out)

@@ -7,6 +7,7 @@ import pytest
 
 from rush_core import TaskTable
 from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, propose
 from rush_opt.search.design import (
@@ -69,7 +70,7 @@ def test_a_grid_has_the_points_that_are_allowed() -> None:
 
 def test_proposals_are_allowed_also_where_the_model_would_rather_not() -> None:
     rng = np.random.default_rng(0)
-    archive = Archive(SPACE, "y")
+    archive = Archive(SPACE, [Goal("y")])
     configs = SPACE.decode(random_design(SPACE, 20, rng))
     for _ in range(15):
         # The less high and the more low the better: what is best is forbidden.
@@ -87,7 +88,7 @@ def test_a_proposal_is_found_where_no_candidate_is_allowed() -> None:
         {"x": Float(0, 1), "y": Float(0, 1)}, constraints=[lambda c: c["x"] * c["y"] > 0.968]
     )
     rng = np.random.default_rng(3)
-    archive = Archive(space, "y")
+    archive = Archive(space, [Goal("y")])
     archive.add(TaskTable.from_results([{"x": 0.1, "y": 0.2}] * 5, [{"y": 1.0}] * 5))
     for _ in range(5):
         row = propose(archive, ExtraTrees().fit(archive.X, archive.y, rng), 0.5, rng)
@@ -98,7 +99,7 @@ def test_drawn_choices_that_are_forbidden_do_not_make_a_proposal_random() -> Non
     space = Space(
         {"c": Categorical(["p", "q"]), "x": Float(0, 1)}, constraints=[lambda c: c["c"] == "p"]
     )
-    archive = Archive(space, "y")
+    archive = Archive(space, [Goal("y")])
     configs = space.decode(random_design(space, 200, np.random.default_rng(0)))
     values = [{"y": (config["x"] - 0.3) ** 2} for config in configs]
     archive.add(TaskTable.from_results(configs, values))
@@ -154,7 +155,7 @@ def test_a_constraint_on_an_inactive_parameter_does_not_apply() -> None:
     assert {config["a"] for config in space.decode(X)} == {False, True}
 
 
-def test_a_mistake_in_a_constraint_is_told() -> None:
+def test_an_error_in_a_constraint_is_reported() -> None:
     with pytest.raises(KeyError, match="hihg"):
         Space(PARAMETERS, constraints=[lambda c: c["low"] < c["hihg"]])
     with pytest.raises(TypeError, match=r"return True or False, got None from .*<lambda>"):

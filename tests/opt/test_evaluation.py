@@ -18,7 +18,8 @@ import pytest
 
 from rush_core import Network, Worker
 from rush_opt import Trial
-from rush_opt.evaluation.runner import TrialRunner, evaluate, takes_trial
+from rush_opt.evaluation.objective import evaluate, takes_trial
+from rush_opt.evaluation.runner import TrialRunner
 from tests.fixture_types import Join
 from tests.opt.trials import PROBLEM, runner
 from tests.typed import present
@@ -79,7 +80,7 @@ def test_a_mapping_brings_further_results_along(
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"),
+    ("returned", "message"),
     [
         (None, "None (NoneType)"),
         ("0.5", "'0.5' (str)"),
@@ -107,11 +108,11 @@ def test_a_mapping_brings_further_results_along(
         ({1: 0.5}, "it has ['1']"),
     ],
 )
-def test_what_is_no_finite_number_is_a_failure_that_names_it(returned: Any, said: str) -> None:
+def test_a_value_that_is_no_finite_number_fails_the_trial(returned: Any, message: str) -> None:
     result, error = evaluate(lambda config: returned, CONFIG, ("loss",))
     assert result is None
     assert "'loss'" in error
-    assert said in error
+    assert message in error
     assert "\n" not in error
 
 
@@ -120,7 +121,7 @@ def test_a_long_value_is_not_repeated_in_full() -> None:
     assert len(error) < 300
 
 
-def test_a_value_that_cannot_even_be_shown_is_a_failure_too() -> None:
+def test_a_value_whose_repr_raises_fails_the_trial() -> None:
     class Shy:
         def __repr__(self) -> str:
             raise RuntimeError("not to be shown")
@@ -211,7 +212,7 @@ def test_an_objective_gets_the_trial_if_it_has_a_place_for_it(
     assert takes_trial(objective) is takes
 
 
-def test_the_trial_says_who_runs_what(worker: Worker) -> None:
+def test_the_trial_has_its_key_and_its_worker(worker: Worker) -> None:
     seen: list[Trial] = []
 
     def objective(config: dict[str, Any], trial: Trial) -> float:
@@ -229,7 +230,7 @@ def test_the_trial_says_who_runs_what(worker: Worker) -> None:
 # -- what becomes of a trial -----------------------------------------------------------------------
 
 
-def test_a_finished_trial_comes_back_with_what_others_finished(join: Join) -> None:
+def test_a_worker_fetches_its_own_trial_and_those_of_others(join: Join) -> None:
     here, elsewhere = (runner(join(), lambda config: config["x"]) for _ in range(2))
     theirs, ours = start(elsewhere), start(here)
     assert [task.key for task in elsewhere.run_and_fetch_new(theirs, {"x": 0.25}).finished] == [
@@ -240,7 +241,7 @@ def test_a_finished_trial_comes_back_with_what_others_finished(join: Join) -> No
     assert [task.result for task in new] == [{"loss": 0.25}, {"loss": 0.5}]
 
 
-def test_a_failed_trial_is_recorded_and_does_not_hide_what_others_finished(
+def test_a_worker_whose_trial_failed_still_fetches_those_of_others(
     join: Join, network: Network
 ) -> None:
     here = runner(join(), lambda config: math.nan)
@@ -276,7 +277,7 @@ def test_an_objective_that_changes_its_configuration_changes_no_record(
     assert task.config == CONFIG
 
 
-def test_the_time_of_each_phase_goes_with_the_trial_it_led_to(worker: Worker) -> None:
+def test_the_notes_of_a_trial_have_the_time_of_each_phase_before_it(worker: Worker) -> None:
     def objective(config: dict[str, Any]) -> float:
         until = time.process_time() + 0.025  # a bit more than is asserted: clocks differ
         while time.process_time() < until:
@@ -284,9 +285,9 @@ def test_the_time_of_each_phase_goes_with_the_trial_it_led_to(worker: Worker) ->
         return 0.0
 
     trials = runner(worker, objective)
-    with trials.timing("surrogate"):
+    with trials.clock.timing("surrogate"):
         objective(CONFIG)
-    (first,) = trials.run_and_fetch_new(start(trials), CONFIG, **{"lambda": 1.5}).finished
+    (first,) = trials.run_and_fetch_new(start(trials), CONFIG, {"lambda": 1.5}).finished
     (second,) = trials.run_and_fetch_new(start(trials), CONFIG).finished
     notes = first.result_extra
     assert set(notes) == {
@@ -304,15 +305,13 @@ def test_the_time_of_each_phase_goes_with_the_trial_it_led_to(worker: Worker) ->
 
 def test_time_is_accounted_for_even_if_a_phase_ends_in_an_error(worker: Worker) -> None:
     trials = runner(worker, of_config)
-    with pytest.raises(ZeroDivisionError), trials.timing("acquisition"):
+    with pytest.raises(ZeroDivisionError), trials.clock.timing("acquisition"):
         1 / 0  # noqa: B018
     (task,) = trials.run_and_fetch_new(start(trials), CONFIG).finished
     assert task.result_extra["acquisition_s"] > 0.0
 
 
-def test_a_worker_that_was_put_out_hands_in_nothing_and_stops(
-    worker: Worker, network: Network
-) -> None:
+def test_a_killed_worker_reports_no_result_and_stops(worker: Worker, network: Network) -> None:
     def objective(config: dict[str, Any]) -> float:
         network.stop_workers([worker.worker_id], kill=True)
         return 0.5
@@ -350,8 +349,8 @@ def test_waiting_trials_are_claimed_in_order_and_within_the_budget(
 
 
 def test_no_trial_may_start_after_the_deadline(worker: Worker) -> None:
-    assert runner(worker, of_config, deadline=worker.now() + 3600).may_start()
-    late = runner(worker, of_config, deadline=worker.now())
+    assert runner(worker, of_config, began=worker.now(), timeout_s=3600.0).may_start()
+    late = runner(worker, of_config, began=worker.now() - 1.0, timeout_s=1.0)
     assert not late.may_start()
     assert late.start(CONFIG) is None
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from rush_opt import tune
-from rush_opt.arguments.arguments import make_space
+from rush_opt.arguments.space import make_space
 from rush_opt.search.design import random_design
 from rush_opt.space import Categorical, Constant, Float, Integer, Ordinal, Space
 from rush_opt.space.foreign import from_configspace, from_optuna

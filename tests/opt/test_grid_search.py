@@ -25,24 +25,19 @@ from rush_opt import (
     simulate,
     tune,
 )
-from rush_opt.arguments.arguments import initial_points
-from rush_opt.evaluation.runner import Problem
+from rush_opt.arguments.initial_design import initial_points
 from rush_opt.optimizers import ADBO
+from rush_opt.problem.goal import Goal
+from rush_opt.running.loops import evaluate_trials
 from rush_opt.search.design import grid_design
 from tests.fixture_types import Join
+from tests.opt.plans import plan_of
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 3), "kind": Categorical(["a", "b"])})
 N_POINTS = 4 * 3 * 2  # at a resolution of 4
 OFF_GRID = {"x": 0.1, "n": 1, "kind": "a"}
-PROBLEM = Problem(
-    objective=lambda config: config["x"],
-    space=SPACE,
-    metrics=("value",),
-    signs=(1.0,),
-    n_trials=None,
-    deadline=None,
-    seed=5,
-)
+PLAN = plan_of(SPACE, goals=[Goal("value")], optimizer=GridSearch(2), seed=5)
+PROBLEM = PLAN.problem
 
 
 def unordered(configs: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
@@ -82,7 +77,7 @@ def test_the_name_stands_for_ten_values_of_each_parameter(server: EmbeddedServer
     ("n_trials", "n_ended", "reason"),
     [(7, 7, "n_trials"), (N_POINTS, N_POINTS, "n_trials"), (100, N_POINTS, "exhausted")],
 )
-def test_the_reason_says_whether_the_budget_or_the_grid_ended_the_run(
+def test_the_stop_reason_is_the_budget_or_the_end_of_the_grid(
     n_trials: int, n_ended: int, reason: str, server: EmbeddedServer
 ) -> None:
     result = run(server, n_trials=n_trials, n_workers=1)
@@ -101,7 +96,7 @@ def test_a_run_of_the_same_network_goes_on_with_the_rest(
     assert unordered([trial.params for trial in whole.frozen_trials]) == grid(4)
 
 
-def test_what_a_warm_start_knows_is_not_evaluated_again(server: EmbeddedServer) -> None:
+def test_points_of_a_warm_start_are_not_evaluated_again(server: EmbeddedServer) -> None:
     earlier = run(server, n_trials=5)
     known = [*[(trial.params, trial.value) for trial in earlier.frozen_trials], (OFF_GRID, 0.5)]
     result = run(server, warm_start=known, seed=6)
@@ -111,7 +106,7 @@ def test_what_a_warm_start_knows_is_not_evaluated_again(server: EmbeddedServer) 
     assert result.stop_reason == "exhausted"
 
 
-def test_a_grid_that_is_known_as_a_whole_is_exhausted_at_once(server: EmbeddedServer) -> None:
+def test_a_grid_whose_points_are_all_known_is_exhausted_at_once(server: EmbeddedServer) -> None:
     known = [(config, 1.0 + config["x"]) for config in GridSearch(4).points(PROBLEM)]
     result = run(server, warm_start=known, n_trials=3)
     assert all(trial.warm for trial in result.frozen_trials)
@@ -192,9 +187,9 @@ def test_a_stop_from_outside_is_not_taken_for_the_end_of_the_grid(
 
 def test_a_loop_ends_when_the_queue_is_empty(network: Network, join: Join) -> None:
     network.push_tasks(GridSearch(2).points(PROBLEM))
-    GridSearch(2)(join(), PROBLEM)
+    evaluate_trials(join(), PLAN)
     assert network.count_tasks() == (0, 0, 8, 0)
-    GridSearch(2)(join(), PROBLEM)  # comes too late
+    evaluate_trials(join(), PLAN)  # comes too late
     assert network.count_tasks() == (0, 0, 8, 0)
 
 
@@ -245,9 +240,13 @@ def test_a_grid_that_is_too_large_is_refused_before_anything_starts(
 
 
 def points(
-    design: Any, known: Sequence[dict[str, Any]] = (), **changes: Any
+    design: Any,
+    known: Sequence[dict[str, Any]] = (),
+    n_trials: int | None = None,
+    **changes: Any,
 ) -> list[dict[str, Any]]:
-    return initial_points(design, replace(PROBLEM, **changes), ADBO(), 4, known=known)
+    problem = replace(PROBLEM, **changes)
+    return initial_points(design, problem, ADBO(), n_workers=4, n_trials=n_trials, known=known)
 
 
 def test_a_latin_hypercube_fills_every_slice() -> None:
@@ -274,7 +273,7 @@ def test_a_design_is_cut_to_the_budget() -> None:
     assert len(points(Grid(4), n_trials=7)) == 7
 
 
-def test_what_is_known_is_not_drawn_again_with_the_same_seed() -> None:
+def test_known_points_are_not_drawn_again_with_the_same_seed() -> None:
     assert len(points(None)) == 7  # ADBO's rule for three dimensions and four workers
     assert points(None, known=points(3)) == points(7)[3:]
     assert points(7, known=points(7)) == points(14)[7:]

@@ -192,7 +192,9 @@ def test_a_launch_that_raises_ends_the_run_and_leaves_nothing(
 def test_a_launch_whose_process_fails_before_anybody_joined_ends_the_run(
     server: EmbeddedServer, network: Network
 ) -> None:
-    with pytest.raises(WorkersFailedError, match="launched to start 3 ended with exit code 7"):
+    with pytest.raises(
+        WorkersFailedError, match="launch= started for 3 workers ended with exit code 7"
+    ):
         tune(
             *(identity, X),
             n_workers=3,
@@ -217,7 +219,9 @@ def test_a_launch_whose_process_fails_with_all_of_its_workers_ends_the_run(
         os.kill(os.getpid(), signal.SIGKILL)
         return 0.0
 
-    with pytest.raises(WorkersFailedError, match="launched to start 1 ended with exit code 7"):
+    with pytest.raises(
+        WorkersFailedError, match="launch= started for 1 workers ended with exit code 7"
+    ):
         tune(
             *(objective, X),
             n_workers=1,

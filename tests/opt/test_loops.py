@@ -1,4 +1,4 @@
-"""The algorithms: how they decide, and their loops run by workers in this process."""
+"""How ADBO decides, and the worker loop of every optimizer without a proposing process."""
 
 import math
 from collections.abc import Callable
@@ -12,9 +12,13 @@ import pytest
 
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
-from rush_opt.evaluation.runner import Phase, Problem
+from rush_opt.evaluation.plan import RunPlan
 from rush_opt.models.surrogate import ExtraTrees
-from rush_opt.optimizers import ACBO, CLBO, OPTIMIZERS, Decentralized
+from rush_opt.optimizers import ACBO, CLBO, OPTIMIZERS
+from rush_opt.optimizers.base import Phase, Place, Proposal, ProposingOptimizer
+from rush_opt.optimizers.decider import Decider
+from rush_opt.problem.goal import Goal
+from rush_opt.running.loops import evaluate_trials
 from rush_opt.search.acquisition import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
@@ -24,25 +28,18 @@ from rush_opt.search.acquisition import (
     Uniform,
     draw_lambda,
 )
-from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates
 from rush_opt.search.design import random_design, sobol_design
 from tests.fixture_types import Join
+from tests.opt.plans import plan_of
 from tests.typed import present
 from tests.waiting import wait_until
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
-PROBLEM = Problem(
-    objective=lambda config: config["x"],
-    space=SPACE,
-    metrics=("loss",),
-    signs=(1.0,),
-    n_trials=30,
-    deadline=None,
-    seed=11,
-)
-
-
+# The same names as in SPACE, without an unordered parameter.
+ORDERED = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Integer(0, 1)})
+PLAN = plan_of(SPACE, seed=11, n_trials=30)
+PROBLEM = PLAN.problem
 NOTHING = TaskTable([])
 
 
@@ -54,82 +51,85 @@ def line(n: int) -> TaskTable:
     )
 
 
-class Decider:
-    """A worker's state, with an archive of its own."""
+class Deciding:
+    """A decider whose archive a test fills, and the phases of its last proposal."""
 
-    def __init__(self, settings: ADBO, problem: Problem, number: int) -> None:
-        self.archive = Archive(problem.space, *problem.metrics, signs=problem.signs)
-        self.state = settings.state(problem, self.archive, number, n_before=number)
+    def __init__(self, settings: ProposingOptimizer, number: int, **changes: Any) -> None:
+        self._decider = Decider(settings, replace(PROBLEM, **changes), Place(number, number, 8))
         self.phases: list[Phase] = []
 
     def tell(self, finished: TaskTable, failed: TaskTable = NOTHING) -> None:
-        self.archive.add(finished)
-        self.archive.add_failed(failed)
+        self._decider.archive.add(finished)
+        self._decider.archive.add_failed(failed)
 
-    def propose(self) -> tuple[dict[str, Any], dict[str, float]]:
+    def propose(self) -> Proposal:
         self.phases = []
-        return self.state.propose(self.note)
+        return self._decider.choose(self._note).proposal
 
-    def note(self, phase: Phase) -> nullcontext[None]:
+    def _note(self, phase: Phase) -> nullcontext[None]:
         self.phases.append(phase)
         return nullcontext()
 
 
-def state_of(number: int = 1, settings: ADBO | None = None, **changes: Any) -> Decider:
-    return Decider(settings or ADBO(), replace(PROBLEM, **changes), number)
+def worker_of(number: int = 1, settings: ADBO | None = None, **changes: Any) -> Deciding:
+    return Deciding(settings or ADBO(), number, **changes)
 
 
 # -- how ADBO decides ------------------------------------------------------------------------------
 
 
 def test_without_data_there_is_no_model_and_points_are_drawn_uniformly() -> None:
-    state = state_of(number=5)
-    config, notes = state.propose()
+    state = worker_of(number=5)
+    proposal = state.propose()
     assert state.phases == ["acquisition"]
     rng = PROBLEM.worker_rng(5)
     lambda_0 = draw_lambda(rng)
-    assert config == SPACE.decode(random_design(SPACE, 1, rng))[0]
-    assert notes == {"lambda": lambda_0, "n_known": 0}
+    assert proposal.config == SPACE.decode(random_design(SPACE, 1, rng))[0]
+    assert proposal.notes == {"lambda": lambda_0, "n_known": 0}
 
 
 def test_every_proposal_is_one_of_the_space() -> None:
-    state = state_of()
+    state = worker_of()
     state.tell(line(10))
     for _ in range(5):
-        config, _ = state.propose()
+        config = state.propose().config
         SPACE.validate(config)
 
 
-def test_notes_count_what_was_known() -> None:
-    state = state_of()
+def test_notes_count_the_known_results() -> None:
+    state = worker_of()
     state.tell(line(3))
-    assert state.propose()[1]["n_known"] == 3
+    assert state.propose().notes["n_known"] == 3
     state.tell(line(4))
-    assert state.propose()[1]["n_known"] == 7
+    assert state.propose().notes["n_known"] == 7
 
 
-def test_the_exploration_weight_fades_and_comes_back() -> None:
-    state = state_of()
-    weights = [state.propose()[1]["lambda"] for _ in range(LAMBDA_PERIOD + 1)]
+def test_the_exploration_weight_decays_and_is_reset() -> None:
+    state = worker_of()
+    weights = [state.propose().notes["lambda"] for _ in range(LAMBDA_PERIOD + 1)]
     assert weights == [*sorted(weights[:-1], reverse=True), weights[0]]
     assert len(set(weights)) == LAMBDA_PERIOD
 
 
-def test_the_first_worker_explores_at_the_mean_for_good() -> None:
-    first = state_of(number=0)
-    assert {first.propose()[1]["lambda"] for _ in range(LAMBDA_PERIOD + 1)} == {LAMBDA_MEAN}
+def test_the_first_worker_always_explores_at_the_mean() -> None:
+    first = worker_of(number=0)
+    assert {first.propose().notes["lambda"] for _ in range(LAMBDA_PERIOD + 1)} == {LAMBDA_MEAN}
 
 
 def test_workers_draw_exploration_weights_of_their_own() -> None:
-    states = (state_of(number) for number in range(8))
-    assert len({state.propose()[1]["lambda"] for state in states}) == 8
+    states = (worker_of(number) for number in range(8))
+    assert len({state.propose().notes["lambda"] for state in states}) == 8
 
 
-@pytest.mark.parametrize(("sign", "low", "high"), [(1.0, 0.0, 0.2), (-1.0, 0.8, 1.0)])
-def test_proposals_go_where_the_values_are_better(sign: float, low: float, high: float) -> None:
-    state = state_of(signs=(sign,))
+@pytest.mark.parametrize(
+    ("goal", "low", "high"),
+    [(Goal("loss"), 0.0, 0.2), (Goal("loss", "maximize"), 0.8, 1.0)],
+    ids=["minimize", "maximize"],
+)
+def test_proposals_go_where_the_values_are_better(goal: Goal, low: float, high: float) -> None:
+    state = worker_of(goals=(goal,))
     state.tell(line(40))
-    proposed = [state.propose()[0]["x"] for _ in range(LAMBDA_PERIOD)]
+    proposed = [state.propose().config["x"] for _ in range(LAMBDA_PERIOD)]
     late = proposed[LAMBDA_PERIOD // 2 :]  # when the exploration weight has faded
     assert low <= np.median(late) <= high
 
@@ -137,27 +137,27 @@ def test_proposals_go_where_the_values_are_better(sign: float, low: float, high:
 def test_a_finished_configuration_is_not_proposed_again() -> None:
     space = Space({"n": Integer(1, 6), "b": Boolean()})
     configs = [{"n": n, "b": b} for n in range(1, 7) for b in (False, True)]
-    state = state_of(space=space)
+    state = worker_of(space=space)
     left = list(configs)
     state.tell(TaskTable.from_results([left.pop(0)], [{"loss": 0.0}]))
     while left:
-        config, _ = state.propose()
+        config = state.propose().config
         assert config in left
         left.remove(config)
         state.tell(TaskTable.from_results([config], [{"loss": float(config["n"])}]))
 
 
-def test_a_space_that_was_tried_out_still_gets_proposals() -> None:
-    state = state_of(space=Space({"b": Boolean()}))
+def test_a_space_without_new_points_still_gets_proposals() -> None:
+    state = worker_of(space=Space({"b": Boolean()}))
     state.tell(TaskTable.from_results([{"b": False}, {"b": True}], [{"loss": 0.0}, {"loss": 1.0}]))
-    assert state.propose()[0] in ({"b": False}, {"b": True})
+    assert state.propose().config in ({"b": False}, {"b": True})
 
 
 def test_the_same_stream_decides_the_same_way() -> None:
     def decide(number: int) -> list[dict[str, Any]]:
-        state = state_of(number)
+        state = worker_of(number)
         state.tell(line(12))
-        return [state.propose()[0] for _ in range(4)]
+        return [state.propose().config for _ in range(4)]
 
     assert decide(2) == decide(2)
     assert decide(2) != decide(3)
@@ -167,8 +167,8 @@ def test_the_same_stream_decides_the_same_way() -> None:
     ("exploration", "n_weights"), [(Decaying(), LAMBDA_PERIOD), (Steady(0.5), 1), (Uniform(), 1)]
 )
 def test_weights_change_as_the_exploration_says(exploration: Exploration, n_weights: int) -> None:
-    state = state_of(settings=ADBO(exploration=exploration))
-    weights = {state.propose()[1]["lambda"] for _ in range(LAMBDA_PERIOD + 1)}
+    state = worker_of(settings=ADBO(exploration=exploration))
+    weights = {state.propose().notes["lambda"] for _ in range(LAMBDA_PERIOD + 1)}
     assert len(weights) == n_weights
     assert min(weights) >= 0
 
@@ -183,9 +183,9 @@ def test_an_exploration_that_cannot_be_is_refused(make: Callable[[], Exploration
 
 @pytest.mark.parametrize("algorithm", [ADBO, ACBO, CLBO])
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
-        ({"surrogate": 3}, r"surrogate must be ProcessThenTrees\(\) .* \['fit'\], got 3"),
+        ({"surrogate": 3}, r"surrogate must be ProcessThenTrees\(\) .* method 'fit', got 3"),
         ({"surrogate": "trees"}, "got 'trees'"),
         ({"surrogate": ExtraTrees}, r"write ExtraTrees\(\)"),
         ({"candidates": 500}, "candidates must be an instance of Candidates, .* got 500"),
@@ -193,9 +193,9 @@ def test_an_exploration_that_cannot_be_is_refused(make: Callable[[], Exploration
     ],
 )
 def test_settings_that_no_worker_could_use_are_refused_at_once(
-    algorithm: type[ADBO | ACBO | CLBO], given: dict[str, Any], said: str
+    algorithm: type[ADBO | ACBO | CLBO], given: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(TypeError, match=said):
+    with pytest.raises(TypeError, match=message):
         algorithm(**given)
 
 
@@ -217,9 +217,9 @@ class Plane:
 
 
 def test_any_surrogate_with_a_mean_and_a_deviation_will_do() -> None:
-    state = state_of(settings=ADBO(surrogate=Plane()))
+    state = worker_of(settings=ADBO(surrogate=Plane()))
     state.tell(line(5)[1:])  # the best value is not known yet
-    config, _ = state.propose()
+    config = state.propose().config
     assert config["x"] < 0.01
 
 
@@ -241,18 +241,36 @@ def test_the_initial_design_follows_from_dimensions_and_workers(
 
 # -- the loops -------------------------------------------------------------------------------------
 
-# Each of these proposes by itself; the centralized ones are in test_central.py, and the grid, which
-# is proposed beforehand, in test_grid_search.py.
-DECENTRALIZED = [n for n, made in OPTIMIZERS.items() if isinstance(made(), Decentralized)]
+# Workers of these propose for themselves. test_central.py has those with a proposing process, and
+# test_grid_search.py has the grid, whose trials are in the queue before the run.
+DECENTRALIZED = [
+    n for n, made in OPTIMIZERS.items() if made().placement in ("each worker", "independent")
+]
 ALL = pytest.mark.parametrize("name", DECENTRALIZED)
+
+
+def space_for(name: str) -> Space:
+    """Return the space of the loop tests, which has no unordered parameter for CMA-ES."""
+    return ORDERED if name == "cmaes" else SPACE
+
+
+def on_in(name: str) -> Any:
+    """Return the greater value of the parameter b in the space of this optimizer."""
+    return space_for(name).decode(np.ones((1, 3)))[0]["b"]
+
+
+def plan(name: str, *, space: Space | None = None, seed: int = 11, **changes: Any) -> RunPlan:
+    """Return the plan of a run of 30 trials with this optimizer."""
+    given = {"optimizer": OPTIMIZERS[name](), "n_trials": 30} | changes
+    return plan_of(space or space_for(name), seed=seed, **given)
 
 
 @ALL
 def test_a_loop_uses_up_the_budget_exactly(name: str, worker: Worker, network: Network) -> None:
-    OPTIMIZERS[name]()(worker, PROBLEM)
+    evaluate_trials(worker, plan(name))
     assert network.count_tasks() == (0, 0, 30, 0)
     for config in network.fetch_finished_tasks().configs:
-        SPACE.validate(config)
+        space_for(name).validate(config)
 
 
 @ALL
@@ -260,29 +278,29 @@ def test_a_loop_goes_on_after_failures(name: str, worker: Worker, network: Netwo
     def objective(config: dict[str, Any]) -> float:
         return config["x"] if config["b"] else math.nan
 
-    OPTIMIZERS[name]()(worker, replace(PROBLEM, objective=objective))
+    evaluate_trials(worker, plan(name, objective=objective))
     counts = network.count_tasks()
     assert counts.finished + counts.failed == 30
     assert min(counts.finished, counts.failed) > 0
 
 
 @ALL
-def test_a_loop_evaluates_what_waits_before_anything_of_its_own(
+def test_a_loop_evaluates_the_queue_before_its_own_proposals(
     name: str, worker: Worker, network: Network
 ) -> None:
-    design = [{"x": 0.125 * i, "n": 1 + i, "b": True} for i in range(8)]
+    design = [{"x": 0.125 * i, "n": 1 + i, "b": on_in(name)} for i in range(8)]
     network.push_tasks(design)
-    OPTIMIZERS[name]()(worker, PROBLEM)
+    evaluate_trials(worker, plan(name))
     assert network.fetch_finished_tasks().configs[:8] == design
     assert network.count_tasks() == (0, 0, 30, 0)
 
 
 @ALL
-def test_a_loop_leaves_waiting_what_the_budget_does_not_reach(
+def test_a_loop_leaves_in_the_queue_what_exceeds_the_budget(
     name: str, worker: Worker, network: Network
 ) -> None:
-    network.push_tasks([{"x": 0.5, "n": 1, "b": True}] * 5)
-    OPTIMIZERS[name]()(worker, replace(PROBLEM, n_trials=3))
+    network.push_tasks([{"x": 0.5, "n": 1, "b": on_in(name)}] * 5)
+    evaluate_trials(worker, plan(name, n_trials=3))
     assert network.count_tasks() == (2, 0, 3, 0)
 
 
@@ -295,15 +313,16 @@ def test_a_loop_ends_after_its_trial_when_asked_to_stop(
             network.stop_workers()
         return 0.5
 
-    OPTIMIZERS[name]()(worker, replace(PROBLEM, objective=objective, n_trials=None))
+    evaluate_trials(worker, plan(name, objective=objective, n_trials=None))
     assert network.count_tasks() == (0, 0, 5, 0)
 
 
 @ALL
 def test_a_loop_ends_at_the_deadline(name: str, worker: Worker, network: Network) -> None:
-    deadline = worker.now() + 0.3
-    OPTIMIZERS[name]()(worker, replace(PROBLEM, n_trials=None, deadline=deadline))
-    assert worker.now() >= deadline
+    timed = plan(name, n_trials=None, timeout_s=0.3, began=worker.now())
+    evaluate_trials(worker, timed)
+    assert timed.deadline is not None
+    assert worker.now() >= timed.deadline
     assert network.count_tasks().finished > 0
     assert network.count_tasks().running == 0
 
@@ -323,9 +342,10 @@ def test_a_proposal_that_comes_after_the_deadline_is_not_evaluated(
     worker: Worker, network: Network
 ) -> None:
     network.push_tasks([{"x": 0.5, "n": n, "b": True} for n in (1, 2, 3)])  # enough for a model
-    deadline = worker.now() + 0.5
-    settings = ADBO(surrogate=SlowPlane(worker, deadline))
-    settings(worker, replace(PROBLEM, n_trials=None, deadline=deadline))
+    began = worker.now()
+    settings = ADBO(surrogate=SlowPlane(worker, deadline=began + 0.5))
+    timed = replace(PLAN, optimizer=settings, n_trials=None, timeout_s=0.5, began=began)
+    evaluate_trials(worker, timed)
     assert network.count_tasks() == (0, 0, 3, 0)
 
 
@@ -333,43 +353,40 @@ def test_a_proposal_that_comes_after_the_deadline_is_not_evaluated(
 def test_a_loop_shares_the_budget_with_other_workers(
     name: str, join: Join, network: Network
 ) -> None:
-    loop = OPTIMIZERS[name]()
-    loop(join(), replace(PROBLEM, n_trials=10))
-    loop(join(), PROBLEM)
-    loop(join(), PROBLEM)  # comes too late
+    evaluate_trials(join(), plan(name, n_trials=10))
+    evaluate_trials(join(), plan(name))
+    evaluate_trials(join(), plan(name))  # comes too late
     assert network.count_tasks() == (0, 0, 30, 0)
 
 
-def test_workers_evaluate_no_point_twice_as_long_as_one_is_left(
-    join: Join, network: Network
-) -> None:
+def test_workers_repeat_no_point_while_a_new_one_is_left(join: Join, network: Network) -> None:
     space = Space({"n": Integer(1, 10), "b": Boolean()})
     configs = [{"n": n, "b": b} for n in range(1, 11) for b in (False, True)]
     network.push_tasks(configs[:6])
-    problem = replace(PROBLEM, objective=lambda config: config["n"], space=space, n_trials=20)
+    small = plan("adbo", space=space, objective=lambda config: config["n"], n_trials=20)
     with ThreadPoolExecutor(3) as pool:
-        loops = [pool.submit(ADBO(), join(), problem) for _ in range(3)]
+        loops = [pool.submit(evaluate_trials, join(), small) for _ in range(3)]
     assert [loop.exception() for loop in loops] == [None] * 3
     evaluated = network.fetch_finished_tasks().configs
     assert sorted(evaluated, key=str) == sorted(configs, key=str)
 
 
-def test_a_space_is_tried_out_and_then_tried_again(worker: Worker, network: Network) -> None:
+def test_points_repeat_only_after_the_whole_space_was_evaluated(
+    worker: Worker, network: Network
+) -> None:
     space = Space({"n": Integer(1, 4), "x": Boolean()})
-    ADBO()(worker, replace(PROBLEM, objective=lambda c: c["n"], space=space, n_trials=12))
+    small = plan("adbo", space=space, objective=lambda config: config["n"], n_trials=12)
+    evaluate_trials(worker, small)
     evaluated = [(c["n"], c["x"]) for c in network.fetch_finished_tasks().configs]
     assert len(set(evaluated[:8])) == 8
     assert len(evaluated) == 12
 
 
-def test_adbo_learns_from_what_others_finished_before_it_joined(
-    network: Network, join: Join
-) -> None:
+def test_adbo_learns_from_results_from_before_it_joined(network: Network, join: Join) -> None:
     done = line(40)
-    network.push_finished_tasks(
-        [task.config for task in done], [present(task.result) for task in done]
-    )
-    ADBO()(join(), replace(PROBLEM, n_trials=1))
+    results = [present(task.result) for task in done]
+    network.push_finished_tasks([task.config for task in done], results)
+    evaluate_trials(join(), plan("adbo", n_trials=1))
     own = network.fetch_finished_tasks()[-1]
     assert own.result_extra["n_known"] == 40
     assert own.result_extra["surrogate_s"] > 0.0
@@ -377,13 +394,13 @@ def test_adbo_learns_from_what_others_finished_before_it_joined(
 
 
 @pytest.mark.parametrize(("others_leave", "stays_at_the_mean"), [(True, True), (False, False)])
-def test_who_takes_part_alone_explores_at_the_mean(
+def test_the_only_worker_explores_at_the_mean(
     network: Network, join: Join, others_leave: bool, stays_at_the_mean: bool
 ) -> None:
     for other in (join(), join()):
         if others_leave:
             other.close()
-    ADBO()(join(), replace(PROBLEM, n_trials=5))
+    evaluate_trials(join(), plan("adbo", n_trials=5))
     weights = {task.result_extra["lambda"] for task in network.fetch_finished_tasks()}
     assert (weights == {LAMBDA_MEAN}) == stays_at_the_mean
 
@@ -396,9 +413,9 @@ def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(
 
     def best(name: str, seed: int) -> float:
         network.reset()
-        problem = replace(PROBLEM, objective=bowl, space=space, n_trials=60, seed=seed)
-        network.push_tasks(space.decode(sobol_design(space, 8, problem.design_rng())))
-        OPTIMIZERS[name]()(join(), problem)
+        smooth = plan(name, space=space, objective=bowl, n_trials=60, seed=seed)
+        network.push_tasks(space.decode(sobol_design(space, 8, smooth.problem.design_rng())))
+        evaluate_trials(join(), smooth)
         return float(min(network.fetch_finished_tasks().column("loss")))
 
     space = Space({"x": Float(0, 1), "y": Float(0, 1)})
@@ -407,10 +424,10 @@ def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(
     assert medians["adbo"] < 0.1 * medians["random"]
 
 
-def test_random_search_follows_its_stream_whatever_comes_out(join: Join, network: Network) -> None:
+def test_random_search_draws_the_same_points_for_any_results(join: Join, network: Network) -> None:
     def configs_with(objective: Callable[..., Any]) -> list[dict[str, Any]]:
         network.reset()
-        RandomSearch()(join(), replace(PROBLEM, objective=objective, n_trials=100))
+        evaluate_trials(join(), plan("random", objective=objective, n_trials=100))
         return network.fetch_tasks("finished", "failed").configs
 
     drawn = configs_with(lambda config: config["x"])
@@ -420,16 +437,16 @@ def test_random_search_follows_its_stream_whatever_comes_out(join: Join, network
 
 
 def test_random_workers_draw_from_streams_of_their_own(join: Join, network: Network) -> None:
-    RandomSearch()(join(), replace(PROBLEM, n_trials=20))
-    RandomSearch()(join(), replace(PROBLEM, n_trials=40))
+    evaluate_trials(join(), plan("random", n_trials=20))
+    evaluate_trials(join(), plan("random", n_trials=40))
     assert len({config["x"] for config in network.fetch_finished_tasks().configs}) == 40
 
 
-def test_regions_that_fail_are_left_alone() -> None:
-    state = state_of(space=Space({"n": Integer(1, 50), "m": Integer(1, 3)}))
+def test_few_proposals_are_in_a_region_where_trials_fail() -> None:
+    state = worker_of(space=Space({"n": Integer(1, 50), "m": Integer(1, 3)}))
     proposed = []
     for _ in range(60):
-        config, _ = state.propose()
+        config = state.propose().config
         proposed.append((config["n"], config["m"]))
         ended = TaskTable.from_results([config], [{"loss": float(config["n"])}])
         if config["m"] == 1:

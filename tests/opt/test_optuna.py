@@ -1,4 +1,4 @@
-"""A run as a study: read by the real Optuna."""
+"""A run as a study of Optuna, read by Optuna itself."""
 
 import logging
 import warnings
@@ -29,6 +29,7 @@ from rush_opt import (
     simulate,
 )
 from rush_opt.space.foreign import from_optuna
+from tests.opt.changing import changed, goals
 
 mpl.use("agg")
 
@@ -83,7 +84,7 @@ def study(result: TuneResult) -> optuna.Study:
     return result.to_optuna()
 
 
-def test_all_trials_are_there_with_values_states_and_times(
+def test_the_study_has_all_trials_with_values_states_and_times(
     result: TuneResult, study: optuna.Study
 ) -> None:
     assert len(study.trials) == 60
@@ -141,7 +142,7 @@ def test_distributions_are_those_of_the_space(study: optuna.Study) -> None:
 @pytest.mark.parametrize(
     "parameter", [Float(0, 1, step=1 / 3), Float(0.1, 0.1 + 3 * 0.2, step=0.2)]
 )
-def test_steps_that_end_at_the_bound_but_for_rounding_are_left_out(parameter: Float) -> None:
+def test_steps_that_reach_the_bound_only_up_to_rounding_are_left_out(parameter: Float) -> None:
     result = simulate(
         lambda config: config["x"],
         {"x": parameter},
@@ -163,8 +164,8 @@ def test_a_space_goes_to_optuna_and_back() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.filterwarnings("ignore:Attempting to set identical low and high:UserWarning")  # of a
-# fixed value's axis
+# The axis of a fixed value makes matplotlib warn.
+@pytest.mark.filterwarnings("ignore:Attempting to set identical low and high:UserWarning")
 def test_pictures_and_importances_work(study: optuna.Study) -> None:
     import matplotlib.pyplot as plt
     from optuna.visualization import matplotlib as pictures
@@ -189,19 +190,19 @@ def test_optuna_goes_on_from_the_trials(study: optuna.Study) -> None:
 
 
 def test_maximizing_stays_maximizing(result: TuneResult) -> None:
-    turned = replace(result, directions=("maximize",))
+    turned = changed(result, goals=goals("loss", "maximize"))
     assert turned.to_optuna().best_value == turned.best_value > result.best_value
 
 
-def test_a_trial_that_nobody_started_has_the_time_of_its_end(result: TuneResult) -> None:
+def test_a_trial_without_a_start_has_the_time_of_its_end(result: TuneResult) -> None:
     trial = replace(result.frozen_trials[0], started_at=None, worker=None)
-    (there,) = replace(result, frozen_trials=[trial]).to_optuna().trials
+    (there,) = changed(result, trials=[trial]).to_optuna().trials
     assert there.datetime_start == there.datetime_complete
 
 
 def test_a_result_without_its_space_says_what_to_do(result: TuneResult) -> None:
-    with pytest.raises(ValueError, match=r"does not know: .* add it"):
-        replace(result, space=None).to_optuna()
+    with pytest.raises(ValueError, match=r"does not know: .* add the space: result\.with_space"):
+        changed(result, space=None).to_optuna()
 
 
 def curve(number: int, steps: list[float], **changes: Any) -> FrozenTrial:
@@ -227,7 +228,7 @@ def study_of(*trials: FrozenTrial) -> optuna.Study:
         optimizer="random",
         duration=lambda config, number: 1.0,
     )
-    return replace(made, frozen_trials=list(trials)).to_optuna()
+    return changed(made, trials=list(trials)).to_optuna()
 
 
 def test_a_stopped_trial_is_a_pruned_one_with_its_value() -> None:

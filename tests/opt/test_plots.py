@@ -1,4 +1,4 @@
-"""Pictures: the table says it, the figure shows it."""
+"""Pictures of a run: their tables, and the figures that show the tables."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ from matplotlib.axes import Axes
 
 from rush_core import WorkerInfo, WorkerState
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate
+from rush_opt.problem.goal import Direction
 from rush_opt.results.plots import exploration_table, history_table, shares_table, spans_table
+from rush_opt.results.record import RunRecord
+from tests.opt.changing import changed, goals
 from tests.typed import present
 
 mpl.use("agg")
@@ -38,11 +41,10 @@ def trial(number: int, value: float | None) -> FrozenTrial:
 @pytest.fixture
 def result() -> TuneResult:
     values = [3.0, None, 1.0, 2.0]
-    return TuneResult(
-        frozen_trials=[trial(number, value) for number, value in enumerate(values)],
+    record = RunRecord(
+        trials=[trial(number, value) for number, value in enumerate(values)],
         space=Space({"x": Float(0, 1)}),
-        metrics=("loss",),
-        directions=("minimize",),
+        goals=goals("loss", "minimize"),
         seed=1,
         stop_reason="n_trials",
         network_id="any",
@@ -50,6 +52,7 @@ def result() -> TuneResult:
         ended_at=105.0,
         workers=[],
     )
+    return TuneResult(record)
 
 
 @pytest.fixture(autouse=True)
@@ -61,31 +64,33 @@ def _close_figures() -> Iterator[None]:
 
 
 def test_the_best_so_far_follows_the_direction(result: TuneResult) -> None:
-    table = history_table(result)
+    table = history_table(result.record)
     assert table["seconds"].tolist() == [1.0, 3.0, 4.0]
     assert table["best"].tolist() == [3.0, 1.0, 1.0]
-    upwards = replace(result, directions=("maximize",))
-    assert history_table(upwards)["best"].tolist() == [3.0, 3.0, 3.0]
+    upwards = changed(result, goals=goals("loss", "maximize"))
+    assert history_table(upwards.record)["best"].tolist() == [3.0, 3.0, 3.0]
 
 
-def test_a_stopped_trial_is_no_best_one(result: TuneResult) -> None:
+def test_a_stopped_trial_is_never_the_best(result: TuneResult) -> None:
     early = [
         replace(trial(number, value), notes={"stopped_at": 1, "lambda": 0.5})
         for number, value in ((0, 0.5), (4, 0.25))
     ]
-    stopped = replace(result, frozen_trials=[early[0], *result.frozen_trials[1:], early[1]])
-    table = history_table(stopped)
+    stopped = changed(result, trials=[early[0], *result.frozen_trials[1:], early[1]])
+    table = history_table(stopped.record)
     assert table["value"].tolist() == [0.5, 1.0, 2.0, 0.25]
     assert math.isnan(table["best"][0])
     assert table["best"][1:].tolist() == [1.0] * 3 == [stopped.best_value] * 3
-    assert exploration_table(stopped)["improved"].tolist() == [False, False]
+    assert exploration_table(stopped.record)["improved"].tolist() == [False, False]
 
 
 def test_a_run_without_finished_trials_has_an_empty_history(result: TuneResult) -> None:
-    assert history_table(replace(result, frozen_trials=[trial(0, None)])).empty
+    assert history_table(changed(result, trials=[trial(0, None)]).record).empty
 
 
-def test_the_figure_shows_the_table_and_says_its_units(result: TuneResult, tmp_path: Path) -> None:
+def test_the_figure_of_the_history_shows_its_table_and_names_units(
+    result: TuneResult, tmp_path: Path
+) -> None:
     ax = result.plot_history()
     trials, best = ax.get_lines()
     assert np.asarray(trials.get_ydata()).tolist() == [3.0, 1.0, 2.0]
@@ -97,7 +102,7 @@ def test_the_figure_shows_the_table_and_says_its_units(result: TuneResult, tmp_p
     assert result.plot_history(ax) is ax
 
 
-# -- where the time went, and what exploration brought ---------------------------------------------
+# -- the timeline, the shares and exploration ------------------------------------------------------
 
 
 def worker(number: int, started_at: float) -> WorkerInfo:
@@ -119,10 +124,10 @@ def worker(number: int, started_at: float) -> WorkerInfo:
 def modelled(result: TuneResult) -> TuneResult:
     """Two workers; the second and third trial were proposed by a model, the last by a proposer."""
     first, second, third, fourth = result.frozen_trials
-    return replace(
+    return changed(
         result,
         workers=[worker(0, 100.0), worker(1, 100.5)],
-        frozen_trials=[
+        trials=[
             first,
             replace(second, notes={"surrogate_s": 0.25, "acquisition_s": 0.125, "lambda": 2.0}),
             replace(third, notes={"surrogate_s": 0.5, "lambda": 0.5}, worker=1),
@@ -131,8 +136,8 @@ def modelled(result: TuneResult) -> TuneResult:
     )
 
 
-def test_spans_tell_what_each_worker_did_when(modelled: TuneResult) -> None:
-    table = spans_table(modelled)
+def test_spans_have_the_phases_of_each_worker(modelled: TuneResult) -> None:
+    table = spans_table(modelled.record)
     assert table.to_dict("split")["data"] == [
         [1, "startup", 0.0, 0.5],
         [0, "objective", 0.0, 1.0],
@@ -144,11 +149,11 @@ def test_spans_tell_what_each_worker_did_when(modelled: TuneResult) -> None:
     ]
 
 
-def test_spans_leave_out_what_nobody_of_this_run_did(modelled: TuneResult) -> None:
+def test_spans_leave_out_trials_that_no_worker_of_this_run_ran(modelled: TuneResult) -> None:
     first, second, *_ = modelled.frozen_trials
     warm = replace(first, worker=None, started_at=None)
     earlier = replace(second, started_at=50.0, ended_at=60.0)
-    assert spans_table(replace(modelled, frozen_trials=[warm, earlier], workers=[])).empty
+    assert spans_table(changed(modelled, trials=[warm, earlier], workers=[]).record).empty
 
 
 def test_shares_of_a_worker_add_up_to_one() -> None:
@@ -161,7 +166,7 @@ def test_shares_of_a_worker_add_up_to_one() -> None:
         cost=lambda n_known: (0.5, 0.25),
         seed=1,
     )
-    table = shares_table(result)
+    table = shares_table(result.record)
     assert table.index.tolist() == [0, 1, 2]
     assert table.sum(axis=1).tolist() == pytest.approx([1.0] * 3)
     assert table["objective"].mean() == pytest.approx(result.objective_share)
@@ -174,10 +179,10 @@ def test_shares_of_a_worker_add_up_to_one() -> None:
 @pytest.mark.parametrize(
     ("direction", "improved"), [("minimize", [False, True, False]), ("maximize", [False] * 3)]
 )
-def test_exploration_is_told_beside_what_came_of_it(
-    direction: str, improved: list[bool], modelled: TuneResult
+def test_the_exploration_table_has_the_value_for_each_weight(
+    direction: Direction, improved: list[bool], modelled: TuneResult
 ) -> None:
-    table = exploration_table(replace(modelled, directions=(direction,)))
+    table = exploration_table(changed(modelled, goals=goals("loss", direction)).record)
     assert table["number"].tolist() == [1, 2, 3]
     assert table["lambda"].tolist() == [2.0, 0.5, 0.25]
     assert table["value"].isna().tolist() == [True, False, False]
@@ -185,8 +190,8 @@ def test_exploration_is_told_beside_what_came_of_it(
 
 
 def test_the_figures_show_their_tables(modelled: TuneResult) -> None:
-    ax = replace(modelled, deadline=104.5).plot_timeline()
-    assert sum(len(bars) for bars in ax.containers) == len(spans_table(modelled))
+    ax = changed(modelled, deadline=104.5).plot_timeline()
+    assert sum(len(bars) for bars in ax.containers) == len(spans_table(modelled.record))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1"]
     assert ax.get_xlabel() == "wall clock, seconds"
     others, better = modelled.plot_exploration().get_lines()
@@ -196,6 +201,6 @@ def test_the_figures_show_their_tables(modelled: TuneResult) -> None:
 
 
 def test_figures_of_a_run_without_trials_are_empty(result: TuneResult) -> None:
-    nothing = replace(result, frozen_trials=[], workers=[])
+    nothing = changed(result, trials=[], workers=[])
     for axes in (nothing.plot_timeline(), nothing.plot_shares(), nothing.plot_exploration()):
         assert not any(axes.containers)

@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 
 class Terminal:
-    """A real terminal of the operating system: what is written to `stream`, `read` returns."""
+    """A terminal of the operating system: `read` returns what was written to `stream`."""
 
     def __init__(self) -> None:
         self._master, slave = pty.openpty()
@@ -97,7 +97,7 @@ def test_a_line_of_80_columns_has_room_for_bar_trials_and_the_best_value(
     assert len(line) <= 80
 
 
-def test_a_bar_tells_the_time_where_only_that_is_limited(terminal: Terminal) -> None:
+def test_a_run_with_only_a_timeout_has_a_bar_of_time(terminal: Terminal) -> None:
     progress = Progress(None, 3600.0, terminal.stream)
     progress.begin(0)
     terminal.read()
@@ -121,7 +121,7 @@ def test_a_bar_does_not_grow_beyond_its_budget(terminal: Terminal) -> None:
     assert re.match(r"\r100%\|.*\| 7/5 trials, ", terminal.read())
 
 
-def test_a_terminal_is_not_written_to_at_every_look(terminal: Terminal) -> None:
+def test_a_terminal_is_written_to_a_few_times_per_second(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
     progress.begin(0)
     terminal.read()
@@ -150,7 +150,7 @@ def test_a_plain_stream_gets_a_line_that_stays() -> None:
     stream = io.StringIO()
     progress = Progress(10, None, stream)
     for n in range(10):
-        progress.show(n, 0, None)  # far too soon after each other
+        progress.show(n, 0, None)  # too soon after the line before
     progress.show(10, 0, [0.25], last=True)
     progress.close()
     (line,) = stream.getvalue().splitlines(keepends=True)
@@ -174,7 +174,7 @@ def test_a_plain_stream_gets_a_line_that_stays() -> None:
         (None, None, 0, [0.5, 9.0], r"7 trials, best values 0\.5 and 9, 0 s, \S+ trials/s"),
     ],
 )
-def test_the_line_tells_what_is_done_what_is_left_and_what_was_found(
+def test_the_line_has_the_trials_the_time_left_and_the_best_value(
     n_trials: int | None,
     timeout_s: float | None,
     n_failed: int,
@@ -186,14 +186,16 @@ def test_the_line_tells_what_is_done_what_is_left_and_what_was_found(
     assert re.fullmatch(line, stream.getvalue().rstrip("\n"))
 
 
-def test_standard_error_is_where_it_goes_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_written_to_standard_error_by_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Progress(1, None).show(1, 0, [0.0], last=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("1/1 trials")
 
 
-def test_the_objectives_share_and_the_time_left_are_told(terminal: Terminal) -> None:
+def test_the_line_has_the_objective_share_and_the_time_left(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
     progress.begin(0)
     terminal.read()
@@ -209,7 +211,7 @@ def test_the_objectives_share_and_the_time_left_are_told(terminal: Terminal) -> 
     )
 
 
-def test_what_only_writes_gets_plain_lines() -> None:
+def test_a_stream_that_can_only_write_gets_plain_lines() -> None:
     class Tee:
         def __init__(self) -> None:
             self.written = ""
@@ -243,7 +245,7 @@ def test_a_closed_stream_is_not_written_to() -> None:
     progress.show(1, 0, [0.0], last=True)
 
 
-def test_a_pipe_without_a_reader_ends_the_showing_alone() -> None:
+def test_a_pipe_without_a_reader_ends_the_display_and_not_the_run() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w")
@@ -251,11 +253,11 @@ def test_a_pipe_without_a_reader_ends_the_showing_alone() -> None:
     progress.begin(0)
     progress.show(1, 0, [0.0], last=True)
     progress.show(2, 0, [0.0], last=True)
-    with pytest.raises(BrokenPipeError):  # the first line is still to be written, and no other
+    with pytest.raises(BrokenPipeError):  # the first line is in the buffer, and no other
         stream.close()
 
 
-def test_a_terminal_that_went_away_ends_the_showing_alone() -> None:
+def test_a_closed_terminal_ends_the_display_and_not_the_run() -> None:
     master, slave = pty.openpty()
     stream = os.fdopen(slave, "w")
     progress = Progress(2, None, stream)

@@ -5,6 +5,7 @@ import pytest
 
 from rush_core import TaskTable
 from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, moves, propose
 from rush_opt.search.design import random_design
@@ -23,7 +24,7 @@ MIXED = Space(
 
 
 def archive_of(space: Space, n: int, seed: int = 0) -> Archive:
-    archive = Archive(space, "y")
+    archive = Archive(space, [Goal("y")])
     X = random_design(space, n, np.random.default_rng(seed))
     values = ((X - 0.3) ** 2).sum(axis=1)
     results = [{"y": float(y)} for y in values]
@@ -59,7 +60,7 @@ def test_the_last_point_of_a_small_space_is_found() -> None:
     space = Space({"a": Boolean(), "n": Integer(1, 3)})
     configs = [{"a": a, "n": n} for a in (False, True) for n in (1, 2, 3)]
     for left_out in range(6):
-        archive = Archive(space, "y")
+        archive = Archive(space, [Goal("y")])
         known = [config for i, config in enumerate(configs) if i != left_out]
         archive.add(TaskTable.from_results(known, [{"y": float(i)} for i in range(len(known))]))
         assert space.decode(proposal(archive)[None]) == [configs[left_out]]
@@ -67,7 +68,7 @@ def test_the_last_point_of_a_small_space_is_found() -> None:
 
 def test_a_space_that_is_used_up_gives_a_repeat_of_the_best() -> None:
     space = Space({"a": Boolean(), "b": Boolean()})
-    archive = Archive(space, "y")
+    archive = Archive(space, [Goal("y")])
     for a in (False, True):
         for b in (False, True):
             evaluated = TaskTable.from_results([{"a": a, "b": b}] * 5, [{"y": a + 2.0 * b}] * 5)
@@ -103,7 +104,7 @@ def test_choices_that_are_drawn_reach_all_there_are_and_the_rest_is_searched() -
     space = Space(
         {"c": Categorical(["p", "q", "r"]), "x": Float(0, 1), "z": Float(0, 1, when=method)}
     )
-    archive = Archive(space, "y")
+    archive = Archive(space, [Goal("y")])
     configs = space.decode(random_design(space, 200, np.random.default_rng(0)))
     # One choice is better throughout; the best number is the same with each.
     values = [(config["x"] - 0.3) ** 2 + 2.0 * (config["c"] != "r") for config in configs]
@@ -131,7 +132,7 @@ def test_drawn_choices_that_leave_nothing_new_are_given_up() -> None:
             "C": Float(1e-3, 1e3, log=True, when={"model": "svm"}),
         }
     )
-    archive = Archive(space, "y")
+    archive = Archive(space, [Goal("y")])
     configs: list[dict[str, Any]] = [{"model": "lda"}]
     configs += ({"model": "svm", "C": 10.0**k} for k in range(-2, 3))
     archive.add(TaskTable.from_results(configs, [{"y": float(i)} for i in range(6)]))

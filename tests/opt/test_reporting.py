@@ -11,6 +11,7 @@ import pytest
 from rush_core import Network, Task, Worker
 from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial
 from rush_opt.evaluation.runner import TrialRunner
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.stopping.trial_rules import Pruner
 from tests.fixture_types import Join
@@ -29,10 +30,10 @@ def run(trials: TrialRunner, x: float = 0.5) -> list[Task]:
     return list(trials.run_and_fetch_new(key, {"x": x}).finished)
 
 
-def test_reports_say_step_and_value_in_the_direction_of_the_user(
+def test_reports_have_the_step_and_the_value_of_the_objective(
     worker: Worker, network: Network
 ) -> None:
-    (task,) = run(runner(worker, rising, signs=(-1.0,), pruner=HALVING))
+    (task,) = run(runner(worker, rising, goals=[Goal("loss", "maximize")], pruner=HALVING))
     reports = network.fetch_new_reports()
     assert {report.key for report in reports} == {task.key}
     assert [report.values for report in reports][:2] == [
@@ -43,20 +44,22 @@ def test_reports_say_step_and_value_in_the_direction_of_the_user(
     assert "stopped_at" not in task.result_extra
 
 
-@pytest.mark.parametrize(("objective", "sign"), [(learning, 1.0), (rising, -1.0)])
+@pytest.mark.parametrize(
+    ("objective", "goal"), [(learning, Goal("loss")), (rising, Goal("loss", "maximize"))]
+)
 def test_a_stopped_trial_is_finished_with_its_last_report(
-    worker: Worker, objective: Callable[..., Any], sign: float
+    worker: Worker, objective: Callable[..., Any], goal: Goal
 ) -> None:
-    trials = runner(worker, objective, signs=(sign,), pruner=HALVING)
-    good, bad = (0.1, 0.9) if sign > 0 else (0.9, 0.1)
+    trials = runner(worker, objective, goals=[goal], pruner=HALVING)
+    good, bad = (0.1, 0.9) if goal.direction == "minimize" else (0.9, 0.1)
     (best,) = run(trials, good)
     (stopped,) = run(trials, bad)
     assert "stopped_at" not in best.result_extra
     assert stopped.result_extra["stopped_at"] == 1
-    assert stopped.result == {"loss": pytest.approx(bad + sign)}
+    assert stopped.result == {"loss": pytest.approx(bad + goal.sign)}
 
 
-def test_what_one_worker_reports_decides_on_the_trials_of_another(join: Join) -> None:
+def test_reports_of_one_worker_stop_trials_of_another(join: Join) -> None:
     here, there = (runner(join(), learning, pruner=HALVING) for _ in range(2))
     run(here, 0.1)
     stopped = run(there, 0.9)[-1]
@@ -92,7 +95,7 @@ def test_a_trial_that_does_not_ask_goes_on_to_its_end(worker: Worker) -> None:
     assert "stopped_at" not in task.result_extra
 
 
-def test_once_told_to_stop_a_trial_is_told_so_for_good(worker: Worker) -> None:
+def test_the_decision_to_stop_a_trial_is_final(worker: Worker) -> None:
     told: list[bool] = []
 
     def late(config: dict[str, Any], trial: Trial) -> float | None:
@@ -124,9 +127,7 @@ def test_a_trial_that_diverged_is_stopped_and_fails(worker: Worker, network: Net
 
 
 @pytest.mark.parametrize("ask", ["run", "nothing"])
-def test_without_a_rule_no_trial_is_told_to_stop(
-    worker: Worker, network: Network, ask: str
-) -> None:
+def test_without_a_rule_no_trial_should_stop(worker: Worker, network: Network, ask: str) -> None:
     if ask == "run":
         network.push_tasks([{"x": 0.5}])
         trials = runner(worker, learning)
@@ -142,7 +143,7 @@ def test_without_a_rule_no_trial_is_told_to_stop(
 
 
 @pytest.mark.parametrize("pruner", [None, HALVING])
-def test_a_trial_that_was_taken_from_its_worker_is_told_to_stop(
+def test_a_trial_that_its_worker_has_lost_should_stop(
     worker: Worker, network: Network, pruner: Pruner | None
 ) -> None:
     told: list[tuple[bool, float | None]] = []
@@ -175,7 +176,7 @@ def test_a_trial_that_was_taken_from_its_worker_is_told_to_stop(
         ([(np.ones(2), 1)], "TypeError"),
     ],
 )
-def test_a_report_that_is_none_fails_the_trial_with_what_must_hold(
+def test_an_invalid_report_fails_the_trial_and_the_error_says_what_must_hold(
     worker: Worker, network: Network, reports: list[tuple[Any, Any]], said: str
 ) -> None:
     def objective(config: dict[str, Any], trial: Trial) -> float:
@@ -205,14 +206,14 @@ def test_numbers_of_other_libraries_can_be_reported(worker: Worker, network: Net
     ]
 
 
-def test_an_archive_has_values_of_whole_trials_only_but_knows_where_stopped_ones_were(
+def test_an_archive_has_values_of_completed_trials_and_points_of_stopped_ones(
     join: Join,
 ) -> None:
     worker, onlooker = join(), join()
     trials = runner(worker, learning, pruner=HALVING)
     for x in (0.25, 0.75, 0.5, 0.125):  # each of the whole ones was the best so far
         run(trials, x)
-    archive = Archive(Space(X), "loss")
+    archive = Archive(Space(X), [Goal("loss")])
     archive.add(onlooker.fetch_new_tasks())
     assert len(archive) == 2
     assert archive.X.ravel().tolist() == [0.25, 0.125]

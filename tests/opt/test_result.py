@@ -1,4 +1,4 @@
-"""What a result tells, from trials made by hand."""
+"""Results: the best trials, the table and the workers' time, from trials made by hand."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,10 @@ import pytest
 
 from rush_core import Network, Worker, WorkerInfo, WorkerState
 from rush_opt import Boolean, Constant, Float, FrozenTrial, Integer, Space, TuneResult
+from rush_opt.problem.goal import Direction
+from rush_opt.results.record import RunRecord
 from rush_opt.results.trials import freeze_trials
+from tests.opt.changing import goals
 
 SPACE = Space({"x": Float(0, 10), "n": Integer(0, 99), "kind": Constant("a"), "on": Boolean()})
 
@@ -46,11 +49,10 @@ def worker(number: int, **changes: Any) -> WorkerInfo:
 
 
 def result_of(*trials: FrozenTrial, **changes: Any) -> TuneResult:
-    result = TuneResult(
-        frozen_trials=list(trials),
+    record = RunRecord(
+        trials=list(trials),
         space=SPACE,
-        metrics=("loss",),
-        directions=("minimize",),
+        goals=goals("loss", "minimize"),
         seed=1,
         stop_reason="n_trials",
         network_id="by-hand",
@@ -58,7 +60,7 @@ def result_of(*trials: FrozenTrial, **changes: Any) -> TuneResult:
         ended_at=1_020.0,
         workers=[worker(0), worker(1)],
     )
-    return replace(result, **changes)
+    return TuneResult(replace(record, **changes))
 
 
 # -- the best --------------------------------------------------------------------------------------
@@ -71,17 +73,17 @@ def test_the_best_trial_has_the_best_value_and_is_the_earliest_of_equals() -> No
     assert result.best_params == {"x": 0.2, "n": 2, "kind": "a", "on": True}
 
 
-def test_maximizing_turns_the_best_around() -> None:
+def test_the_best_trial_of_a_maximized_objective_has_the_greatest_value() -> None:
     trials = [trial(i, v) for i, v in enumerate([-0.5, None, 0.75, 0.75, 0.25])]
-    assert result_of(*trials, directions=("maximize",)).best_trial.number == 2
-    assert result_of(*trials, directions=("minimize",)).best_trial.number == 0
+    assert result_of(*trials, goals=goals("loss", "maximize")).best_trial.number == 2
+    assert result_of(*trials, goals=goals("loss", "minimize")).best_trial.number == 0
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_zero_is_a_value_like_any_other(direction: str) -> None:
+def test_zero_can_be_the_best_value(direction: Direction) -> None:
     sign = 1.0 if direction == "minimize" else -1.0
     trials = [trial(0, 1.0 * sign), trial(1, 0.0), trial(2, None)]
-    assert result_of(*trials, directions=(direction,)).best_trial.number == 1
+    assert result_of(*trials, goals=goals("loss", direction)).best_trial.number == 1
 
 
 def test_changing_the_best_params_changes_no_record() -> None:
@@ -96,15 +98,15 @@ def stopped(number: int, value: float) -> FrozenTrial:
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_a_stopped_trial_is_the_best_only_if_no_other_finished(direction: str) -> None:
+def test_a_stopped_trial_is_the_best_only_if_no_other_finished(direction: Direction) -> None:
     sign = 1.0 if direction == "minimize" else -1.0
     early = [stopped(0, -5.0 * sign), stopped(1, -6.0 * sign), trial(2, None)]
-    result = result_of(*early, trial(3, 1.0), trial(4, 1.0), directions=(direction,))
+    result = result_of(*early, trial(3, 1.0), trial(4, 1.0), goals=goals("loss", direction))
     assert result.best_trial.number == 3
     assert [t.number for t in result.pareto_front] == [3, 4]
     assert result.best_estimated.trial.number == 3
     assert result.best_estimated.value == 1.0
-    all_stopped = result_of(*early, directions=(direction,))
+    all_stopped = result_of(*early, goals=goals("loss", direction))
     assert all_stopped.best_trial.number == 1
     assert [t.number for t in all_stopped.pareto_front] == [1]
     assert all_stopped.best_estimated.trial.number in (0, 1)
@@ -138,17 +140,19 @@ def test_a_result_shows_itself_in_one_line(values: list[float | None], shown: st
 
 # -- the table -------------------------------------------------------------------------------------
 
-COLUMNS = ["number", "state", "value", "worker", "started_at", "ended_at", "duration_s"]
+FIRST = ["number", "state", "value"]
+LAST = ["worker", "started_at", "ended_at", "error"]
 
 
 def test_the_table_has_a_row_per_trial_and_columns_by_group() -> None:
     table = result_of(trial(0, 0.5), trial(1, None), trial(2, 0.25)).trials
     assert list(table.columns) == [
-        *COLUMNS,
+        *FIRST,
         *("params_x", "params_n", "params_kind", "params_on"),
+        "duration_s",
         "result_epochs",
+        *LAST,
         *(f"notes_{name}" for name in NOTES),
-        "error",
     ]
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["finished", "failed", "finished"]
@@ -171,14 +175,14 @@ def test_a_column_has_the_type_of_what_it_holds() -> None:
     assert table["params_kind"].tolist() == ["a", "a"]
 
 
-def test_a_trial_that_nobody_ran_has_no_worker_and_no_beginning() -> None:
+def test_a_trial_that_no_worker_ran_has_no_worker_and_no_start() -> None:
     table = result_of(trial(0, 0.5), trial(1, None, worker=None, started_at=None)).trials
     assert table["worker"].isna().tolist() == [False, True]
     assert table["started_at"].isna().tolist() == [False, True]
     assert math.isnan(table["duration_s"][1])
 
 
-def test_the_metric_is_the_value_and_no_further_result() -> None:
+def test_the_objective_value_is_in_the_column_value_only() -> None:
     table = result_of(trial(0, 0.5, result={"loss": 0.5, "value": 3.0})).trials
     assert table["value"].tolist() == [0.5]
     assert table["result_value"].tolist() == [3.0]
@@ -187,7 +191,7 @@ def test_the_metric_is_the_value_and_no_further_result() -> None:
 
 def test_an_empty_table_has_its_columns_and_types() -> None:
     table = result_of().trials
-    assert list(table.columns) == [*COLUMNS, "error"]
+    assert list(table.columns) == [*FIRST, "duration_s", *LAST]
     assert len(table) == 0
     assert isinstance(table["started_at"].dtype, pd.DatetimeTZDtype)
 
@@ -213,7 +217,7 @@ def test_a_workers_time_adds_up_to_the_wall_clock() -> None:
     assert result.busy_share == pytest.approx(5.25 / 20)
 
 
-def test_failed_trials_took_time_too_and_lost_ones_told_nothing() -> None:
+def test_failed_trials_count_with_their_time_and_lost_trials_without() -> None:
     trials = [trial(0, None), trial(2, None, notes={"lost": "lost"}), trial(4, 1.0)]
     table = result_of(*trials).utilization
     assert table["n_trials"].tolist() == [3, 0]
@@ -221,7 +225,7 @@ def test_failed_trials_took_time_too_and_lost_ones_told_nothing() -> None:
     assert [t.lost for t in trials] == [False, True, False]
 
 
-def test_workers_of_an_earlier_run_have_no_part_in_this_ones_time() -> None:
+def test_workers_of_an_earlier_run_are_left_out() -> None:
     workers = [worker(0, started_at=900.0, ended_at=950.0), worker(1), worker(2, ended_at=None)]
     trials = [trial(0, 1.0, notes=NOTES | {"objective_s": 40.0}), trial(1, 1.0)]
     result = result_of(*trials, workers=workers)
@@ -229,8 +233,8 @@ def test_workers_of_an_earlier_run_have_no_part_in_this_ones_time() -> None:
     assert result.objective_share == pytest.approx(1 / 40)
 
 
-def test_what_outlasts_the_timeout_counts_up_to_it() -> None:
-    # Of worker 0's second trial, which took a second as noted, half was before the end.
+def test_time_after_the_deadline_does_not_count() -> None:
+    # Worker 0's second trial took one second; half of it was before the deadline.
     result = result_of(trial(0, 1.0), trial(2, 1.0), deadline=1_002.25, ended_at=1_030.0)
     table = result.utilization
     assert table["wall"].tolist() == [2.25, 2.25]
@@ -240,7 +244,7 @@ def test_what_outlasts_the_timeout_counts_up_to_it() -> None:
     assert early.utilization["wall"].tolist() == [20.0, 20.0]
 
 
-def test_a_proposers_time_is_not_its_workers_but_counts_as_busy() -> None:
+def test_a_proposers_time_counts_as_busy_and_not_as_its_workers() -> None:
     proposed = NOTES | {"proposer": 2}
     result = result_of(trial(0, 1.0, notes=proposed), trial(1, 1.0), trial(3, 1.0, notes=proposed))
     table = result.utilization
@@ -253,7 +257,7 @@ def test_a_proposers_time_is_not_its_workers_but_counts_as_busy() -> None:
     assert result.busy_share == pytest.approx((3 + 3 * 0.75) / 40)
 
 
-def test_a_proposers_notes_stand_against_its_workers(network: Network, worker: Worker) -> None:
+def test_notes_of_a_proposer_override_those_of_the_worker(network: Network, worker: Worker) -> None:
     network.push_tasks([{"x": 1}], extras=[{"proposer": 7, "surrogate_s": 0.5}])
     task = worker.claim_task()
     assert task is not None
@@ -292,7 +296,7 @@ def test_trials_are_numbered_in_order_of_completion(network: Network, worker: Wo
     assert not any(t.lost for t in frozen)
 
 
-def test_a_trial_of_a_worker_that_was_put_out_is_lost(network: Network, worker: Worker) -> None:
+def test_a_trial_of_a_killed_worker_is_lost(network: Network, worker: Worker) -> None:
     worker.start_task({"x": 1})
     network.stop_workers([worker.worker_id], kill=True)
     network.push_tasks([{"x": 2}])

@@ -1,4 +1,4 @@
-"""Results in files, and what was known when."""
+"""Results in files, and the trials that were known when another one was proposed."""
 
 import json
 import math
@@ -25,10 +25,15 @@ from rush_opt import (
     simulate,
     tune,
 )
-from rush_opt.evaluation.runner import Problem
-from rush_opt.results.files import from_plain, to_plain
-from rush_opt.search.archive import Archive
-from rush_opt.simulation.virtual_run import Charges
+from rush_opt.optimizers.base import Place
+from rush_opt.optimizers.decider import Decider
+from rush_opt.problem.goal import Goal
+from rush_opt.problem.problem import Problem
+from rush_opt.results.plain import from_plain, to_plain
+from rush_opt.results.record import RunRecord
+from rush_opt.simulation.costs import Costs
+from tests.opt.changing import changed, goals
+from tests.typed import unchecked
 
 SPACE = {
     "x": Float(0, 1),
@@ -88,9 +93,10 @@ def test_a_result_comes_back_from_json_as_it_was(result: TuneResult, tmp_path: P
     again = TuneResult.from_json(tmp_path / "result.json")
     for mine, other in zip(result.frozen_trials, again.frozen_trials, strict=True):
         assert same(vars(mine), vars(other))
-    for field in fields(TuneResult):
-        if field.name != "frozen_trials":
-            assert getattr(again, field.name) == getattr(result, field.name), field.name
+    for field in fields(RunRecord):
+        if field.name != "trials":
+            mine, other = (getattr(r.record, field.name) for r in (result, again))
+            assert mine == other, field.name
     assert again.best_trial.number == result.best_trial.number
     pd.testing.assert_frame_equal(again.utilization, result.utilization)
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
@@ -122,9 +128,9 @@ def test_the_file_is_plain_json(result: TuneResult, tmp_path: Path) -> None:
     assert content["space"]["parameters"]["x"]["kind"] == "Float"
 
 
-def test_a_space_made_of_code_is_left_out(result: TuneResult, tmp_path: Path) -> None:
+def test_a_space_with_functions_is_left_out(result: TuneResult, tmp_path: Path) -> None:
     space = Space(SPACE, constraints=[lambda config: config["x"] < 2])
-    replace(result, space=space).to_json(tmp_path / "result.json")
+    changed(result, space=space).to_json(tmp_path / "result.json")
     assert TuneResult.from_json(tmp_path / "result.json").space is None
 
 
@@ -136,15 +142,15 @@ def test_a_space_made_of_code_is_left_out(result: TuneResult, tmp_path: Path) ->
         {"kind": Categorical(["$a", "b"]), "x": Float(0, 1, when={"kind": "$a"})},
     ],
 )
-def test_a_space_comes_back_whatever_its_names_and_choices(
+def test_a_space_with_unusual_names_and_choices_comes_back(
     space: dict[str, Any], result: TuneResult, tmp_path: Path
 ) -> None:
-    replace(result, space=Space(space)).to_json(tmp_path / "result.json")
+    changed(result, space=Space(space)).to_json(tmp_path / "result.json")
     assert TuneResult.from_json(tmp_path / "result.json").space == Space(space)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"format": "rush_opt.TuneResult"}'])
-def test_another_file_is_refused_by_its_name(text: str, tmp_path: Path) -> None:
+def test_another_file_is_refused_with_its_name(text: str, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(ValueError, match=r"other\.json' must hold"):
         TuneResult.from_json(tmp_path / "other.json")
@@ -167,7 +173,7 @@ def test_every_value_comes_back(value: Any) -> None:
 
 def test_trials_come_back_from_parquet(result: TuneResult, tmp_path: Path) -> None:
     simple = [replace(t, result={"loss": t.value, "epochs": 3}) for t in result.frozen_trials]
-    result = replace(result, frozen_trials=simple)
+    result = changed(result, trials=simple)
     result.to_parquet(tmp_path / "trials.parquet")
     again = pd.read_parquet(tmp_path / "trials.parquet")
     assert list(again) == list(result.trials)
@@ -190,7 +196,7 @@ def test_a_mapping_that_parquet_has_no_type_for_is_json_in_it(
     found: Any, result: TuneResult, tmp_path: Path
 ) -> None:
     trials = [replace(t, result={"loss": t.value, "found": found}) for t in result.frozen_trials]
-    replace(result, frozen_trials=trials).to_parquet(tmp_path / "trials.parquet")
+    changed(result, trials=trials).to_parquet(tmp_path / "trials.parquet")
     for text in pd.read_parquet(tmp_path / "trials.parquet")["result_found"]:
         assert from_plain(json.loads(text)) == found
 
@@ -198,7 +204,7 @@ def test_a_mapping_that_parquet_has_no_type_for_is_json_in_it(
 # -- what was known --------------------------------------------------------------------------------
 
 
-def test_known_are_the_trials_that_ended_before_the_proposal_began(result: TuneResult) -> None:
+def test_trials_that_ended_before_the_proposal_began_are_known(result: TuneResult) -> None:
     proposed = [trial for trial in result.frozen_trials if "n_known" in trial.notes]
     assert len(proposed) > 20
     for trial in proposed:
@@ -209,37 +215,71 @@ def test_known_are_the_trials_that_ended_before_the_proposal_began(result: TuneR
     assert states == {"finished", "failed"}
 
 
-def test_a_proposal_repeats_from_what_was_known() -> None:
-    """With one worker: its stream is at the same place once all earlier proposals are repeated."""
+def test_the_known_trials_give_the_same_proposals_again() -> None:
+    """One worker: its random numbers are the same if all earlier proposals are repeated."""
     result = run(n_workers=1, warm_start=[({"x": 0.5, "kind": 1}, 0.5)])
-    space, state = result.space, None
+    space = result.space
     assert space is not None
-    problem = Problem(objective, space, ("loss",), (1.0,), 40, None, result.seed)
-    archive, n_told = Archive(space, "loss"), 0
-    state = ADBO().state(problem, archive, 0, n_before=0)
-    charges = Charges(problem, lambda n_known: (0.0, 0.0))
+    problem = Problem(space, (Goal("loss"),), result.seed)
+    decider, n_told = Decider(ADBO(), problem, Place(0, 0, 1)), 0
+    costs = Costs(problem, lambda n_known: (0.0, 0.0))
     for trial in result.frozen_trials:
         if "n_known" not in trial.notes:
             continue
         for known in result.known_at(trial)[n_told:]:
             table = TaskTable.from_results([known.params], [{"loss": known.value}])
             if known.state == "finished":
-                archive.add(table)
+                decider.archive.add(table)
             else:
-                archive.add_failed(table)
-        n_told = len(archive)
-        assert state.propose(charges.timing)[0] == trial.params
+                decider.archive.add_failed(table)
+        n_told = len(decider.archive)
+        assert decider.choose(costs.timing).proposal.config == trial.params
     assert n_told == 40
 
 
-def test_lost_trials_are_not_known_and_known_ones_are(result: TuneResult) -> None:
+def test_lost_trials_are_not_known_and_trials_of_a_warm_start_are(result: TuneResult) -> None:
     def trial(number: int, **changes: Any) -> FrozenTrial:
         return replace(result.frozen_trials[number], **changes)
 
     lost = trial(1, state="failed", value=None, notes={"lost": "killed"})
     warm = trial(0, notes={"warm_start": True})
     last = trial(4, notes={"n_known": 3})
-    by_hand = replace(result, frozen_trials=[warm, lost, trial(2), trial(3), last])
+    by_hand = changed(result, trials=[warm, lost, trial(2), trial(3), last])
     assert [t.number for t in by_hand.known_at(last)] == [0, 2, 3]
     with pytest.raises(ValueError, match="trial 0 was not proposed by looking at others"):
         by_hand.known_at(warm)
+
+
+# -- files of earlier versions ---------------------------------------------------------------------
+
+
+def test_a_file_of_the_first_version_opens() -> None:
+    """The file was written before there was a record of a run, by 8 trials in virtual time."""
+    result = TuneResult.from_json(Path(__file__).parent / "files" / "result_version_1.json")
+    assert repr(result) == "<TuneResult: 6 trials finished, 2 failed, best value 0.650666>"
+    assert result.record.goals == goals("loss", "maximize")
+    assert (result.metric, result.direction) == ("loss", "maximize")
+    assert result.space == Space(SPACE)
+    assert [t.number for t in result.frozen_trials if t.error is not None] == [5, 7]
+    assert result.best_trial.number == 2
+    assert result.best_trial.result["curve"].tolist() == [0.0, 0.5]
+    assert result.best_trial.result["worst"] == math.inf
+    assert result.deadline == 100.0
+    assert [worker.number for worker in result.workers] == [0, 1]
+    assert result.objective_share == pytest.approx(0.9261512654320514)
+
+
+def test_a_result_gets_its_space_back(result: TuneResult) -> None:
+    without = changed(result, space=None)
+    with pytest.raises(ValueError, match=r"add the space: result\.with_space\(space\)"):
+        _ = without.best_estimated
+    assert result.space is not None
+    assert without.with_space(result.space) == result
+    assert without.space is None
+
+
+def test_the_earlier_way_to_add_a_space_still_works_and_warns(result: TuneResult) -> None:
+    with pytest.warns(DeprecationWarning, match=r"use result\.with_space\(space\)") as warned:
+        again = unchecked(replace)(changed(result, space=None), space=result.space)
+    assert again == result
+    assert warned[0].filename == __file__

@@ -8,7 +8,8 @@ import pytest
 
 from rush_core import EmbeddedServer
 from rush_opt import Float, Integer, RandomSearch, Space, TuneResult, tune
-from rush_opt.evaluation.runner import Problem
+from rush_opt.problem.goal import Goal
+from rush_opt.problem.problem import Problem
 from rush_opt.search.design import random_design, sobol_design
 from tests.opt import objectives
 from tests.opt.inspecting import configs_of
@@ -43,7 +44,7 @@ def test_one_worker_repeats_a_run_of_adbo_exactly(alone: Callable[..., TuneResul
     assert first.seed == 7
     # The first ten are a Sobol design of the same seed.
     space = Space({**X, "n": Integer(0, 5)})
-    problem = Problem(lambda config: 0.0, space, ("value",), (1.0,), 40, None, 7)
+    problem = Problem(space, (Goal("value"),), 7)
     design = space.decode(sobol_design(space, 10, problem.design_rng()))
     assert configs_of(first)[:10] == design
     assert sum("lambda" in t.notes for t in first.frozen_trials) == 30
@@ -73,7 +74,7 @@ def test_every_worker_follows_the_stream_of_its_number(server: EmbeddedServer) -
         progress=False,
     )
     space = Space(X)
-    problem = Problem(objectives.half, space, ("value",), (1.0,), 60, None, 9)
+    problem = Problem(space, (Goal("value"),), 9)
     for worker in result.workers:
         drawn = space.decode(random_design(space, 64, problem.worker_rng(worker.number)))
         mine = [t for t in result.frozen_trials if t.worker == worker.number]

@@ -41,9 +41,11 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from experiments import lightgbm_search
 from rush_core.servers.embedded import resolve_url
 from rush_opt import Boolean, Categorical, Float, GridSearch, Integer, Ordinal, Space, Transformed
+from rush_opt.sklearn.budget import count_points
 from rush_opt.sklearn.cv_results import cv_columns
 from rush_opt.sklearn.distributions import from_distributions
-from rush_opt.sklearn.search import Folds, RushSearchCV, count_points, store
+from rush_opt.sklearn.folds import Folds, store
+from rush_opt.sklearn.search import RushSearchCV
 from tests.typed import unchecked
 
 X, Y = make_classification(60, 5, random_state=0)
@@ -63,9 +65,9 @@ def search(estimator: Any = None, space: Any = None, **options: Any) -> RushSear
 
 # -- scikit-learn's own checks ---------------------------------------------------------------------
 
-# A fit's TypeError arrives with its traceback in a ValueError: it may come from another process.
+# A TypeError of a fit is raised as a ValueError with its traceback: the fit may run elsewhere.
 FAILS = "check_dtype_object"
-# Only for SciPy with its array API switched on, which is decided when it is loaded.
+# Needs SciPy with its array API, which must be switched on before SciPy is imported.
 DOES_NOT_APPLY = "check_array_api_input"
 
 
@@ -83,18 +85,18 @@ CHECKS = [
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_the_estimator_passes_the_check(check: Any) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the checks themselves, which feed odd data
+        warnings.simplefilter("ignore")  # the checks use unusual data
         check(search(n_iter=1, cv=2, error_score="raise"))
 
 
-def test_an_error_of_a_fit_arrives_with_its_traceback_in_a_value_error() -> None:
+def test_an_error_of_a_fit_is_in_a_value_error_with_its_traceback() -> None:
     objects = np.array([[{"not": "a number"}]] * 60, dtype=object)
     with pytest.raises(ValueError, match=r"TypeError: .* must be .* number"):
         search(error_score="raise").fit(objects, Y)
 
 
-def test_the_contract_is_the_one_of_randomized_search() -> None:
-    """Both see the same settings, and must lay out and select the same."""
+def test_results_are_those_of_randomized_search() -> None:
+    """Both searches try the same settings: their columns and their best must be the same."""
     settings = list(np.logspace(-9, 0, 6))
     ours = search(space={"var_smoothing": settings}, optimizer="grid", n_iter=None)
     ours.set_params(return_train_score=True).fit(X, Y)
@@ -171,7 +173,7 @@ def test_spaces_of_other_packages_are_searched(foreign: Any) -> None:
 def test_what_cannot_be_searched_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a continuous or a uniform distribution, got 'poi"):
         from_distributions({"p": stats.poisson(3)})
-    with pytest.raises(TypeError, match=r"must be a mapping .* is said by when="):
+    with pytest.raises(TypeError, match=r"must be a mapping .* write when="):
         from_distributions([{"p": [1, 2]}])  # type: ignore[arg-type]
 
 
@@ -186,7 +188,7 @@ def test_a_space_with_fewer_points_than_settings_is_searched_as_a_whole(optimize
     assert len(found.cv_results_["params"]) == 4
 
 
-def test_a_grid_that_is_not_tried_as_a_whole_is_spoken_of() -> None:
+def test_a_grid_that_is_not_tried_as_a_whole_causes_a_warning() -> None:
     space = {"var_smoothing": Float(1e-9, 1.0, log=True), "priors": [None, (0.5, 0.5)]}
     wanted = search(space=space, optimizer="grid", n_iter=7)
     with pytest.warns(UserWarning, match="grid has 20 points, of which n_iter=7 are tried") as said:
@@ -249,7 +251,7 @@ def test_a_parameter_that_a_trial_did_not_have_is_masked() -> None:
         (["a", 1], object),
     ],
 )
-def test_a_column_of_numbers_is_one_of_numbers(values: list[Any], kind: type) -> None:
+def test_a_column_of_numbers_has_a_numeric_type(values: list[Any], kind: type) -> None:
     results: list[dict[str, list[float]]] = [{"test_score": [0.0]}] * len(values)
     column = cv_columns([{"p": v} for v in values], results, 1, math.nan)["param_p"]
     assert column.dtype == kind
@@ -292,7 +294,7 @@ def test_refit_may_be_a_function_of_the_results() -> None:
 
 
 @pytest.mark.parametrize("scoring", [["accuracy", "neg_log_loss"], both])
-def test_several_scores_can_be_left_to_a_function_or_to_the_reader(scoring: Any) -> None:
+def test_of_several_scores_refit_may_be_a_function_or_false(scoring: Any) -> None:
     def middle(results: dict[str, Any]) -> int:
         return int(np.argsort(results["mean_test_accuracy"])[2])
 
@@ -308,7 +310,7 @@ def test_several_scores_can_be_left_to_a_function_or_to_the_reader(scoring: Any)
     assert not {"best_index_", "best_score_", "best_params_"} & set(vars(found))
 
 
-def test_without_refit_there_is_no_estimator_to_ask() -> None:
+def test_without_refit_there_is_no_best_estimator() -> None:
     found = search(refit=False, scoring=make_scorer(accuracy_score)).fit(X, Y)
     assert found.best_params_
     assert not hasattr(found, "predict")
@@ -320,7 +322,7 @@ def test_without_refit_there_is_no_estimator_to_ask() -> None:
 # -- folds and data --------------------------------------------------------------------------------
 
 
-def test_all_trials_are_judged_on_the_same_folds() -> None:
+def test_all_trials_have_the_same_folds() -> None:
     found = search(space={"priors": [None, (0.5, 0.5)]}, optimizer="grid", n_iter=None)
     results = found.set_params(cv=ShuffleSplit(4, random_state=None)).fit(X, Y).cv_results_
     first, again = (
@@ -455,7 +457,7 @@ def test_metadata_goes_where_it_is_requested() -> None:
 
 
 class Fussy(ClassifierMixin, BaseEstimator):
-    """Predicts class 0, and cannot be fitted with a negative tolerance."""
+    """Predict class 0; a fit with a negative tolerance fails."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
         self.tolerance = tolerance
@@ -487,7 +489,7 @@ def test_a_failed_trial_has_the_error_score_and_ranks_last(error_score: float) -
     assert "no tolerance left" in found.tune_result_.trials["error"][bad]
 
 
-def test_failures_are_raised_if_wanted_or_if_there_is_nothing_else() -> None:
+def test_failures_are_raised_on_request_or_if_all_trials_fail() -> None:
     space = {"tolerance": [-1.0, 0.0]}
     with pytest.raises(ValueError, match=r"1 (trials )?failed.*\n(.*\n)*.*no tolerance left"):
         search(Fussy(), space, optimizer="grid", n_iter=None, error_score="raise").fit(X, Y)
@@ -508,7 +510,7 @@ def test_the_first_failure_ends_a_search_that_is_to_raise_it() -> None:
 
 
 class Interrupting(GaussianNB):
-    """Sends this process what Ctrl-C does, once, when it is first fitted with a smoothing of 0."""
+    """Send this process SIGINT, as Ctrl-C does, at the first fit with a smoothing of 0."""
 
     was_sent = False
 
@@ -542,7 +544,7 @@ def test_a_search_without_time_for_a_single_trial_says_so() -> None:
 # -- an estimator among others ---------------------------------------------------------------------
 
 
-def test_it_is_what_its_estimator_is() -> None:
+def test_the_search_has_the_type_of_its_estimator() -> None:
     assert is_classifier(search())
     assert is_regressor(search(Ridge(), {"alpha": Float(0.1, 1)}))
     assert not hasattr(search(Ridge(), {"alpha": Float(0.1, 1)}), "predict_proba")
@@ -565,7 +567,7 @@ def test_methods_are_those_of_the_best_estimator() -> None:
     )
 
 
-def test_a_data_frame_gives_its_names() -> None:
+def test_names_of_features_come_from_a_data_frame() -> None:
     frame = pd.DataFrame(X, columns=list("abcde"))
     assert search().fit(frame, Y).feature_names_in_.tolist() == list("abcde")
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rush_core import TaskTable
 from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, moves, propose
 from rush_opt.search.design import (
@@ -168,7 +169,7 @@ def test_every_proposal_is_valid_and_satisfies_the_constraints(
 ) -> None:
     rng = np.random.default_rng(seed)
     space = Space(given_parameters, constraints=[lambda c: not c["root"] or len(c) % 7 != 6])
-    archive = Archive(space, "y")
+    archive = Archive(space, [Goal("y")])
     configs = space.decode(random_design(space, 5, rng))
     for _ in range(3):
         values = [{"y": float(len(config))} for config in configs]

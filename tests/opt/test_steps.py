@@ -1,7 +1,7 @@
 """What a worker sends from one trial to the next, seen at its connection to our own server."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,23 +10,17 @@ import pytest
 
 from rush_core import Network, Worker
 from rush_core.connection.connection import Connection
-from rush_opt import ADBO, Float, GridSearch, RandomSearch, Space, Target
-from rush_opt.evaluation.runner import Problem
+from rush_opt import ACBO, ADBO, Float, GridSearch, RandomSearch, Space, Target
+from rush_opt.evaluation.plan import RunPlan
 from rush_opt.optimizers import Optimizer
-from rush_opt.optimizers.central import evaluate_queue
+from rush_opt.running.loops import evaluate_trials
+from tests.opt.plans import plan_of
 
 N_TRIALS = 12
-PROBLEM = Problem(
-    objective=lambda config: config["x"],
-    space=Space({"x": Float(0, 1)}),
-    metrics=("loss",),
-    signs=(1.0,),
-    n_trials=N_TRIALS,
-    deadline=None,
-    seed=5,
+PLAN = plan_of(Space({"x": Float(0, 1)}), optimizer=RandomSearch(), n_trials=N_TRIALS, seed=5)
+NEEDS_NO_RESULTS = pytest.mark.parametrize(
+    "optimizer", [RandomSearch(), GridSearch(), ACBO()], ids=["random", "grid", "acbo"]
 )
-Loop = Optimizer | Callable[[Worker, Problem], None]
-LOOK_AT_NOTHING = pytest.mark.parametrize("loop", [RandomSearch(), GridSearch(), evaluate_queue])
 
 
 @pytest.fixture
@@ -55,22 +49,20 @@ def sends(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return sends
 
 
-def steps_of(
-    loop: Loop, worker: Worker, sends: list[bytes], problem: Problem = PROBLEM
-) -> list[list[bytes]]:
-    """Run a loop; return what was sent between each trial's objective and the next one's.
+def steps_of(worker: Worker, sends: list[bytes], plan: RunPlan) -> list[list[bytes]]:
+    """Run a worker; return what was sent between each trial's objective and the next one's.
 
-    Not after the first one, when the server may be given the scripts.
+    The first trial is left out: after it the server may receive the scripts.
     """
     called: list[int] = []
 
     def objective(config: dict[str, Any]) -> Any:
         called.append(len(sends))
         if len(called) == N_TRIALS:
-            worker.stop_after_task()  # who takes from the queue would wait for more
-        return problem.objective(config)
+            worker.stop_after_task()  # a worker that takes from a queue would wait for more
+        return plan.objective(config)
 
-    loop(worker, replace(problem, objective=objective))
+    evaluate_trials(worker, replace(plan, objective=objective))
     assert len(called) == N_TRIALS
     return [sends[end:start] for end, start in pairwise(called[1:])]
 
@@ -86,42 +78,43 @@ def test_a_step_of_adbo_is_two_round_trips_of_which_the_first_reads_both_logs(
     quiet_worker: Worker, sends: list[bytes], outcome: str
 ) -> None:
     returned = {"finished": 0.5, "failed": math.nan, "unstorable": {"loss": 0.5, "model": object()}}
-    problem = replace(PROBLEM, objective=lambda config: returned[outcome])
-    steps = steps_of(ADBO(), quiet_worker, sends, problem)
+    plan = replace(PLAN, objective=lambda config: returned[outcome], optimizer=ADBO())
+    steps = steps_of(quiet_worker, sends, plan)
     assert [list(map(logs_read, step)) for step in steps] == [[["finished", "failed"], []]] * (
         N_TRIALS - 2
     )
 
 
-@LOOK_AT_NOTHING
-def test_who_looks_at_no_result_reads_none(
-    network: Network, quiet_worker: Worker, sends: list[bytes], loop: Loop
+@NEEDS_NO_RESULTS
+def test_a_worker_whose_optimizer_needs_no_results_reads_none(
+    network: Network, quiet_worker: Worker, sends: list[bytes], optimizer: Optimizer
 ) -> None:
     network.push_tasks([{"x": i / N_TRIALS} for i in range(N_TRIALS)])
     network.push_finished_tasks([{"x": 0.5}] * 3, [{"loss": 0.5}] * 3)
-    steps = steps_of(loop, quiet_worker, sends)
+    steps = steps_of(quiet_worker, sends, replace(PLAN, optimizer=optimizer))
     assert [list(map(logs_read, step)) for step in steps] == [[[], []]] * (N_TRIALS - 2)
 
 
 def test_random_search_reads_no_result_from_its_first_proposal_on(
     quiet_worker: Worker, sends: list[bytes]
 ) -> None:
-    steps = steps_of(RandomSearch(), quiet_worker, sends)
+    steps = steps_of(quiet_worker, sends, PLAN)
     assert [len(step) for step in steps] == [2] * (N_TRIALS - 2)
     assert not any(map(logs_read, sends))
 
 
-@LOOK_AT_NOTHING
-def test_who_looks_at_no_result_reads_them_for_the_rule_that_ends_the_run(
-    network: Network, quiet_worker: Worker, sends: list[bytes], loop: Loop
+@NEEDS_NO_RESULTS
+def test_a_rule_that_ends_the_run_makes_such_a_worker_read_results(
+    network: Network, quiet_worker: Worker, sends: list[bytes], optimizer: Optimizer
 ) -> None:
     network.push_tasks([{"x": i / N_TRIALS} for i in range(N_TRIALS)])
-    steps = steps_of(loop, quiet_worker, sends, replace(PROBLEM, stop=Target(-1.0)))
+    plan = replace(PLAN, optimizer=optimizer, stop=Target(-1.0))
+    steps = steps_of(quiet_worker, sends, plan)
     assert [len(step) for step in steps] == [2] * (N_TRIALS - 2)
     assert all("finished" in logs_read(first) for first, _ in steps)
 
 
-def test_the_proposer_learns_what_ended_either_way_in_one_round_trip(
+def test_finished_and_failed_trials_are_fetched_in_one_round_trip(
     network: Network, quiet_worker: Worker, sends: list[bytes]
 ) -> None:
     network.push_finished_tasks([{"x": 0.5}], [{"loss": 0.5}])

@@ -18,7 +18,7 @@ import pytest
 from rush_core import EmbeddedServer, WorkerState
 from rush_opt import Categorical, Trial, TuneResult, tune
 from rush_opt.evaluation.limits import LimitedObjective, Limits
-from rush_opt.evaluation.runner import TrialFailure
+from rush_opt.evaluation.objective import TrialFailure
 from tests.typed import present
 from tests.waiting import wait_until
 
@@ -81,7 +81,7 @@ def limited(server: EmbeddedServer) -> TuneResult:
 
 
 @pytest.mark.parametrize(
-    ("case", "said"),
+    ("case", "message"),
     [
         ("endless", "the trial took longer than trial_timeout=3 s"),
         ("large", "more than trial_memory=400,000,000"),
@@ -91,12 +91,12 @@ def limited(server: EmbeddedServer) -> TuneResult:
     ],
 )
 def test_a_trial_beyond_its_limits_fails_with_the_reason(
-    case: str, said: str, limited: TuneResult
+    case: str, message: str, limited: TuneResult
 ) -> None:
     (trial,) = (t for t in limited.frozen_trials if t.params["case"] == case)
     assert trial.state == "failed"
     assert not trial.lost
-    assert said in present(trial.error)
+    assert message in present(trial.error)
     assert "rush_opt/evaluation/limits.py" not in present(trial.error)
 
 
@@ -136,14 +136,14 @@ def report(trial: Trial, step: int) -> None:
 
 @pytest.mark.parametrize("say", [log, report])
 @pytest.mark.parametrize(
-    ("limits", "said"),
+    ("limits", "message"),
     [
         (Limits(timeout_s=0.5, memory_bytes=None), "took longer than trial_timeout=0.5 s"),
         (Limits(timeout_s=None, memory_bytes=2 * 10**8), "more than trial_memory=200,000,000"),
     ],
 )
-def test_limits_hold_for_a_trial_that_says_something_all_the_time(
-    say: Callable[[Trial, int], None], limits: Limits, said: str
+def test_limits_hold_for_a_trial_that_reports_all_the_time(
+    say: Callable[[Trial, int], None], limits: Limits, message: str
 ) -> None:
     def talkative(config: dict[str, Any], trial: Trial) -> int:
         held, until = bytearray(), time.monotonic() + 20.0
@@ -155,7 +155,7 @@ def test_limits_hold_for_a_trial_that_says_something_all_the_time(
         return len(held)
 
     trial = Trial("key", "worker", 0, lambda value, step: False)
-    with LimitedObjective(talkative, limits) as limited, pytest.raises(TrialFailure, match=said):
+    with LimitedObjective(talkative, limits) as limited, pytest.raises(TrialFailure, match=message):
         limited({}, trial)
 
 
@@ -173,7 +173,7 @@ def test_a_process_that_ends_between_two_trials_is_replaced(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"trial_timeout": 0}, "trial_timeout must be a positive"),
         ({"trial_timeout": "5"}, "trial_timeout must be a number of seconds"),
@@ -182,6 +182,6 @@ def test_a_process_that_ends_between_two_trials_is_replaced(
         ({"trial_memory": 2}, "at least 16,777,216 bytes"),
     ],
 )
-def test_limits_that_cannot_be_used_are_refused(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=re.escape(said)):
+def test_limits_that_cannot_be_used_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         tune(objective, {"case": Categorical(["fine", "error"])}, **arguments)

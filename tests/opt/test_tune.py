@@ -106,7 +106,7 @@ def test_further_results_are_columns_of_the_table(run: Run) -> None:
     assert str(table["params_n"].dtype) == "int64"
 
 
-def test_an_objective_with_two_arguments_is_told_its_trial(run: Run) -> None:
+def test_an_objective_with_two_arguments_gets_its_trial(run: Run) -> None:
     finished = [t for t in run.result.frozen_trials if t.state == "finished"]
     assert [t.result["key"] for t in finished] == [t.key for t in finished]
 
@@ -139,7 +139,7 @@ def test_the_design_comes_first_and_its_size_follows_from_dimensions_and_workers
     assert {t.key for t in in_order[:5]} <= {t.key for t in designed}
 
 
-def test_later_trials_say_how_they_were_proposed(run: Run) -> None:
+def test_notes_of_later_trials_show_how_they_were_proposed(run: Run) -> None:
     proposed = [t for t in run.result.frozen_trials if "lambda" in t.notes]
     assert max(t.notes["n_known"] for t in proposed) > 20
     assert len({t.notes["lambda"] for t in proposed}) > 10
@@ -180,7 +180,7 @@ def test_every_optimizer_keeps_the_budget_with_four_workers(
 
     result = tune(
         objective,
-        X,
+        {**X, "y": Float(0, 1)},
         n_workers=4,
         n_trials=100,
         optimizer=optimizer,

@@ -90,7 +90,7 @@ def with_lock() -> Callable[..., Any]:
         refused(TypeError, "timeout must be a number", "got True", timeout=True),
         refused(TypeError, "timeout must be a number", "got '10'", timeout="10"),
         refused(
-            ValueError, "'acbo', 'adbo', 'clbo', 'grid', 'random'", "got 'abdo'", optimizer="abdo"
+            ValueError, "'clbo', 'cmaes', 'de', 'grid', 'random'", "got 'abdo'", optimizer="abdo"
         ),
         refused(TypeError, "an instance", "write ADBO()", optimizer=ADBO),
         refused(TypeError, "an instance such as ADBO()", "Searching", optimizer=Searching()),

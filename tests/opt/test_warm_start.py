@@ -27,15 +27,17 @@ from rush_opt import (
     tune,
 )
 from rush_opt.arguments.warm_start import known_trials
-from rush_opt.evaluation.runner import Problem
+from rush_opt.problem.goal import Goal
+from rush_opt.problem.problem import Problem
 from rush_opt.space import Parameter
+from tests.opt.changing import changed, goals
 
 SPACE = {
     **{"x": Float(0, 1), "n": Integer(1, 9)},
     **{"on": Boolean(), "kind": Categorical(["a", "b"])},
 }
 CONFIG = {"x": 0.5, "n": 3, "on": True, "kind": "b"}
-PROBLEM = Problem(lambda config: 0.0, Space(SPACE), ("loss",), (1.0,), 10, None, 1)
+PROBLEM = Problem(Space(SPACE), (Goal("loss"),), 1)
 
 
 def objective(config: dict[str, Any]) -> dict[str, float]:
@@ -80,31 +82,31 @@ def test_a_file_gives_the_trials_of_the_result_in_it(
 
 
 def test_the_only_objective_may_have_had_another_name(earlier: TuneResult) -> None:
-    problem = replace(PROBLEM, metrics=("error",))
+    problem = replace(PROBLEM, goals=(Goal("error"),))
     known = known_trials(earlier, problem)
     assert [result["error"] for _, result in known] == [r["loss"] for _, r in known]
 
 
-def test_what_was_returned_besides_can_be_the_objective_of_another_run(
+def test_a_further_value_of_a_result_can_be_the_goal_of_another_run(
     earlier: TuneResult,
 ) -> None:
-    problem = replace(PROBLEM, metrics=("epochs",), signs=(-1.0,))
+    problem = replace(PROBLEM, goals=(Goal("epochs", "maximize"),))
     assert {result["epochs"] for _, result in known_trials(earlier, problem)} == {3.0}
 
 
 @pytest.mark.parametrize("metric", ["loss", "error"])
 def test_a_result_with_another_direction_is_refused(metric: str, earlier: TuneResult) -> None:
-    problem = replace(PROBLEM, metrics=(metric,), signs=(-1.0,))
+    problem = replace(PROBLEM, goals=(Goal(metric, "maximize"),))
     with pytest.raises(ValueError, match=f"'{metric}' was to minimize and is to maximize"):
         known_trials(earlier, problem)
 
 
 def test_directions_are_compared_by_the_names_of_the_objectives(earlier: TuneResult) -> None:
-    two = replace(earlier, metrics=("loss", "epochs"), directions=("minimize", "maximize"))
-    problem = replace(PROBLEM, metrics=("epochs", "loss"), signs=(-1.0, 1.0))
+    two = changed(earlier, goals=goals(("loss", "epochs"), "minimize", "maximize"))
+    problem = replace(PROBLEM, goals=(Goal("epochs", "maximize"), Goal("loss")))
     assert len(known_trials(two, problem)) == len(known_trials(earlier, PROBLEM))
     with pytest.raises(ValueError, match="'epochs' was to maximize and is to minimize"):
-        known_trials(two, replace(problem, signs=(1.0, 1.0)))
+        known_trials(two, replace(problem, goals=(Goal("epochs"), Goal("loss"))))
 
 
 def test_a_table_gives_the_same_configurations_with_their_types(earlier: TuneResult) -> None:
@@ -156,12 +158,12 @@ def drawn_from(space: Any) -> TuneResult:
     ],
     ids=lambda kind: repr(kind).partition("(")[0],
 )
-def test_a_number_that_not_every_row_of_a_table_has_is_what_the_trial_had(kind: Parameter) -> None:
+def test_a_number_in_a_column_with_empty_cells_keeps_its_type(kind: Parameter) -> None:
     space = Space({"on": Boolean(), "n": kind})
     result = drawn_from(space)
     expected = [trial.params for trial in result.frozen_trials]
     assert result.trials["params_n"].isna().any()
-    problem = replace(PROBLEM, space=space, metrics=("value",))
+    problem = replace(PROBLEM, space=space, goals=(Goal("value"),))
     found = [config for config, _ in known_trials(result.trials, problem)]
     assert found == expected
     assert [type(c.get("n")) for c in found] == [type(c.get("n")) for c in expected]
@@ -177,7 +179,7 @@ def test_an_empty_cell_of_a_table_says_none_where_that_can_be(tmp_path: Path) ->
     expected = [trial.params for trial in result.frozen_trials]
     assert {"weight": None, "deep": False} in expected
     assert any(config["deep"] and config["cap"] is None for config in expected)
-    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    problem = replace(PROBLEM, space=Space(space), goals=(Goal("value"),))
     result.trials.to_csv(tmp_path / "trials.csv", index=False)
     for table in (result.trials, pd.read_csv(tmp_path / "trials.csv")):
         assert [config for config, _ in known_trials(table, problem)] == expected
@@ -194,7 +196,7 @@ def test_choices_of_several_types_come_back_from_a_file(choices: list[Any], tmp_
     expected = [trial.params for trial in result.frozen_trials]
     assert {config["features"] for config in expected} == set(choices)
     result.to_parquet(tmp_path / "trials.parquet")
-    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    problem = replace(PROBLEM, space=Space(space), goals=(Goal("value"),))
     found = [c for c, _ in known_trials(pd.read_parquet(tmp_path / "trials.parquet"), problem)]
     assert found == expected
     assert [type(c["features"]) for c in found] == [type(c["features"]) for c in expected]
@@ -204,7 +206,7 @@ def test_numbers_among_texts_come_back_from_csv(tmp_path: Path) -> None:
     space = {"features": Categorical(["sqrt", 0.5, 3])}
     result = drawn_from(space)
     result.trials.to_csv(tmp_path / "trials.csv", index=False)
-    problem = replace(PROBLEM, space=Space(space), metrics=("value",))
+    problem = replace(PROBLEM, space=Space(space), goals=(Goal("value"),))
     found = [config for config, _ in known_trials(pd.read_csv(tmp_path / "trials.csv"), problem)]
     assert found == [trial.params for trial in result.frozen_trials]
     table = pd.DataFrame({"params_features": ["cube", '"cube"', "7"], "value": [1.0] * 3})
@@ -216,13 +218,13 @@ def test_numbers_among_texts_come_back_from_csv(tmp_path: Path) -> None:
 def test_stopped_trials_are_left_out(earlier: TuneResult) -> None:
     whole, stopped = [trial for trial in earlier.frozen_trials if trial.value is not None][:2]
     stopped = replace(stopped, notes={**stopped.notes, "stopped_at": 3})
-    result = replace(earlier, frozen_trials=[whole, stopped])
+    result = changed(earlier, trials=[whole, stopped])
     expected = [whole.params]
     assert [config for config, _ in known_trials(result, PROBLEM)] == expected
     assert [config for config, _ in known_trials(result.trials, PROBLEM)] == expected
 
 
-def test_of_a_table_of_optuna_only_complete_trials_are_whole() -> None:
+def test_only_complete_trials_of_an_optuna_table_are_known() -> None:
     study = optuna.create_study()
     complete, pruned, failed = (
         optuna.trial.create_trial(
@@ -239,7 +241,7 @@ def test_of_a_table_of_optuna_only_complete_trials_are_whole() -> None:
     )
     study.add_trials([pruned, complete, failed])
     study.ask()
-    problem = replace(PROBLEM, space=Space({"x": Float(0, 1)}), metrics=("value",))
+    problem = replace(PROBLEM, space=Space({"x": Float(0, 1)}), goals=(Goal("value"),))
     table = study.trials_dataframe()
     assert table["state"].tolist() == ["PRUNED", "COMPLETE", "FAIL", "RUNNING"]
     assert known_trials(table, problem) == [({"x": 0.5}, {"value": 0.5})]
@@ -258,7 +260,7 @@ def test_nothing_is_known_without_a_warm_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("warm_start", "error", "said"),
+    ("warm_start", "error", "message"),
     [
         (3, TypeError, "warm_start must be a TuneResult, the path"),
         ({"x": 1}, TypeError, "warm_start must be"),
@@ -275,14 +277,16 @@ def test_nothing_is_known_without_a_warm_start() -> None:
         (pd.DataFrame({"params_x": [0.5], "value": [1.0]}), ValueError, "row 0 of warm_start"),
     ],
 )
-def test_what_does_not_fit_is_refused(warm_start: Any, error: type[Exception], said: str) -> None:
+def test_a_warm_start_that_does_not_fit_is_refused(
+    warm_start: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error) as refusal:
         known_trials(warm_start, PROBLEM)
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 @pytest.mark.parametrize("optimizer", ["adbo", "acbo"])
-def test_a_run_begins_with_what_is_known_and_counts_only_what_is_new(
+def test_known_trials_begin_a_run_and_take_no_place_in_its_budget(
     optimizer: str, earlier: TuneResult, server: EmbeddedServer, network: Network
 ) -> None:
     called_with: list[Any] = []
@@ -318,7 +322,7 @@ def test_a_run_begins_with_what_is_known_and_counts_only_what_is_new(
 
 
 @pytest.mark.parametrize("is_simulated", [False, True])
-def test_what_is_known_does_not_hide_that_all_trials_fail(
+def test_a_run_whose_trials_all_fail_raises_despite_known_trials(
     is_simulated: bool, server: EmbeddedServer
 ) -> None:
     def fail(config: dict[str, Any]) -> float:
@@ -341,7 +345,7 @@ def test_what_is_known_does_not_hide_that_all_trials_fail(
         )
 
 
-def test_what_is_known_counts_for_the_initial_design(earlier: TuneResult) -> None:
+def test_known_trials_count_for_the_initial_design(earlier: TuneResult) -> None:
     result = simulate(
         objective,
         SPACE,

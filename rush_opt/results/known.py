@@ -1,0 +1,35 @@
+"""What an optimizer knew when it proposed a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rush_opt.results.trials import FrozenTrial
+
+__all__ = ["known_at"]
+
+
+def known_at(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> list[FrozenTrial]:
+    """Return the trials that were known when a trial was proposed; see `TuneResult.known_at`."""
+    if "n_known" not in trial.notes:
+        raise ValueError(
+            f"trial {trial.number} was not proposed by looking at others: its notes have no "
+            "'n_known'; it is of a design, or its optimizer needs no results"
+        )
+    n_unstopped, n_stopped = trial.notes["n_known"], trial.notes.get("n_stopped", 0)
+    learned = [other for other in trials if _is_learned_from(other)]
+    unstopped = [other for other in learned if not _is_stopped(other)]
+    stopped = [other for other in learned if _is_stopped(other)]
+    known = {other.number for other in unstopped[:n_unstopped] + stopped[:n_stopped]}
+    return [other for other in learned if other.number in known]
+
+
+def _is_learned_from(trial: FrozenTrial) -> bool:
+    """Whether optimizers read the trial: not if it was lost, or removed from the queue."""
+    was_evaluated = not trial.lost and trial.started_at is not None
+    return trial.state == "finished" or was_evaluated
+
+
+def _is_stopped(trial: FrozenTrial) -> bool:
+    # A failed trial counts as one that ended by itself, even if it was also stopped early.
+    return trial.state == "finished" and trial.stopped_at is not None

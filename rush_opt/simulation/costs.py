@@ -1,0 +1,114 @@
+"""What deciding costs in virtual time: measured CPU seconds, or given ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from rush_core import TaskTable
+from rush_opt.optimizers.base import Phase, Place, Proposal, ProposingOptimizer
+from rush_opt.problem.problem import Problem
+from rush_opt.search.archive import Archive
+from rush_opt.search.design import random_design
+from rush_opt.search.pending import Pending
+
+__all__ = ["Costs"]
+
+# How many rows are added at once to measure what one costs, and how often.
+_ROWS_MEASURED = 256
+_REPEATS = 7
+
+
+class Costs:
+    """What deciding costs, virtual seconds.
+
+    Parameters
+    ----------
+    problem : Problem
+    given : callable or None
+        ``given(n_known)``: seconds of surrogate and acquisition search of a proposal while so many
+        trials are known; then learning of results is free. None to measure all of it.
+    """
+
+    def __init__(
+        self, problem: Problem, given: Callable[[int], tuple[float, float]] | None
+    ) -> None:
+        self._problem = problem
+        self._given = given
+        self._measured: dict[Phase, float] = {}
+        self._call_s, self._row_s = (0.0, 0.0) if given else _cost_of_adding(problem)
+
+    @contextmanager
+    def timing(self, phase: Phase) -> Iterator[None]:
+        """Measure the CPU seconds of this thread inside."""
+        before = time.thread_time()
+        try:
+            yield
+        finally:
+            spent = time.thread_time() - before
+            self._measured[phase] = self._measured.get(phase, 0.0) + spent
+
+    def warm_up(self, optimizer: ProposingOptimizer, place: Place) -> None:
+        """Make a first proposal for which no worker pays: it loads what is loaded only once."""
+        if self._given is None:
+            archive = Archive(self._problem.space, self._problem.goals)
+            archive.add(_random_rows(self._problem))
+            proposer = optimizer.proposer(self._problem, place)
+            proposer.propose(archive, Pending(self._problem.space), self.timing, 1)
+            self._measured = {}
+
+    def of_proposals(self, proposals: Sequence[Proposal], n_seen: int) -> list[dict[str, float]]:
+        """Return the seconds by ``<phase>_s`` of each proposal that was just made together.
+
+        Parameters
+        ----------
+        proposals : sequence of Proposal
+            Their notes have the number of known trials as ``n_known``, if there were any.
+        n_seen : int
+            How many of those the proposing process had learned of before.
+        """
+        measured, self._measured = self._measured, {}
+        costs = []
+        for proposal in proposals:
+            n_known = int(proposal.notes.get("n_known", 0))
+            surrogate_s = measured.get("surrogate", 0.0) / len(proposals)
+            acquisition_s = measured.get("acquisition", 0.0) / len(proposals)
+            if self._given is not None:
+                surrogate_s, acquisition_s = self._given(n_known)
+            n_new, n_seen = n_known - n_seen, n_known
+            costs.append(
+                {
+                    "surrogate_s": surrogate_s,
+                    "acquisition_s": acquisition_s,
+                    "coordination_s": self._call_s + self._row_s * n_new if n_new > 0 else 0.0,
+                }
+            )
+        return costs
+
+
+def _cost_of_adding(problem: Problem) -> tuple[float, float]:
+    """Measure the CPU seconds of adding to an archive: for a call, and for each row."""
+    rows = _random_rows(problem)
+    few: list[float] = []
+    many: list[float] = []
+    for _ in range(_REPEATS):
+        archive = Archive(problem.space, problem.goals)
+        for table, seconds in ((rows[:1], few), (rows, many)):
+            before = time.thread_time()
+            archive.add(table)
+            seconds.append(time.thread_time() - before)
+    one_s, all_s = float(np.median(few)), float(np.median(many))
+    row_s = max(all_s - one_s, 0.0) / (_ROWS_MEASURED - 1)
+    return max(one_s - row_s, 0.0), row_s
+
+
+def _random_rows(problem: Problem) -> TaskTable:
+    rng = np.random.default_rng(problem.seed)
+    configs = problem.space.decode(random_design(problem.space, _ROWS_MEASURED, rng))
+    values = rng.random((len(configs), len(problem.goals))).tolist()
+    return TaskTable.from_results(
+        configs, [dict(zip(problem.metrics, row, strict=True)) for row in values]
+    )

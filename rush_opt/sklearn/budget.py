@@ -1,0 +1,62 @@
+"""How many settings a search tries: no more than a grid or a discrete space has."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from numbers import Integral
+
+from rush_opt.arguments.optimizer import choose_optimizer
+from rush_opt.optimizers import GridSearch, Optimizer
+from rush_opt.search.design import grid_design
+from rush_opt.space import Space
+
+__all__ = ["capped_n_iter", "count_points"]
+
+# The points of larger spaces are not counted: nobody tries so many settings by cross-validation.
+_MOST_POINTS = 100_000
+
+# The warnings point at the caller of `RushSearchCV.fit`, which calls this by a method of its own.
+_STACK_LEVEL = 4
+
+
+def capped_n_iter(n_iter: int | None, space: Space, optimizer: str | Optimizer) -> int | None:
+    """Return how many settings to try, with a warning if that is not what the user expects.
+
+    Parameters
+    ----------
+    n_iter : int or None
+        How many the user asked for. A value that is no whole number is returned: `tune()` refuses
+        it.
+    space : Space
+    optimizer : str or Optimizer
+    """
+    chosen = choose_optimizer(optimizer)
+    what, n_points = "space", count_points(space)
+    if isinstance(chosen, GridSearch):
+        what, n_points = "grid", len(grid_design(space, chosen.resolution))
+    if n_points is None or not isinstance(n_iter, Integral):
+        return n_iter
+    if n_iter > n_points:
+        warnings.warn(
+            f"the {what} has {n_points} points, fewer than n_iter={n_iter}; as many are tried",
+            UserWarning,
+            stacklevel=_STACK_LEVEL,
+        )
+    elif what == "grid" and n_iter < n_points:
+        warnings.warn(
+            f"the grid has {n_points} points, of which n_iter={n_iter} are tried; n_iter=None "
+            "tries all",
+            UserWarning,
+            stacklevel=_STACK_LEVEL,
+        )
+    return min(n_iter, n_points)
+
+
+def count_points(space: Space) -> int | None:
+    """Return how many points a discrete space has.
+
+    None for a space with a continuous parameter, or with more than 100,000 points.
+    """
+    most = math.prod(space.n_levels.tolist())  # a parameter without levels counts as 0
+    return len(grid_design(space, most)) if 0 < most <= _MOST_POINTS else None
