@@ -99,7 +99,7 @@ def test_a_clusters_script_runs_the_benchmark_and_leaves_nothing_behind(
             "WORKERS": "2",
             "REPLICATIONS": "1",
             "DESIGN_SIZE": "9",
-            "SECONDS_PER_RUN": "10",
+            "SECONDS_PER_RUN": "20",
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,

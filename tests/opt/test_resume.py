@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0  # for what takes seconds on an idle machine
 X = {"x": Float(0, 1)}
 
 MANAGER = """
