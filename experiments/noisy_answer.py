@@ -26,7 +26,7 @@ from scipy.stats import binomtest
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from experiments.surrogate_study.problems import PROBLEMS, Problem
 from rush_opt import simulate
-from rush_opt.models.surrogate import rank_quantiles
+from rush_opt.models.targets import rank_quantiles
 from rush_opt.results.estimate import find_lowest
 
 # As much noise as many good points differ among each other.

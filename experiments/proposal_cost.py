@@ -21,12 +21,14 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
+from experiments.mlr3mbo_forest import RandomForest
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from experiments.spaces import LIGHTGBM
 from rush_core import TaskTable
 from rush_core.kernel.task import decode_tasks
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.models.gaussian_process import GaussianProcess
-from rush_opt.models.surrogate import ExtraTrees, RandomForest, Surrogate
+from rush_opt.models.surrogate import Surrogate
 from rush_opt.optimizers import ADBO
 from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive

@@ -16,7 +16,8 @@ from rush_opt.problem.problem import Problem
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.end_of_run import AllTrialsFailedError, StopRun
-from rush_opt.search.design import Grid, LatinHypercube, RandomPoints
+from rush_opt.search.design import LatinHypercube, RandomPoints
+from rush_opt.search.grid import Grid
 from rush_opt.simulate import simulate
 from rush_opt.space import (
     Boolean,
@@ -29,7 +30,8 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
-from rush_opt.stopping.run_rules import History, Seconds, Stagnation, Target, Trials
+from rush_opt.stopping.history import History
+from rush_opt.stopping.rules import Seconds, Stagnation, Target, Trials
 from rush_opt.stopping.trial_rules import MedianRule, SuccessiveHalving
 from rush_opt.tune import tune
 

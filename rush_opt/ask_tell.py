@@ -219,9 +219,10 @@ class Advisor:
             self._decider.avoid(configs)
 
     def _choose(self) -> Choice:
-        """Read what is new, and choose a configuration."""
-        with self._clock.timing("coordination"):
-            self._read_new()
+        """Read what is new if the optimizer uses it, and choose a configuration."""
+        if self._optimizer.placement != "independent":
+            with self._clock.timing("coordination"):
+                self._read_new()
         return self._decider.choose(self._clock.timing)
 
     def _read_new(self) -> None:

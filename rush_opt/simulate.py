@@ -24,7 +24,8 @@ from rush_opt.simulation.costs import Costs
 from rush_opt.simulation.play import play
 from rush_opt.simulation.virtual_run import VirtualRun
 from rush_opt.space import Parameter, Space
-from rush_opt.stopping.run_rules import History, Rule
+from rush_opt.stopping.history import History
+from rush_opt.stopping.rules import Rule
 
 if TYPE_CHECKING:
     from rush_opt.arguments.warm_start import WarmStart

@@ -25,7 +25,8 @@ from rush_opt.running.manager import Manager
 from rush_opt.running.progress import Progress
 from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
-from rush_opt.stopping.run_rules import History, Rule
+from rush_opt.stopping.history import History
+from rush_opt.stopping.rules import Rule
 from rush_opt.stopping.trial_rules import Pruner
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rush_opt": [
+        {"arrays"},
         {"space"},
         {"problem"},
         {"stopping", "models"},

@@ -23,11 +23,11 @@ import pandas as pd
 from experiments.lightgbm_study.design import ConfigurationError, Design, read_design
 from experiments.lightgbm_study.objective import CrossValidation
 from experiments.lightgbm_study.samples import Sampled
+from experiments.mlr3mbo_forest import RandomForest
 from experiments.provenance import provenance
 from experiments.spaces import LIGHTGBM
 from rush_core import RushError
 from rush_opt import ACBO, ADBO, CLBO, RandomSearch, TuneResult, tune
-from rush_opt.models.surrogate import RandomForest
 from rush_opt.optimizers import Optimizer
 from rush_opt.search.candidates import Candidates
 

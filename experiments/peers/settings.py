@@ -20,8 +20,10 @@ from experiments.peers import ranks
 from experiments.peers.methods import Finished, Run, play_adbo
 from experiments.provenance import RAW, TABLES
 from rush_opt import ADBO
-from rush_opt.models.gaussian_process import GaussianProcess, ProcessThenTrees
-from rush_opt.search.acquisition import (
+from rush_opt.models.gaussian_process import GaussianProcess
+from rush_opt.models.process_then_trees import ProcessThenTrees
+from rush_opt.search.candidates import Candidates
+from rush_opt.search.exploration import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
     Decaying,
@@ -29,7 +31,6 @@ from rush_opt.search.acquisition import (
     decayed_lambda,
     draw_lambda,
 )
-from rush_opt.search.candidates import Candidates
 
 # The second one was begun after the first worker's weight had become constant, which the first one
 # has not: there the first worker of what is called "rush ADBO" draws its weight, as all others do.

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from experiments.proposal_study.simulate import Make, Proposer
-from rush_opt.models.gaussian_process import GaussianProcess, ProcessThenTrees
-from rush_opt.models.surrogate import ExtraTrees, Forest, RowArray, rank_quantiles
-from rush_opt.search.acquisition import LAMBDA_MEAN, decayed_lambda, draw_lambda
+from rush_opt.arrays import RowArray
+from rush_opt.models.forest import ExtraTrees, Forest
+from rush_opt.models.gaussian_process import GaussianProcess
+from rush_opt.models.process_then_trees import ProcessThenTrees
+from rush_opt.models.targets import rank_quantiles
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, draw_new, propose
+from rush_opt.search.exploration import LAMBDA_MEAN, decayed_lambda, draw_lambda
 from rush_opt.search.pending import Pending
 from rush_opt.space import FloatArray
 

@@ -23,7 +23,9 @@ from experiments.provenance import RAW, TABLES, append_rows, provenance
 from experiments.surrogate_study.problems import PROBLEMS, Problem
 from experiments.surrogate_study.simulate import Strategy, simulate
 from experiments.surrogate_study.tables import comparison_table, screening_table
-from rush_opt.models.surrogate import ExtraTrees, Forest, grow, rank_quantiles
+from rush_opt.models.forest import ExtraTrees, Forest
+from rush_opt.models.targets import rank_quantiles
+from rush_opt.models.trees import grow
 from rush_opt.search.candidates import Candidates
 
 TRIALS = {1: 100, 8: 150, 64: 300}

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from experiments.surrogate_study.problems import Problem
 from rush_core import TaskTable
-from rush_opt.models.surrogate import ExtraTrees, Forest
+from rush_opt.models.forest import ExtraTrees, Forest
 from rush_opt.problem.goal import Goal
-from rush_opt.search.acquisition import decayed_lambda, draw_lambda
 from rush_opt.search.archive import Archive
 from rush_opt.search.candidates import Candidates, propose
 from rush_opt.search.design import random_design, sobol_design
+from rush_opt.search.exploration import decayed_lambda, draw_lambda
 
 
 class Surrogate(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rush_opt.evaluation.objective import Objective, takes_trial
-from rush_opt.stopping.run_rules import Rule, make_rule
+from rush_opt.stopping.rules import Rule, make_rule
 from rush_opt.stopping.trial_rules import Pruner
 
 __all__ = ["check_pruner", "check_stop"]

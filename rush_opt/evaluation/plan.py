@@ -8,8 +8,9 @@ from rush_opt.evaluation.limits import Limits
 from rush_opt.evaluation.objective import Objective
 from rush_opt.optimizers.base import Optimizer
 from rush_opt.problem.problem import Problem
-from rush_opt.stopping.run_rules import Rule, Watch
+from rush_opt.stopping.rules import Rule
 from rush_opt.stopping.trial_rules import Pruner
+from rush_opt.stopping.watch import Watch
 
 __all__ = ["RunPlan"]
 
@@ -59,5 +60,4 @@ class RunPlan:
         """Return what follows the finished log and tells when to stop; None without a rule."""
         if self.stop is None:
             return None
-        goal = self.problem.goals[0]
-        return Watch(self.stop, goal.name, goal.sign, self.began)
+        return Watch(self.stop, self.problem.goals[0], self.began)

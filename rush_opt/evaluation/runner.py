@@ -187,7 +187,10 @@ class TrialRunner:
         deadline = self._plan.deadline
         if deadline is not None and self._worker.now() >= deadline:
             return True
-        return self._watch is not None and self._watch.is_over(self._worker.now())
+        if self._watch is None:
+            return False
+        self._watch.advance(self._worker.now())
+        return self._watch.is_over
 
     def _call(self, trial: Trial) -> Callable[[dict[str, Any]], Any]:
         """Return the objective as a function of the configuration alone."""

@@ -1,4 +1,4 @@
-"""Surrogate models: forests, a Gaussian process, and what they share.
+"""Surrogate models: a Gaussian process, extremely randomized trees, and the switch between them.
 
-Imports nothing of the other rooms.
+`surrogate` has the interface. The room imports only the types of arrays.
 """

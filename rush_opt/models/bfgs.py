@@ -1,19 +1,46 @@
-"""Minimize a smooth function of few variables between bounds, in few evaluations."""
+"""BFGS between bounds: minimize a smooth function of few variables in few evaluations.
+
+=============  ================  =================================================================
+symbol         shape             meaning
+=============  ================  =================================================================
+``x``          ``(d,)``          the best point so far
+``g``          ``(d,)``          gradient at ``x``
+``H``          ``(d, d)``        approximation of the inverse Hessian at ``x``
+``p``          ``(d,)``          full step from ``x``
+``alpha``      scalar            part of the full step that is tried
+``s``          ``(d,)``          an accepted step
+``y``          ``(d,)``          change of the gradient on that step
+=============  ================  =================================================================
+
+References
+----------
+.. [Nocedal] J. Nocedal, S. J. Wright. Numerical Optimization. Second edition, Springer, 2006.
+   Algorithm 6.1; Eq. (6.17), (6.18), (6.20).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from rush_opt.arrays import BoolArray, FloatArray
 
-_LONGEST_STEP, _LEAST_STEP = 2.0, 1e-3
+__all__ = ["descend"]
+
+# No coordinate moves by more than this in one step. The first step, of which H is only a guess,
+# moves none by more than 1.
+_MAX_STEP = 2.0
+
+# The descent ends when no coordinate of the full step is larger than this.
+_MIN_STEP = 1e-3
+
+# If a point is not better, the next one is at this part of the step.
 _SHRINK = 0.3
 
-# Less inverse curvature than this, where 1 is natural, is rounding or a gradient that turned aside.
-_LEAST_INVERSE_CURVATURE = 1e-10
+# H is not updated if the curvature s'y is below this part of y'y: the difference is rounding, or
+# the function is concave along the step. The natural value of the ratio is 1.
+_MIN_INVERSE_CURVATURE = 1e-10
 
 
 def descend(
@@ -24,59 +51,65 @@ def descend(
     high: FloatArray,
     n_evaluations: int,
 ) -> FloatArray:
-    """Go down by BFGS with backtracking, for variables whose natural steps are around 1.
+    """Minimize a function by BFGS with backtracking.
 
     Parameters
     ----------
     function : callable
-        Returns value and gradient.
+        Returns value and gradient at a point. Its variables are scaled so that a step of about 1
+        matters in each.
     start : ndarray of shape (d,)
         Between the bounds.
     low, high : ndarray of shape (d,)
+        Bounds, both included.
     n_evaluations : int
-        How often the function is called at most, ``>= 1``.
+        Most evaluations of the function, ``>= 1``.
 
     Returns
     -------
     ndarray of shape (d,)
-        The point with the lowest value that was seen.
+        The point with the lowest value that was evaluated.
 
     Notes
     -----
-    It is for functions that take so little time that the work of a general optimizer around each
-    evaluation, such as that of `scipy.optimize.minimize`, would count as well.
+    A coordinate at a bound stays there for a step if the gradient pushes it outwards.
 
-    References
-    ----------
-    .. [Nocedal] J. Nocedal, S. J. Wright. Numerical Optimization. Springer, 2006. Eq. (6.17),
-       (6.20); variables that a bound holds are left out of a step.
+    `scipy.optimize.minimize` finds the same points and does more work around each evaluation. To
+    10 evaluations that take 1.2 ms, SciPy adds 1.1 ms and this function 0.5 ms
+    (`results/tables/own_numerics.md`).
     """
-    x, (value, gradient) = start, function(start)
-    H, share, is_scaled = np.eye(len(x)), 1.0, False
+    x, (value, g) = start, function(start)
+    H, is_scaled, alpha = np.eye(len(x)), False, 1.0
     for _ in range(n_evaluations - 1):
-        if share == 1.0:
-            held = ((x <= low) & (gradient > 0.0)) | ((x >= high) & (gradient < 0.0))
-            step = np.where(held, 0.0, -H @ np.where(held, 0.0, gradient))
-            length = np.abs(step).max()
-            if length < _LEAST_STEP:
+        if alpha == 1.0:  # x is new
+            p = _full_step(H, g, ((x <= low) & (g > 0.0)) | ((x >= high) & (g < 0.0)))
+            size = np.abs(p).max()
+            if size < _MIN_STEP:
                 break
-            step *= min(1.0, (_LONGEST_STEP if is_scaled else 1.0) / length)
-        there = np.clip(x + share * step, low, high)
-        if (there == x).all():
+            p *= min(1.0, (_MAX_STEP if is_scaled else 1.0) / size)
+        x_new = np.clip(x + alpha * p, low, high)
+        if (x_new == x).all():
             break
-        new_value, new_gradient = function(there)
+        new_value, g_new = function(x_new)
         if not new_value < value:
-            share *= _SHRINK
+            alpha *= _SHRINK
             continue
-        s, y = there - x, new_gradient - gradient
-        if s @ y > _LEAST_INVERSE_CURVATURE * (y @ y):
-            H, is_scaled = _updated(H if is_scaled else H * (s @ y) / (y @ y), s, y), True
-        x, value, gradient, share = there, new_value, new_gradient, 1.0
+        s, y = x_new - x, g_new - g
+        if s @ y > _MIN_INVERSE_CURVATURE * (y @ y):
+            if not is_scaled:
+                H, is_scaled = H * (s @ y) / (y @ y), True  # Eq. (6.20)
+            H = _updated(H, s, y)
+        x, value, g, alpha = x_new, new_value, g_new, 1.0
     return x
 
 
+def _full_step(H: FloatArray, g: FloatArray, is_held: BoolArray) -> FloatArray:
+    """Return the quasi-Newton step, Eq. (6.18), without the coordinates that a bound holds."""
+    return np.where(is_held, 0.0, -H @ np.where(is_held, 0.0, g))
+
+
 def _updated(H: FloatArray, s: FloatArray, y: FloatArray) -> FloatArray:
-    """Return the inverse Hessian that agrees with a step and how the gradient changed on it."""
+    """Return the inverse Hessian after a step, Eq. (6.17), multiplied out."""
     curvature, Hy = s @ y, H @ y
     crossed = np.outer(Hy, s)
     outer = (1.0 + y @ Hy / curvature) * np.outer(s, s)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from rush_opt.models.gaussian_process import ProcessThenTrees
+from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.models.surrogate import Surrogate
 from rush_opt.optimizers.base import Place, Placement
 from rush_opt.optimizers.settings import check_exploration, check_settings
 from rush_opt.optimizers.with_model import ModelProposer
 from rush_opt.problem.problem import Problem
-from rush_opt.search.acquisition import Decaying, Exploration
 from rush_opt.search.candidates import Candidates
+from rush_opt.search.exploration import Decaying, Exploration
 
 __all__ = ["ADBO"]
 

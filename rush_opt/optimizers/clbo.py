@@ -12,15 +12,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from rush_opt.models.gaussian_process import ProcessThenTrees
+from rush_opt.models.process_then_trees import ProcessThenTrees
 from rush_opt.models.surrogate import Model, Surrogate
 from rush_opt.optimizers.base import Place, Placement
 from rush_opt.optimizers.settings import check_settings
 from rush_opt.optimizers.with_model import ModelProposer
 from rush_opt.problem.problem import Problem
-from rush_opt.search.acquisition import LAMBDA_MEAN
 from rush_opt.search.archive import EvaluatedPoints
 from rush_opt.search.candidates import Candidates
+from rush_opt.search.exploration import LAMBDA_MEAN
 from rush_opt.search.pending import Pending
 
 __all__ = ["CLBO"]

@@ -130,9 +130,11 @@ class SharedDistribution:
 
     def _update(self, archive: Archive) -> None:
         """Update the distribution with each whole block of results that is new."""
-        while len(archive) - self._n_told >= (size := self._distribution.population_size):
-            block = slice(self._n_told, self._n_told + size)
-            X, y = archive.X[block].astype(np.float64), _finite(archive.y[block])
+        # Failed trials come in another order to each worker: the updates leave them out.
+        finished = np.flatnonzero(np.isfinite(archive.y))
+        while len(finished) - self._n_told >= (size := self._distribution.population_size):
+            block = finished[self._n_told : self._n_told + size]
+            X, y = archive.X[block].astype(np.float64), archive.y[block]
             self._distribution.tell(list(zip(X, y.tolist(), strict=True)))
             self._n_told += size
             if self._distribution.should_stop():
@@ -152,12 +154,6 @@ class SharedDistribution:
 
 def _population(n_dims: int) -> int:
     return 4 + int(3 * np.log(n_dims))  # [Hansen] Eq. (48)
-
-
-def _finite(y: FloatArray) -> FloatArray:
-    """Give failed trials the worst loss of those that finished: only the order counts."""
-    finished = y[np.isfinite(y)]
-    return np.where(np.isfinite(y), y, finished.max() if len(finished) else 0.0)
 
 
 def _check_package() -> None:

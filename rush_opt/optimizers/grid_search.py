@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from rush_opt.optimizers.base import Placement
 from rush_opt.problem.problem import Problem
-from rush_opt.search.design import Grid, new_rows
+from rush_opt.search.design import new_rows
+from rush_opt.search.grid import Grid
 
 __all__ = ["GridSearch"]
 

@@ -1,10 +1,9 @@
-"""The answer of a search with noise: the trial whose estimated value is the best.
+"""The answer of a search with noise: the trial with the best estimated value.
 
-Of many noisy values the best was mostly lucky: the more trials and the more noise, the more it is
-that of a middling configuration. What the neighbours of a configuration got tells how good it
-really is. Use the estimate when evaluating a configuration again gives a value that differs by as
-much as good configurations do among each other; without noise, the trial with the best value is
-the better answer.
+With noise, the best of many values is usually a lucky one, and its configuration may be average.
+The values of similar configurations show how good a configuration really is. Use the estimate if
+repeated evaluations of one configuration differ as much as good configurations do. Without noise,
+the trial with the best value is the better answer.
 """
 
 from __future__ import annotations
@@ -16,34 +15,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rush_opt.models.surrogate import FloatArray, Forest, grow, rank_quantiles, tree_parts
+from rush_opt.arrays import FloatArray
+from rush_opt.models.forest import Forest
+from rush_opt.models.targets import rank_quantiles
+from rush_opt.models.trees import grow, tree_parts
 
 if TYPE_CHECKING:
     from rush_opt.results.trials import FrozenTrial
 
 __all__ = ["Estimate", "estimate_best", "find_lowest"]
 
-# Chosen in experiments/noisy_answer.py. Proposals want forests that differ, an answer wants one
-# without luck: many trees, each on all rows, whose leaves are large enough to average the noise. Of
-# fewer rows than that study's 150 a leaf has as large a share: all of them in one say nothing.
+# Chosen in experiments/noisy_answer.py. An estimate should not depend on the random numbers of the
+# forest: therefore many trees, each fitted to all rows. The leaves are large, to average the noise.
+# The study had 150 rows; with fewer, a leaf has the same share of the rows.
 _N_TREES = 100
 
 
 def _min_samples_split(n_rows: int) -> int:
+    """Return the least number of rows of a node that is split."""
     return max(5, min(40, n_rows * 40 // 150))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A trial, and what its value is without the noise, as far as a forest can tell.
+    """A trial, and the estimate of its value without the noise.
 
     Attributes
     ----------
     trial : FrozenTrial
     value : float
-        The estimated objective value, in its own units.
+        The estimated value, in units of the objective.
     sd : float
-        How much the values differ of which it is the mean; the noise is part of it.
+        Weighted standard deviation of the neighbouring values, noise included.
     """
 
     trial: FrozenTrial
@@ -52,7 +55,7 @@ class Estimate:
 
 
 def estimate_best(
-    X: npt.NDArray[np.floating[Any]],  # the field's name for rows of features
+    X: npt.NDArray[np.floating[Any]],
     y: FloatArray,
     rng: np.random.Generator,
 ) -> tuple[int, float, float]:
@@ -71,10 +74,10 @@ def estimate_best(
     -------
     index : int
     value, sd : float
-        Mean and standard deviation of the values around it, which count the more, the more trees
-        have them in its leaf.
+        Weighted mean and standard deviation of the values. The weight of a row grows with the
+        number of trees in which it shares the leaf of the best row.
     """
-    # By ranks, so that no value out of all proportion decides where the trees split.
+    # The trees see ranks, so that extreme values do not decide where they split.
     best, weights = find_lowest(
         X, rank_quantiles(y), rng, min_samples_split=_min_samples_split(len(y))
     )
@@ -101,14 +104,14 @@ def find_lowest(
     rng : numpy.random.Generator
         Source of randomness.
     min_samples_split, n_trees : int
-        The least number of rows that is split further, and trees, each on all rows.
+        A node with fewer rows is a leaf; number of trees.
 
     Returns
     -------
     index : int
-        The earliest of equals.
+        The first one if several rows have the lowest prediction.
     weights : ndarray of shape (n,)
-        How much each row's target counts in that prediction, ``weights @ z``; their sum is 1.
+        Weight of each row's target in that prediction, which is ``weights @ z``; their sum is 1.
     """
     rows = np.ascontiguousarray(X, dtype=np.float32)
     trees = list(

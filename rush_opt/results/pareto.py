@@ -1,4 +1,4 @@
-"""Several objectives at once: which points nothing beats, and how much a set of them covers.
+"""Pareto fronts: which points no other dominates, and the area that points dominate.
 
 =========  ===========  ==========================================================================
 symbol     shape        meaning
@@ -7,7 +7,7 @@ symbol     shape        meaning
 ``front``  ``(k, m)``   the points that no other dominates, each once, sorted by their columns
 =========  ===========  ==========================================================================
 
-A point dominates another if it is nowhere worse and somewhere better.
+A point dominates another if it is not worse in any objective and better in at least one.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from bisect import bisect_left, bisect_right
 import numpy as np
 import numpy.typing as npt
 
+from rush_opt.arrays import BoolArray, FloatArray
+
 __all__ = ["hypervolume", "non_dominated"]
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
-
-def non_dominated(Y: npt.ArrayLike) -> BoolArray:  # the field's name for values
+def non_dominated(Y: npt.ArrayLike) -> BoolArray:
     """Find the points that no other point dominates.
 
     Parameters
     ----------
     Y : array_like of shape (n, m)
-        Objective values, to be minimized; ``m >= 1``. Infinities are values like others.
+        Objective values, to be minimized; ``m >= 1``. Infinities are allowed.
 
     Returns
     -------
     ndarray of bool, shape (n,)
-        Of equal points, all or none: they do not dominate each other.
+        Equal points do not dominate each other: all of them are True, or none.
 
     Raises
     ------
@@ -43,9 +42,10 @@ def non_dominated(Y: npt.ArrayLike) -> BoolArray:  # the field's name for values
 
     Notes
     -----
-    With up to three objectives the cost is that of sorting: a point can be dominated only by those
-    before it in the sorted order, of which a staircase in the last two objectives tells all.
-    From four objectives on it is ``n`` times the size of the front.
+    A point can be dominated only by points before it in lexicographic order. With two and three
+    objectives, one pass in this order is enough, and the cost is that of sorting. With more, it is
+    ``n`` times the size of the front. That would also work for two and three, but it takes 10 times
+    as long or more if the front is large (`results/tables/own_numerics.md`).
 
     References
     ----------
@@ -59,7 +59,7 @@ def non_dominated(Y: npt.ArrayLike) -> BoolArray:  # the field's name for values
     ordered = Y[order]
     is_first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     distinct = ordered[is_first]
-    keep = {1: _keep_first, 2: _keep_below, 3: _keep_outside_staircase}.get(Y.shape[1], _keep_rest)
+    keep = {2: _keep_below, 3: _keep_outside_staircase}.get(Y.shape[1], _keep_rest)
     found = np.empty(len(Y), dtype=bool)
     found[order] = keep(distinct)[np.cumsum(is_first) - 1]
     return found
@@ -73,17 +73,17 @@ def hypervolume(Y: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     Y : array_like of shape (n, 2)
         Objective values, to be minimized.
     reference : array_like of shape (2,)
-        What is just bad enough: points that are not better in both objectives count nothing.
+        Points that are not better than this in both objectives are ignored.
 
     Returns
     -------
     float
-        In the product of the objectives' units; exact up to rounding.
+        In the product of the units of the objectives; exact up to rounding.
 
     Raises
     ------
     ValueError
-        If there are other than two objectives, or a value is NaN.
+        If there are not two objectives, or a value is NaN.
 
     References
     ----------
@@ -105,6 +105,7 @@ def hypervolume(Y: npt.ArrayLike, reference: npt.ArrayLike) -> float:
 
 
 def _checked(Y: npt.ArrayLike) -> FloatArray:
+    """Return the values as an array; raise if they are not a table of numbers without NaN."""
     values = np.asarray(Y, dtype=np.float64)
     if values.ndim != 2 or not values.shape[1]:
         raise ValueError(
@@ -115,22 +116,21 @@ def _checked(Y: npt.ArrayLike) -> FloatArray:
     return values
 
 
-def _keep_first(distinct: FloatArray) -> BoolArray:
-    keep = np.zeros(len(distinct), dtype=bool)
-    keep[0] = True
-    return keep
-
-
 def _keep_below(distinct: FloatArray) -> BoolArray:
-    """Keep, of sorted pairs, those whose second value is less than all before."""
+    """Return which of the sorted pairs have a smaller second value than all pairs before."""
     lowest = np.minimum.accumulate(distinct[:, 1])
     return np.append(True, distinct[1:, 1] < lowest[:-1])
 
 
 def _keep_outside_staircase(distinct: FloatArray) -> BoolArray:
-    """Keep, of sorted triples, those whose last two values none before dominates or equals."""
+    """Return which of the sorted triples are not dominated.
+
+    All triples before have a first value that is at most as large. So a triple is dominated if the
+    last two values of one of them are both at most as large.
+    """
     keep = np.empty(len(distinct), dtype=bool)
-    # The steps: non-dominated pairs of what came before, the first ascending, the second falling.
+    # The staircase: the non-dominated pairs of last two values so far, the second values ascending
+    # and the third ones descending.
     seconds: list[float] = []
     thirds: list[float] = []
     for i, (_, second, third) in enumerate(distinct.tolist()):
@@ -146,7 +146,11 @@ def _keep_outside_staircase(distinct: FloatArray) -> BoolArray:
 
 
 def _keep_rest(distinct: FloatArray) -> BoolArray:
-    """Keep the first of what is left, drop what it dominates, and so on: it is not dominated."""
+    """Return which of the sorted points are not dominated.
+
+    The first of the points that are left is not dominated. The points that it dominates are
+    removed. This is repeated until none is left.
+    """
     keep = np.zeros(len(distinct), dtype=bool)
     left = np.arange(len(distinct))
     while len(left):

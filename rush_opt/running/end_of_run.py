@@ -69,7 +69,10 @@ class EndOfRun:
         if self.is_interrupted or self._callback_reason is not None:
             return True
         watch = self._history.watch
-        return watch is not None and watch.is_over(self._network.now())
+        if watch is None:
+            return False
+        watch.advance(self._network.now())
+        return watch.is_over
 
     def has_enough_trials(self) -> bool:
         """Tell whether the budget of trials is used up."""

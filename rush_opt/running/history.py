@@ -10,7 +10,7 @@ from rush_opt.evaluation.objective import takes_trial
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.results.trials import FrozenTrial, freeze_trials
 from rush_opt.running.joined import JoinedWorkers
-from rush_opt.stopping.incumbent import NOTHING, Standing
+from rush_opt.stopping.incumbent import NOTHING, RankKey
 
 __all__ = ["TrialHistory"]
 
@@ -112,6 +112,6 @@ class TrialHistory:
                 continue  # of another run: the caller refuses it
             is_stopped = trial.stopped_at is not None
             self._best = [
-                min(best, Standing(is_stopped, goal.loss(trial.result[goal.name])))
+                min(best, RankKey(is_stopped, goal.loss(trial.result[goal.name])))
                 for best, goal in zip(self._best, self._goals, strict=True)
             ]

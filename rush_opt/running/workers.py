@@ -64,6 +64,8 @@ class Workers:
         needs_proposer = is_centralized and not self._joined.proposer_ids
         if not (self._coming or needs_proposer):
             return
+        # Workers that were seen before have joined, also if the network is lost meanwhile.
+        self._coming -= {worker.worker_id for worker in self._joined.all}
         self._joined.fetch()
         self._coming -= {worker.worker_id for worker in self._joined.all}
         self._drop_those_that_ended()

@@ -1,4 +1,4 @@
-"""From finished trials to the next point: archive, designs, acquisition, candidates.
+"""From finished trials to the next configuration: archive, designs, acquisition and candidates.
 
 Imports `space`, `stopping` and `models`.
 """

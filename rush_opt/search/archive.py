@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rush_core import EndedTasks, TaskTable
+from rush_opt.arrays import RowArray
 from rush_opt.models.surrogate import Model, Surrogate
 from rush_opt.problem.goal import Goal
 from rush_opt.search.ranking import Ranking
@@ -17,12 +18,7 @@ from rush_opt.space import Space
 from rush_opt.stopping.curves import Curves
 from rush_opt.stopping.incumbent import STOPPED_AT
 
-__all__ = ["Archive", "EvaluatedPoints", "RowArray"]
-
-# Rows are single precision. The tree builder reads nothing else, and converting would cost a copy
-# for each fit. Half the memory moves when rows are gathered. Rows that differ only in the last bits
-# after decoding and encoding become equal again. Objective values stay in double precision.
-RowArray = npt.NDArray[np.float32]
+__all__ = ["Archive", "EvaluatedPoints"]
 
 _INITIAL_CAPACITY = 256
 

@@ -1,48 +1,56 @@
-"""From a fitted surrogate to the one point to evaluate next."""
+"""Candidates: where the acquisition function is evaluated, and the best one as a proposal."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import chain, islice
 from numbers import Integral
 
 import numpy as np
-import numpy.typing as npt
 
+from rush_opt.arrays import FloatArray
 from rush_opt.models.surrogate import Model
 from rush_opt.search.acquisition import lower_confidence_bound
 from rush_opt.search.archive import EvaluatedPoints
-from rush_opt.search.design import grid_design, random_design
-from rush_opt.space import INACTIVE, FloatArray, Space
+from rush_opt.search.design import random_design
+from rush_opt.search.grid import grid_design
+from rush_opt.search.moves import moves
+from rush_opt.space import Space
 
-# Up to here a discrete space is searched for what is left of it.
-_MOST_POINTS = 10_000
+__all__ = ["Candidates", "draw_new", "propose"]
+
+# A discrete space of at most this size is searched completely for points that are left.
+_MAX_POINTS = 10_000
+
+# Random points that `draw_new` tries before it searches a small discrete space.
+_MAX_DRAWS = 10
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """How candidates are made, in two stages.
+    """How many candidates are made, and how. They are made in two stages.
 
     Parameters
     ----------
     n_random : int
-        Uniform points, first stage, ``>= 1``.
+        First stage: number of uniform points, ``>= 1``.
     n_local : int
-        Moves of the best finished points, first stage, ``>= 0``.
+        First stage: number of moves from the best finished points, ``>= 0``.
     n_refine : int
-        Moves of the first stage's most promising points, second stage, ``>= 0``.
+        Second stage: number of moves from the most promising points of the first stage, ``>= 0``.
     n_parents : int
-        From how many points the moves of a stage start, ``>= 1``.
+        Number of points from which the moves of a stage start, ``>= 1``.
     p_move : float
         Probability that a move changes a coordinate; at least one always changes.
     log10_step : tuple of float
-        Bounds of the decimal logarithm of a move's size, in unit-cube lengths.
+        Bounds of the decimal logarithm of a move's size, in edges of the unit cube.
     p_choices : float
-        Probability that a proposal has its choices (`Space.is_choice`) drawn at random, and is the
-        best that there is with these. Where nothing else is searched, none are drawn.
+        Probability that the choices of a proposal (`Space.is_choice`) are drawn at random. The
+        proposal is then the best candidate with these choices. Has no effect if the space has
+        choices only, or none.
 
     Raises
     ------
@@ -50,20 +58,20 @@ class Candidates:
         If a setting is out of its range.
     """
 
-    # Chosen in experiments/surrogate_study: 300 in all were worse, 3,000 no better; the shares of
-    # the three kinds did not matter between 5 and 70 % of random points.
+    # Chosen in experiments/surrogate_study: 300 candidates in total were worse, 3,000 no better.
+    # The share of random points did not matter between 5 and 70 %.
     n_random: int = 500
     n_local: int = 250
     n_refine: int = 250
-    # 30 were worse early on, 5 equal.
+    # 30 were worse at the beginning of runs; 5 were equal.
     n_parents: int = 10
-    # 0.15 and 0.2 were a little better than more. Smaller steps than 1 % were worse for trees, and
-    # in experiments/peers, where a process models, as good.
+    # 0.15 and 0.2 were a little better than larger values. Steps smaller than 1 % of the edge were
+    # worse with trees, and equal with a Gaussian process (experiments/peers).
     p_move: float = 0.25
     log10_step: tuple[float, float] = (-2.0, -0.5)
-    # A model that is sure of one combination of choices goes on to its optimum, digit by digit, and
-    # never sees that another would be better once its own numbers are set. In experiments/peers 0.4
-    # was better still with 1 worker, and worse with 8 and 64.
+    # A model that is certain of one combination of choices only refines the numbers that belong to
+    # it. It never finds out that another combination is better with numbers of its own. In
+    # experiments/peers, 0.4 was better with 1 worker and worse with 8 and 64.
     p_choices: float = 0.2
 
     def __post_init__(self) -> None:
@@ -76,7 +84,7 @@ class Candidates:
             raise ValueError(
                 "need whole n_random >= 1, n_parents >= 1, n_local >= 0, n_refine >= 0, p_move and "
                 f"p_choices from 0 to 1 and log10_step in order, got {self!r}; "
-                "change what is out of range"
+                "change the setting that is out of range"
             )
 
 
@@ -89,15 +97,16 @@ def propose(
     candidates: Candidates = Candidates(),
     pending: Container[FloatArray] = (),
 ) -> FloatArray:
-    """Choose the point with the lowest confidence bound that has not been evaluated.
+    """Return the new candidate with the lowest confidence bound.
 
-    Now and then it is chosen among points whose choices are the same, drawn at random, if one of
-    these is new and satisfies the constraints.
+    A candidate is new if it has not been evaluated and is not pending. With probability
+    `Candidates.p_choices`, only candidates with the same, randomly drawn choices are considered;
+    if none of them is new and allowed, all candidates are.
 
     Parameters
     ----------
     archive : EvaluatedPoints
-        The finished tasks.
+        The finished trials.
     model : Model
         Fitted to them.
     lam : float
@@ -105,15 +114,15 @@ def propose(
     rng : numpy.random.Generator
         Source of randomness.
     candidates : Candidates
-        How many points are looked at, and where.
+        Number and kinds of candidates.
     pending : container of rows
-        What is being evaluated: not proposed again either.
+        Points that are being evaluated.
 
     Returns
     -------
     ndarray of float64, shape (n_dims,)
-        A snapped row that satisfies the constraints. It repeats a finished or pending one only if
-        every candidate does, and every point of the space if there are no more than 10,000.
+        A snapped row that satisfies the constraints. It is new, unless no candidate is new. In a
+        discrete space of at most 10,000 points, it is new unless no point of the space is new.
 
     Raises
     ------
@@ -127,7 +136,7 @@ def propose(
         new = _first_new(ranked, archive, pending)
         if new is not None:
             return new
-        # All that was found with these choices is known, or they are forbidden.
+        # No candidate with these choices is new and allowed.
     ranked = _best_first(archive, model, lam, rng, candidates)
     best = next(ranked)
     new = _first_new(chain([best], ranked), archive, pending)
@@ -137,9 +146,9 @@ def propose(
 
 
 def _draw_choices(space: Space, p: float, rng: np.random.Generator) -> FloatArray | None:
-    """Draw a row for its choices with probability `p`; None otherwise.
+    """With probability `p`, return a random row, of which only the choices count; else None.
 
-    None as well if there are no choices, or nothing else: such a proposal would be a random point.
+    None as well if the space has no choices, or nothing else: the proposal would be a random point.
     """
     if not space.is_choice.any() or space.is_choice.all() or rng.random() >= p:
         return None
@@ -154,25 +163,29 @@ def _best_first(
     candidates: Candidates,
     choices: FloatArray | None = None,
 ) -> Iterator[FloatArray]:
-    """Yield candidates that satisfy the constraints, the lowest bound first; at least one.
+    """Yield candidates that satisfy the constraints, the lowest bound first.
 
-    With `choices`, only those that have the same: none if the first stage finds none.
+    Without `choices`, at least one. With `choices`, all candidates have these choices, and there is
+    none if no candidate of the first stage satisfies the constraints.
     """
     space = archive.space
+    near = partial(moves, p_move=candidates.p_move, log10_step=candidates.log10_step)
+    # First stage: uniform points and moves of the best finished ones.
     first = space.snap(rng.random((candidates.n_random, space.n_dims)))
     best = archive.best(candidates.n_parents)
     if len(best):
         parents = space.snap(archive.X[best])
-        first = np.concatenate([first, moves(space, parents, candidates.n_local, candidates, rng)])
+        first = np.concatenate([first, near(space, parents, candidates.n_local, rng)])
     first = _with_choices(space, first, choices, rng)
     score = lower_confidence_bound(*model.predict(first), lam)
+    # Second stage: moves of the first stage's best points.
     leaders = first[list(islice(_allowed(space, first, score), candidates.n_parents))]
     if not len(leaders):
         if choices is not None:
             return
         first = leaders = random_design(space, 1, rng)
         score = lower_confidence_bound(*model.predict(first), lam)
-    second = moves(space, leaders, candidates.n_refine, candidates, rng)
+    second = near(space, leaders, candidates.n_refine, rng)
     second = _with_choices(space, second, choices, rng)
     points = np.concatenate([first, second])
     score = np.concatenate([score, lower_confidence_bound(*model.predict(second), lam)])
@@ -183,7 +196,7 @@ def _best_first(
 def _with_choices(
     space: Space, X: FloatArray, choices: FloatArray | None, rng: np.random.Generator
 ) -> FloatArray:
-    """Give snapped rows the choices of one; a parameter that becomes active starts anywhere."""
+    """Return rows with the given choices; parameters that become active are drawn uniformly."""
     if choices is None:
         return X
     return space.snap(np.where(space.is_choice, choices, space.fill_inactive(X, rng)))
@@ -192,7 +205,7 @@ def _with_choices(
 def _allowed(space: Space, points: FloatArray, score: FloatArray) -> Iterator[int]:
     """Yield indices of points that satisfy the constraints, the lowest score first.
 
-    Only as many are decoded as are asked for.
+    A point is checked when its index is asked for, because checking is slow.
     """
     for i in np.argsort(score):
         if not space.constraints or space.allowed(points[i : i + 1])[0]:
@@ -204,16 +217,29 @@ def draw_new(
     rng: np.random.Generator,
     *,
     pending: Container[FloatArray] = (),
-    most_draws: int = 10,
 ) -> FloatArray:
-    """Draw a point that was not evaluated and is not being; a repeat if there seems to be none.
+    """Draw a random new point, or a repeat if no new one is found.
+
+    Parameters
+    ----------
+    archive : EvaluatedPoints
+        The finished trials.
+    rng : numpy.random.Generator
+        Source of randomness.
+    pending : container of rows
+        Points that are being evaluated.
 
     Returns
     -------
     ndarray of float64, shape (n_dims,)
-        A snapped row.
+        A snapped row that satisfies the constraints.
+
+    Raises
+    ------
+    ValueError
+        If 200,000 random points in a row break the constraints.
     """
-    for _ in range(most_draws):
+    for _ in range(_MAX_DRAWS):
         row: FloatArray = random_design(archive.space, 1, rng)[0]
         if row not in archive and row not in pending:
             return row
@@ -224,73 +250,22 @@ def draw_new(
 def _first_new(
     rows: Iterable[FloatArray], archive: EvaluatedPoints, pending: Container[FloatArray]
 ) -> FloatArray | None:
-    """Return the first row that was not evaluated and is not being; None if there is none."""
+    """Return the first row that is neither evaluated nor pending; None if there is none."""
     return next((row for row in rows if row not in archive and row not in pending), None)
 
 
 def _left_over(
     archive: EvaluatedPoints, pending: Container[FloatArray], rng: np.random.Generator
 ) -> FloatArray | None:
-    """Draw one of the points of a small discrete space that are new; None if there is none."""
+    """Draw a new point of a small discrete space; None if there is none or the space is larger."""
     points = _all_points(archive.space)
     return _first_new((points[i] for i in rng.permutation(len(points))), archive, pending)
 
 
-@functools.lru_cache(maxsize=1)
+@lru_cache(maxsize=1)
 def _all_points(space: Space) -> FloatArray:
-    """Return all points of a discrete space that has few of them; none of any other."""
+    """Return all points of a discrete space of at most 10,000; no point of any other space."""
     n_points = math.prod(space.n_levels.tolist())  # a parameter without levels counts as 0
-    if not 0 < n_points <= _MOST_POINTS:
+    if not 0 < n_points <= _MAX_POINTS:
         return np.empty((0, space.n_dims))
     return grid_design(space, n_points)
-
-
-def moves(
-    space: Space, parents: FloatArray, n: int, candidates: Candidates, rng: np.random.Generator
-) -> FloatArray:
-    """Move points a little, each in some of their coordinates.
-
-    Parameters
-    ----------
-    space : Space
-        What is searched.
-    parents : ndarray of shape (n_parents, n_dims)
-        Snapped rows to start from, at least one; taken in turn.
-    n : int
-        How many moves to make.
-    candidates : Candidates
-        Their probability and sizes.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n_dims)
-        Snapped rows: numbers moved by normal steps whose scale is drawn per move, integers by at
-        least one level, categories and booleans to another choice. A parameter that a move makes
-        active starts anywhere in its range. Constraints are not looked at.
-    """
-    shape = (n, space.n_dims)
-    start = parents[np.arange(n) % len(parents)]
-    moved = rng.random(shape) < candidates.p_move
-    moved[np.arange(n), _one_active(start, space, rng)] = True
-    scale = 10.0 ** rng.uniform(*candidates.log10_step, size=(n, 1))
-    steps = rng.standard_normal(shape) * scale * (moved & space.is_ordered)
-    start = space.fill_inactive(start, rng)
-    unordered = np.flatnonzero(~space.is_ordered & (space.n_levels > 1))
-    if len(unordered):
-        counts = space.n_levels[unordered]
-        level = np.floor(start[:, unordered] * counts)
-        other = (level + rng.integers(1, counts, size=(n, len(unordered)))) % counts
-        start[:, unordered] = np.where(
-            moved[:, unordered], (other + 0.5) / counts, start[:, unordered]
-        )
-    return space.shift(start, steps)
-
-
-def _one_active(X: FloatArray, space: Space, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Draw an active coordinate of each row."""
-    if not space.has_conditions:
-        return rng.integers(space.n_dims, size=len(X))
-    keys = np.where(X == INACTIVE, -1.0, rng.random(X.shape))
-    return np.asarray(np.argmax(keys, axis=1), dtype=np.intp)

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from rush_core import Task
-from rush_opt.search.archive import RowArray
+from rush_opt.arrays import RowArray
 from rush_opt.space import Space
 
 __all__ = ["Pending"]

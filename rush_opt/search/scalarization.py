@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rush_opt.models.surrogate import Model, Surrogate, rank_quantiles
-from rush_opt.search.archive import Archive, EvaluatedPoints, RowArray
+from rush_opt.arrays import FloatArray, RowArray
+from rush_opt.models.surrogate import Model, Surrogate
+from rush_opt.models.targets import rank_quantiles
+from rush_opt.search.archive import Archive, EvaluatedPoints
 from rush_opt.space import Space
 
 __all__ = ["Scalarized", "draw_weights", "scalarize", "scalarize_at_random"]
 
-FloatArray = npt.NDArray[np.float64]
 
 # As in [Knowles] and the ParEGO of SMAC and mlr3mbo. The sum is small beside the maximum: it
 # decides between points whose largest weighted distance is the same.

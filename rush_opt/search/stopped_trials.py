@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rush_opt.arrays import FloatArray, RowArray
 from rush_opt.models.surrogate import Model
 from rush_opt.stopping.curves import Curves
-
-FloatArray = npt.NDArray[np.float64]
-RowArray = npt.NDArray[np.float32]
 
 # The change from an early value to the final one is learned from at most this many of the latest
 # completed trials, at no more than this many stopping steps.

@@ -10,6 +10,7 @@ from typing import Any, cast
 from rush_opt.optimizers.base import CentralizedOptimizer, Place, Placement, ProposingOptimizer
 from rush_opt.optimizers.decider import Decider, point_key
 from rush_opt.running.proposing import proposer_notes
+from rush_opt.search.archive import Archive
 from rush_opt.simulation.costs import Costs
 from rush_opt.simulation.virtual_run import Proposed, VirtualRun
 
@@ -90,7 +91,9 @@ class EachWorkerPlay:
         self._costs = costs
         self._queue = _queue_of(points)
         self._keys = count(len(points))
-        archive = run.learn()
+        known = run.learn()
+        is_independent = optimizer.placement == "independent"
+        archive = Archive(plan.problem.space, plan.problem.goals) if is_independent else known
         places = [Place(number, number, plan.n_workers) for number in range(plan.n_workers)]
         self._deciders = [Decider(optimizer, plan.problem, p, archive=archive) for p in places]
         self._n_seen = [len(archive)] * plan.n_workers
@@ -98,7 +101,7 @@ class EachWorkerPlay:
         self._started: set[bytes] = set()  # duplicate keys
         if points:
             rows = plan.problem.space.encode(points)
-            self._started = {point_key(row) for row in rows if row not in archive}
+            self._started = {point_key(row) for row in rows if row not in known}
 
     def take(self, worker: int, now: float) -> None:
         """Start the next trial of a worker: of the design, or one that it proposes."""

@@ -77,7 +77,7 @@ class VirtualRun:
         self._watch = plan.watch()
         if self._watch is not None:
             for result in results:
-                self._watch.know(result[problem.goals[0].name])
+                self._watch.add_known_value(result[problem.goals[0].name])
         self.trials = [self._known_trial(i, *pair) for i, pair in enumerate(known)]
 
     def learn(self) -> Archive:
@@ -100,8 +100,10 @@ class VirtualRun:
     def may_start(self, now: float) -> bool:
         """Tell whether a trial may be started."""
         deadline = self.plan.deadline
-        if self._watch is not None and self._watch.is_over(now):
-            return False
+        if self._watch is not None:
+            self._watch.advance(now)
+            if self._watch.is_over:
+                return False
         return self.n_left > 0 and (deadline is None or now < deadline)
 
     def at(self, when: float, event: Event) -> None:

@@ -8,7 +8,7 @@ from numbers import Integral
 
 from rush_opt.arguments.optimizer import choose_optimizer
 from rush_opt.optimizers import GridSearch, Optimizer
-from rush_opt.search.design import grid_design
+from rush_opt.search.grid import grid_design
 from rush_opt.space import Space
 
 __all__ = ["capped_n_iter", "count_points"]

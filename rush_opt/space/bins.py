@@ -1,4 +1,4 @@
-"""The bins into which discrete parameters cut their edge of the unit cube, one for each level."""
+"""Bins: a discrete parameter divides its edge of the unit cube into one bin for each value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rush_opt.space.parameter import FloatArray, Parameter
+from rush_opt.arrays import FloatArray
+from rush_opt.space.parameter import Parameter
 
 
 class Bins:
@@ -17,12 +18,13 @@ class Bins:
     Parameters
     ----------
     searched : sequence of Parameter
-        In the order of the columns; continuous ones have no bins.
+        The searched parameters, in the order of the columns; continuous ones have no bins.
     """
 
     def __init__(self, searched: Sequence[Parameter]) -> None:
         n_levels = np.array([p.n_levels for p in searched], dtype=np.int64)
-        # Bins of equal width are handled all columns at once; a logarithmic integer's differ.
+        # Columns with bins of equal width are processed together. The bins of a logarithmic
+        # integer have different widths.
         self._uneven = [(j, p) for j, p in enumerate(searched) if not p.equal_bins]
         equal = n_levels > 0
         equal[[j for j, _ in self._uneven]] = False
@@ -32,7 +34,7 @@ class Bins:
         self._min_steps[self._equal] = 1.0 / self._counts
 
     def snap(self, X: npt.NDArray[np.floating[Any]]) -> FloatArray:
-        """Return points in the middle of their bins, inside the cube; a new array."""
+        """Return a new array of points inside the cube, each at the middle of its bins."""
         snapped = np.clip(np.asarray(X, dtype=np.float64), 0.0, 1.0)
         equal, counts = self._equal, self._counts
         levels = np.minimum(np.floor(snapped[:, equal] * counts), counts - 1.0)
@@ -42,7 +44,7 @@ class Bins:
         return snapped
 
     def shift(self, X: FloatArray, steps: FloatArray) -> FloatArray:
-        """Return snapped points moved by these steps and snapped, by one level at the least."""
+        """Move snapped points and snap the result; a discrete value moves by at least one level."""
         steps = np.copysign(np.maximum(np.abs(steps), self._min_steps * (steps != 0.0)), steps)
         moved = self.snap(X + steps)
         for j, parameter in self._uneven:

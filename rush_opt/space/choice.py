@@ -1,4 +1,4 @@
-"""Parameters whose values are named one by one: choices, booleans and what is fixed."""
+"""Parameters whose values are listed: choices, ordered values, booleans and fixed values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rush_opt.space.parameter import FloatArray, Parameter
+from rush_opt.arrays import FloatArray
+from rush_opt.space.parameter import Parameter
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,14 +21,14 @@ class Categorical(Parameter):
     choices : sequence of str, int, float, bool or None
         At least one, no two equal.
     when : mapping or sequence of mappings, optional
-        For which values of other parameters this one is active.
+        Values of other parameters for which this one is active; see `Condition`.
 
     Raises
     ------
     TypeError
-        If the choices are a string or a choice is no such scalar.
+        If the choices are a string, or a choice is of another type.
     ValueError
-        If there is no choice, a NaN among them, or two are equal (1, 1.0 and True are).
+        If there is no choice, if one is NaN, or if two are equal (1, 1.0 and True are equal).
     """
 
     choices: Sequence[Any]
@@ -43,11 +44,11 @@ class Categorical(Parameter):
 
     @property
     def n_levels(self) -> int:
-        """How many choices there are."""
+        """Number of choices."""
         return len(self.choices)
 
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being one of this parameter's, or None."""
+        """Return why a value does not belong to this parameter; None if it does."""
         return _problem_among(self.choices, value)
 
     def to_unit(self, column: Sequence[Any]) -> FloatArray:
@@ -56,33 +57,34 @@ class Categorical(Parameter):
         return (levels + 0.5) / self.n_levels
 
     def from_unit(self, u: float) -> Any:
-        """Map a coordinate to the choice whose bin it is in."""
+        """Map a coordinate to the choice of its bin."""
         return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
 
     def domain(self) -> str:
-        """Write the values down for a table."""
+        """Return the values as text for a table."""
         return ", ".join(map(repr, self.choices))
 
 
 @dataclass(frozen=True, repr=False)
 class Ordinal(Parameter):
-    """One of several values in an order that matters, such as ``["low", "middle", "high"]``.
+    """One of several values in an order, such as ``["low", "middle", "high"]``.
 
-    Neighbours count as alike: a model splits the order, and a small move leads to the next value.
+    Neighbouring values are taken to be similar: a model splits the order at one place, and a small
+    move leads to the next value.
 
     Parameters
     ----------
     values : sequence of str, int, float, bool or None
         At least two, in order, no two equal.
     when : mapping or sequence of mappings, optional
-        For which values of other parameters this one is active.
+        Values of other parameters for which this one is active; see `Condition`.
 
     Raises
     ------
     TypeError
-        If the values are a string or one is no such scalar.
+        If the values are a string, or one is of another type.
     ValueError
-        If there are fewer than two, a NaN among them, or two are equal (1, 1.0 and True are).
+        If there are fewer than two, if one is NaN, or if two are equal (1, 1.0 and True are).
     """
 
     values: Sequence[Any]
@@ -102,11 +104,11 @@ class Ordinal(Parameter):
 
     @property
     def n_levels(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return len(self.values)
 
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being one of this parameter's, or None."""
+        """Return why a value does not belong to this parameter; None if it does."""
         return _problem_among(self.values, value)
 
     def to_unit(self, column: Sequence[Any]) -> FloatArray:
@@ -115,11 +117,11 @@ class Ordinal(Parameter):
         return (levels + 0.5) / self.n_levels
 
     def from_unit(self, u: float) -> Any:
-        """Map a coordinate to the value whose bin it is in."""
+        """Map a coordinate to the value of its bin."""
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
 
     def domain(self) -> str:
-        """Write the values down for a table."""
+        """Return the values as text for a table."""
         return " < ".join(map(repr, self.values))
 
 
@@ -130,14 +132,14 @@ class Boolean(Parameter):
     Parameters
     ----------
     when : mapping or sequence of mappings, optional
-        For which values of other parameters this one is active.
+        Values of other parameters for which this one is active; see `Condition`.
     """
 
     n_levels = 2
     ordered = False
 
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being one of this parameter's, or None."""
+        """Return why a value does not belong to this parameter; None if it does."""
         return None if isinstance(value, bool | np.bool_) else "needs True or False"
 
     def to_unit(self, column: FloatArray) -> FloatArray:
@@ -145,31 +147,31 @@ class Boolean(Parameter):
         return column * 0.5 + 0.25
 
     def from_unit(self, u: float) -> bool:
-        """Map a coordinate to the value whose bin it is in."""
+        """Map a coordinate to the value of its bin."""
         return u >= 0.5
 
     def domain(self) -> str:
-        """Write the values down for a table."""
+        """Return the values as text for a table."""
         return "False, True"
 
 
 @dataclass(frozen=True, repr=False)
 class Constant(Parameter):
-    """A fixed value: in every configuration, and no dimension of the search.
+    """A fixed value: it is in every configuration and is not searched.
 
-    A plain value in the mapping of a space means the same.
+    A plain value in the mapping of a space has the same effect.
 
     Parameters
     ----------
     value : str, int, float, bool or None
         What the objective receives.
     when : mapping or sequence of mappings, optional
-        For which values of other parameters this one is active.
+        Values of other parameters for which this one is active; see `Condition`.
 
     Raises
     ------
     TypeError
-        If the value is no such scalar.
+        If the value is of another type.
     ValueError
         If it is NaN.
     """
@@ -184,11 +186,11 @@ class Constant(Parameter):
         object.__setattr__(self, "value", _listed("Constant", [self.value])[0])
 
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being this one, or None."""
+        """Return why a value is not this one; None if it is."""
         return _problem_among((self.value,), value)
 
     def to_unit(self, column: Sequence[Any]) -> FloatArray:
-        """Map values to the middle of the one bin."""
+        """Map values to the middle of the only bin."""
         return np.full(len(column), 0.5)
 
     def from_unit(self, u: float) -> Any:
@@ -196,13 +198,13 @@ class Constant(Parameter):
         return self.value
 
     def domain(self) -> str:
-        """Write the value down for a table."""
+        """Return the value as text for a table."""
         return repr(self.value)
 
 
 def _listed(kind: str, values: object) -> tuple[Any, ...]:
-    """Return values as a tuple of plain scalars of which no two are equal."""
-    # A set's order differs between processes: runs with one seed would not be the same.
+    """Return values as a tuple of plain scalars, after checking that no two are equal."""
+    # The order of a set differs between processes: runs with the same seed would differ.
     if isinstance(values, str | set | frozenset) or not isinstance(values, Iterable):
         raise TypeError(
             f"{kind} needs a sequence of choices, got {values!r}; pass e.g. ['gbdt', 'dart']"
@@ -229,6 +231,7 @@ def _listed(kind: str, values: object) -> tuple[Any, ...]:
 
 
 def _problem_among(choices: Sequence[Any], value: object) -> str | None:
+    """Return why a value is none of the choices; None if it is one. True is not 1."""
     for choice in choices:
         if choice == value and isinstance(choice, bool) == isinstance(value, bool | np.bool_):
             return None

@@ -1,4 +1,4 @@
-"""When a parameter takes part: conditions on the values of other parameters."""
+"""Conditions: a parameter is active only for some values of other parameters."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ Alternative = tuple[Term, ...]
 
 @dataclass(frozen=True, repr=False)
 class Condition:
-    """A parameter is active while one of several alternatives holds.
+    """A parameter is active if at least one of several alternatives holds.
 
-    Nobody needs to write this class: ``when={"booster": ["dart", "gbdt"]}`` is one alternative,
-    which holds if every parent named in it is active and has one of the values;
-    ``when=[{"booster": "dart"}, {"linear": True}]`` is two, of which one is enough.
+    Usually a condition is written as ``when=`` of a parameter, and not with this class.
+    ``when={"booster": ["dart", "gbdt"]}`` is one alternative. It holds if every parameter named in
+    it is active and has one of the values. ``when=[{"booster": "dart"}, {"linear": True}]`` is two
+    alternatives; one of them is enough.
 
     Parameters
     ----------
     alternatives : tuple of alternatives
-        Each a tuple of pairs of a parent's name and its values, all of which must hold.
+        Each is a tuple of pairs of a parent's name and its values. All pairs must hold.
     """
 
     alternatives: tuple[Alternative, ...]
 
     @classmethod
     def of(cls, when: When) -> Condition | None:
-        """Read a condition as it is written beside a parameter.
+        """Return the condition that the argument ``when`` of a parameter describes.
 
         Parameters
         ----------
@@ -40,9 +41,9 @@ class Condition:
         Raises
         ------
         TypeError
-            If it is none of these, or values are a set, whose order is not the same everywhere.
+            If it is none of these. If values are a set: its order differs between processes.
         ValueError
-            If there is no alternative, no parent in one, or no value for a parent.
+            If there is no alternative, or one without a parent, or a parent without a value.
         """
         if when is None or isinstance(when, Condition):
             return when
@@ -69,18 +70,18 @@ class Condition:
 
     @property
     def parents(self) -> list[str]:
-        """Names of the parameters it looks at, each once."""
+        """Names of the parameters that the condition is on, each once."""
         return list(dict.fromkeys(name for terms in self.alternatives for name, _ in terms))
 
     def holds(self, config: Mapping[str, Any]) -> bool:
-        """Tell whether it holds in a configuration without inactive parameters."""
+        """Return whether the condition holds in a configuration without inactive parameters."""
         return any(
             all(name in config and config[name] in values for name, values in terms)
             for terms in self.alternatives
         )
 
     def to_plain(self) -> list[dict[str, list[Any]]]:
-        """Return the list of mappings that `of` reads."""
+        """Return the condition as a list of mappings, which `of` reads."""
         return [{name: list(values) for name, values in terms} for terms in self.alternatives]
 
     def __str__(self) -> str:
@@ -93,7 +94,7 @@ class Condition:
         )
 
     def __repr__(self) -> str:
-        """Show what can be written after ``when=``."""
+        """Return the condition as it is written after ``when=``."""
         plain = self.to_plain()
         return repr(plain[0] if len(plain) == 1 else plain)
 

@@ -1,4 +1,4 @@
-"""Constraints: predicates over configurations, which nobody but their author understands."""
+"""Constraints: functions of the user that return whether a configuration is allowed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def broken(
         except KeyError as error:
             missing = error.args[0] if error.args else None
             if missing in names and missing not in config:
-                continue  # about an inactive parameter: there is nothing to hold
+                continue  # it reads an inactive parameter, so it does not apply
             raise
         if not isinstance(holds, bool | np.bool_):
             raise TypeError(
@@ -33,12 +33,12 @@ def broken(
 
 
 def called(constraint: Constraint) -> str:
-    """Name a constraint for a reader."""
+    """Return the name of a constraint."""
     return getattr(constraint, "__qualname__", None) or repr(constraint)
 
 
 def check_constraints(constraints: object) -> None:
-    """Refuse what is no sequence of functions."""
+    """Check that `constraints` is a sequence of functions."""
     if (
         isinstance(constraints, str)
         or not isinstance(constraints, Sequence)

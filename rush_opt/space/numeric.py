@@ -8,13 +8,15 @@ from decimal import Decimal
 
 import numpy as np
 
-from rush_opt.space.parameter import MAX_LEVELS, FloatArray, Parameter, is_integer, is_number
+from rush_opt.arrays import FloatArray
+from rush_opt.space.parameter import MAX_LEVELS, Parameter, is_integer, is_number
 
-# How far beside the grid of steps a value may lie, in steps: decimal fractions are not exact.
+# Largest distance of a value from a whole number of steps, in steps. Decimal fractions are not
+# exact as doubles.
 _STEP_ROUNDING = 1e-6
 
-# No step is less than so many spacings of doubles: else rounding leads to another one.
-_LEAST_SPACINGS = 4
+# Smallest step, in spacings of doubles. With a smaller one, rounding could lead to another value.
+_MIN_SPACINGS = 4
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,20 +28,20 @@ class Float(Parameter):
     low, high : float
         Bounds, both included; ``low < high``.
     log : bool
-        Search the logarithm: every factor is as likely as every other. Needs ``low > 0``.
+        Search on a logarithmic scale. Needs ``low > 0``.
     step : float, optional
-        Only ``low``, ``low + step`` and so on up to ``high`` are values, each as likely as every
-        other. Not together with ``log``.
+        The values are ``low``, ``low + step`` and so on up to ``high``, all equally likely. Not
+        together with ``log``.
     when : mapping or sequence of mappings, optional
-        For which values of other parameters this one is active.
+        Values of other parameters for which this one is active; see `Condition`.
 
     Raises
     ------
     TypeError
-        If a bound or the step is no number.
+        If a bound or the step is not a number.
     ValueError
-        If the bounds are not finite, not in order, or not positive although ``log`` is set; if the
-        step does not lead from one bound to the other, or is less than doubles tell apart.
+        If the bounds are not finite, not in order, or not positive although ``log`` is set; if
+        ``high - low`` is not a whole number of steps, or the step is too small for doubles.
     """
 
     low: float
@@ -76,9 +78,9 @@ class Float(Parameter):
                 f"log={self.log!r}; drop one"
             )
         object.__setattr__(self, "step", float(step))
-        if step < _LEAST_SPACINGS * self._spacing:
+        if step < _MIN_SPACINGS * self._spacing:
             raise ValueError(
-                f"Float needs a step of at least {_LEAST_SPACINGS} times the spacing of doubles at "
+                f"Float needs a step of at least {_MIN_SPACINGS} times the spacing of doubles at "
                 f"its bounds, got {step} where they are {self._spacing:.3g} apart; search the "
                 "distance from low instead"
             )
@@ -94,22 +96,22 @@ class Float(Parameter):
 
     @property
     def _spacing(self) -> float:
-        """How far doubles are apart at the bound with the larger magnitude."""
+        """Distance between neighbouring doubles at the bound with the larger magnitude."""
         return math.ulp(max(abs(self.low), abs(self.high)))
 
     @property
     def _step_rounding(self) -> float:
-        """How far beside the grid of steps a value may lie, in steps."""
+        """Largest distance of a value from a whole number of steps, in steps."""
         assert self.step is not None
         return max(_STEP_ROUNDING, self._spacing / self.step)
 
     @property
     def n_levels(self) -> int:
-        """How many values there are; 0 without a step."""
+        """Number of values; 0 without a step."""
         return round((self.high - self.low) / self.step) + 1 if self.step else 0
 
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being one of this parameter's, or None."""
+        """Return why a value does not belong to this parameter; None if it does."""
         if not is_number(value):
             return "needs a number"
         if not self.low <= value <= self.high:
@@ -131,7 +133,7 @@ class Float(Parameter):
         return (column - self.low) / (self.high - self.low)
 
     def from_unit(self, u: float) -> float:
-        """Map a coordinate to a value: 0 and 1 to the very bounds, the others not outside them."""
+        """Map a coordinate to a value: 0 and 1 exactly to the bounds, none outside of them."""
         if u <= 0.0:
             return self.low
         if u >= 1.0:
@@ -146,7 +148,7 @@ class Float(Parameter):
         return self.low if value < self.low else self.high if value > self.high else value
 
     def domain(self) -> str:
-        """Write the values down for a table."""
+        """Return the values as text for a table."""
         step = f", step {self.step:g}" if self.step else ""
         return f"{self.low:g} to {self.high:g}{step}{', log' if self.log else ''}"
 
@@ -155,27 +157,27 @@ class Float(Parameter):
 class Integer(Parameter):
     """A whole number in ``low .. high``.
 
-    Its dimension covers ``low - 0.5 .. high + 0.5``, so that every value (with ``log``, every
-    factor) is as likely as every other.
+    Its dimension covers ``low - 0.5 .. high + 0.5``, so that all values are equally likely. With
+    ``log``, this range is covered on a logarithmic scale.
 
     Parameters
     ----------
     low, high : int
         Bounds, both included; ``low < high``, at most 2**40 values.
     log : bool
-        Search the logarithm. Needs ``low >= 1``.
+        Search on a logarithmic scale. Needs ``low >= 1``.
     step : int
-        Only ``low``, ``low + step`` and so on up to ``high`` are values. Not together with ``log``.
+        The values are ``low``, ``low + step`` and so on up to ``high``. Not together with ``log``.
     when : mapping or sequence of mappings, optional
-        For which values of other parameters this one is active.
+        Values of other parameters for which this one is active; see `Condition`.
 
     Raises
     ------
     TypeError
-        If a bound or the step is no whole number.
+        If a bound or the step is not a whole number.
     ValueError
-        If the bounds are not in order, too large, or below 1 although ``log`` is set; if the step
-        does not lead from one bound to the other.
+        If the bounds are not in order, too large, or below 1 although ``log`` is set; if
+        ``high - low`` is not a whole number of steps.
     """
 
     low: int
@@ -217,16 +219,16 @@ class Integer(Parameter):
 
     @property
     def n_levels(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return (self.high - self.low) // self.step + 1
 
     @property
     def equal_bins(self) -> bool:
-        """Whether the bins of all levels have one width."""
+        """Whether the bins of all levels have the same width."""
         return not self.log
 
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being one of this parameter's, or None."""
+        """Return why a value does not belong to this parameter; None if it does."""
         if not is_integer(value):
             return "needs a whole number"
         if not self.low <= value <= self.high:
@@ -246,7 +248,7 @@ class Integer(Parameter):
         return (column - self.low + 0.5) / self.n_levels
 
     def from_unit(self, u: float) -> int:
-        """Map a coordinate to the value whose bin it is in."""
+        """Map a coordinate to the value of its bin."""
         if self.log:
             low, high = self._log_edges()
             value = math.floor(math.exp(low + u * (high - low)) + 0.5)
@@ -255,7 +257,7 @@ class Integer(Parameter):
         return self.low if value < self.low else self.high if value > self.high else value
 
     def level_of(self, column: FloatArray) -> FloatArray:
-        """Map coordinates to levels, as `from_unit` does to values, a column at once."""
+        """Map coordinates to levels: the values of `from_unit`, counted from the lowest."""
         if not self.log:
             return super().level_of(column)
         low, high = self._log_edges()
@@ -267,7 +269,7 @@ class Integer(Parameter):
         return self.to_unit(levels + self.low) if self.log else super().unit_of_level(levels)
 
     def domain(self) -> str:
-        """Write the values down for a table."""
+        """Return the values as text for a table."""
         step = f", step {self.step}" if self.step > 1 else ""
         return f"{self.low} to {self.high}{step}{', log' if self.log else ''}"
 
@@ -284,11 +286,11 @@ def _check_order(parameter: Float | Integer) -> None:
 
 
 def _whole(steps: FloatArray, rounding: float) -> FloatArray:
-    """Round numbers of steps; those between two steps become NaN."""
+    """Round numbers of steps; a number that is not whole becomes NaN."""
     whole = np.rint(steps)
     return np.where(np.abs(steps - whole) <= rounding, whole, np.nan)
 
 
 def _on_grid(low: float, level: int, step: float) -> float:
-    """Add steps in decimal arithmetic: three steps of 0.1 are 0.3, not 0.30000000000000004."""
+    """Return ``low + level * step`` in decimal arithmetic: 3 steps of 0.1 are exactly 0.3."""
     return float(Decimal(repr(low)) + level * Decimal(repr(step)))

@@ -1,4 +1,4 @@
-"""What every kind of parameter offers to the space."""
+"""The base of all kinds of parameters."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ from numbers import Integral, Real
 from typing import Any, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
+from rush_opt.arrays import FloatArray
 from rush_opt.space.condition import Condition, When
 
-FloatArray = npt.NDArray[np.float64]
-
-# Beyond this many levels the logarithm of an integer, stored as a double, no longer leads back to
-# the same integer (2**40 leaves a factor of about 100).
+# Most levels. With more, the logarithm of an integer, stored as a double, would not lead back to
+# the same integer; 2**40 is below that limit by a factor of about 100.
 MAX_LEVELS = 2**40
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a value is a real number and no boolean."""
+    """Return whether a value is a real number and not a boolean."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Tell whether a value is a whole number and no boolean."""
+    """Return whether a value is a whole number and not a boolean."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, repr=False)
 class Parameter(ABC):
-    """What values a parameter may have, and where in [0, 1] they are.
+    """The values that a parameter may have, and their coordinates in [0, 1].
 
     Parameters
     ----------
     when : mapping or sequence of mappings, optional
-        Other parameters' names to the values for which this one is active; see `Condition`. An
-        inactive parameter is absent from the configuration.
+        Names of other parameters to the values for which this one is active; see `Condition`. An
+        inactive parameter is not in the configuration.
     """
 
     when: When = field(default=None, kw_only=True)
@@ -48,32 +46,33 @@ class Parameter(ABC):
     @property
     @abstractmethod
     def ordered(self) -> bool:
-        """Whether some values are nearer to each other than to the rest."""
+        """Whether the values have an order."""
 
     @property
     @abstractmethod
     def n_levels(self) -> int:
-        """How many values there are; 0 if they are not counted."""
+        """Number of values; 0 if the parameter is continuous."""
 
     @property
     def is_number(self) -> bool:
-        """Whether values are numbers or booleans, to be read as a column of floats."""
+        """Whether values are numbers or booleans, which fit into an array of floats."""
         return True
 
     @property
     def equal_bins(self) -> bool:
-        """Whether the bins of all levels have one width."""
+        """Whether the bins of all levels have the same width."""
         return True
 
     @abstractmethod
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being one of this parameter's, or None."""
+        """Return why a value does not belong to this parameter; None if it does."""
 
     @abstractmethod
     def to_unit(self, column: Any) -> FloatArray:
-        """Map values to coordinates: an array of floats or, of other values, a list.
+        """Map values, an array of floats or a list of other values, to coordinates.
 
-        A value that is none of the parameter's raises, or its coordinate is NaN or outside [0, 1].
+        If a value does not belong to the parameter, an exception is raised or the coordinate is NaN
+        or outside [0, 1].
         """
 
     @abstractmethod
@@ -82,10 +81,10 @@ class Parameter(ABC):
 
     @abstractmethod
     def domain(self) -> str:
-        """Write the values down for a table."""
+        """Return the values as text for a table."""
 
     def level_of(self, column: FloatArray) -> FloatArray:
-        """Map coordinates to levels, counted from 0; for parameters with levels."""
+        """Map coordinates to levels, counted from 0; not for continuous parameters."""
         return np.minimum(np.floor(column * self.n_levels), self.n_levels - 1.0)
 
     def unit_of_level(self, levels: FloatArray) -> FloatArray:
@@ -93,13 +92,13 @@ class Parameter(ABC):
         return (levels + 0.5) / self.n_levels
 
     def grid(self, resolution: int) -> FloatArray:
-        """Spread coordinates evenly, both ends among them.
+        """Return evenly spaced coordinates, both ends included.
 
         Parameters
         ----------
         resolution : int
-            How many, ``>= 1``; values without an order are taken all, others at most as many as
-            there are.
+            Number of coordinates, ``>= 1``. Fewer if an ordered parameter has fewer values; all
+            values if they have no order.
         """
         if self.n_levels and (self.n_levels <= resolution or not self.ordered):
             return self.unit_of_level(np.arange(self.n_levels, dtype=np.float64))
@@ -107,7 +106,7 @@ class Parameter(ABC):
         return np.unique(self.unit_of_level(self.level_of(even))) if self.n_levels else even
 
     def settings(self) -> dict[str, Any]:
-        """Return what differs from the kind's defaults, the condition last."""
+        """Return the settings that differ from their defaults, the condition last."""
         return {
             part.name: getattr(self, part.name)
             for part in sorted(fields(self), key=lambda part: part.name == "when")
@@ -115,7 +114,7 @@ class Parameter(ABC):
         }
 
     def __repr__(self) -> str:
-        """Show what the parameter can be written as."""
+        """Return the call that makes the parameter."""
         named = {part.name for part in fields(self) if part.kw_only}
         parts = [
             f"{name}={value!r}" if name in named else repr(value)

@@ -1,56 +1,54 @@
-"""The space: parameters by name, and the map between configurations and points of the unit cube.
+"""The space: parameters by name, and their place in the unit cube.
 
-Every parameter that is not fixed owns one dimension of the cube. Discrete kinds cut it into bins
-and stand in the middle of their bin, so equal configurations have equal rows and rows can be
-compared bit by bit.
+Every parameter that is not fixed has one dimension of the cube. A discrete parameter divides its
+dimension into bins, one for each value, and a value is at the middle of its bin. So equal
+configurations have equal rows, and rows can be compared bit by bit.
 
 ============  ==========  ======================================================================
 symbol        shape       meaning
 ============  ==========  ======================================================================
-``X``         ``(n, d)``  rows of the unit cube, one per configuration, ``d`` searched parameters
-``u``         scalar      one coordinate, in [0, 1]; `INACTIVE` where its parameter is
-levels        scalar      how many values a discrete parameter has; 0 for a continuous one
+``X``         ``(n, d)``  rows of the unit cube, one per configuration; ``d`` searched parameters
+levels        scalar      number of values of a discrete parameter; 0 for a continuous one
 ============  ==========  ======================================================================
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rush_opt.space.activity import INACTIVE, Activity, BoolArray
-from rush_opt.space.admission import as_parameter, check_parameters
+from rush_opt.arrays import BoolArray, FloatArray
+from rush_opt.space.active import INACTIVE, ActiveParameters
 from rush_opt.space.bins import Bins
 from rush_opt.space.choice import Constant
-from rush_opt.space.condition import Condition
+from rush_opt.space.codec import Codec
 from rush_opt.space.constraint import Config, Constraint, broken, called, check_constraints
-from rush_opt.space.document import parameter_from_plain, table, to_plain
-from rush_opt.space.parameter import FloatArray, Parameter
+from rush_opt.space.json import dump_parameters, load_parameters
+from rush_opt.space.parameter import Parameter
+from rush_opt.space.table import table
+from rush_opt.space.validation import Validator
 
-# The same bound's logarithm computed twice may differ in the last bits; what is outside the cube by
-# more than this is a value out of range.
-_ROUNDING = 1e-9
+__all__ = ["MOST_DRAWS", "Space"]
 
-# What satisfies the constraints must be more than one in this many.
+# More than one in this many random configurations must satisfy the constraints.
 MOST_DRAWS = 10_000
 
 
 class Space:
-    """Named parameters in a fixed order: what a configuration is made of.
+    """Named parameters in a fixed order; a configuration has a value for each active one.
 
     Parameters
     ----------
     parameters : mapping or sequence of pairs
-        Name to parameter, or to a plain value that is fixed. Pairs are taken as well, so that a
-        name given twice can be refused.
+        Name to parameter, or to a plain value, which is fixed. A sequence of pairs can repeat a
+        name by mistake, which is refused.
     constraints : sequence of callables
-        Each takes a configuration and tells whether it is allowed. One that reads an inactive
-        parameter, which the configuration does not have, does not apply.
+        Each takes a configuration and returns whether it is allowed. Constraints that read an
+        inactive parameter are skipped: the configuration does not have it.
 
     Attributes
     ----------
@@ -60,26 +58,27 @@ class Space:
         In the same order.
     constraints : tuple of callables
     columns : tuple of str
-        Names of those that are searched, in the order of the columns: all but fixed ones.
+        Names of the searched parameters, all except fixed ones, in the order of the columns.
     number_names, other_names : list of str
-        Searched ones that are in every configuration and whose values are numbers or booleans, and
-        the rest of the searched ones.
+        Searched parameters without a condition whose values are numbers or booleans, and the other
+        searched parameters.
     n_levels : ndarray of int, shape (n_dims,)
-        Values of each discrete parameter; 0 for continuous ones.
+        Number of values of each discrete parameter; 0 for a continuous one.
     is_ordered : ndarray of bool, shape (n_dims,)
-        False where no value is nearer to one than to another (booleans and categories).
+        False for booleans and categories, whose values have no order.
     is_choice : ndarray of bool, shape (n_dims,)
-        True where a value decides what the other parameters mean: for those that are not ordered,
-        and those that a condition of a searched one is on.
+        True for a parameter on which the effect of the others may depend: if its values have no
+        order, or if a condition of a searched parameter is on it.
 
     Raises
     ------
     TypeError
-        If a name is no string, a value no parameter, or a constraint cannot be called.
+        If a name is not a string, a value not a parameter, or a constraint cannot be called.
     ValueError
-        If there is no parameter to search, or two have one name; if a condition is on an unknown or
-        fixed parameter, on a value that it cannot have, or leads in a circle; if none of 10,000
-        random configurations satisfies the constraints.
+        If there is no parameter to search, or two have the same name; if a condition is on an
+        unknown, fixed or continuous parameter, or on a value that its parent cannot have; if
+        conditions form a circle; if none of 10,000 random configurations satisfies the
+        constraints.
     """
 
     def __init__(
@@ -88,34 +87,26 @@ class Space:
         *,
         constraints: Sequence[Constraint] = (),
     ) -> None:
-        given = parameters.items() if isinstance(parameters, Mapping) else parameters
-        pairs = check_parameters([(name, as_parameter(value)) for name, value in given])
+        pairs = _named_parameters(parameters)
         check_constraints(constraints)
         self.names: tuple[str, ...] = tuple(name for name, _ in pairs)
         self.parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in pairs)
         self.constraints: tuple[Constraint, ...] = tuple(constraints)
-        self._searched = [i for i, p in enumerate(self.parameters) if not isinstance(p, Constant)]
-        self.columns: tuple[str, ...] = tuple(self.names[i] for i in self._searched)
-        self._compile_columns([self.parameters[i] for i in self._searched])
-        self._activity = Activity(self.names, self.parameters)
-        self._conditional = self._activity.has_conditions
+        searched = {name: p for name, p in pairs if not isinstance(p, Constant)}
+        self.columns: tuple[str, ...] = tuple(searched)
+        self._searched = list(searched.values())
+        self.n_levels = np.array([p.n_levels for p in self._searched], dtype=np.int64)
+        self.is_ordered = np.array([p.ordered for p in self._searched], dtype=np.bool_)
+        self._bins = Bins(self._searched)
+        self._active = ActiveParameters(self.names, self.parameters)
+        self._conditional = self._active.has_conditions
+        self._validator = Validator(self.names, self.parameters, self._active.order)
+        self._codec = Codec(self.names, self.parameters, self._active, self._validator)
+        self.number_names, self.other_names = self._codec.number_names, self._codec.other_names
         self.is_choice = ~self.is_ordered
-        self.is_choice[self._activity.parent_columns] = True
-        self._is_plain = len(self.columns) == len(self.names) and not self._conditional
+        self.is_choice[self._active.parent_columns] = True
         if self.constraints:
             self._check_possible()
-
-    def _compile_columns(self, searched: list[Parameter]) -> None:
-        self._kinds = searched
-        self.n_levels = np.array([p.n_levels for p in searched], dtype=np.int64)
-        self.is_ordered = np.array([p.ordered for p in searched], dtype=np.bool_)
-        numbers = [j for j, p in enumerate(searched) if p.is_number and p.when is None]
-        self._numbers = [(j, searched[j].to_unit) for j in numbers]
-        self._others = [j for j in range(self.n_dims) if j not in numbers]
-        self.number_names = [self.columns[j] for j in numbers]
-        self.other_names = [self.columns[j] for j in self._others]
-        self._decoders: list[Callable[[float], Any]] = [p.from_unit for p in self.parameters]
-        self._bins = Bins(searched)
 
     def _check_possible(self) -> None:
         rng = np.random.default_rng(0)
@@ -140,16 +131,9 @@ class Space:
         Raises
         ------
         ValueError
-            If it describes no space.
+            If the text does not describe a space.
         """
-        found = json.loads(text)
-        parameters = found.get("parameters") if isinstance(found, dict) else None
-        if not isinstance(parameters, dict) or set(found) != {"parameters"}:
-            raise ValueError(
-                "a space's JSON needs to be an object with an object 'parameters' and nothing "
-                f"else, got {text!r:.80}; write it with to_json()"
-            )
-        return cls({name: parameter_from_plain(name, p) for name, p in parameters.items()})
+        return cls(load_parameters(text))
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Write the space as JSON, for `from_json` or a reader in another language.
@@ -162,7 +146,7 @@ class Space:
         Raises
         ------
         ValueError
-            If there are constraints or transforms: they are code, which JSON cannot hold.
+            If there are constraints or transforms: JSON cannot hold code.
         """
         if self.constraints:
             raise ValueError(
@@ -170,31 +154,29 @@ class Space:
                 "Space(...) without them and keep them in a module, or pickle the space"
             )
         pairs = zip(self.names, self.parameters, strict=True)
-        return json.dumps(
-            {"parameters": {name: to_plain(name, p) for name, p in pairs}}, indent=indent
-        )
+        return dump_parameters(pairs, indent=indent)
 
     @property
     def n_dims(self) -> int:
-        """How many searched parameters, hence dimensions, there are."""
+        """Number of searched parameters, which is the number of dimensions."""
         return len(self.columns)
 
     @property
     def has_conditions(self) -> bool:
-        """Whether some searched parameter may be inactive."""
+        """Whether a searched parameter has a condition."""
         return self._conditional
 
     def __repr__(self) -> str:
-        """Show the mapping the space was built from."""
+        """Return the call that builds the space."""
         constraints = f", constraints={list(self.constraints)!r}" if self.constraints else ""
         return f"Space({dict(zip(self.names, self.parameters, strict=True))!r}{constraints})"
 
     def __str__(self) -> str:
-        """Show a table with a line per parameter."""
+        """Return a table with a line per parameter."""
         return table(self.names, self.parameters, self.constraints)
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether names, parameters, their order and the very constraints are the same."""
+        """Return whether names, parameters, their order and the constraint objects are the same."""
         if not isinstance(other, Space):
             return NotImplemented
         return (self.names, self.parameters, self.constraints) == (
@@ -204,15 +186,14 @@ class Space:
         )
 
     def __hash__(self) -> int:
-        # Equal spaces have equal names; what is callable in the rest need not have a hash.
+        # Equal spaces have equal names. Constraints and transforms need not have a hash.
         return hash(self.names)
 
     def encode(self, configs: Sequence[Config]) -> FloatArray:
         """Turn configurations into rows of the unit cube.
 
-        Ranges are checked; types only as far as the conversion notices (`validate` looks closer).
-        Names that the space does not have are passed over, and so are the values of fixed and of
-        inactive parameters.
+        Ranges are checked. A wrong type is found only if the conversion fails; `validate` checks
+        types. Unknown names and the values of fixed and inactive parameters are ignored.
 
         Parameters
         ----------
@@ -226,27 +207,26 @@ class Space:
         Raises
         ------
         ValueError
-            If a configuration lacks an active parameter or has a value that is none of its
-            parameter's.
+            If an active parameter is missing, or its value is out of range.
         """
         n, names = len(configs), self.number_names
         try:
             values = chain.from_iterable([config[name] for name in names] for config in configs)
             numbers = np.fromiter(values, np.float64, n * len(names)).reshape(n, len(names))
         except (KeyError, TypeError, ValueError, OverflowError):
-            self._explain(configs)
+            self._validator.explain(configs)
             raise
         return self.encode_columns(numbers, configs)
 
     def encode_columns(self, numbers: FloatArray, configs: Sequence[Config]) -> FloatArray:
-        """Turn values into rows of the unit cube; `encode` for who has numbers as columns.
+        """Turn columns of values into rows of the unit cube; faster than `encode`.
 
         Parameters
         ----------
         numbers : ndarray of shape (n, len(number_names))
             Values of the parameters in `number_names`; booleans as 0 and 1.
         configs : sequence of n mappings
-            Where the values of `other_names` are; not read if there are none.
+            Contain the values of the parameters in `other_names`; not read if there are none.
 
         Returns
         -------
@@ -255,50 +235,9 @@ class Space:
         Raises
         ------
         ValueError
-            If a value is none of its parameter's; the message names it.
+            If a value is out of range.
         """
-        X = np.empty((len(numbers), self.n_dims))
-        with np.errstate(all="ignore"):  # the logarithm of a value out of range: refused below
-            for column, (j, to_unit) in zip(numbers.T, self._numbers, strict=True):
-                X[:, j] = to_unit(column)
-            try:
-                for j in self._others:
-                    self._encode_other(X[:, j], j, configs)
-            except (KeyError, TypeError, ValueError, OverflowError):
-                self._explain(configs)
-                raise
-        if self._conditional:
-            return self._check_active(X, self._activity.impute(X), configs)
-        # Written so that a NaN fails too.
-        if len(X) and not (X.min() >= -_ROUNDING and X.max() <= 1.0 + _ROUNDING):
-            self._explain(configs)
-            for values, (j, _) in zip(numbers.T, self._numbers, strict=True):
-                inside = (X[:, j] >= -_ROUNDING) & (X[:, j] <= 1.0 + _ROUNDING)
-                self._refuse(j, values[~inside].tolist())
-        return np.clip(X, 0.0, 1.0, out=X)
-
-    def _encode_other(self, into: FloatArray, j: int, configs: Sequence[Config]) -> None:
-        """Encode a column that is not of numbers, or not there in every configuration."""
-        name, parameter = self.columns[j], self._kinds[j]
-        if parameter.when is None:
-            into[:] = parameter.to_unit([config[name] for config in configs])
-            return
-        present = np.fromiter((name in config for config in configs), np.bool_, len(configs))
-        values: Any = [config[name] for config in configs if name in config]
-        if parameter.is_number:
-            values = np.fromiter(values, np.float64, len(values))
-        into[:] = np.nan
-        into[present] = parameter.to_unit(values)
-
-    def _check_active(
-        self, X: FloatArray, active: BoolArray, configs: Sequence[Config]
-    ) -> FloatArray:
-        """Clip active coordinates to the cube; refuse those that are outside or missing."""
-        if not ((X >= -_ROUNDING) & (X <= 1.0 + _ROUNDING) | ~active).all():
-            self._explain(configs)
-        np.clip(X, 0.0, 1.0, out=X)
-        X[~active] = INACTIVE
-        return X
+        return self._codec.encode(numbers, configs)
 
     def decode(self, X: npt.ArrayLike) -> list[dict[str, Any]]:
         """Turn rows of the unit cube into configurations of plain Python values.
@@ -311,39 +250,19 @@ class Space:
         Returns
         -------
         list of dict
-            Parameter name to float, int, bool, or the choice as it was given; inactive parameters
-            are absent.
+            Parameter name to float, int, bool, or the choice as it was given. Inactive parameters
+            are left out.
         """
         rows = np.asarray(X, dtype=np.float64)
-        if not self._is_plain:
-            return self._decode_active(rows)
-        return [
-            {name: value(u) for name, value, u in zip(self.names, self._decoders, row, strict=True)}
-            for row in rows.tolist()
-        ]
-
-    def _decode_active(self, X: FloatArray) -> list[dict[str, Any]]:
-        rows = self.snap(X) if self._conditional else X
-        full = np.full((len(rows), len(self.names)), 0.5)
-        full[:, self._searched] = rows
-        for i, active in self._activity.fixed(rows):
-            full[~active, i] = INACTIVE
-        return [
-            {
-                name: value(u)
-                for name, value, u in zip(self.names, self._decoders, row, strict=True)
-                if u != INACTIVE
-            }
-            for row in full.tolist()
-        ]
+        return self._codec.decode(self.snap(rows) if self._conditional else rows)
 
     def snap(self, X: npt.NDArray[np.floating[Any]]) -> FloatArray:
-        """Move points to the rows that their decoded configurations encode to.
+        """Move points to the rows of their configurations: decode and encode them.
 
         Parameters
         ----------
         X : ndarray of shape (n, n_dims)
-            Any numbers; what is outside the cube is moved to its surface.
+            Any numbers. A point outside the cube is moved to its surface.
 
         Returns
         -------
@@ -353,21 +272,21 @@ class Space:
         """
         snapped = self._bins.snap(X)
         if self._conditional:
-            self._activity.impute(snapped)
+            self._active.impute(snapped)
         return snapped
 
     @property
     def parents_first(self) -> list[int]:
-        """Columns in an order in which conditions only look back."""
-        return self._activity.columns_in_order
+        """All columns, parents before children."""
+        return self._active.columns_in_order
 
     def active(self, X: FloatArray, j: int) -> BoolArray:
-        """Tell for which rows the j-th column is active.
+        """Return for which rows the j-th column is active.
 
         Parameters
         ----------
         X : ndarray of shape (n, n_dims)
-            Snapped rows, at least in the columns of the parents.
+            Rows that are snapped in the columns of the parents.
         j : int
             A column.
 
@@ -375,21 +294,21 @@ class Space:
         -------
         ndarray of bool, shape (n,)
         """
-        return self._activity.active(X, j)
+        return self._active.active(X, j)
 
     def grid(self, j: int, resolution: int) -> FloatArray:
         """Return evenly spaced coordinates of the j-th column; see `Parameter.grid`."""
-        return self._kinds[j].grid(resolution)
+        return self._searched[j].grid(resolution)
 
     def fill_inactive(self, X: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """Give inactive coordinates a uniform value: where they start from if they become active.
+        """Draw a uniform value for every inactive coordinate, as a start if it becomes active.
 
         Parameters
         ----------
         X : ndarray of shape (n, n_dims)
             Snapped rows.
         rng : numpy.random.Generator
-            Source of randomness; not touched in a space without conditions.
+            Source of randomness; not used in a space without conditions.
 
         Returns
         -------
@@ -399,27 +318,27 @@ class Space:
         return np.where(X == INACTIVE, rng.random(X.shape), X) if self._conditional else X
 
     def shift(self, X: FloatArray, steps: FloatArray) -> FloatArray:
-        """Move snapped points and snap the result; who moves at all moves at least one level.
+        """Move snapped points and snap the result; a discrete value moves by at least one level.
 
         Parameters
         ----------
         X : ndarray of shape (n, n_dims)
-            Snapped rows, or such with inactive coordinates filled (`fill_inactive`).
+            Snapped rows; inactive coordinates may be filled (`fill_inactive`).
         steps : ndarray of shape (n, n_dims)
-            Signed distances in the unit cube; 0 leaves a coordinate alone.
+            Signed distances in the unit cube; 0 does not move a coordinate.
 
         Returns
         -------
         ndarray of float64, shape (n, n_dims)
-            Snapped rows. A coordinate at the border stays there when pushed outwards.
+            Snapped rows. A coordinate at the surface does not move outwards.
         """
         moved = self._bins.shift(X, steps)
         if self._conditional:
-            self._activity.impute(moved)
+            self._active.impute(moved)
         return moved
 
     def satisfies(self, config: Config) -> bool:
-        """Tell whether a configuration of this space satisfies all constraints.
+        """Return whether a configuration of this space satisfies all constraints.
 
         Parameters
         ----------
@@ -429,12 +348,12 @@ class Space:
         Raises
         ------
         TypeError
-            If a constraint returns something else than True or False.
+            If a constraint returns anything but True or False.
         """
         return next(broken(self.constraints, config, self.names), None) is None
 
     def allowed(self, X: FloatArray) -> BoolArray:
-        """Tell which rows satisfy all constraints.
+        """Return which rows satisfy all constraints.
 
         Parameters
         ----------
@@ -447,7 +366,7 @@ class Space:
 
         Notes
         -----
-        Rows are decoded, one by one, only if there are constraints.
+        Rows are decoded only if there are constraints.
         """
         if not self.constraints:
             return np.ones(len(X), dtype=np.bool_)
@@ -464,63 +383,43 @@ class Space:
         Raises
         ------
         ValueError
-            If a parameter is missing, unknown, or there although it is inactive, a value is none of
-            its parameter's, or a constraint is broken; all that is wrong is said at once.
+            If a parameter is missing, unknown, or given although it is inactive; if a value does
+            not belong to its parameter; if a constraint is broken. The message lists all problems.
         """
-        problems = [f"unknown parameter {name!r}" for name in config if name not in self.names]
-        problems += self._problems(config)
-        active = self.active_part(config)
-        problems += [
-            f"parameter {name!r} is active only when {self._when(name)}, got {config[name]!r}"
-            for name in self.names
-            if name in config and name not in active
-        ]
+        problems = self._validator.problems(config)
         if not problems:
             broken_ones = broken(self.constraints, config, self.names)
             problems = [f"constraint {called(constraint)} is broken" for constraint in broken_ones]
-        if problems:
-            raise ValueError(
-                "; ".join(problems) + f"; the space has the parameters {list(self.names)!r}"
-            )
-
-    def _when(self, name: str) -> Condition | None:
-        return Condition.of(self.parameters[self.names.index(name)].when)
+        self._validator.refuse(problems)
 
     def active_part(self, config: Config) -> dict[str, Any]:
-        """Return the active part of a configuration, parents first."""
-        active: dict[str, Any] = {}
-        for name in self._activity.order:
-            condition = self._when(name)
-            if name in config and (condition is None or condition.holds(active)):
-                active[name] = config[name]
-        return active
+        """Return the active parameters of a configuration, parents first."""
+        return self._validator.active_part(config)
 
-    def _problems(self, config: Config) -> list[str]:
-        """Say what is wrong with active parameters, in the order of the names."""
-        active, problems = self.active_part(config), []
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            if name in active:
-                if problem := parameter.problem_with(active[name]):
-                    problems.append(f"parameter {name!r} {problem}, got {active[name]!r}")
-            elif name not in config and (not (when := self._when(name)) or when.holds(active)):
-                problems.append(f"parameter {name!r} is missing")
-        return problems
 
-    def _refuse(self, j: int, values: Iterable[Any]) -> None:
-        """Raise for the first of these that is no value of the j-th searched parameter."""
-        name, parameter = self.columns[j], self._kinds[j]
-        for value in values:
-            plain = int(value) if isinstance(value, float) and value.is_integer() else value
-            if problem := parameter.problem_with(plain):
-                raise ValueError(f"parameter {name!r} {problem}, got {plain!r}")
-
-    def _explain(self, configs: Sequence[Config]) -> None:
-        """Raise the reason why one of these could not be encoded."""
-        for config in configs:
-            searched = {name: value for name, value in config.items() if name in self.columns}
-            fixed = zip(self.names, self.parameters, strict=True)
-            searched |= {name: p.value for name, p in fixed if isinstance(p, Constant)}
-            if problems := self._problems(searched):
-                raise ValueError(
-                    "; ".join(problems) + f"; the space has the parameters {list(self.names)!r}"
-                )
+def _named_parameters(
+    given: Mapping[str, Any] | Sequence[tuple[str, Any]],
+) -> list[tuple[str, Parameter]]:
+    """Return names and parameters; a plain value becomes a `Constant`."""
+    pairs: list[tuple[Any, Any]] = list(given.items() if isinstance(given, Mapping) else given)
+    if not pairs:
+        raise ValueError("a space needs at least one parameter, got none; name what to tune")
+    checked = []
+    for name, value in pairs:
+        is_plain = isinstance(value, str | int | float | bool | None | np.generic)
+        parameter = Constant(value) if is_plain else value
+        if not isinstance(name, str):
+            raise TypeError(f"a parameter's name needs to be a string, got {name!r}; quote it")
+        if not isinstance(parameter, Parameter):
+            raise TypeError(
+                f"parameter {name!r} needs to be a Float, Integer, Categorical, Ordinal, Boolean, "
+                f"Constant, Transformed or a plain value, got {parameter!r}; e.g. Float(0.0, 1.0)"
+            )
+        checked.append((name, parameter))
+    names = [name for name, _ in checked]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"a space needs different names, got {repeated} twice; rename one")
+    if all(isinstance(parameter, Constant) for _, parameter in checked):
+        raise ValueError("a space needs a parameter to search, got only fixed ones; name one")
+    return checked

@@ -1,4 +1,4 @@
-"""Parameters that are searched on one scale and used on another."""
+"""A parameter that is searched on one scale and used on another."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from typing import Any
 
 import numpy as np
 
+from rush_opt.arrays import FloatArray
 from rush_opt.space.choice import Constant
-from rush_opt.space.parameter import FloatArray, Parameter, is_number
+from rush_opt.space.parameter import Parameter, is_number
 
 
 @dataclass(frozen=True, repr=False)
 class Transformed(Parameter):
-    """Another parameter whose values pass through a function on their way to the configuration.
+    """A parameter whose values are transformed by a function.
 
     ``Transformed(Integer(3, 9), lambda k: 2**k, inverse=lambda n: n.bit_length() - 1)`` is a power
-    of two, and the configuration, the record of the trial and the best parameters hold that power:
-    what the objective received is what is kept. Therefore the inverse is needed, to find the point
-    of a given or recorded configuration; it is tried at the door.
+    of two from 8 to 512. The objective receives the transformed value, and the record of the trial
+    keeps it. The inverse is needed to find the point of a recorded or given configuration. It is
+    tested with a few values when the parameter is made.
 
     Parameters
     ----------
     parameter : Parameter
-        What is searched; without a condition of its own.
+        The searched parameter, without a condition.
     transform : callable
-        Its value to the value in the configuration: one that a record can hold.
+        Maps its value to the value in the configuration, which must be a plain value.
     inverse : callable
-        Back again.
+        Maps the value in the configuration back.
     when : mapping or sequence of mappings, optional
-        For which values of other parameters this one is active.
+        Values of other parameters for which this one is active; see `Condition`.
 
     Raises
     ------
     TypeError
-        If the first is no parameter that is searched, or the others cannot be called.
+        If the first is not a searched parameter, or one of the others cannot be called.
     ValueError
-        If the parameter has a condition, or the inverse does not lead back.
+        If the parameter has a condition, or the inverse does not return the original value.
     """
 
     parameter: Parameter
@@ -76,7 +77,7 @@ class Transformed(Parameter):
             )
 
     def _search_value(self, value: Any) -> Any:
-        """Apply the inverse; what is beside a value by no more than rounding is that value."""
+        """Apply the inverse; a result that differs from a value only by rounding is that value."""
         found = self.inverse(value)
         if is_number(found) and self.parameter.is_number and self.parameter.problem_with(found):
             with np.errstate(all="ignore"):  # the logarithm of a value out of range
@@ -88,21 +89,21 @@ class Transformed(Parameter):
 
     @property
     def ordered(self) -> bool:
-        """Whether some values are nearer to each other than to the rest."""
+        """Whether the values have an order."""
         return self.parameter.ordered
 
     @property
     def n_levels(self) -> int:
-        """How many values there are; 0 if they are not counted."""
+        """Number of values; 0 if the parameter is continuous."""
         return self.parameter.n_levels
 
     @property
     def equal_bins(self) -> bool:
-        """Whether the bins of all levels have one width."""
+        """Whether the bins of all levels have the same width."""
         return self.parameter.equal_bins
 
     def problem_with(self, value: object) -> str | None:
-        """Say what keeps a value from being one of this parameter's, or None."""
+        """Return why a value does not belong to this parameter; None if it does."""
         try:
             found = self._search_value(value)
         except Exception as error:
@@ -133,6 +134,6 @@ class Transformed(Parameter):
         return self.parameter.unit_of_level(levels)
 
     def domain(self) -> str:
-        """Write the values down for a table."""
+        """Return the values as text for a table."""
         name = getattr(self.transform, "__name__", repr(self.transform))
         return f"{name} of {type(self.parameter).__name__} {self.parameter.domain()}"

@@ -1,4 +1,4 @@
-"""When a trial or a whole run stops: rules, learning curves, and which trial is best.
+"""When a run or a single trial stops: rules, what they see, and how trials are ranked.
 
-Imports nothing of the other rooms.
+Imports `space`, `problem` and the plain records of `rush_core`.
 """

@@ -1,4 +1,4 @@
-"""Learning curves: what trials reported at growing steps, always to be minimized."""
+"""Learning curves: the values that trials reported at increasing steps, to be minimized."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
+
+from rush_opt.arrays import FloatArray
 
 __all__ = ["Curve", "Curves"]
 
 
 class Curve:
-    """What a trial reported, the best so far and the running average."""
+    """The reports of one trial.
+
+    Attributes
+    ----------
+    steps, values : list of float
+        Step and value of each report; a value that is not finite counts as infinite.
+    best : float
+        The smallest value; infinite if there is none.
+    """
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -26,7 +35,7 @@ class Curve:
         return f"Curve({dict(zip(self.steps, self.values, strict=True))})"
 
     def append(self, step: float, value: float) -> None:
-        """Take in a report; `step` is greater than all before."""
+        """Append a report; its step is larger than all before."""
         value = value if math.isfinite(value) else math.inf
         self.steps.append(step)
         self.values.append(value)
@@ -34,19 +43,32 @@ class Curve:
         self.best = min(self.best, value)
 
     def value_at(self, step: float) -> float | None:
-        """Return the first value reported at `step` or later; None before it is reached."""
+        """Return the first value reported at this step or later; None if there is none."""
         i = bisect_left(self.steps, step)
         return self.values[i] if i < len(self.steps) else None
 
     def mean_until(self, step: float) -> float | None:
-        """Return the average of all values reported until `step`; None before it is reached."""
+        """Return the mean of all values reported up to this step.
+
+        None if no report has reached the step.
+        """
         n = bisect_right(self.steps, step)
         reached = n > 0 and self.steps[-1] >= step
         return self._sums[n - 1] / n if reached else None
 
 
 class TaskReport(Protocol):
-    """A report as a worker fetches it; `rush_core.Report` is one."""
+    """A report on a running trial; `rush_core.Report` is one.
+
+    Attributes
+    ----------
+    key : str
+        The trial.
+    attempt : int
+        Number of times the trial was lost and started again before.
+    values : dict
+        Has ``step`` and ``value``.
+    """
 
     @property
     def key(self) -> str: ...
@@ -57,7 +79,7 @@ class TaskReport(Protocol):
 
 
 class Curves:
-    """The curves of all trials, as far as one has heard.
+    """The curves of all trials that have reported.
 
     Parameters
     ----------
@@ -74,30 +96,35 @@ class Curves:
         """Return a trial's curve."""
         return self._curves[key]
 
-    def values_at(self, key: str, steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return a trial's first values at steps or later; NaN where none is known.
+    def values_at(self, key: str, steps: FloatArray) -> FloatArray:
+        """Return the first value of a trial at each of several steps or later.
 
         Parameters
         ----------
         key : str
+            The trial.
         steps : ndarray of shape (n,)
 
         Returns
         -------
         ndarray of shape (n,)
+            NaN where no value is known.
         """
         curve = self._curves.get(key, Curve())
         return np.append(curve.values, np.nan)[np.searchsorted(curve.steps, steps)]
 
     def others(self, key: str) -> Iterator[Curve]:
-        """Yield the curves of all trials but one."""
+        """Yield the curves of all trials except this one."""
         return (curve for name, curve in self._curves.items() if name != key)
 
     def add(self, reports: Iterable[TaskReport]) -> None:
-        """Take in reports, in the order in which they were made."""
+        """Add reports, in the order in which they were made.
+
+        If a lost trial is started again, its curve begins again.
+        """
         for report in reports:
-            key, said = report.key, report.values
-            if self._attempts.get(key, -1) < report.attempt:  # it begins, or begins anew
+            key, values = report.key, report.values
+            if self._attempts.get(key, -1) < report.attempt:
                 self._attempts[key], self._curves[key] = report.attempt, Curve()
             if self._attempts[key] == report.attempt:
-                self._curves[key].append(said["step"], self._sign * said["value"])
+                self._curves[key].append(values["step"], self._sign * values["value"])

@@ -1,4 +1,4 @@
-"""Which finished trial is the best one: what rules, the display and the result all go by."""
+"""The incumbent: which finished trial is the best. Rules, display and result use the same order."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-__all__ = ["NOTHING", "STOPPED_AT", "Standing", "comparable"]
+__all__ = ["NOTHING", "STOPPED_AT", "RankKey", "comparable"]
 
-# The note of a trial that was stopped early: the step at which it was.
+# The name under which the result of a trial that was stopped early notes the step of the stop.
 STOPPED_AT = "stopped_at"
 
 
-class Standing(NamedTuple):
-    """How good a finished trial is: that of the best one is the least.
+class RankKey(NamedTuple):
+    """Sort key of a finished trial; the best trial has the smallest.
 
-    A trial that was stopped early has the value of an earlier step, which does not compare with
-    those of whole trials: it is the best one only where all that finished were stopped.
+    The value of a trial that was stopped early belongs to an earlier step and does not compare with
+    the values of complete trials. Such a trial is the best one only if no trial is complete.
 
     Attributes
     ----------
     is_stopped : bool
-        Whether it was stopped early.
+        Whether the trial was stopped early.
     loss : float
-        The objective value times its sign.
+        The objective value, to be minimized.
     """
 
     is_stopped: bool
     loss: float
 
 
-# Where no trial has finished; any that does is better.
-NOTHING = Standing(is_stopped=True, loss=math.inf)
+# The key before any trial has finished: no key of a trial is larger.
+NOTHING = RankKey(is_stopped=True, loss=math.inf)
 
 
 class Finished(Protocol):
-    """What is to be known of a finished trial."""
+    """A finished trial."""
 
     @property
     def stopped_at(self) -> float | None:
-        """The step at which it was stopped early; None if it went on to its end."""
+        """The step at which the trial was stopped early; None if it is complete."""
 
 
 T = TypeVar("T", bound=Finished)
 
 
 def comparable(finished: Sequence[T]) -> list[T]:
-    """Return those among which the best one is: all whole trials, or all if none is whole."""
-    whole = [trial for trial in finished if trial.stopped_at is None]
-    return whole or list(finished)
+    """Return the trials whose values compare: the complete ones, or all if none is complete."""
+    complete = [trial for trial in finished if trial.stopped_at is None]
+    return complete or list(finished)

@@ -1,7 +1,7 @@
-"""Rules that stop a trial early, by how it goes beside the others: none has input or output.
+"""Rules that stop a trial early because other trials reported better values.
 
-Every worker knows the curves of all trials and decides for its own trial: nothing central does. A
-rule goes with every optimizer: those propose, it only stops.
+Every worker knows the curves of all trials and decides about its own trial. A rule does no input or
+output, and works with every optimizer.
 """
 
 from __future__ import annotations
@@ -10,52 +10,52 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count, takewhile
-from numbers import Integral, Real
 from typing import Protocol
 
 import numpy as np
 
+from rush_opt.space.parameter import is_integer, is_number
 from rush_opt.stopping.curves import Curve
 
 __all__ = ["MedianRule", "Pruner", "SuccessiveHalving"]
 
 
 class Pruner(Protocol):
-    """A rule that stops trials."""
+    """The interface of a rule that stops trials early."""
 
     def should_stop(self, curve: Curve, others: Iterable[Curve]) -> bool:
-        """Decide after a trial's latest report.
+        """Return whether to stop a trial after its latest report.
 
         Parameters
         ----------
         curve : Curve
-            The trial's own, with at least one report.
+            The curve of the trial, with at least one report.
         others : iterable of Curve
-            All others', whether they have ended or not.
+            The curves of all other trials, running ones included.
         """
 
 
 @dataclass(frozen=True)
 class SuccessiveHalving:
-    """Asynchronous successive halving: at each rung only the best go on.
+    """Asynchronous successive halving: at each rung, only the best trials go on.
 
-    Rungs are at the steps ``min_resource * reduction_factor**k``. A trial that reaches one goes on
-    if it is among the best ``1 / reduction_factor`` of all that have reached it by then, itself
-    included; the best one always does. Nobody waits for a rung to fill: a trial that is stopped is
-    stopped for good, where the original promotes paused trials later.
+    Rungs are the steps ``min_resource * reduction_factor**k`` for k = 0, 1, 2 and so on. A trial
+    that reaches a rung goes on if it is among the best ``1 / reduction_factor`` of all trials that
+    have reached it so far, itself included. The best one always goes on. A trial never waits for
+    others. A stopped trial is not continued later; in the original algorithm, it can be.
 
     Parameters
     ----------
     min_resource : float
         The step of the first rung, ``> 0``.
     reduction_factor : float
-        Of how many trials at a rung one goes on, ``> 1``.
+        One of this many trials at a rung goes on, ``> 1``.
 
     Notes
     -----
-    In `experiments/early_stopping.py` random search reached its target more often with it on all
-    three families of learning curves. ADBO took half to two thirds of the steps with it on the two
-    simulated families, and reached the target less often on the real one.
+    In `experiments/early_stopping.py`, random search reached its target more often with this rule
+    on all three families of learning curves. ADBO needed half to two thirds of the steps on the
+    two simulated families, and reached its target less often on the real one.
 
     References
     ----------
@@ -68,28 +68,28 @@ class SuccessiveHalving:
     reduction_factor: float = 4
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.min_resource) and 0 < self.min_resource < math.inf):
+        if not (is_number(self.min_resource) and 0 < self.min_resource < math.inf):
             raise ValueError(
                 f"min_resource must be a step > 0, where the first rung is, got "
                 f"{self.min_resource!r}"
             )
-        if not (_is_number(self.reduction_factor) and 1 < self.reduction_factor < math.inf):
+        if not (is_number(self.reduction_factor) and 1 < self.reduction_factor < math.inf):
             raise ValueError(
-                "reduction_factor must be a number > 1: one of so many trials goes on; got "
+                "reduction_factor must be a number > 1, of how many trials one goes on; got "
                 f"{self.reduction_factor!r}"
             )
 
     def should_stop(self, curve: Curve, others: Iterable[Curve]) -> bool:
-        """Decide after a trial's latest report; see `Pruner`."""
+        """Return whether to stop a trial after its latest report; see `Pruner`."""
         reached = self._rungs_reached(curve)
         if not reached:
             return False
-        # Of several rungs that one report reached, each is to be passed.
+        # One report can reach several rungs. The trial must pass each of them.
         known = list(others)
         return any(not self._goes_on(curve, known, rung) for rung in reached)
 
     def _rungs_reached(self, curve: Curve) -> list[float]:
-        """Return the rungs that the latest report was the first to reach."""
+        """Return the rungs that this trial reached with its latest report."""
         before, step = curve.steps[-2] if len(curve.steps) > 1 else -math.inf, curve.steps[-1]
         rungs = (self.min_resource * self.reduction_factor**k for k in count())
         return [rung for rung in takewhile(lambda rung: rung <= step, rungs) if rung > before]
@@ -104,48 +104,44 @@ class SuccessiveHalving:
 
 @dataclass(frozen=True)
 class MedianRule:
-    """The median rule: stop a trial that was never as good as others were on average.
+    """The median rule: stop a trial whose best value is worse than what others had on average.
 
-    A trial is stopped when its best value so far is worse than the median of the others' running
-    averages until the same step, of those that have reached it.
+    For each other trial that has reached the step, the mean of its values up to that step is taken.
+    A trial is stopped if its best value is worse than the median of these means.
 
     Parameters
     ----------
     n_warmup_steps : float
-        No trial is stopped before it has gone beyond this step, ``>= 0``.
+        No trial is stopped up to this step, ``>= 0``.
     n_min_trials : int
-        No trial is stopped where fewer others have reached its step, ``>= 1``.
+        No trial is stopped if fewer others have reached its step, ``>= 1``.
 
     References
     ----------
     .. [Golovin] D. Golovin, B. Solnik, S. Moitra, G. Kochanski, J. Karro, D. Sculley. Google
-       Vizier: A service for black-box optimization. KDD 2017, section 3.2.2. There the others are
-       the completed trials.
+       Vizier: A service for black-box optimization. KDD 2017, section 3.2.2. There only
+       completed trials are compared with.
 
     Notes
     -----
-    Where values fall steeply at first, the averages stay far above them and few trials are stopped:
-    in `experiments/early_stopping.py` the rule saved nothing.
+    If values fall steeply at first, the means stay far above the later values and few trials are
+    stopped. In `experiments/early_stopping.py` the rule saved nothing.
     """
 
     n_warmup_steps: float = 0
     n_min_trials: int = 5
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.n_warmup_steps) and 0 <= self.n_warmup_steps < math.inf):
+        if not (is_number(self.n_warmup_steps) and 0 <= self.n_warmup_steps < math.inf):
             raise ValueError(f"n_warmup_steps must be a step >= 0, got {self.n_warmup_steps!r}")
         n = self.n_min_trials
-        if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+        if not is_integer(n) or n < 1:
             raise ValueError(f"n_min_trials must be a count >= 1, got {n!r}")
 
     def should_stop(self, curve: Curve, others: Iterable[Curve]) -> bool:
-        """Decide after a trial's latest report; see `Pruner`."""
+        """Return whether to stop a trial after its latest report; see `Pruner`."""
         step = curve.steps[-1]
         if step <= self.n_warmup_steps:
             return False
         means = [m for m in (other.mean_until(step) for other in others) if m is not None]
         return len(means) >= self.n_min_trials and curve.best > float(np.median(means))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import early_stopping, learning_curves
 from experiments.early_stopping import CENTRE, FAMILIES, METHODS, START, run_once
-from rush_opt.search.design import grid_design
+from rush_opt.search.grid import grid_design
 
 SIMULATED = ("aligned", "crossing")
 METHOD = {(method.name, method.stopped): method for method in METHODS}

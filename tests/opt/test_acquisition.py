@@ -3,12 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from rush_opt.search.acquisition import (
-    LAMBDA_MEAN,
-    decayed_lambda,
-    draw_lambda,
-    lower_confidence_bound,
-)
+from rush_opt.search.acquisition import lower_confidence_bound
+from rush_opt.search.exploration import LAMBDA_MEAN, decayed_lambda, draw_lambda
 
 
 def test_the_bound_is_the_mean_less_lambda_standard_deviations() -> None:

@@ -30,8 +30,8 @@ from rush_opt.optimizers.base import Place, Proposal
 from rush_opt.optimizers.with_model import ModelProposer
 from rush_opt.running.loops import evaluate_trials
 from rush_opt.running.proposing import propose_trials
-from rush_opt.search.acquisition import LAMBDA_PERIOD
 from rush_opt.search.archive import Archive
+from rush_opt.search.exploration import LAMBDA_PERIOD
 from rush_opt.search.pending import Pending
 from tests.fixture_types import Join
 from tests.opt.objectives import bowl

@@ -100,6 +100,20 @@ def test_two_workers_that_read_the_same_log_have_the_same_distribution() -> None
     assert mine[0].config != theirs[0].config  # each samples with a stream of its own
 
 
+def test_failed_trials_do_not_make_distributions_differ() -> None:
+    log, failed = finished(40), finished(48)[40:]
+    at_once, in_parts = Archive(SPACE, LOSS), Archive(SPACE, LOSS)
+    first, second = proposer(0), proposer(1)
+    at_once.add(log)
+    at_once.add_failed(failed)
+    first.propose(at_once, Pending(SPACE), untimed, 1)
+    for part in range(4):
+        in_parts.add(log[10 * part : 10 * part + 10])
+        in_parts.add_failed(failed[2 * part : 2 * part + 2])
+        second.propose(in_parts, Pending(SPACE), untimed, 1)
+    assert state_of(first) == state_of(second)
+
+
 def test_a_part_of_a_population_changes_nothing() -> None:
     archive, worker = Archive(SPACE, LOSS), proposer(0)
     before = state_of(worker)

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from rush_core import TaskTable
-from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
-from rush_opt.search.candidates import Candidates, moves, propose
+from rush_opt.search.candidates import propose
 from rush_opt.search.design import random_design
+from rush_opt.search.moves import moves
 from rush_opt.space import (
     INACTIVE,
     Boolean,
@@ -43,6 +44,9 @@ CONFIGS = [
     {"drop": 0.01, "booster": "dart", "leaves": 10, "seed": 1, "tag": "dropping"},
     {"booster": "linear", "seed": 1, "solver": "a"},
 ]
+
+
+MOVES: dict[str, Any] = {"p_move": 0.25, "log10_step": (-2.0, -0.5)}
 
 
 def test_only_active_parameters_are_in_a_configuration() -> None:
@@ -171,7 +175,7 @@ def test_encoding_refuses_what_is_wrong_with_active_parameters(
 def test_moves_change_what_is_active_and_keep_the_rest_canonical() -> None:
     rng = np.random.default_rng(0)
     parents = random_design(BOOSTER, 10, rng)
-    found = moves(BOOSTER, parents, 2000, Candidates(), rng)
+    found = moves(BOOSTER, parents, 2000, rng, **MOVES)
     np.testing.assert_array_equal(BOOSTER.snap(found), found)
     for config in BOOSTER.decode(found):
         BOOSTER.validate(config)
@@ -184,7 +188,7 @@ def test_moves_change_what_is_active_and_keep_the_rest_canonical() -> None:
 def test_a_parameter_that_a_move_makes_active_starts_anywhere_in_its_range() -> None:
     space = Space({"b": Boolean(), "x": Float(0, 1, when={"b": True})})
     start = space.encode([{"b": False}])
-    found = moves(space, start, 400, Candidates(), np.random.default_rng(0))
+    found = moves(space, start, 400, np.random.default_rng(0), **MOVES)
     # The only active coordinate is the boolean: every move flips it.
     assert (found[:, 0] == 0.75).all()
     # A uniform sample of 400 leaves a tenth of the range empty with probability below 1e-17.

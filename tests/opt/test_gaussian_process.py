@@ -6,16 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rush_opt.models.gaussian_process import (
-    GaussianProcess,
-    Posterior,
-    ProcessThenTrees,
-    _learn,
-    _limiting,
-    _loss,
-    squash,
-)
-from rush_opt.models.surrogate import Forest
+from rush_opt.models.forest import Forest
+from rush_opt.models.gaussian_process import GaussianProcess, Posterior
+from rush_opt.models.likelihood import learn, loss
+from rush_opt.models.linear_algebra import _limiting
+from rush_opt.models.process_then_trees import ProcessThenTrees
+from rush_opt.models.targets import squash
 
 
 def bowl(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -58,16 +54,16 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     pairs = np.tril_indices(25, -1)
     D = (X[pairs[0]] - X[pairs[1]]).T.astype(np.float64) ** 2
     theta, z = np.array([0.5, 1.0, 1.5, 2.0, -3.0]), squash(y)
-    gradient = _loss(theta, D, z, pairs)[1]
+    gradient = loss(theta, D, z, pairs)[1]
     for i, step in enumerate(1e-5 * np.eye(5)):
-        above, below = (_loss(theta + sign * step, D, z, pairs)[0] for sign in (1.0, -1.0))
+        above, below = (loss(theta + sign * step, D, z, pairs)[0] for sign in (1.0, -1.0))
         slope = (above - below) / 2e-5
         assert gradient[i] == pytest.approx(slope, abs=1e-4)
 
 
 def test_a_coordinate_without_influence_gets_a_long_length_scale() -> None:
     X = np.random.default_rng(3).random((50, 2))
-    theta = _learn(X, squash(np.sin(6.0 * X[:, 0])), 20)
+    theta = learn(X, squash(np.sin(6.0 * X[:, 0])), 20)
     assert theta[0] > theta[1] + 2.0
 
 

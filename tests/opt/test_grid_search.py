@@ -29,7 +29,7 @@ from rush_opt.arguments.initial_design import initial_points
 from rush_opt.optimizers import ADBO
 from rush_opt.problem.goal import Goal
 from rush_opt.running.loops import evaluate_trials
-from rush_opt.search.design import grid_design
+from rush_opt.search.grid import grid_design
 from tests.fixture_types import Join
 from tests.opt.plans import plan_of
 

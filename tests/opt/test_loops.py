@@ -13,23 +13,22 @@ import pytest
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
 from rush_opt.evaluation.plan import RunPlan
-from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.optimizers import ACBO, CLBO, OPTIMIZERS
 from rush_opt.optimizers.base import Phase, Place, Proposal, ProposingOptimizer
 from rush_opt.optimizers.decider import Decider
 from rush_opt.problem.goal import Goal
 from rush_opt.running.loops import evaluate_trials
-from rush_opt.search.acquisition import (
+from rush_opt.search.candidates import Candidates
+from rush_opt.search.design import random_design, sobol_design
+from rush_opt.search.exploration import (
     LAMBDA_MEAN,
     LAMBDA_PERIOD,
     Decaying,
     Exploration,
     Steady,
-    Uniform,
     draw_lambda,
 )
-from rush_opt.search.candidates import Candidates
-from rush_opt.search.design import random_design, sobol_design
 from tests.fixture_types import Join
 from tests.opt.plans import plan_of
 from tests.typed import present
@@ -164,7 +163,7 @@ def test_the_same_stream_decides_the_same_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exploration", "n_weights"), [(Decaying(), LAMBDA_PERIOD), (Steady(0.5), 1), (Uniform(), 1)]
+    ("exploration", "n_weights"), [(Decaying(), LAMBDA_PERIOD), (Steady(0.5), 1)]
 )
 def test_weights_change_as_the_exploration_says(exploration: Exploration, n_weights: int) -> None:
     state = worker_of(settings=ADBO(exploration=exploration))
@@ -174,7 +173,7 @@ def test_weights_change_as_the_exploration_says(exploration: Exploration, n_weig
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Decaying(mean=-1.0), lambda: Decaying(period=0), lambda: Uniform(math.nan)]
+    "make", [lambda: Decaying(mean=-1.0), lambda: Decaying(period=0), lambda: Steady(math.nan)]
 )
 def test_an_exploration_that_cannot_be_is_refused(make: Callable[[], Exploration]) -> None:
     with pytest.raises(ValueError, match="need"):

@@ -180,6 +180,23 @@ def test_missing_methods_are_named(
     assert f"lacks {missing}; rush_opt.optimizers.base describes" in str(refusal.value)
 
 
+def test_an_independent_optimizer_knows_no_results_at_any_door(server: EmbeddedServer) -> None:
+    optimizer = HillClimbing("independent")
+    options: dict[str, Any] = {"optimizer": optimizer, "n_workers": 2, "n_trials": 20, "seed": 1}
+    virtual = simulate(bowl, SPACE, duration=lambda config, number: 1.0, **options)
+    real = tune(bowl, SPACE, url=server.url, progress=False, **options)
+    for result in (virtual, real):
+        proposed = [trial.notes for trial in result.frozen_trials if "n_known" in trial.notes]
+        assert proposed
+        assert {notes["n_known"] for notes in proposed} == {0}
+    with Advisor(SPACE, "independent", url=server.url, optimizer=optimizer) as advisor:
+        for _ in range(4):
+            trial = advisor.ask()
+            assert trial is not None
+            advisor.tell(trial, bowl(trial.params))
+        assert {t.notes.get("n_known", 0) for t in advisor.result().frozen_trials} == {0}
+
+
 @ALL_DOORS
 @pytest.mark.parametrize("placement", ["each worker", "independent", "one process"])
 def test_a_proposer_without_propose_is_refused(placement: str, door: Door) -> None:

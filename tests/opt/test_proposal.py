@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from rush_core import TaskTable
-from rush_opt.models.surrogate import ExtraTrees
+from rush_opt.models.forest import ExtraTrees
 from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
-from rush_opt.search.candidates import Candidates, moves, propose
+from rush_opt.search.candidates import Candidates, propose
 from rush_opt.search.design import random_design
+from rush_opt.search.moves import moves
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
 
 MIXED = Space(
@@ -21,6 +22,9 @@ MIXED = Space(
         "b": Boolean(),
     }
 )
+
+
+MOVES: dict[str, Any] = {"p_move": 0.25, "log10_step": (-2.0, -0.5)}
 
 
 def archive_of(space: Space, n: int, seed: int = 0) -> Archive:
@@ -155,7 +159,7 @@ def test_every_move_changes_something_and_stays_on_the_grid() -> None:
     rng = np.random.default_rng(3)
     parents = random_design(MIXED, 4, rng)
     parents[:, 0] = np.clip(parents[:, 0], 0.05, 0.95)
-    found = moves(MIXED, parents, 400, Candidates(), rng)
+    found = moves(MIXED, parents, 400, rng, **MOVES)
     assert found.shape == (400, 6)
     np.testing.assert_array_equal(MIXED.snap(found), found)
     origins = parents[np.arange(400) % 4]
@@ -168,7 +172,7 @@ def test_every_move_changes_something_and_stays_on_the_grid() -> None:
 def test_moves_of_choices_reach_all_others_equally_and_never_the_same() -> None:
     space = Space({"c": Categorical(["p", "q", "r"])})
     start = space.encode([{"c": "q"}])
-    found = space.decode(moves(space, start, 1000, Candidates(), np.random.default_rng(0)))
+    found = space.decode(moves(space, start, 1000, np.random.default_rng(0), **MOVES))
     counts = {choice: sum(c["c"] == choice for c in found) for choice in "pqr"}
     assert counts["q"] == 0
     # Binomial(1000, 1/2) has sd 16; five of them: false alarms below 1e-6.
@@ -177,7 +181,7 @@ def test_moves_of_choices_reach_all_others_equally_and_never_the_same() -> None:
 
 def test_a_move_of_a_boolean_flips_it() -> None:
     space = Space({"b": Boolean()})
-    found = moves(space, np.array([[0.25]]), 10, Candidates(), np.random.default_rng(0))
+    found = moves(space, np.array([[0.25]]), 10, np.random.default_rng(0), **MOVES)
     np.testing.assert_array_equal(found, 0.75)
 
 
@@ -185,7 +189,9 @@ def test_parents_are_taken_in_turn() -> None:
     space = Space({"x": Float(0, 1)})
     parents = np.array([[0.1], [0.9]])
     tiny = Candidates(log10_step=(-6.0, -5.0))
-    found = moves(space, parents, 7, tiny, np.random.default_rng(0))
+    found = moves(
+        space, parents, 7, np.random.default_rng(0), p_move=tiny.p_move, log10_step=tiny.log10_step
+    )
     np.testing.assert_allclose(found[:, 0], [0.1, 0.9, 0.1, 0.9, 0.1, 0.9, 0.1], atol=1e-3)
 
 
@@ -202,7 +208,7 @@ def test_parents_are_taken_in_turn() -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(settings))}.*change what is out of range"):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))}.*setting that is out of range"):
         Candidates(**settings)
 
 

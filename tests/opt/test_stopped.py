@@ -8,10 +8,11 @@ import pytest
 
 from rush_core import Network, Worker
 from rush_opt import ACBO, ADBO, CLBO, Float, Space, SuccessiveHalving, Trial, TuneResult, tune
+from rush_opt.arrays import FloatArray, RowArray
 from rush_opt.ask_tell import Advisor
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.evaluation.runner import TrialRunner
-from rush_opt.models.surrogate import FloatArray, Model, RowArray
+from rush_opt.models.surrogate import Model
 from rush_opt.optimizers import Optimizer
 from rush_opt.problem.goal import Goal
 from rush_opt.running.proposing import propose_trials

@@ -22,17 +22,23 @@ from rush_opt import (
     simulate,
     tune,
 )
+from rush_opt.problem.goal import Goal
 from rush_opt.stopping.curves import Curve
-from rush_opt.stopping.run_rules import Rule, Watch, make_rule
+from rush_opt.stopping.rules import Rule, make_rule
 from rush_opt.stopping.trial_rules import Pruner
+from rush_opt.stopping.watch import Watch
 from tests.typed import present, unchecked
 
 X = {"x": Float(0, 1)}
 
 
+def goal(sign: float = 1.0) -> Goal:
+    return Goal("value", "minimize" if sign > 0 else "maximize")
+
+
 def stops_after(rule: Any, values: list[float], *, sign: float = 1.0) -> int | None:
     """Return after how many trials a rule holds; one ends each second."""
-    watch = Watch(make_rule(rule), "value", sign, began=0.0)
+    watch = Watch(make_rule(rule), goal(sign), began=0.0)
     for n, value in enumerate(values, start=1):
         watch.add_trial(value, float(n))
         if watch.reason is not None:
@@ -67,7 +73,7 @@ def test_a_rule_holds_after_the_trial_that_makes_it_true(
 
 
 def test_any_names_what_holds_and_all_name_everything() -> None:
-    watch = Watch((Target(1) | Trials(2)) & Seconds(0.5), "value", 1.0, began=0.0)
+    watch = Watch((Target(1) | Trials(2)) & Seconds(0.5), goal(), began=0.0)
     watch.add_trial(4.0, 1.0)
     assert watch.reason is None
     watch.add_trial(4.0, 2.0)
@@ -75,25 +81,29 @@ def test_any_names_what_holds_and_all_name_everything() -> None:
 
 
 def test_time_passes_without_trials() -> None:
-    watch = Watch(Seconds(10), "value", 1.0, began=100.0)
-    assert not watch.is_over(109.0)
-    assert watch.is_over(110.0)
+    watch = Watch(Seconds(10), goal(), began=100.0)
+    watch.advance(109.0)
+    assert not watch.is_over
+    watch.advance(110.0)
+    assert watch.is_over
 
 
 def test_trials_of_an_earlier_run_count_but_do_not_end_this_one() -> None:
-    watch = Watch(Stagnation(2), "value", 1.0, began=10.0)
+    watch = Watch(Stagnation(2), goal(), began=10.0)
     for ended_at, value in enumerate([1.0, 1.0, 1.0, 0.5]):
         watch.add_trial(value, float(ended_at))
-    assert not watch.is_over(10.0)
+    watch.advance(10.0)
+    assert not watch.is_over
     watch.add_trial(0.5, 11.0)
     watch.add_trial(0.5, 12.0)
-    assert watch.is_over(12.0)
+    watch.advance(12.0)
+    assert watch.is_over
 
 
 def test_known_values_are_improved_upon_but_are_no_trials() -> None:
-    watch = Watch(Stagnation(2), "value", 1.0, began=0.0)
+    watch = Watch(Stagnation(2), goal(), began=0.0)
     for value in (3.0, 1.0, 2.0):
-        watch.know(value)
+        watch.add_known_value(value)
     watch.add_trial(4.0, 1.0)
     assert watch.reason is None
     watch.add_trial(4.0, 2.0)
@@ -122,7 +132,7 @@ def test_known_values_are_improved_upon_but_are_no_trials() -> None:
 def test_a_stopped_trial_is_the_best_one_only_where_none_is_whole(
     rule: Rule | Callable[[History], bool], sign: float, trials: list[tuple[float, bool]], n: int
 ) -> None:
-    watch = Watch(make_rule(rule), "value", sign, began=0.0)
+    watch = Watch(make_rule(rule), goal(sign), began=0.0)
     held = []
     for i, (value, is_stopped) in enumerate(trials, start=1):
         watch.add_trial(value, float(i), is_stopped=is_stopped)
@@ -131,12 +141,13 @@ def test_a_stopped_trial_is_the_best_one_only_where_none_is_whole(
 
 
 def test_a_known_value_is_a_whole_trials() -> None:
-    watch = Watch(make_rule(Target(1)), "value", 1.0, began=0.0)
-    watch.know(3.0)
+    watch = Watch(make_rule(Target(1)), goal(), began=0.0)
+    watch.add_known_value(3.0)
     watch.add_trial(0.5, 1.0, is_stopped=True)
     assert watch.reason is None
-    watch.know(1.0)
-    assert watch.is_over(2.0)
+    watch.add_known_value(1.0)
+    watch.advance(2.0)
+    assert watch.is_over
 
 
 @pytest.mark.parametrize(
@@ -144,7 +155,7 @@ def test_a_known_value_is_a_whole_trials() -> None:
     [
         (lambda: Target(unchecked("0.1")), "an objective value, a number, got '0.1'"),
         (lambda: Target(float("nan")), "got nan"),
-        (lambda: Stagnation(0), "a whole one >= 1, got 0"),
+        (lambda: Stagnation(0), "a whole number of trials >= 1, got 0"),
         (lambda: Stagnation(5, -0.1), "min_improvement >= 0"),
         (lambda: Trials(unchecked(2.5)), "got 2.5"),
         (lambda: Seconds(0), "positive, finite number, got 0"),

@@ -1,10 +1,10 @@
-"""Which parameters are active: conditions, compiled for whole arrays of rows.
+"""Active parameters: conditions, compiled for whole arrays of rows.
 
 =========  ==========  =========================================================================
 symbol     shape       meaning
 =========  ==========  =========================================================================
 ``X``      ``(n, d)``  snapped rows of the unit cube
-codes      ``(k,)``    the coordinates of a parent's values for which a condition holds
+codes      ``(k,)``    coordinates of the values of a parent for which a condition holds
 =========  ==========  =========================================================================
 """
 
@@ -15,29 +15,28 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rush_opt.arrays import BoolArray, FloatArray
 from rush_opt.space.choice import Constant
 from rush_opt.space.condition import Condition
-from rush_opt.space.parameter import FloatArray, Parameter
+from rush_opt.space.parameter import Parameter
 
-BoolArray = npt.NDArray[np.bool_]
-
-# All inactive coordinates are this one number: rows that differ nowhere else are then equal. It is
-# outside the cube, so that one split of a tree tells inactive from active without taking a slice of
-# the active values along; near to it, as a random threshold falls into the gap one time in five
-# (with -1, every other time); and exact in single precision.
+# The coordinate of every inactive parameter. With one number for all, rows that differ only in
+# inactive parameters are equal. The number is outside the cube, so that one split of a tree can
+# separate inactive from active rows. It is near the cube: a random threshold between it and 1 falls
+# outside the cube one time in five, but every other time if it were -1. It is exact in single
+# precision.
 INACTIVE = -0.25
 
-# Comparing with each of a few codes takes a fraction of what a search among them takes.
-_FEW_CODES = 8
+# Up to this number of codes, comparing with each is much faster than `numpy.isin`.
+_MAX_COMPARED = 8
 
-# A condition, compiled: alternatives of terms of a parent's column and the codes that it may have.
+# A compiled condition: alternatives, each a list of terms, each a parent's column and its codes.
 _Rule = list[list[tuple[int, FloatArray]]]
 
 
-class Activity:
-    """The conditions of a space, checked and compiled.
+class ActiveParameters:
+    """The conditions of a space, which say which parameters are active in a row.
 
     Parameters
     ----------
@@ -54,8 +53,8 @@ class Activity:
     Raises
     ------
     ValueError
-        If a condition is on an unknown or fixed parameter, on a continuous one, on a value that it
-        cannot have, or leads in a circle.
+        If a condition is on an unknown, fixed or continuous parameter, or on a value that its
+        parent cannot have, or if conditions form a circle.
     """
 
     def __init__(self, names: Sequence[str], parameters: Sequence[Parameter]) -> None:
@@ -73,7 +72,8 @@ class Activity:
         }
         self.order = _parents_first(names, conditions)
         rules = {name: self._compile(name, conditions[name]) for name in conditions}
-        # Parents before children: when a child is looked at, an inactive parent shows as such.
+        # Parents come before children: the coordinate of an inactive parent is set before the
+        # condition of its child is evaluated.
         self._rules = [
             (self._columns[name], rules[name])
             for name in self.order
@@ -94,7 +94,7 @@ class Activity:
     def _compile_term(
         self, child: str, parent: str, values: Sequence[Any]
     ) -> tuple[int, FloatArray]:
-        """Return the column and codes of a parent, or say why a condition cannot be on them."""
+        """Return the column and the codes of a parent; raise if no condition can be on them."""
         if parent not in self._columns:
             names = list(self._names)
             found = "which is fixed" if parent in names else f"not one of {names!r}"
@@ -119,12 +119,12 @@ class Activity:
 
     @property
     def has_conditions(self) -> bool:
-        """Whether some searched parameter may be inactive."""
+        """Whether a searched parameter has a condition."""
         return bool(self._rules)
 
     @property
     def parent_columns(self) -> list[int]:
-        """Columns that some condition is on."""
+        """Columns of the parameters that conditions of searched parameters are on."""
         return sorted({j for _, rule in self._rules for terms in rule for j, _ in terms})
 
     @property
@@ -133,7 +133,7 @@ class Activity:
         return [self._columns[name] for name in self.order if name in self._columns]
 
     def impute(self, X: FloatArray) -> BoolArray:
-        """Set inactive coordinates of snapped rows in place; return which are active."""
+        """Set inactive coordinates of snapped rows, in place; return which are active."""
         active = np.ones(X.shape, dtype=np.bool_)
         for j, rule in self._rules:
             active[:, j] = holds = _holds(rule, X)
@@ -141,18 +141,18 @@ class Activity:
         return active
 
     def active(self, X: FloatArray, j: int) -> BoolArray:
-        """Tell for which rows a column is active, given the columns of its parents."""
+        """Return for which rows a column is active; the columns of its parents must be set."""
         rule = dict(self._rules).get(j)
         return np.ones(len(X), dtype=np.bool_) if rule is None else _holds(rule, X)
 
     def fixed(self, X: FloatArray) -> Iterator[tuple[int, BoolArray]]:
-        """Yield the place among the names of each conditional fixed one, and where it is active."""
+        """Yield index and active rows of each fixed parameter with a condition."""
         for i, rule in self._constant_rules:
             yield i, _holds(rule, X)
 
 
 def _holds(rule: _Rule, X: FloatArray) -> BoolArray:
-    """Tell for which snapped rows a compiled condition holds."""
+    """Return for which snapped rows a compiled condition holds."""
     found = np.zeros(len(X), dtype=np.bool_)
     for terms in rule:
         every = np.ones(len(X), dtype=np.bool_)
@@ -163,7 +163,8 @@ def _holds(rule: _Rule, X: FloatArray) -> BoolArray:
 
 
 def _is_among(column: FloatArray, codes: FloatArray) -> BoolArray:
-    if len(codes) > _FEW_CODES:
+    """Return where a column equals one of the codes."""
+    if len(codes) > _MAX_COMPARED:
         return np.isin(column, codes)
     found: BoolArray = column == codes[0]
     for code in codes[1:]:
@@ -172,7 +173,7 @@ def _is_among(column: FloatArray, codes: FloatArray) -> BoolArray:
 
 
 def _parents_first(names: Sequence[str], conditions: Mapping[str, Condition]) -> list[str]:
-    """Order names so that conditions only look back; refuse circles."""
+    """Return the names, parents before children; raise if conditions form a circle."""
     graph = {name: conditions[name].parents if name in conditions else [] for name in names}
     try:
         return [name for name in TopologicalSorter(graph).static_order() if name in graph]

@@ -1,33 +1,29 @@
-"""Spaces of other packages: ConfigSpace's `ConfigurationSpace` and Optuna's distributions.
-
-What such a space says and ours cannot is refused, never dropped: priors and weights, conditions on
-continuous parents.
-"""
+"""ConfigSpace's `ConfigurationSpace` as a space."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from rush_opt.space.choice import Categorical, Constant, Ordinal
 from rush_opt.space.condition import When
-from rush_opt.space.constraint import Config
+from rush_opt.space.foreign.forbidden import Allowed, Among, Clause, Compared, Joined, Related
 from rush_opt.space.numeric import Float, Integer
 from rush_opt.space.parameter import Parameter
 from rush_opt.space.search_space import Space
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
-    from optuna.distributions import BaseDistribution
 
-# A comparison with a parent becomes a list of the values for which it holds.
-_MOST_VALUES = 1_000
+__all__ = ["from_configspace"]
 
-# Alternatives of a condition: parent's name to the values that it may have.
+# A comparison with a parent becomes a list of the values for which it holds, at most this many.
+_MAX_VALUES = 1_000
+
+# Alternatives of a condition, each with the values that every named parent may have.
 _Alternatives = list[dict[str, list[Any]]]
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -39,57 +35,13 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def from_optuna(distributions: Mapping[str, BaseDistribution | Any]) -> Space:
-    """Build a space of Optuna's distributions, as `optuna.Trial.distributions` has them.
-
-    Parameters
-    ----------
-    distributions : mapping of str to optuna.distributions.BaseDistribution, Parameter or value
-        Name to distribution, of which one with a single value becomes a fixed parameter; or to what
-        `Space` takes.
-
-    Raises
-    ------
-    TypeError
-        If one is a distribution of another kind, or no parameter either.
-    ValueError
-        If one has a range or choices that a parameter here cannot have.
-    """
-    return Space({name: _of_distribution(name, d) for name, d in distributions.items()})
-
-
-def _of_distribution(name: str, distribution: Any) -> Any:
-    """Return a distribution as a parameter, and anything else as it is."""
-    from optuna.distributions import (
-        BaseDistribution,
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if not isinstance(distribution, BaseDistribution):
-        return distribution
-    if isinstance(distribution, CategoricalDistribution):
-        return Categorical(distribution.choices)
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        raise TypeError(
-            f"parameter {name!r} needs to be a categorical distribution or one of floats or "
-            f"integers, got {distribution!r}"
-        )
-    if distribution.single():
-        return Constant(distribution.low)
-    kind: type[Parameter] = Integer if isinstance(distribution, IntDistribution) else Float
-    settings = {name: getattr(distribution, name) for name in ("low", "high", "log", "step")}
-    return kind(**settings)
-
-
 def from_configspace(space: ConfigurationSpace) -> Space:
-    """Build a space of a `ConfigurationSpace`.
+    """Build a space from a `ConfigurationSpace`.
 
-    Conditions become ``when=``, forbidden clauses become constraints (one about an inactive
-    parameter forbids nothing). Defaults are no part of a space: its default configuration,
-    ``dict(space.get_default_configuration())``, is a configuration of the new one, for an initial
-    design.
+    Conditions become ``when=``, and forbidden clauses become constraints. A clause about an
+    inactive parameter forbids nothing. Default values are dropped, since a space has none. The
+    default configuration, ``dict(space.get_default_configuration())``, is valid in the new space
+    and can be part of an initial design.
 
     Parameters
     ----------
@@ -98,8 +50,8 @@ def from_configspace(space: ConfigurationSpace) -> Space:
     Raises
     ------
     ValueError
-        If it has weights or a distribution other than the uniform one, a condition on a continuous
-        parameter, or a comparison with one of more than 1,000 values.
+        If it has weights, a distribution that is not uniform, a condition on a continuous
+        parameter, or a condition on a parameter with more than 1,000 values.
     """
     conditions: dict[str, _Alternatives] = {}
     for condition in space.conditions:
@@ -114,6 +66,7 @@ def from_configspace(space: ConfigurationSpace) -> Space:
 
 
 def _of_hyperparameter(given: Any, when: When) -> Parameter:
+    """Return a hyperparameter of ConfigSpace as a parameter."""
     import ConfigSpace
 
     if when is not None and not when:
@@ -138,22 +91,24 @@ def _of_hyperparameter(given: Any, when: When) -> Parameter:
 
 
 def _is_uniform(categorical: Any) -> bool:
-    """Tell whether no choice has more weight than another."""
+    """Return whether all choices have the same weight."""
     return categorical.weights is None or len(set(categorical.weights)) == 1
 
 
 def _components(condition: Any) -> list[Any]:
+    """Return the parts of a conjunction or disjunction; none of anything else."""
     return list(getattr(condition, "components", ()))
 
 
 def _child_of(condition: Any) -> str:
+    """Return the name of the parameter that has the condition."""
     while parts := _components(condition):
         condition = parts[0]
     return str(condition.child.name)
 
 
 def _alternatives(condition: Any) -> _Alternatives:
-    """Bring a condition into alternatives, each a conjunction."""
+    """Return a condition in disjunctive normal form."""
     import ConfigSpace
 
     parts = [_alternatives(part) for part in _components(condition)]
@@ -167,13 +122,14 @@ def _alternatives(condition: Any) -> _Alternatives:
 
 
 def _all_hold(parts: Iterable[_Alternatives]) -> _Alternatives:
-    """Multiply conjunctions of alternatives out, without those that contradict themselves."""
+    """Return the alternatives of a conjunction of conditions, without contradictory ones."""
     nothing: dict[str, list[Any]] = {}
     merged = [reduce(_both, choice, nothing) for choice in product(*parts)]
     return [alternative for alternative in merged if all(alternative.values())]
 
 
 def _both(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the values that two conjunctions both allow."""
     common = {
         name: [value for value in values if value in first.get(name, values)]
         for name, values in second.items()
@@ -182,7 +138,7 @@ def _both(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str
 
 
 def _values_of(parent: Any) -> list[Any]:
-    """List the values of the parent of a condition."""
+    """Return the values of the parent of a condition."""
     import ConfigSpace
 
     if isinstance(parent, ConfigSpace.CategoricalHyperparameter):
@@ -191,81 +147,17 @@ def _values_of(parent: Any) -> list[Any]:
         return list(parent.sequence)
     if (
         isinstance(parent, ConfigSpace.UniformIntegerHyperparameter)
-        and parent.upper - parent.lower < _MOST_VALUES
+        and parent.upper - parent.lower < _MAX_VALUES
     ):
         return list(range(parent.lower, parent.upper + 1))
     raise ValueError(
-        f"a condition needs a parent with countable values, at most {_MOST_VALUES:,}, got "
+        f"a condition needs a parent with countable values, at most {_MAX_VALUES:,}, got "
         f"{parent!r}; add a categorical parameter that says when its children are active"
     )
 
 
-@dataclass(frozen=True)
-class Among:
-    """The named parameter is active and has one of the values."""
-
-    name: str
-    values: tuple[Any, ...]
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        return self.name in config and config[self.name] in self.values
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The named parameter is active and compares so with a value."""
-
-    name: str
-    compare: Callable[[Any, Any], bool]
-    value: Any
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        return self.name in config and self.compare(config[self.name], self.value)
-
-
-@dataclass(frozen=True)
-class Related:
-    """Two parameters are active and compare so with each other."""
-
-    left: str
-    compare: Callable[[Any, Any], bool]
-    right: str
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        both = self.left in config and self.right in config
-        return both and self.compare(config[self.left], config[self.right])
-
-
-@dataclass(frozen=True)
-class Joined:
-    """All, or any, of several clauses hold."""
-
-    combine: Callable[[Iterable[bool]], bool]
-    clauses: tuple[Clause, ...]
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether that is so in a configuration."""
-        return self.combine(clause(config) for clause in self.clauses)
-
-
-Clause = Among | Compared | Related | Joined
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """The constraint that something is not so. It pickles, and needs no ConfigSpace."""
-
-    forbidden: Clause
-
-    def __call__(self, config: Config) -> bool:
-        """Tell whether a configuration is allowed."""
-        return not self.forbidden(config)
-
-
 def _forbidden(clause: Any) -> Clause:
+    """Return a forbidden clause of ConfigSpace as one of ours."""
     import ConfigSpace
 
     if parts := _components(clause):

@@ -1,30 +1,66 @@
-"""A space written down: parameters as the plain data that JSON holds, and as a table."""
+"""Parameters as JSON, and back.
+
+A new kind of parameter needs an entry in `KINDS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
 from rush_opt.space.choice import Boolean, Categorical, Constant, Ordinal
 from rush_opt.space.condition import Condition
-from rush_opt.space.constraint import Constraint, called
 from rush_opt.space.numeric import Float, Integer
 from rush_opt.space.parameter import Parameter
+
+__all__ = ["KINDS", "dump_parameters", "load_parameters"]
 
 KINDS: dict[str, type[Parameter]] = {
     kind.__name__: kind for kind in (Float, Integer, Categorical, Ordinal, Boolean, Constant)
 }
 
 
-def to_plain(name: str, parameter: Parameter) -> dict[str, Any]:
-    """Describe a parameter by its kind and whatever differs from the kind's defaults.
+def dump_parameters(pairs: Iterable[tuple[str, Parameter]], *, indent: int | None) -> str:
+    """Write named parameters as a JSON object.
+
+    Parameters
+    ----------
+    pairs : iterable of (str, Parameter)
+    indent : int or None
+        As for `json.dumps`.
 
     Raises
     ------
     ValueError
-        If its kind is made of code.
+        If a parameter contains code, which JSON cannot hold.
     """
+    return json.dumps(
+        {"parameters": {name: _to_plain(name, p) for name, p in pairs}}, indent=indent
+    )
+
+
+def load_parameters(text: str | bytes) -> dict[str, Parameter]:
+    """Read what `dump_parameters` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the text does not describe a space.
+    """
+    found = json.loads(text)
+    parameters = found.get("parameters") if isinstance(found, dict) else None
+    if not isinstance(parameters, dict) or set(found) != {"parameters"}:
+        raise ValueError(
+            "a space's JSON needs to be an object with an object 'parameters' and nothing else, "
+            f"got {text!r:.80}; write it with to_json()"
+        )
+    return {name: _from_plain(name, plain) for name, plain in parameters.items()}
+
+
+def _to_plain(name: str, parameter: Parameter) -> dict[str, Any]:
+    """Return the kind of a parameter and the settings that differ from its defaults."""
     kind = type(parameter).__name__
     if kind not in KINDS:
         raise ValueError(
@@ -38,14 +74,8 @@ def to_plain(name: str, parameter: Parameter) -> dict[str, Any]:
     return {"kind": kind, **settings}
 
 
-def parameter_from_plain(name: str, plain: object) -> Parameter:
-    """Build the parameter that `to_plain` described.
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown or has no such settings.
-    """
+def _from_plain(name: str, plain: object) -> Parameter:
+    """Build the parameter that `_to_plain` described."""
     settings = dict(plain) if isinstance(plain, dict) else {}
     kind = settings.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
@@ -60,21 +90,3 @@ def parameter_from_plain(name: str, plain: object) -> Parameter:
         return KINDS[kind](**settings)
     except TypeError as error:
         raise ValueError(f"parameter {name!r}: {error}") from None
-
-
-def table(
-    names: Sequence[str], parameters: Sequence[Parameter], constraints: Sequence[Constraint]
-) -> str:
-    """Write a line per parameter and one per constraint."""
-    rows = [("parameter", "kind", "values", "active when")]
-    for name, parameter in zip(names, parameters, strict=True):
-        when = str(Condition.of(parameter.when) or "")
-        rows.append((name, type(parameter).__name__, parameter.domain(), when))
-    if not any(row[3] for row in rows[1:]):
-        rows = [(*row[:3], "") for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(map(str.ljust, row, widths)).rstrip()
-        for row in [rows[0], tuple("-" * width for width in widths), *rows[1:]]
-    ]
-    return "\n".join([*lines, *(f"constraint: {called(c)}" for c in constraints)])

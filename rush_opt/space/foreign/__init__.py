@@ -1,0 +1,10 @@
+"""Spaces of other packages, turned into ours: ConfigSpace and Optuna.
+
+A module imports its package only when it is called. What such a space describes and ours cannot is
+refused, never left out: priors and weights, and conditions on continuous parameters.
+"""
+
+from rush_opt.space.foreign.configspace import from_configspace
+from rush_opt.space.foreign.optuna import from_optuna
+
+__all__ = ["from_configspace", "from_optuna"]
