@@ -101,6 +101,18 @@ def test_a_link_of_a_page_leads_somewhere(name: str) -> None:
         assert not anchor or anchor in anchors(target.read_text()), link
 
 
+def named_paths(text: str) -> list[str]:
+    """Return the files and folders of the repository that a page names in its prose."""
+    return re.findall(r"`((?:rush_core|rush_opt|tests|experiments|docs)/[\w/.]+)`", prose(text))
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/glossary.md"])
+def test_the_files_that_a_page_names_exist(name: str) -> None:
+    found = named_paths((ROOT / name).read_text())
+    assert found
+    assert [path for path in found if not (ROOT / path).exists()] == []
+
+
 def test_the_pages_with_links_are_found() -> None:
     assert {*GUIDES, "CONTRIBUTING.md", "experiments/peers/README.md"} <= {*LINKED}
 
