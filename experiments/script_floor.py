@@ -66,10 +66,10 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
     worker.finish_task(worker.start_task(CONFIG) or "", RESULT)  # the server has the scripts now
     worker.fetch_new_tasks()
     numbers = itertools.count()
-    start = Script("start_tasks", k.clients, k.started, k.running)
-    start.fix(client, b"1", b"", b"")
-    finish = Script("end_tasks", k.clients, k.running, k.finished, k.waiting)
-    finish.fix(client, b"1", encode(worker.worker_id), k.wake(""))
+    prefix = {"client": client, "epoch": b"1", "limit": b"", "deadline": b""}
+    prefix["worker"] = encode(worker.worker_id)
+    start = Script("start_tasks", k, worker.worker_id, prefix)
+    finish = Script("finish_tasks", k, worker.worker_id, prefix)
     read = pack((b"LRANGE", k.finished, -2, -1))
 
     def pair() -> tuple[bytes, bytes]:
@@ -97,7 +97,8 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
         raw(start.pack(key.encode(), record))
 
     scripts = importlib.resources.files("rush_core.scripts")
-    source = "".join(scripts.joinpath(f"{n}.lua").read_text() for n in ("wake", "end_tasks"))
+    parts = ("record", "owner", "wake", "end_tasks")
+    source = "".join(scripts.joinpath(f"{part}.lua").read_text() for part in parts)
     # The usual reply becomes the range itself.
     reading = source.replace("return n_ended", "return redis.call('LRANGE', KEYS[3], -2, -1)")
     assert reading != source

@@ -1,11 +1,17 @@
-"""Coordination through shared state: workers share tasks in Redis, nothing central hands out work.
+"""Workers on any number of machines share tasks through Redis; no central process hands out work.
 
-Start with `Network` (a manager's view) and `Worker` (what a worker loop may do).
+Start with `Network`, which a manager uses, and `Worker`, which a worker loop uses.
 """
 
+import warnings as _warnings
+from typing import Any as _Any
+
+from rush_core.cli import core_command_line
+from rush_core.commands.command_line import CommandLine
+from rush_core.commands.networks import WorkerColumn
 from rush_core.errors import (
     CorruptRecordError,
-    LikeTaskError,
+    DuplicateTaskError,
     LoopError,
     RushError,
     ServerNotFoundError,
@@ -15,23 +21,26 @@ from rush_core.errors import (
     WorkerLostError,
     WorkersFailedError,
 )
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState
-from rush_core.membership.heartbeat import Heartbeat
-from rush_core.membership.registry import WorkerInfo, WorkerState
+from rush_core.kernel.workers import WorkerInfo, WorkerState
 from rush_core.network import Network
+from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
 from rush_core.worker import Worker
 
 __all__ = [
+    "CommandLine",
     "CorruptRecordError",
+    "DuplicateTaskError",
     "EmbeddedServer",
     "EndedTasks",
     "Heartbeat",
-    "LikeTaskError",
     "LoopError",
     "Network",
+    "OwnedProcess",
     "Report",
     "RushError",
     "ServerNotFoundError",
@@ -42,10 +51,25 @@ __all__ = [
     "TaskState",
     "TaskTable",
     "Worker",
+    "WorkerColumn",
     "WorkerInfo",
     "WorkerInterrupt",
     "WorkerLostError",
     "WorkerState",
     "WorkersFailedError",
+    "core_command_line",
+    "run_at_owner_end",
     "serve",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "LikeTaskError":
+        _warnings.warn(
+            "LikeTaskError is now DuplicateTaskError; the old name will be removed in the next "
+            "release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return DuplicateTaskError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

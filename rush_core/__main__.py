@@ -1,4 +1,4 @@
-"""``python -m rush_core`` is the ``rush`` command."""
+"""``python -m rush_core`` runs the commands of the core."""
 
 from rush_core.cli import main
 

@@ -1,24 +1,33 @@
-"""What callers of `Network` and `Worker` give: made usable, or refused with what must hold."""
+"""Checks of the arguments that callers give: each returns a usable value or raises."""
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_count", "check_timeout", "error_text", "line_up"]
+__all__ = ["check_count", "check_deadline", "check_timeout", "error_text", "line_up"]
 
 
 def check_timeout(timeout_s: float) -> float:
-    """Return a time, of whatever type; refuse what is no finite number of seconds."""
+    """Return a time in seconds as a float; raise `ValueError` unless it is between 0 and 1e9."""
     if not isinstance(timeout_s, Real) or not 0 <= timeout_s < 1e9:
         raise ValueError(f"timeout_s must be between 0 and 1e9 seconds, got {timeout_s!r}")
     return float(timeout_s)
 
 
+def check_deadline(deadline: float) -> float:
+    """Return a point in time as a float; raise `ValueError` unless it is a finite number."""
+    is_time = isinstance(deadline, Real) and not isinstance(deadline, bool)
+    if not (is_time and math.isfinite(deadline)):
+        raise ValueError(f"deadline must be a time, seconds since 1970, or None, got {deadline!r}")
+    return float(deadline)
+
+
 def check_count(what: str, count: int, *, least: int) -> int:
-    """Return a count, of whatever type of whole numbers; refuse what is none, or too small."""
+    """Return a whole number of any type as an int; raise `ValueError` if it is below `least`."""
     is_count = isinstance(count, Integral) and not isinstance(count, bool)
     if not is_count or count < least:
         raise ValueError(f"{what} must be a count >= {least}, got {count!r}")
@@ -26,19 +35,24 @@ def check_count(what: str, count: int, *, least: int) -> int:
 
 
 def error_text(error: str | BaseException) -> str:
-    """Return an error as text that can be stored: of an exception, its traceback."""
+    """Return an error as a text that can be stored; of an exception, its traceback."""
     if isinstance(error, BaseException):
         error = "".join(traceback.format_exception(error)).rstrip()
     if not isinstance(error, str):
         raise TypeError(f"error must be a text or an exception, got {type(error).__name__}")
-    # File names that are no UTF-8 get into messages; an error must not be lost over one.
+    # A file name in a message may not be UTF-8; the error must not get lost because of it.
     return error.encode(errors="backslashreplace").decode()
 
 
 def line_up(**columns: Sequence[Any] | None) -> list[tuple[Any, ...]]:
-    """Return columns as rows, with None from an absent column; refuse different lengths.
+    """Return columns as rows; a column that is None fills its place in each row with None.
 
-    The first column is there in any case.
+    The first column must not be None.
+
+    Raises
+    ------
+    ValueError
+        If the columns have different lengths.
     """
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
     if len(set(lengths.values())) > 1:

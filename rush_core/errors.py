@@ -1,7 +1,7 @@
-"""Errors of the coordination layer: what must hold, what was found, what to do.
+"""The errors of rush_core: each says what must hold, what was found and what to do.
 
-Bad arguments raise `ValueError` or `TypeError` where they are given; what goes wrong between
-processes raises one of these.
+A bad argument raises `ValueError` or `TypeError` at once. What goes wrong between processes raises
+one of these errors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = [
     "CorruptRecordError",
-    "LikeTaskError",
+    "DuplicateTaskError",
     "LoopError",
     "RushError",
     "ServerNotFoundError",
@@ -23,14 +23,14 @@ __all__ = [
 
 
 class RushError(Exception):
-    """Base of all errors of the coordination layer; survives pickling.
+    """The base of all errors of rush_core. It can be pickled.
 
     Attributes
     ----------
     key : str or None
-        The task or worker concerned.
+        The task, worker or Redis key that the error is about.
     expected, found : object
-        What had to hold and what was found, where that says more than the message.
+        What must hold and what was found, if this says more than the message.
     """
 
     def __init__(
@@ -50,36 +50,39 @@ def _rebuild(cls: type[RushError], message: str, key: Any, expected: Any, found:
 
 
 class ServerNotFoundError(RushError):
-    """No server binary is on this machine and no URL was given."""
+    """No URL was given, and this machine has no server program that could be started."""
 
 
 class ServerUnreachableError(RushError, ConnectionError):
-    """The server does not answer, refuses the credentials, or the connection broke."""
+    """The server does not answer, refuses the password, or the connection broke."""
 
 
 class ServerRefusedError(RushError):
-    """The server answered with an error: too old, out of memory, not permitted, wrong type."""
+    """The server answered with an error: it is too old, out of memory or does not permit it."""
 
 
 class WorkerLostError(RushError):
-    """The network no longer knows this worker: it was declared lost, killed or reset."""
+    """The worker is not registered: it was declared lost, killed, or the network was reset."""
 
 
 class WorkersFailedError(RushError):
     """Worker processes ended before they joined the network."""
 
 
-class LikeTaskError(RushError):
-    """A task is not started because one like it was started before."""
+class DuplicateTaskError(RushError):
+    """A unique task is not started, because it was started before."""
 
 
 class LoopError(RushError):
-    """A shipped worker loop cannot be packed, found or trusted."""
+    """A shipped worker loop cannot be packed, is missing, or cannot be trusted."""
 
 
 class CorruptRecordError(RushError):
-    """A Redis key holds bytes that are no record of this network."""
+    """A Redis key of the network holds bytes that another program must have written."""
 
 
 class WorkerInterrupt(BaseException):
-    """Raised in a worker loop that is to end at once; no `Exception`: no handler keeps it."""
+    """Raised in a worker loop that must end at once.
+
+    It is no `Exception`, so that a worker loop's own ``except Exception`` does not stop it.
+    """

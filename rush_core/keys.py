@@ -1,4 +1,4 @@
-"""Every Redis key of a network: the only place where key strings are made."""
+"""All Redis keys of a network: no other module makes the name of a key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 
 def check_identifier(what: str, value: str) -> str:
-    """Return `value` if it can stand inside a Redis key, else raise.
+    """Return `value` if it can be part of a Redis key, else raise.
 
     Raises
     ------
@@ -39,7 +39,7 @@ _TYPES = {
 
 
 def expected_type(redis_key: bytes) -> str:
-    """Return the type, in the server's words, that one of a network's keys must have."""
+    """Return the type that a key of a network must have, as the command TYPE names it."""
     return _TYPES[redis_key.rpartition(b"}:")[2].split(b":")[0].decode()]
 
 
@@ -48,26 +48,35 @@ class NetworkKeys:
     """The keys of one network.
 
     The braces make Redis Cluster keep all keys of a network on one node, which scripts need.
+
+    Parameters
+    ----------
+    network_id : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `network_id` cannot be part of a key.
     """
 
     network_id: str
-    # The four places of a task.
-    queued: bytes = field(init=False)  # list of records
-    running: bytes = field(init=False)  # hash: key -> record
-    finished: bytes = field(init=False)  # list of records, append-only: the finished log
-    failed: bytes = field(init=False)  # list of records, append-only
-    reports: bytes = field(init=False)  # list of records, append-only: said of running tasks
-    unique: bytes = field(init=False)  # set of marks: of tasks that no other may be like
-    about: bytes = field(init=False)  # mapping: what the tasks have in common
-    # Who takes part.
-    clients: bytes = field(init=False)  # hash: client -> epoch, with an "s" if asked to stop
-    workers: bytes = field(init=False)  # hash: worker_id -> record
-    started: bytes = field(init=False)  # number: places taken in the budget
-    stop: bytes = field(init=False)  # string: workers that join later stop, too
-    unwanted: bytes = field(init=False)  # set of workers that were given up before they joined
-    # Who sleeps until something happens.
-    idle: bytes = field(init=False)  # sorted set of clients that wait for a queued task: -> limit
-    waiting: bytes = field(init=False)  # set of clients that wait for an ended task
+    # Tasks: the four places that a task can be in.
+    queued: bytes = field(init=False)  # list of records; the next to be claimed is the first
+    running: bytes = field(init=False)  # hash: task key -> record
+    finished: bytes = field(init=False)  # list of records that only grows: the finished log
+    failed: bytes = field(init=False)  # list of records that only grows
+    # What belongs to tasks.
+    reports: bytes = field(init=False)  # list of reports on running tasks that only grows
+    unique: bytes = field(init=False)  # set of the marks of unique tasks: a duplicate is refused
+    started: bytes = field(init=False)  # number of tasks started or claimed, without lost ones
+    about: bytes = field(init=False)  # mapping that describes what the tasks have in common
+    # Clients and workers.
+    clients: bytes = field(init=False)  # hash: client id -> epoch, with an "s" if asked to stop
+    workers: bytes = field(init=False)  # hash: worker_id -> record of the worker
+    stop: bytes = field(init=False)  # string: if it exists, workers are asked to stop as they join
+    unwanted: bytes = field(init=False)  # set of the ids of workers that may not join
+    idle: bytes = field(init=False)  # sorted set: worker that waits for a queued task -> its limit
+    waiting: bytes = field(init=False)  # set of clients that wait for a change of the network
     loops: bytes = field(init=False)  # hash: digest -> shipped worker loop
     log: bytes = field(init=False)  # stream of log records, bounded
 
@@ -81,11 +90,19 @@ class NetworkKeys:
         object.__setattr__(self, "_alive_prefix", prefix + b"alive:")
 
     def wake(self, client_id: str) -> bytes:
-        """Key of the list on which a waiting client sleeps; scripts push to it."""
+        """Return the key of a client's wake list: the client waits in a blocking pop of it."""
         wake_prefix: bytes = self._wake_prefix  # type: ignore[attr-defined]
         return wake_prefix + client_id.encode()
 
     def alive(self, worker_id: str) -> bytes:
-        """Key of a worker's sign of life: a string that expires."""
+        """Return the key of a worker's heartbeat: a string that expires unless it is renewed."""
         alive_prefix: bytes = self._alive_prefix  # type: ignore[attr-defined]
         return alive_prefix + worker_id.encode()
+
+    def find(self, name: str, client_id: str) -> bytes:
+        """Return the key of this name; ``wake`` and ``alive`` are those of a client."""
+        if name in ("wake", "alive"):
+            own: bytes = getattr(self, name)(client_id)
+            return own
+        key: bytes = getattr(self, name)
+        return key

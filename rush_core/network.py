@@ -1,62 +1,67 @@
-"""The network as its manager sees it: push, fetch, count, look after workers."""
+"""The network as its manager sees it: push and fetch tasks, start and stop workers."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from rush_core.arguments import check_count, check_timeout, error_text, line_up
 from rush_core.connection.clock import ServerClock
-from rush_core.connection.connection import Connection, check_server, pack
+from rush_core.connection.connection import Connection, check_server
 from rush_core.connection.fork import renew_in_child
-from rush_core.connection.script import Script, execute_on, retry_unreachable
+from rush_core.connection.script import Script, retry_unreachable
 from rush_core.connection.url import redact
-from rush_core.errors import CorruptRecordError, RushError
-from rush_core.kernel.codec import decode, encode_record
+from rush_core.errors import RushError
+from rush_core.kernel.description import describe
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import TaskTable
-from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_maker, queued_records
+from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_sequence, queued_records
 from rush_core.kernel.transitions import Transitions
+from rush_core.kernel.workers import WorkerInfo, fetch_workers
 from rush_core.keys import NetworkKeys
-from rush_core.launching.shipping import MOST_BYTES, pack_loop, store_loop
-from rush_core.launching.started_workers import Crew
-from rush_core.membership.heartbeat import Heartbeat
+from rush_core.launching.command import worker_command
+from rush_core.launching.places import check_place
+from rush_core.launching.shipping import ship_loop
+from rush_core.launching.started_workers import StartedWorkers
+from rush_core.membership.clients import remove_client
 from rush_core.membership.log import LogReader, LogRecord
-from rush_core.membership.registry import Registry, WorkerInfo
-from rush_core.servers.embedded import resolve_url
+from rush_core.membership.registry import Registry
+from rush_core.servers.locate import resolve_url
 
 __all__ = ["Network"]
 
 
 class Network:
-    """A network of tasks and workers, from the outside.
+    """A network of tasks and workers, as its manager uses it.
 
-    Any number of these may look at one network. The data stay in the server when one is closed.
-    Without a `url`, a named network has an embedded server of its own, which ends with the process
-    that started it and leaves the data in a folder (see `data_folder_of`): whoever opens the
-    network again finds its tasks and results.
+    Any number of these objects, in any number of processes, can use one network. The data stay in
+    the server when one is closed.
 
-    Threads may share it: what one of them is given as new no other is. A forked child may use its
-    parent's object, too: there it counts as another one, which has started no workers.
+    Without a `url`, a named network has an embedded server of its own. The server ends with the
+    process that started it and leaves the data in a folder (see `data_folder_of`). The next process
+    that opens the network finds its tasks and results there.
+
+    Threads may share one object: each new task or report is returned to one of them. A forked child
+    may use its parent's object: there it counts as another client, which has started no workers.
 
     Parameters
     ----------
     network_id : str, optional
-        All that share it in one server share tasks, workers and logs; by default a random name,
-        and then an embedded server keeps nothing.
+        The name: all that use the same name in one server share tasks, workers and logs. By default
+        a random one, and then an embedded server keeps no data.
     url : str, optional
         ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://``; by default
         `RUSH_REDIS_URL`, `REDIS_URL` or an embedded server.
     max_retries : int
-        How often a task whose worker this object finds lost is queued again before it is failed,
-        0 to 127.
+        How often a task whose worker is found lost by this object is queued again before it is
+        failed, 0 to 127.
 
     Raises
     ------
@@ -67,7 +72,7 @@ class Network:
     ServerRefusedError
         If the server is too old.
     ServerNotFoundError
-        If none was given and none can be started.
+        If no URL was given and there is no server program to start.
 
     Examples
     --------
@@ -86,7 +91,6 @@ class Network:
         self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
         self._keys = NetworkKeys(self.network_id)
         self.url = resolve_url(url, network_id)
-        self._max_retries = max_retries
         self._connection = Connection(self.url)
         try:
             check_server(self._connection)
@@ -94,14 +98,15 @@ class Network:
         except BaseException:
             self._connection.close()
             raise
-        # Threads that watch processes use the other connection while this one waits.
+        # A call that waits in the server has a connection of its own, so that threads that watch
+        # workers can use the first one meanwhile.
         self._waiting_connection = Connection(self.url)
-        self._registry = Registry(self._connection, self._keys)
-        self._become_one()
+        self._registry = Registry(self._connection, self._keys, max_retries)
+        self._set_identity()
         self._reader = TaskReader(
             self._connection, self._keys, self._client_id, waiting=self._waiting_connection
         )
-        renew_in_child(self, Network._become_another)
+        renew_in_child(self, Network._renew_identity)
 
     def __repr__(self) -> str:
         return f"<Network {self.network_id!r} at {redact(self.url)}>"
@@ -121,7 +126,7 @@ class Network:
         configs : sequence of dict
             The configurations to evaluate.
         extras : sequence of dict, optional
-            Kept with each task.
+            Stored with each task.
 
         Returns
         -------
@@ -133,8 +138,8 @@ class Network:
         TypeError, ValueError
             If a value cannot be stored; nothing was written.
         """
-        given = line_up(configs=configs, extras=extras)
-        keys, records = queued_records(self._new_key, given)
+        rows = line_up(configs=configs, extras=extras)
+        keys, records = queued_records(self._keys_of_tasks, rows)
         if records:
             self._transitions.push(records)
         return keys
@@ -146,11 +151,9 @@ class Network:
         *,
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
-        """Append tasks that were evaluated elsewhere as finished; otherwise as `push_tasks`."""
-        ended = [
-            (config, extra, result, None)
-            for config, result, extra in line_up(configs=configs, results=results, extras=extras)
-        ]
+        """Append finished tasks that were evaluated elsewhere; otherwise like `push_tasks`."""
+        rows = line_up(configs=configs, results=results, extras=extras)
+        ended = [(config, extra, result, None) for config, result, extra in rows]
         return self._push_ended(self._transitions.push_finished, ended)
 
     def push_failed_tasks(
@@ -160,11 +163,9 @@ class Network:
         *,
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
-        """Append tasks that failed elsewhere; otherwise as `push_tasks`."""
-        ended = [
-            (config, extra, None, error_text(error))
-            for config, error, extra in line_up(configs=configs, errors=errors, extras=extras)
-        ]
+        """Append failed tasks that were evaluated elsewhere; otherwise like `push_tasks`."""
+        rows = line_up(configs=configs, errors=errors, extras=extras)
+        ended = [(config, extra, None, error_text(error)) for config, error, extra in rows]
         return self._push_ended(self._transitions.push_failed, ended)
 
     def clear_queue(self) -> int:
@@ -173,7 +174,7 @@ class Network:
         return self._transitions.clear_queue(end)
 
     def fetch_tasks(self, *states: str) -> TaskTable:
-        """Fetch the tasks in `states` (default: all) as one consistent look; one round trip.
+        """Fetch the tasks in `states` (default: all) as they were at one moment; one round trip.
 
         Parameters
         ----------
@@ -187,48 +188,40 @@ class Network:
         return self._reader.fetch_finished()
 
     def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
-        """Fetch the tasks finished since the last such call, and keep none of them.
+        """Fetch the tasks finished since the last call of this method; one round trip.
 
-        One round trip. If nothing is new, the server keeps its reply back until a task ends, a
-        worker joins or leaves, or `timeout_s` seconds are over; the table can then be empty.
+        If there is none, the server holds its reply back until a task ends, a worker joins or
+        leaves, or `timeout_s` seconds have passed; the table can then be empty.
         """
         return self._reader.fetch_new(timeout_s)
 
     def fetch_new_reports(self) -> list[Report]:
-        """Fetch what workers reported since the last such call, in order, and keep none of it.
+        """Fetch what workers reported since the last call of this method, in order.
 
         One round trip.
         """
         return self._reader.fetch_new_reports()
 
     def count_tasks(self) -> TaskCounts:
-        """Count the tasks in each place as one look; one round trip."""
+        """Count the tasks in each state at one moment; one round trip."""
         return self._reader.count()
 
-    def push_about(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Say what the tasks of this network are about, unless somebody has; two round trips.
+    def describe(self, description: dict[str, Any]) -> dict[str, Any]:
+        """Store the description unless there is one; return the stored one; two round trips.
 
-        Returns
-        -------
-        dict
-            What was said first, by this call or another: it stays until `reset`.
+        A description says what the tasks of this network have in common. It stays until `reset`.
 
         Raises
         ------
         TypeError, ValueError
             If a value cannot be stored; nothing was written.
         """
-        k, connection = self._keys, self._connection
-        first = pack((b"SET", k.about, encode_record((about,), ("about",), about, None), b"NX"))
-        retry_unreachable(lambda: connection.execute(first))
-        said = retry_unreachable(lambda: execute_on(connection, k.about, pack((b"GET", k.about))))
-        try:
-            (found,) = decode(said)
-        except (ValueError, TypeError) as error:
-            raise CorruptRecordError(
-                f"{k.about.decode()} holds bytes that say nothing ({error})", key=k.about.decode()
-            ) from None
-        return dict(found)
+        return describe(self._connection, self._keys, description)
+
+    def push_about(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Call `describe`; the old name, which goes with the next release."""
+        warnings.warn("push_about() is now describe()", DeprecationWarning, stacklevel=2)
+        return self.describe(about)
 
     def now(self) -> float:
         """Return the server's time, seconds since 1970; no round trip."""
@@ -237,8 +230,8 @@ class Network:
     def fetch_time(self) -> float:
         """Ask the server for its time, seconds since 1970; one round trip.
 
-        `now` goes by this answer from here on. Without asking again it falls behind when this
-        machine is suspended.
+        From then on, `now` uses this answer. After this machine was suspended, `now` is late until
+        this method is called.
         """
         return retry_unreachable(self._clock.fetch)
 
@@ -259,10 +252,10 @@ class Network:
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
 
-        By default they are processes on this machine: each a fresh interpreter with one thread per
-        numerical library, which ends when this process does. When one is killed or crashes, its
-        running tasks become failed at once. When a loop has returned, threads and processes that it
-        left behind have 5 s to end.
+        By default the workers are processes on this machine. Each is a new Python interpreter with
+        one thread per numerical library, and ends when this process does. When such a worker is
+        killed or crashes, its running tasks become failed at once. When a loop has returned, the
+        threads and processes that it left behind have 5 s each to end.
 
         Parameters
         ----------
@@ -272,58 +265,46 @@ class Network:
         args, kwargs : sequence, mapping, optional
             Further arguments of the loop.
         executor : concurrent.futures.Executor, optional
-            Where to run the workers instead: a process pool, Dask's ``client.get_executor()``,
-            ``mpi4py.futures`` or submitit's executor. Each occupies one of its places until it
-            ends, and its processes must reach the server.
+            Runs the workers instead: a process pool, Dask's ``client.get_executor()`` or
+            ``mpi4py.futures``, for example. Each worker occupies one place of the executor until it
+            ends, and must reach the server. For a batch system such as Slurm, submit the line of
+            `worker_command` instead.
         heartbeat : Heartbeat, optional
-            How workers of an executor prove that they live; processes on this machine are watched.
+            How workers of an executor show that they live. Processes on this machine need none:
+            this process watches them.
         log_folder : path, optional
-            Where a file for each process's output is kept, of processes on this machine; by default
-            it is removed on `close`.
+            Where the output of processes on this machine is kept, one file each; by default in a
+            temporary folder, which `close` removes.
         log_level : str
             The least severe records of `logging` that workers send to the network (`read_log`).
         shared_folder : path, optional
-            A folder, at the same path on all machines, through which the loop and its arguments go
-            instead of through the server, which takes up to 64 MiB. The file stays there.
+            A folder, at the same path on all machines, through which the loop and its arguments go.
+            By default they go through the server, which takes up to 64 MiB. The file stays there.
 
         Returns
         -------
         list of str
-            The ids of the workers, which join shortly (see `wait_for_workers`).
+            The ids of the workers, which join soon (see `wait_for_workers`).
 
         Raises
         ------
         TypeError, ValueError
-            If `n_workers` is no count, or an option is given that has no effect here; nothing was
-            started.
+            If `executor` is no executor, `n_workers` is no count, or an option is given that has no
+            effect here; nothing was started.
         LoopError
             If the loop or its arguments cannot be pickled, or are too large for the server; nothing
             was started.
         WorkersFailedError
-            If the executor takes no call, or no more: a pool that is broken, for example.
+            If the executor refuses a call, for example because its pool is broken.
         """
         n_workers = check_count("n_workers", n_workers, least=1)
-        if executor is None and heartbeat is not None:
-            raise ValueError(
-                f"heartbeat={heartbeat!r} is for workers of an executor; processes on this machine "
-                "are watched: leave it out"
-            )
-        if executor is not None and log_folder is not None:
-            raise ValueError(
-                f"log_folder={str(log_folder)!r} is for processes on this machine; workers of an "
-                "executor write where it lets them: leave it out"
-            )
-        packed = _pack(loop, args, kwargs, shared_folder)
-        folder = _path(log_folder)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
-        self.allow_workers()
+        check_place(executor, heartbeat, log_folder)
+        digest = self._ship(loop, args, kwargs, shared_folder)
         if executor is not None:
-            return self._crew.submit(
-                executor, n_workers, digest, heartbeat or Heartbeat(), log_level
-            )
-        return self._crew.start_processes(n_workers, digest, folder, log_level)
+            heartbeat = heartbeat or Heartbeat()
+            return self._started.submit(executor, n_workers, digest, heartbeat, log_level)
+        folder = None if log_folder is None else Path(log_folder)
+        return self._started.start_processes(n_workers, digest, folder, log_level)
 
     def wait_for_workers(
         self,
@@ -337,7 +318,7 @@ class Network:
         Parameters
         ----------
         n : int, optional
-            How many in all; by default those this object started.
+            How many in all; by default those that this object started.
         worker_ids : sequence of str, optional
             Which ones, instead of how many.
         timeout_s : float, optional
@@ -348,87 +329,70 @@ class Network:
         TimeoutError
             If they have not joined by then.
         WorkersFailedError
-            If one of `worker_ids`, by default any that this object started, ended before it joined;
-            with the last words of a process.
+            If one of `worker_ids`, by default any that this object started, ended before it joined.
+            The message has the last lines that a process printed.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        wanted = set(worker_ids or ())
-        if worker_ids is None and n is None:
-            wanted = set(self._crew.started())
-        while True:
-            ended = self._crew.ends()  # before looking who joined: a loop can be short
-            joined = {worker.worker_id for worker in self.fetch_workers()}
-            if wanted <= joined and len(joined) >= (n or 0):
-                return
-            if worker_ids is not None:
-                ended = {worker_id: how for worker_id, how in ended.items() if worker_id in wanted}
-            self._crew.raise_if_stillborn(ended, joined)
-            remaining = 3600.0 if deadline is None else deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError(
-                    f"waited {timeout_s:g} s for {n or len(wanted)} workers of network "
-                    f"{self.network_id!r}; {len(joined)} have joined"
-                )
-            self._reader.wait(remaining)
+        self._started.wait_until_joined(n, worker_ids, timeout_s, self._reader.wait)
 
     def fetch_workers(self) -> list[WorkerInfo]:
-        """Fetch all workers that ever joined, in this order; one round trip."""
-        return self._registry.fetch()
+        """Fetch all workers that ever joined, in the order of joining; one round trip."""
+        return fetch_workers(self._connection, self._keys)
 
     def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
-        """Stop workers (default: all, also those that would join later; see `allow_workers`).
+        """Stop workers (default: all, also those that join later; see `allow_workers`).
 
         Parameters
         ----------
         worker_ids : sequence of str, optional
         kill : bool
-            False asks them to stop after their task and does not wait. True ends their processes
-            at once; their tasks become failed. A worker that is no child of this process is put
-            out of the network and learns it at its next call.
+            If False, the workers are asked to stop after their task; this method does not wait. If
+            True, the processes that this object started are ended at once. All other workers are
+            removed from the network, which they learn at their next call. The running tasks of
+            killed workers become failed.
         """
         self._registry.request_stop(worker_ids)
         if kill:
-            self._crew.kill(worker_ids)
+            self._started.kill(worker_ids)
 
     def allow_workers(self) -> None:
-        """Withdraw the wish of `stop_workers` that those to come stop, too; one round trip.
+        """Let workers that join later run, after `stop_workers` stopped all; one round trip.
 
-        `start_workers` and `worker_command` do so themselves; a `Worker` that is made does not.
+        `start_workers` and `worker_command` do this too; the constructor of `Worker` does not.
         """
         self._registry.allow_workers()
 
     def join_workers(
         self, timeout_s: float | None = None, *, worker_ids: Sequence[str] | None = None
     ) -> bool:
-        """Wait for the workers that this object started to end; tell whether all have.
+        """Wait until the workers that this object started have ended; return whether they have.
 
-        Their ends have been dealt with then: lost tasks are failed and can be fetched. No round
-        trip.
+        Their lost tasks are failed by then and can be fetched. No round trip.
 
         Parameters
         ----------
         timeout_s : float, optional
             Longest wait, seconds.
         worker_ids : sequence of str, optional
-            Which ones; others than this object's are not waited for. By default all: also those
-            whose call an executor has not begun, or does not end although they are lost.
+            Which ones; workers that this object did not start are ignored. By default all, also
+            those whose call an executor has not begun, or does not end although they are lost.
         """
-        return self._crew.join(timeout_s, worker_ids)
+        return self._started.join(timeout_s, worker_ids)
 
     def detect_lost_workers(self) -> list[str]:
-        """Look for workers whose sign of life has expired and remove them.
+        """Find workers whose heartbeat has expired and remove them; two round trips.
 
-        Their tasks become failed, or are queued again (see `max_retries`). The end of a process
-        that this object started is noticed at once, without this call. Any number of processes may
-        look at the same time: each lost worker is found by one of them. After the server was away,
-        silence counts from its return on. Two round trips.
+        Their tasks become failed, or are queued again (see `max_retries`). If several processes do
+        this at a time, each lost worker is found by one of them. After the server was away, a
+        worker counts as lost only when its heartbeat expires anew.
+
+        The end of a process that this object started is noticed at once, without this method.
 
         Returns
         -------
         list of str
             The workers that this object found lost since the last call, in either way.
         """
-        return self._crew.find_lost()
+        return self._started.find_lost()
 
     def worker_command(
         self,
@@ -440,19 +404,19 @@ class Network:
         log_level: str = "INFO",
         shared_folder: str | Path | None = None,
     ) -> str:
-        """Return a shell command that starts a worker, on any machine that reaches the server.
+        """Return a shell command that starts a worker on any machine that reaches the server.
 
-        It can be run any number of times and at any time: one line in a batch script, a container
-        or over ssh. A password is not part of it: where the server wants one, set
-        `RUSH_REDIS_PASSWORD` in the environment of the workers, and `RUSH_SECRET` if it is set
-        here.
+        The command can be run any number of times and at any time: in a batch script, in a
+        container or over ssh. It contains no password. If the server needs one, set
+        `RUSH_REDIS_PASSWORD` in the environment of the workers; if `RUSH_SECRET` is set here, set
+        it there too.
 
         Parameters
         ----------
         loop, args, kwargs
             As for `start_workers`.
         heartbeat : Heartbeat
-            How the workers prove that they live; nobody watches their processes.
+            How the workers show that they live.
         log_level : str
             The least severe log records that workers send to the network.
         shared_folder : path, optional
@@ -462,11 +426,16 @@ class Network:
         ------
         LoopError
             If the loop or its arguments cannot be pickled, or are too large for the server.
+
+        Examples
+        --------
+        Ten workers as the jobs of a Slurm array:
+
+        >>> command = network.worker_command(loop)
+        >>> subprocess.run(["sbatch", "--array=1-10", "--wrap", command], check=True)
         """
-        packed = _pack(loop, args, kwargs, shared_folder)
-        digest = store_loop(self._connection, self._keys, packed, _path(shared_folder))
-        self.allow_workers()
-        return self._crew.command(digest, heartbeat, log_level)
+        digest = self._ship(loop, args, kwargs, shared_folder)
+        return worker_command(self.network_id, self.url, digest, heartbeat, log_level)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:
         """Return the last `n` log records of all workers (default: all kept); one round trip.
@@ -476,9 +445,9 @@ class Network:
         return LogReader(self._connection, self._keys).read(n)
 
     def follow_log(self, *, timeout_s: float, n: int | None = 0) -> Iterator[LogRecord]:
-        """Yield the last `n` log records of all workers (None: all kept), then those that come.
+        """Yield the last `n` log records of all workers (None: all kept), then each new one.
 
-        Ends after `timeout_s` seconds without one.
+        Ends when no record came for `timeout_s` seconds.
         """
         timeout_s = check_timeout(timeout_s)
         return LogReader(self._waiting_connection, self._keys).follow(timeout_s, n)
@@ -488,90 +457,72 @@ class Network:
     def reset(self, *, workers: bool = True) -> None:
         """Delete all tasks and, unless `workers` is False, kill and forget all workers.
 
-        The network itself goes on. Workers elsewhere learn at their next call that they are out.
+        The network can be used further. Workers on other machines learn at their next call that
+        they were removed.
         """
         if workers:
-            self._crew.forget()
-        k = self._keys
-        reset = Script(
-            "reset_network",
-            *(k.clients, k.workers, k.started, k.stop, k.loops),
-            *(k.queued, k.running, k.finished, k.failed, k.idle, k.waiting, k.log),
-            *(k.reports, k.unique, k.about),
-        )
+            self._started.forget()
+        reset = Script("reset_network", self._keys)
         everything = b"1" if workers else b""
-        retry_unreachable(lambda: reset.run(self._connection, everything, k.wake(""), k.alive("")))
+        retry_unreachable(lambda: reset.run(self._connection, everything))
 
     def close(self) -> None:
         """Kill the workers that this object started and disconnect; the data stay."""
         try:
-            self._crew.close()
-            k = self._keys
+            self._started.close()
             with contextlib.suppress(RushError):
-                self._connection.execute_many(
-                    (
-                        pack((b"HDEL", k.clients, self._client_id)),
-                        pack((b"SREM", k.waiting, self._client_id)),
-                        pack((b"DEL", k.wake(self._client_id))),
-                    )
-                )
-        finally:  # also if an interrupt ends the wait for the workers
+                remove_client(self._connection, self._keys, self._client_id)
+        finally:  # also if Ctrl-C ends the wait for the workers
             self._waiting_connection.close()
             self._connection.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _become_one(self) -> None:
-        """Take what no two processes may have in common: a name, keys to give, own workers."""
+    def _set_identity(self) -> None:
+        """Make what two processes must not share: client id, new task keys, started workers."""
         self._client_id = f"network-{secrets.token_hex(6)}"
-        self._new_key = key_maker()
+        self._keys_of_tasks = key_sequence()
         self._transitions = Transitions(self._connection, self._keys, self._client_id, epoch=0)
-        self._crew = Crew(
+        self._started = StartedWorkers(
             self._connection,
             self._keys,
             self._registry,
             self._clock,
             self._client_id,
-            self._max_retries,
         )
 
-    def _become_another(self) -> None:
-        """Go on in a forked child under another name, and without the parent's workers."""
-        self._become_one()
-        self._reader.go_by(self._client_id)
+    def _renew_identity(self) -> None:
+        """Become another client, without the parent's workers; runs in a forked child."""
+        self._set_identity()
+        self._reader.rename_client(self._client_id)
 
     def _push_ended(
         self,
         push: Callable[[Sequence[bytes]], None],
         ended: Sequence[tuple[dict[str, Any], dict[str, Any] | None, Any, str | None]],
     ) -> list[str]:
+        """Push tasks that have ended: configuration, extra, result and error of each."""
         keys, records, now = [], [], self._clock.now()
         for config, extra, result, error in ended:
-            keys.append(self._new_key())
+            keys.append(next(self._keys_of_tasks))
             records.append(ended_record(keys[-1], config, extra, now, result, error))
         if records:
             push(records)
         return keys
 
-
-def _pack(
-    loop: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any] | None,
-    shared_folder: str | Path | None,
-) -> bytes:
-    most_bytes = MOST_BYTES if shared_folder is None else None
-    return pack_loop(loop, args, kwargs or {}, most_bytes=most_bytes)
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)
+    def _ship(
+        self,
+        loop: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        shared_folder: str | Path | None,
+    ) -> str:
+        """Store a worker loop in the network, and let new workers run; return its digest."""
+        folder = None if shared_folder is None else Path(shared_folder)
+        digest = ship_loop(self._connection, self._keys, loop, args, kwargs or {}, folder)
+        self.allow_workers()
+        return digest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
 
-from rush_core import EndedTasks, Heartbeat, LikeTaskError, Network, Worker
+from rush_core import DuplicateTaskError, EndedTasks, Heartbeat, Network, Worker
 from rush_opt.arguments.initial_design import initial_points
 from rush_opt.arguments.optimizer import check_proposer, choose_optimizer
 from rush_opt.arguments.plan import make_problem
@@ -208,7 +208,7 @@ class Advisor:
             notes = {**proposal.notes, **self._clock.collect()}
             try:
                 key = self._worker.start_task(proposal.config, extra=notes, unique=duplicate_key)
-            except LikeTaskError:
+            except DuplicateTaskError:
                 self._avoid([proposal.config])
                 continue
             return None if key is None else OpenTrial(key, proposal.config)
@@ -240,7 +240,7 @@ class Advisor:
 
     def _learn(self, ended: EndedTasks) -> None:
         """Add ended trials to the archive; of stopped ones their reports are needed, too."""
-        steps = ended.finished.noted(STOPPED_AT)
+        steps = ended.finished.result_notes(STOPPED_AT)
         self._some_stopped = self._some_stopped or any(step is not None for step in steps)
         if self._some_stopped:
             self._curves.add(self._worker.fetch_new_reports())

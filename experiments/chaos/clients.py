@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from rush_core import (
-    LikeTaskError,
+    DuplicateTaskError,
     Network,
     ServerRefusedError,
     ServerUnreachableError,
@@ -91,7 +91,7 @@ def start_only_one(worker: Worker, limit: int, notes: Notes, rng: random.Random)
         key = worker.start_task(
             {"name": name, "mark": mark}, limit=limit, unique=mark.to_bytes(2, "big")
         )
-    except LikeTaskError:
+    except DuplicateTaskError:
         pass
     except ServerRefusedError:
         notes.add("nowhere", name)

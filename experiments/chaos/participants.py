@@ -92,7 +92,7 @@ class Participants:
 
     def _start_local(self, live: set[str]) -> None:
         n_local = sum(self._kinds.get(name) == "local" for name in live)
-        starting = [name for name in self.far._crew._processes.running() if name not in live]
+        starting = [name for name in self.far._started._local.running() if name not in live]
         for _ in range(N_WORKERS["local"] - n_local - len(starting)):
             started = self.far.start_workers(
                 evaluating, 1, args=self._arguments, log_level="CRITICAL"
@@ -119,7 +119,7 @@ class Participants:
 
     def _start_pool(self, live: set[str]) -> None:
         pooled = [name for name in live if self._kinds.get(name) == "pool"]
-        if pooled or self.far._crew._submitted.running():
+        if pooled or self.far._started._submitted.running():
             return
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rush_core import RushError
 from rush_core.connection.connection import Connection, pack
-from rush_core.servers.embedded import find_server_binary
+from rush_core.servers.binary import find_server_binary
 
 # As the embedded server has it. With Redis's "everysec" a kill loses what was acknowledged while
 # the disk was busy (experiments/killed_server.py).

@@ -10,11 +10,11 @@ from typing import Any, cast
 from experiments.raw_socket import CONFIG, RESULT
 from rush_core import Worker
 from rush_core.connection.connection import Connection
-from rush_core.kernel.reader import LogPosition
+from rush_core.kernel.logs import LogPosition
+from rush_core.kernel.participation import Participation
 from rush_core.kernel.task import decode_tasks, finished_end, running_record
 from rush_core.kernel.transitions import Transitions
 from rush_core.keys import NetworkKeys
-from rush_core.membership.registry import Registry
 
 NETWORK_ID = "load"
 
@@ -26,7 +26,7 @@ class Recorder:
     """Stands where a connection would: keeps the requests, and says that all went well."""
 
     generation = 0
-    together = nullcontext()
+    exclusive = nullcontext()
 
     def __init__(self) -> None:
         self._requests: list[bytes] = []
@@ -67,8 +67,8 @@ class StepRequests:
         """Register, with nothing read and nothing running."""
         self._log = LogPosition(self._connection, self._keys.finished, decode_tasks)
         self._n_keys = _FIRST_NUMBER
-        registry = Registry(self._connection, self._keys)
-        registry.register(self._worker_id, time.time(), epoch=1, expire_s=None)
+        participation = Participation(self._connection, self._keys, self._worker_id, None)
+        participation.join(time.time(), epoch=1)
         return self._recorder.take()[0]
 
     def start(self) -> bytes:

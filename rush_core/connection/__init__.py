@@ -1,4 +1,4 @@
-"""One connection to the server: its URL, its clock, and the scripts that run there.
+"""The connection to the server: its URL, its clock, and calls of scripts.
 
-Imports `keys` and `errors` only.
+Imports `keys`, `errors` and the table of `scripts` only.
 """

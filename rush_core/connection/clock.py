@@ -1,4 +1,4 @@
-"""The server's time, from a process's own monotonic clock."""
+"""The time by the server's clock, without a round trip for each reading."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ _TIME = pack(("TIME",))
 
 
 class ServerClock:
-    """Tells the server's time without asking it each time; one round trip when made.
+    """Tells the time by the server's clock.
 
-    The offset to this process's monotonic clock is measured when it is made: differences of two
-    readings are exact durations, and readings of several hosts agree to about half a round trip.
-    That clock stands still while its machine is suspended: `fetch` sets this one right again.
+    It measures the difference between the server's clock and this process's monotonic clock once,
+    in one round trip, and adds it to each reading of the monotonic clock. So differences of two
+    readings are exact durations, and readings on several machines agree to about half a round trip.
+
+    The monotonic clock stops while the machine is suspended. `fetch` measures the difference again.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ class ServerClock:
         self.fetch()
 
     def fetch(self) -> float:
-        """Ask the server for the time, and tell it by that from now on; one round trip."""
+        """Measure the difference again and return the time, seconds since 1970; one round trip."""
         before = time.monotonic()
         seconds, microseconds = self._connection.execute(_TIME)
         after = time.monotonic()
@@ -36,5 +38,5 @@ class ServerClock:
         return self.now()
 
     def now(self) -> float:
-        """Return the time, seconds since 1970."""
+        """Return the time, seconds since 1970; no round trip."""
         return time.monotonic() + self._offset

@@ -1,8 +1,8 @@
-"""One connection to the server: URL in, packed commands out, replies back.
+"""One connection to the server: it sends packed commands and returns the replies.
 
-redis-py understands the URL, TLS and authentication and makes the connection. Requests then go
-over its socket directly, read by hiredis: a bare round trip takes less than half of redis-py's
-(`experiments/core_overhead.py`), and one request never hides a second round trip.
+redis-py makes the connection: it reads the URL and does TLS and authentication. After that, this
+module uses the socket itself, and hiredis parses the replies. A round trip then takes less than
+half the time of redis-py's (`experiments/core_overhead.py`), and no request causes a second one.
 """
 
 from __future__ import annotations
@@ -27,14 +27,23 @@ from rush_core.errors import (
     ServerUnreachableError,
 )
 
-__all__ = ["OLDEST_SERVER", "Connection", "check_server", "parse_info"]
+__all__ = [
+    "OLDEST_SERVER",
+    "Connection",
+    "ReplyError",
+    "check_server",
+    "check_version",
+    "pack",
+    "parse_info",
+    "refusal",
+]
 
 logger = logging.getLogger(__name__)
 
-# The oldest that the tests run against.
+# The oldest version of Redis that the tests run with.
 OLDEST_SERVER = (6, 2)
 
-_CHUNK = 65536
+_CHUNK = 65536  # bytes per read of the socket
 
 ReplyError = hiredis.ReplyError
 
@@ -42,25 +51,27 @@ pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 
 class Connection:
-    """A lazily opened connection that sends requests and returns replies, one send at a time.
+    """A connection that sends one request at a time; the first request opens it.
 
-    Safe to share between threads, and with a forked child, which opens a connection of its own. An
-    interrupted or failed request closes the connection, because its reply may still be under way;
-    the next request opens a new one. `generation` counts these closings, so that a caller can tell
-    whether an earlier request can still be executed.
-
-    Attributes
-    ----------
-    together : threading.RLock
-        To be held over several requests that no other thread's may come between, and over what is
-        remembered of their replies; never over a wait.
+    Threads may share it. So may a forked child, in which it opens again. If a request fails or is
+    interrupted, the connection is closed, because the reply may still arrive; the next request
+    opens it again.
 
     Parameters
     ----------
     url : str
-        In one of the forms that `rush_core.connection.url` names.
+        In one of the forms that `rush_core.connection.url` lists.
     timeout_s : float
         Longest wait for the server to accept a connection or to answer, seconds.
+
+    Attributes
+    ----------
+    generation : int
+        How often the connection was closed. Requests of an earlier generation whose replies were
+        lost may be executed later.
+    exclusive : threading.RLock
+        Hold it during several requests that must not be mixed with those of other threads, and
+        while their replies are stored. Do not hold it during a wait.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
@@ -72,7 +83,7 @@ class Connection:
         self._reader = hiredis.Reader(replyError=_error_reply)
         self._redis_connection: Any = None
         self._lock = threading.Lock()
-        self.together = threading.RLock()
+        self.exclusive = threading.RLock()
         renew_in_child(self, Connection._leave_to_parent)
 
     def __repr__(self) -> str:
@@ -101,7 +112,7 @@ class Connection:
                 while reply is False:
                     reader.feed(sock.recv(_CHUNK) or _closed())
                     reply = reader.gets()
-            except MovedError as error:  # it was not executed, and can be repeated elsewhere
+            except MovedError as error:  # not executed, so it can be repeated at the other server
                 self._lost(error)
                 reply = error
             except (OSError, hiredis.ProtocolError) as error:
@@ -120,12 +131,17 @@ class Connection:
         ----------
         requests : sequence of bytes
         block_s : float
-            How long a blocking command among them may keep the server from answering, seconds.
+            How long a blocking command among them may delay the replies, seconds.
 
         Returns
         -------
         list
-            An error reply stands in the list as `hiredis.ReplyError`; it is not raised.
+            An error reply is an item of the list, a `hiredis.ReplyError`; it is not raised.
+
+        Raises
+        ------
+        ServerUnreachableError
+            If the connection cannot be made or breaks; the requests may have been executed.
         """
         with self._lock:
             try:
@@ -154,20 +170,20 @@ class Connection:
             self._drop()
 
     def _after_error(self, request: bytes, error: Exception) -> Any:
-        """Repeat a request at the node that a reply named, or raise for any other error reply."""
+        """Repeat a request at the node that the reply names; raise for any other error reply."""
         reply: Any = self.execute_many((request,))[0] if isinstance(error, MovedError) else error
         if isinstance(reply, ReplyError):
             raise refusal(reply)
         return reply
 
     def _leave_to_parent(self) -> None:
-        """Forget, in a forked child, the connection that its parent goes on using."""
-        # A thread that held one of them is not here to release it.
-        self._lock, self.together = threading.Lock(), threading.RLock()
-        self._drop()  # redis-py shuts no socket down that another process opened
+        """Drop the connection in a forked child: the parent still uses it."""
+        # A thread that held a lock does not exist in the child, so it cannot release it.
+        self._lock, self.exclusive = threading.Lock(), threading.RLock()
+        self._drop()  # redis-py does not shut down the socket of another process
 
     def _drop(self) -> None:
-        """Close the connection, for who holds the lock."""
+        """Close the connection; the caller holds the lock."""
         if self._redis_connection is not None:
             self._redis_connection.disconnect()
             self._redis_connection = None
@@ -175,7 +191,7 @@ class Connection:
             self.generation += 1
 
     def _lost(self, error: Exception) -> ServerUnreachableError:
-        """Close after a failed request, whose reply may still come; return the error to raise."""
+        """Close after a failed request, whose reply may still arrive; return the error to raise."""
         self._drop()
         if isinstance(error, ServerUnreachableError):
             return error
@@ -188,8 +204,8 @@ class Connection:
         return ServerUnreachableError(f"lost the connection to {redact(self.url)}: {reason}")
 
     def _open(self) -> socket.socket:
-        # hiredis and the bare socket save redis-py's per-command work; its connection stays the
-        # owner of the socket. There is no public name for the socket.
+        # redis-py's connection remains the owner of the socket. It has no public name for it:
+        # if the private one changes, tests/core/test_connection.py explains what to do.
         self._redis_connection = self._endpoint.connect()
         sock: socket.socket = self._redis_connection._sock
         self._socket = sock
@@ -199,7 +215,7 @@ class Connection:
 
 
 def _error_reply(text: str) -> Exception:
-    """Make what stands for an error reply; those that lead elsewhere end the request instead."""
+    """Return the object for an error reply; raise if another server, or a later time, is right."""
     check_reply(text)
     return ReplyError(text)
 
@@ -209,9 +225,9 @@ def _closed() -> NoReturn:
 
 
 def refusal(reply: Exception) -> RushError:
-    """Return the error to raise for an error reply, with advice for those a user can mend."""
+    """Return the error to raise for an error reply, with advice if the user can repair it."""
     text = str(reply)
-    if text.startswith("CORRUPT "):  # said by our own scripts, which name the key
+    if text.startswith("CORRUPT "):  # a reply of our own scripts, which name the key
         key, what = text.split(" ", 2)[1:]
         return CorruptRecordError(
             f"{key} {what}; another program wrote to it: use a network_id of your own, or reset "
@@ -228,19 +244,19 @@ def refusal(reply: Exception) -> RushError:
         "READONLY": "this server is a replica: connect to its primary",
         "MOVED": "connect to a cluster by redis://host:port of any of its nodes",
     }
-    # Servers before 7.0 wrap what a script met into a text of their own.
-    advice = next((told for word, told in advices.items() if word in text), "")
+    # Servers before 7.0 put the error that a script met into another text.
+    advice = next((advice for word, advice in advices.items() if word in text), "")
     message = f"the server refused a request: {text}"
     return ServerRefusedError(f"{message}; {advice}" if advice else message, found=text)
 
 
 def check_server(connection: Connection) -> None:
-    """Raise unless the server is new enough; one round trip, and the first that tests the URL."""
+    """Raise unless the server is new enough; one round trip."""
     check_version(connection.execute(pack(("INFO", "server"))).decode(), connection.url)
 
 
 def check_version(info: str, url: str) -> None:
-    """Raise unless `info`, the server's answer to INFO, tells of a server that is new enough."""
+    """Raise unless the server that gave this answer to INFO is new enough."""
     fields = parse_info(info)
     # Valkey reports the Redis version it is compatible with under the old name.
     version = fields.get("redis_version", "0")
@@ -263,7 +279,7 @@ def _set_timeout(sock: socket.socket, timeout_s: float) -> None:
     if isinstance(sock, ssl.SSLSocket):
         sock.settimeout(timeout_s)
         return
-    # A timeout kept by the kernel: Python's own costs a poll() before every send and receive.
+    # The operating system keeps this timeout. Python's own would poll before each send and receive.
     seconds, fraction = divmod(timeout_s, 1)
     interval = struct.pack("ll", int(seconds), int(fraction * 1e6))
     sock.settimeout(None)

@@ -1,10 +1,11 @@
-"""Where a connection goes: a server, the primary that sentinels name, or a node of a cluster.
+"""Find the server to connect to: one server, the primary of sentinels, or a node of a cluster.
 
-All keys of a network are in one slot of a cluster, so one connection to the node that holds it is
-enough. Any node says which one that is in its first reply, and again when the slot has moved.
-Sentinels are asked at each connect, and so a failover is followed. Replication is asynchronous:
-what the old primary acknowledged in its last moments may be missing on the new one; a worker then
-learns that its task is not there, or that it takes no part any more.
+*Cluster*: all keys of a network are in one slot, so one connection to the node with this slot is
+enough. Any node names it in its first reply, and again after the slot has moved.
+
+*Sentinels* are asked at each connect, so the new primary is found after a failover. Replication is
+asynchronous: the new primary may lack the last writes that the old one acknowledged. Then a worker
+learns that its task is not there, or that it is not registered any more.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ __all__ = ["Endpoint", "MovedError", "NotNowError", "check_reply"]
 
 
 class MovedError(OSError):
-    """A node of a cluster says that another one holds the key; nothing was executed."""
+    """A node of a cluster replied that another one has the key; nothing was executed."""
 
 
 class NotNowError(OSError):
-    """The server is for the moment not the one to ask; nothing was executed."""
+    """The server replied that it cannot serve requests now; nothing was executed."""
 
 
-# First words of error replies after which looking for the server again helps.
+# First words of error replies after which it helps to find the server again.
 _NOT_NOW = {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "UNBLOCKED"}
 
 _ADVICE = {
@@ -42,7 +43,7 @@ _ADVICE = {
 
 
 def check_reply(text: str) -> None:
-    """Raise if an error reply says that another server, or a later time, is the right one.
+    """Raise if an error reply means: ask another server, or ask later.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def check_reply(text: str) -> None:
     word = text.split(" ", 1)[0]
     if word == "MOVED":
         raise MovedError(text)
-    # Servers before 7.0 wrap what a script met into a text of their own.
+    # Servers before 7.0 put the error that a script met into another text.
     if word in _NOT_NOW or "-READONLY" in text:
         raise NotNowError(text)
 
@@ -62,7 +63,7 @@ class Endpoint:
     Parameters
     ----------
     url : str
-        In one of the forms that `rush_core.connection.url` names.
+        In one of the forms that `rush_core.connection.url` lists.
     timeout_s : float
         Longest wait for an answer, seconds.
     """
@@ -73,32 +74,33 @@ class Endpoint:
         self._sentinels, self._service, server_url = split or ([], "", url)
         self._arguments = connection_arguments(server_url, timeout_s)
         self._class = self._arguments.pop("connection_class", redis.Connection)
-        self._node: tuple[str, int] | None = None  # of a cluster: who holds the network
+        self._node: tuple[str, int] | None = None  # the node of a cluster with the network
 
     def connect(self) -> Any:
-        """Return redis-py's connection, open and authenticated.
+        """Return a connection of redis-py, open and authenticated.
 
         Raises
         ------
         ServerUnreachableError
-            If no server answers, or not as it has to.
+            If no server answers, or it refuses the connection.
         ValueError
             If the URL has an option that redis-py does not know.
         """
         if self._sentinels:
             return self._connect_to_primary()
-        node, self._node = self._node, None  # of one that does not answer the URL's server is asked
+        # If the node does not answer, the next attempt asks the server of the URL.
+        node, self._node = self._node, None
         connection = self._connect(node)
         self._node = node
         return connection
 
     def follow(self, moved: MovedError) -> None:
-        """Connect next to the node that a reply named; nodes know no unix sockets."""
+        """Connect next to the node that a reply names. A unix socket has no host: it stays."""
         if "path" in self._arguments:
             return
         host, port = str(moved).split(" ")[2].rsplit(":", 1)
         known = self._node or (self._arguments["host"], 0)
-        # A node that does not know its own address leaves it out: it is the one we know.
+        # A node that does not know its own address leaves it out: keep the one in use.
         self._node = (host.strip("[]") if host not in ("", "?") else known[0], int(port))
 
     def _connect(self, node: tuple[str, int] | None = None, **other: Any) -> Any:
@@ -106,7 +108,7 @@ class Endpoint:
         if node is not None:
             arguments |= {"host": node[0], "port": node[1]}
         shown = self._shown if node is None else f"{node[0]}:{node[1]} (from {self._shown})"
-        # A blind retry could double an append.
+        # No retry: an append could be executed twice.
         arguments |= {"retry": Retry(NoBackoff(), 0), "protocol": 2}
         try:
             connection = self._class(**arguments)
@@ -152,18 +154,22 @@ class Endpoint:
         )
 
     def _ask(self, sentinel: tuple[str, int]) -> tuple[str, int] | None:
-        """Ask a sentinel for the primary; with the URL's credentials only if it wants any."""
+        """Ask a sentinel for the address of the primary.
+
+        The user name and password of the URL are those of the servers. A sentinel gets them only
+        if it requires some.
+        """
         question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        nobody = {"username": None, "password": None}
+        without = {"username": None, "password": None}
         try:
-            answer = _ask_at_once(self._connect(sentinel, db=0, **nobody), *question, last=True)
+            answer = _ask_at_once(self._connect(sentinel, db=0, **without), *question, last=True)
         except redis.AuthenticationError:
             answer = _ask_at_once(self._connect(sentinel, db=0), *question, last=True)
         return None if answer is None else (answer[0].decode(), int(answer[1]))
 
 
 def _ask_at_once(connection: Any, *command: str, last: bool = False) -> Any:
-    """Send one command through redis-py itself; disconnect if it is the last or has failed."""
+    """Send one command with redis-py; disconnect afterwards if it is the last, or if it fails."""
     try:
         connection.send_command(*command)
         answer = connection.read_response()

@@ -1,8 +1,7 @@
-"""What a process and the children that it forks must not share: sockets, pipes, locks, names.
+"""Keep apart what a process and its forked children must not share: sockets, pipes, locks, names.
 
-A forked child has copies of all objects of its parent, and of the parent's sockets and pipes the
-very same. Where they must not be used on both sides, they are made anew or let go in the child
-before anything runs in it.
+A forked child has copies of all objects of its parent, but the same sockets and pipes. What only
+one of the two may use is renewed or closed in the child, before any other code runs there.
 """
 
 from __future__ import annotations
@@ -20,23 +19,24 @@ _renewals: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 
 
 def renew_in_child(owner: T, renew: Callable[[T], None]) -> None:
-    """Call ``renew(owner)`` first in each child that is forked while `owner` lives."""
+    """Call ``renew(owner)`` in each child that is forked while `owner` exists."""
     _renewals[owner] = renew
 
 
 def keep_from_children(pipe: IO[bytes] | None) -> None:
-    """Let no child that is forked from now on hold `pipe` open.
+    """Close `pipe` in each child that is forked from now on.
 
-    Who reads from it learns by its end that its owner is gone. An idle process pool outlives its
-    owner, and with a copy of the pipe the reader would wait for it for ever.
+    A process that reads from the pipe sees its end when the owner dies. A child with a copy of the
+    pipe, such as a process of an idle pool, would hide this end.
     """
     assert pipe is not None
-    renew_in_child(pipe, _let_go)
+    renew_in_child(pipe, _close_copy)
 
 
-def _let_go(pipe: IO[bytes]) -> None:
+def _close_copy(pipe: IO[bytes]) -> None:
     if not pipe.closed:
-        # Closing it takes its lock, which a thread that the child does not have may hold.
+        # `pipe.close` would take a lock that a thread of the parent may hold. So its descriptor is
+        # replaced instead.
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, pipe.fileno(), inheritable=False)
         os.close(nothing)

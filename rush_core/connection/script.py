@@ -1,17 +1,19 @@
-"""Scripts that run on the server, and calls that are repeated while it is away."""
+"""Calls of scripts and commands: packed, executed, repeated while the server is away."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, TypeVar
 
 from rush_core.connection.connection import Connection, ReplyError, pack, refusal
 from rush_core.errors import RushError, ServerRefusedError, ServerUnreachableError
-from rush_core.keys import expected_type
+from rush_core.keys import NetworkKeys, expected_type
+from rush_core.scripts.table import TABLE
 
 __all__ = [
     "PATIENCE_S",
@@ -19,55 +21,70 @@ __all__ = [
     "execute_all_on",
     "execute_on",
     "is_missing",
-    "look",
     "name_culprit",
     "pack_sleep",
+    "read_atomically",
     "retry_unreachable",
 ]
 
 T = TypeVar("T")
 
-# How long a client tries to reach a server that was there before: longer than a restart takes.
+# How long a client tries to reach a server that answered before, seconds. A restart of the server
+# takes less.
 PATIENCE_S = 20.0
 
-# Redis 6.2 truncates a timeout to milliseconds: 0.001 s comes out as 0, which sleeps for ever.
+# Redis 6.2 truncates a timeout to milliseconds: 0.001 s becomes 0, which means no timeout at all.
 _SHORTEST_SLEEP_S = 0.01
 
 
 class Script:
-    """A server-side script with its keys bound.
+    """A script of the server, with the keys and the prefix that `rush_core.scripts.table` declares.
 
     Parameters
     ----------
     name : str
-        File in ``rush_core/scripts`` without its suffix.
-    keys : bytes
-        Redis keys, in the order that the file's head comment names them.
+        A row of the table.
+    keys : NetworkKeys
+    client_id : str
+        The client whose wake list or heartbeat is among the keys.
+    prefix : mapping of str to bytes, optional
+        Values for the prefix, by their names in the table. Names that the script does not use are
+        ignored. ``wakes`` and ``alives`` are known from `keys`.
+
+    Raises
+    ------
+    KeyError
+        If the prefix needs a value that is not given: a script cannot be called without it.
     """
 
-    def __init__(self, name: str, *keys: bytes) -> None:
-        self._source = _source(name)
-        self._keys = keys
-        self.fix()
+    def __init__(
+        self,
+        name: str,
+        keys: NetworkKeys,
+        client_id: str = "",
+        prefix: Mapping[str, bytes] | None = None,
+    ) -> None:
+        declared = TABLE[name]
+        self._source, self._digest = _load(declared.file)
+        self._keys = tuple(keys.find(key, client_id) for key in declared.keys)
+        self._prefix_names = declared.prefix
+        self._known = {"wakes": keys.wake(""), "alives": keys.alive("")}
+        self.set_prefix(prefix or {})
 
-    def fix(self, *arguments: bytes) -> None:
-        """Set the leading arguments of all calls from now on.
-
-        What is the same in every call is packed once.
-        """
-        digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
-        n_keys = str(len(self._keys)).encode()
-        parts = (b"EVALSHA", digest, n_keys, *self._keys, *arguments)
+    def set_prefix(self, values: Mapping[str, bytes]) -> None:
+        """Use these values in all calls from now on; what calls have in common is packed once."""
+        given = {**self._known, **values}
+        self._prefix = tuple(given[name] for name in self._prefix_names)
+        n_keys = b"%d" % len(self._keys)
+        parts = (b"EVALSHA", self._digest, n_keys, *self._keys, *self._prefix)
         self._n_fixed = len(parts)
         self._fixed = _bulk(parts)
-        self._bare = b"*%d\r\n%b" % (self._n_fixed, self._fixed)
-        # Nearly all other calls are of one task: its key and one more argument.
+        # Most calls are about one task and have two more arguments: its key and a part of its
+        # record. Their beginning is packed here, too.
         self._before_pair = b"*%d\r\n%b" % (self._n_fixed + 2, self._fixed)
 
     def pack(self, *arguments: bytes) -> bytes:
         """Pack a call."""
-        if not arguments:
-            return self._bare
         if len(arguments) == 2:
             first, second = arguments
             pair = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(first), first, len(second), second)
@@ -76,23 +93,31 @@ class Script:
         return b"*%d\r\n%b%b" % (n, self._fixed, _bulk(arguments))
 
     def pack_source(self, *arguments: Any) -> bytes:
-        """Pack a call that brings the script along, where a missing one could not be mended."""
-        return pack((b"EVAL", self._source, len(self._keys), *self._keys, *arguments))
+        """Pack a call that contains the source of the script.
+
+        For a call that is sent together with others: if the server did not have the script, it
+        could not be loaded between them.
+        """
+        return pack(
+            (b"EVAL", self._source, len(self._keys), *self._keys, *self._prefix, *arguments)
+        )
 
     def refused(self, connection: Connection, reply: Exception) -> RushError:
         """Return the error to raise for an error reply to a call."""
         return name_culprit(refusal(reply), connection, self._keys)
 
     def run(self, connection: Connection, *arguments: bytes) -> Any:
-        """Call the script; one round trip, three when the server does not have it yet."""
-        if len(arguments) == 2:  # spelled out, for a call less on the way of every task
-            first, second = arguments
-            pair = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(first), first, len(second), second)
-            request = self._before_pair + pair
-        else:
-            request = self.pack(*arguments)
+        """Call the script; one round trip, three if the server does not have it yet.
+
+        Raises
+        ------
+        ServerUnreachableError
+            If the connection breaks; the script may have been executed.
+        ServerRefusedError, CorruptRecordError
+            If the server answers with an error.
+        """
         try:
-            return connection.execute(request)
+            return connection.execute(self.pack(*arguments))
         except ServerRefusedError as error:
             if not is_missing(error.found):
                 raise name_culprit(error, connection, self._keys) from None
@@ -103,9 +128,10 @@ class Script:
 def name_culprit(
     error: RushError, connection: Connection, redis_keys: Sequence[bytes]
 ) -> RushError:
-    """Return the error that names which of some keys has a type or content that none of ours has.
+    """Return an error that names the key which another program has written to.
 
-    One more round trip if `error` is about a type; else `error` itself.
+    If `error` is about the type of a key, this costs one round trip that finds the key. Any other
+    error is returned unchanged.
     """
     text = str(error.found)
     wrong_type, no_number = "WRONGTYPE" in text, "not an integer" in text
@@ -128,8 +154,10 @@ def execute_on(connection: Connection, redis_key: bytes, request: bytes) -> Any:
 
     Raises
     ------
+    ServerUnreachableError
+        If the connection breaks; the command may have been executed.
     ServerRefusedError
-        If the server refuses it; a key of a wrong type is named.
+        If the server answers with an error. A key of the wrong type is named.
     """
     try:
         return connection.execute(request)
@@ -137,15 +165,10 @@ def execute_on(connection: Connection, redis_key: bytes, request: bytes) -> Any:
         raise name_culprit(error, connection, (redis_key,)) from None
 
 
-def pack_sleep(wake_list: bytes, timeout_s: float) -> bytes:
-    """Pack a blocking pop of a client's wake list: it sleeps until it is woken, or in time."""
-    return pack((b"BLPOP", wake_list, max(timeout_s, _SHORTEST_SLEEP_S)))
-
-
 def execute_all_on(
     connection: Connection, redis_keys: Sequence[bytes], requests: Sequence[bytes]
 ) -> list[Any]:
-    """Execute packed commands on some keys in one send; otherwise as `execute_on`."""
+    """Execute packed commands on some keys, not atomically; one round trip, like `execute_on`."""
     replies = connection.execute_many(requests)
     for reply in replies:
         if isinstance(reply, ReplyError):
@@ -153,20 +176,22 @@ def execute_all_on(
     return replies
 
 
-def look(connection: Connection, reads: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Execute reading commands at one moment and return their replies; one round trip.
+def read_atomically(connection: Connection, reads: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Execute reading commands in one transaction and return their replies; one round trip.
 
     Raises
     ------
     ServerUnreachableError
-        If the connection breaks, or the server is still reading its data.
+        If the connection breaks, or the server is still loading its data.
     ServerRefusedError
-        If one of them is refused; the message names its key.
+        If a command is refused; the message names its key.
     """
     requests = [(b"MULTI",), *reads, (b"EXEC",)]
     replies = connection.execute_many([pack(request) for request in requests])
     for reply in replies:
-        if isinstance(reply, ReplyError):  # the first says why: EXEC only that there is one
+        if isinstance(
+            reply, ReplyError
+        ):  # the first error has the reason, EXEC only repeats that there is one
             raise refusal(reply)
     results: list[Any] = replies[-1]
     for read, result in zip(reads, results, strict=True):
@@ -175,32 +200,25 @@ def look(connection: Connection, reads: Sequence[tuple[Any, ...]]) -> list[Any]:
     return results
 
 
-def _bulk(parts: Sequence[bytes]) -> bytes:
-    """Pack the parts of a command, without the count in front."""
-    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
-
-
-def _source(name: str) -> bytes:
-    folder = resources.files("rush_core.scripts")
-    source = folder.joinpath(f"{name}.lua").read_bytes()
-    used = re.findall(rb"[a-z]+\.lua", b"".join(re.findall(rb"-- Uses: (.*)", source)))
-    return b"".join(folder.joinpath(file.decode()).read_bytes() for file in used) + source
+def pack_sleep(wake_list: bytes, timeout_s: float) -> bytes:
+    """Pack a blocking pop of a wake list: it returns when the client is woken, or in time."""
+    return pack((b"BLPOP", wake_list, max(timeout_s, _SHORTEST_SLEEP_S)))
 
 
 def is_missing(reply: object) -> bool:
-    """Tell whether an error reply says that the server does not have a script (any more)."""
+    """Tell whether an error reply says that the server does not have the script."""
     return str(reply).startswith("NOSCRIPT")
 
 
 def retry_unreachable(call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """Call again, with growing pauses, while the server cannot be reached.
+    """Repeat a call, with growing pauses, while the server cannot be reached.
 
-    Only for what may be done twice.
+    Use it only for calls that may be executed twice.
 
     Raises
     ------
     ServerUnreachableError
-        When `patience_s` seconds have passed.
+        If the server cannot be reached for `patience_s` seconds.
     """
     try:
         return call()
@@ -215,3 +233,19 @@ def retry_unreachable(call: Callable[[], T], patience_s: float = PATIENCE_S) -> 
             pause_s = min(2 * pause_s, 1.0)
             if time.monotonic() + pause_s > deadline:
                 raise
+
+
+def _bulk(parts: Sequence[bytes]) -> bytes:
+    """Pack the parts of a command, without their number, which the protocol puts in front."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
+
+
+@functools.cache
+def _load(file: str) -> tuple[bytes, bytes]:
+    """Return the source of a script, the parts that it uses in front, and its digest."""
+    folder = resources.files("rush_core.scripts")
+    source = folder.joinpath(f"{file}.lua").read_bytes()
+    used = re.findall(rb"([a-z]+)\.lua", b"".join(re.findall(rb"-- Uses: (.*)", source)))
+    parts = [folder.joinpath(f"{part.decode()}.lua").read_bytes() for part in used]
+    source = b"".join((*parts, source))
+    return source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()

@@ -1,16 +1,16 @@
-"""A server's URL: how to write, read and show it.
+"""The URL of a server: how it is written, read and shown.
 
 ======================================================  ==========================================
 ``redis://user:password@host:port/db``                  one server, or any node of a cluster
 ``rediss://host:port/db?ssl_ca_certs=/path/ca.pem``     the same over TLS
 ``unix:///path/server.sock?db=0&password=secret``       a unix socket
 ``redis+sentinel://host:port,host:port/service/db``     the primary that sentinels name
-``rediss+sentinel://...``                               the same, sentinels and servers over TLS
+``rediss+sentinel://...``                               the same; sentinels and servers over TLS
 ======================================================  ==========================================
 
-User name and password are the server's; further options of the query are redis-py's, among them
-``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``. The form with sentinels is that of
-redis-sentinel-url, docket and limits.
+User name and password are those of the server. The query may have any option of redis-py's
+connections, for example ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``. The form with
+sentinels is the one that redis-sentinel-url, docket and limits use.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ __all__ = [
 
 _SENTINEL_PORT = 26379
 
-# A host that drops packets answers nothing at all: nobody wants to wait longer for a typing error.
+# A host that drops packets never answers. A user with a mistyped address should not wait longer.
 _CONNECT_TIMEOUT_S = 5.0
 
 
 def connection_arguments(url: str, timeout_s: float) -> dict[str, Any]:
-    """Read what redis-py's connection to a single server needs; the class stands in it, too.
+    """Return the arguments of redis-py's connection to one server, among them its class.
 
     Raises
     ------
     TypeError, ValueError
-        If `url` is none of the forms above.
+        If `url` has none of the forms above.
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a string, got {type(url).__name__}")
     try:
         arguments: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
-    except ValueError:  # its text may contain what should have been the password
+    except ValueError:  # its message may contain a part of the password
         raise ValueError(
             "url must start with redis://, rediss://, unix://, redis+sentinel:// or "
             f"rediss+sentinel:// and have a number as its port, got {redact(url)!r}; write special "
@@ -58,22 +58,24 @@ def connection_arguments(url: str, timeout_s: float) -> dict[str, Any]:
     if url.startswith("unix:"):
         arguments.pop("host", None)
     if url.startswith("rediss:") and arguments.get("ssl_cert_reqs") != "none":
-        arguments.setdefault("ssl_check_hostname", True)  # not the default of every redis-py
+        arguments.setdefault(
+            "ssl_check_hostname", True
+        )  # some versions of redis-py do not by default
     arguments["socket_timeout"] = timeout_s
     arguments["socket_connect_timeout"] = min(timeout_s, _CONNECT_TIMEOUT_S)
     return arguments
 
 
 def split_sentinel_url(url: str) -> tuple[list[tuple[str, int]], str, str] | None:
-    """Take a URL with sentinels apart; None for any other URL.
+    """Split a URL with sentinels into its parts; return None for any other URL.
 
     Returns
     -------
     sentinels : list of (host, port)
     service : str
-        Under which the sentinels know the primary.
+        The name of the primary in the configuration of the sentinels.
     server_url : str
-        The primary's, but for host and port.
+        The URL of the primary, with a wrong host and port.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def split_sentinel_url(url: str) -> tuple[list[tuple[str, int]], str, str] | Non
 
 
 def is_private(url: str) -> bool:
-    """Tell whether nobody on the way to the server can read along: TLS, or this machine only."""
+    """Tell whether the way to the server is private: over TLS, or within this machine."""
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     within = all(re.fullmatch(r"(localhost|127[.0-9]+|\[::1\])(:\d+)?", host) for host in hosts)
@@ -108,21 +110,21 @@ def is_private(url: str) -> bool:
 
 
 def redact(url: str) -> str:
-    """Return `url` with its password replaced by ``***``, fit for logs and messages."""
+    """Return `url` with ``***`` as its password, for logs and messages."""
     before, at, host = url.rpartition("@")
     scheme, _, secret = before.partition("://")
     if at and scheme != "unix" and re.search("[/?#]", secret):
-        return f"{scheme}://***@{host}"  # written without quoting, it ends in the wrong place
+        return f"{scheme}://***@{host}"  # the password is not quoted, so its end is unknown
     return _replace_password(url, "***")
 
 
 def without_password(url: str) -> str:
-    """Return `url` without its password, fit for a printed command."""
+    """Return `url` without its password, for a command that is printed."""
     return _replace_password(url, None)
 
 
 def add_password(url: str, password: str) -> str:
-    """Return `url` with a password put in, unless it has one."""
+    """Return `url` with this password, unless it has one already."""
     parts = urlsplit(url)
     if parts.password is not None or re.search("(^|&)password=", parts.query):
         return url
@@ -134,18 +136,18 @@ def add_password(url: str, password: str) -> str:
 
 
 def environment_of(url: str) -> dict[str, str]:
-    """Return the environment variables that lead another process to `url` exactly as it is.
+    """Return environment variables with which another process connects to exactly this URL.
 
-    Its own environment may have a password: put into a URL that has none, the server would refuse
-    it.
+    The environment may have `RUSH_REDIS_PASSWORD`. If `url` has no password, the variable is set to
+    the empty text: a server without a password would refuse one.
     """
-    lead = {"RUSH_REDIS_URL": url}
+    variables = {"RUSH_REDIS_URL": url}
     is_complete = add_password(url, "any") == url
-    return lead if is_complete else {**lead, "RUSH_REDIS_PASSWORD": ""}
+    return variables if is_complete else {**variables, "RUSH_REDIS_PASSWORD": ""}
 
 
 def _replace_password(url: str, password: str | None) -> str:
-    """Replace the passwords of a URL, its key file's among them; None leaves them out."""
+    """Replace all passwords of a URL, also the one of a key file; None removes them."""
     parts = urlsplit(url)
     netloc, query = parts.netloc, parts.query
     if parts.password is not None:
@@ -164,5 +166,5 @@ def _replace_password(url: str, password: str | None) -> str:
 
 
 def _join(parts: SplitResult, netloc: str, query: str) -> str:
-    # urlunsplit would drop the empty host of a unix socket's URL.
+    # urlunsplit would drop the ``//`` of a unix socket's URL, which has an empty host.
     return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"

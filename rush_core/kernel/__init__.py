@@ -1,4 +1,6 @@
-"""The kernel: records of tasks, the transitions between their states, and how they are read.
+"""The kernel: records of tasks and workers, the transitions between states, and the worker.
 
-Imports the `connection` room, `keys`, `errors` and `arguments` only.
+Read in this order: `task`, `table`, the heads of ``scripts/*.lua``, `transitions`, `commands`,
+`lost_replies`, `logs`, `reader`, `workers`, `participation`, `worker`. `invariants` lists the rules
+that hold at every moment. Imports `connection`, `keys`, `errors` and `arguments` only.
 """

@@ -1,12 +1,19 @@
-"""Values to MessagePack bytes and back.
+"""Encode values as MessagePack bytes, and decode them. Nothing is ever unpickled.
 
-What MessagePack has keeps its type: None, bool, int (64 bits), float, str, bytes, list, dict.
-NumPy arrays of any dtype but object, unless masked, come back as read-only arrays of the same dtype
-and shape, NumPy scalars as the Python number they hold or, where there is none, as the same NumPy
-scalar.
-Tuples and sets come back as lists, and dates, enumerations and dataclasses as msgspec writes them
-(text, the value, a mapping). Anything else is refused by the name of its parameter. Nothing is ever
-unpickled.
+====================================================  ==============================================
+value                                                 what it is after encoding and decoding
+====================================================  ==============================================
+None, bool, int (64 bits), float, str, bytes          the same
+list, dict                                            the same
+tuple, set                                            a list
+NumPy array                                           a read-only array, same dtype and shape
+NumPy scalar that a Python number or text can hold    this Python value
+other NumPy scalar                                    the same
+date, enumeration, dataclass                          text, its value, a dict (as msgspec has it)
+====================================================  ==============================================
+
+Everything else is refused, and the error names the parameter: masked arrays, arrays of Python
+objects, instances of other classes.
 """
 
 from __future__ import annotations
@@ -18,10 +25,19 @@ import msgspec
 import numpy as np
 from numpy.lib import format as npy_format
 
-__all__ = ["decode", "encode", "encode_record"]
+__all__ = ["array_header", "decode", "encode", "encode_record", "mapping_decoder"]
 
-_ARRAY = 1  # codes of our MessagePack extension types
+# The codes of our MessagePack extension types.
+_ARRAY = 1
 _SCALAR = 2
+
+
+def array_header(n_fields: int) -> int:
+    """Return the first byte of a MessagePack array of fewer than 16 fields.
+
+    Scripts know these bytes by the names in ``scripts/record.lua``.
+    """
+    return 0x90 | n_fields
 
 
 def _encode_other(value: Any) -> Any:
@@ -30,7 +46,7 @@ def _encode_other(value: Any) -> Any:
         if kind in "SU" or (kind in "biuf" and size <= 8):
             return value.item()
         return msgspec.msgpack.Ext(_SCALAR, _array_bytes(np.asarray(value)))
-    if isinstance(value, np.ma.MaskedArray):  # its data without the mask are other values
+    if isinstance(value, np.ma.MaskedArray):  # its data alone would be other values
         raise TypeError("a masked array cannot be stored; fill it, or store its mask beside it")
     if isinstance(value, np.ndarray):
         return msgspec.msgpack.Ext(_ARRAY, _array_bytes(value))
@@ -54,7 +70,7 @@ def _decode_other(code: int, data: memoryview) -> Any:
 
 
 def _as_description(description: Any) -> Any:
-    """Undo MessagePack's tuples to lists in the description of a structured dtype."""
+    """Turn lists back into tuples: MessagePack has only lists, NumPy wants tuples."""
     if isinstance(description, str):
         return description
     if description and isinstance(description[0], list):
@@ -76,21 +92,21 @@ decode = _decoder.decode
 
 
 def mapping_decoder(kind: Any) -> Callable[[bytes | msgspec.Raw], Any]:
-    """Return a function that decodes a value and refuses one that is not of this type."""
+    """Return a function that decodes a value of this type and raises for any other value."""
     return msgspec.msgpack.Decoder(kind, ext_hook=_decode_other).decode
 
 
 def encode_record(
     values: tuple[Any, ...], labels: tuple[str, ...], mapping: Any, extra: Any, *more: Any
 ) -> bytes:
-    """Encode the fields of a record, of which some are mappings that a user gave.
+    """Encode the fields of a record, some of which are mappings that a user gave.
 
     Parameters
     ----------
     values : tuple
         All fields, in order.
     labels : tuple of str
-        What to call each of the mappings in an error.
+        The names of the mappings in an error.
     mapping, extra, *more : dict
         The user's mappings among the fields; `extra` may be None.
 
@@ -102,13 +118,13 @@ def encode_record(
     Raises
     ------
     TypeError, ValueError, OverflowError
-        If something is no mapping, has a name that is no string or holds a value that cannot be
+        If a mapping is no dict, has a name that is no string, or holds a value that cannot be
         stored; the message names it.
     """
     try:
         if not isinstance(mapping, dict):
             raise TypeError("not a dict")
-        "".join(mapping)  # the quickest way to see that all names are strings
+        "".join(mapping)  # the fastest check that all names are strings
         if extra is not None:
             _check_names(extra)
         for other in more:
@@ -129,7 +145,7 @@ def _check_names(mapping: Any) -> None:
 
 
 def _refuse(what: str, mapping: Any) -> None:
-    """Raise the error that names what is wrong with a mapping, if anything is."""
+    """Raise the error that names the fault of a mapping; return if it has none."""
     if not isinstance(mapping, dict):
         found = f"{type(mapping).__name__}: {mapping!r:.80}"
         hint = "; pass dict(...) of it" if isinstance(mapping, Mapping) else ""

@@ -1,7 +1,8 @@
-"""Can this network be in this state? A judge that shares nothing with what it judges.
+"""Check that the data of a network obey the rules that hold at every moment.
 
-It knows only key names and the shape of records (`rush_core.kernel.task`), decodes them itself,
-and looks at everything at once, so it may be asked at any moment of a running network.
+The check shares no code with the transitions, so that the two cannot have the same fault: it knows
+only the names of keys and the fields of records (`rush_core.kernel.task`), and decodes them itself.
+It reads everything in one transaction, so a network may be checked while workers are running.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rush_core.connection.connection import Connection, pack
-from rush_core.connection.script import look, retry_unreachable
+from rush_core.connection.script import read_atomically, retry_unreachable
 from rush_core.errors import CorruptRecordError, RushError
 from rush_core.keys import NetworkKeys
 
 __all__ = ["check_network", "find_violations"]
 
-# How many wake-ups may lie in a client's list unread: one as a claimer, one as a reader, one of
-# a process that ended.
+# How many pushes a client's wake list may hold: one because it waited for a queued task, one
+# because it waited for a change, one because a process that it started has ended.
 _MOST_WAKE_UPS = 3
 
 _N_FIELDS = {"queued": 5, "running": 6, "finished": 10, "failed": 10}
@@ -28,7 +29,7 @@ _ENDED_WORKER_FIELDS = 9
 _REPORT_FIELDS = 5
 
 
-class _Look(NamedTuple):
+class _Held(NamedTuple):
     """Everything a network holds, read in one transaction."""
 
     places: dict[str, list[list[Any]]]
@@ -42,7 +43,7 @@ class _Look(NamedTuple):
 
 
 def check_network(network_id: str, url: str) -> None:
-    """Raise unless the network can be in the state it is in.
+    """Raise if the data of a network break a rule.
 
     Parameters
     ----------
@@ -51,12 +52,14 @@ def check_network(network_id: str, url: str) -> None:
     Raises
     ------
     RushError
-        If a rule is broken; `found` lists every violation.
+        If a rule is broken; `found` is a list of all violations.
+    CorruptRecordError
+        If something is no record at all.
 
     Notes
     -----
-    Two round trips, transferring the whole network. A task that a worker failed by itself with an
-    extra named ``lost`` is mistaken for one of a lost worker.
+    Two round trips; the whole network is transferred. If a worker fails a task itself with an extra
+    named ``lost``, the check takes it for a task of a lost worker.
     """
     connection = Connection(url)
     try:
@@ -65,13 +68,14 @@ def check_network(network_id: str, url: str) -> None:
         connection.close()
     if violations:
         text = "\n  ".join(violations)
-        raise RushError(
-            f"network {network_id!r} is in an impossible state:\n  {text}", found=violations
-        )
+        raise RushError(f"network {network_id!r} breaks rules:\n  {text}", found=violations)
 
 
 def find_violations(connection: Connection, keys: NetworkKeys) -> list[str]:
-    """Return what is wrong with a network, one sentence each; empty if nothing is."""
+    """Return how a network breaks the rules, one sentence each; two round trips.
+
+    The docstring of each function below is a rule.
+    """
     held = retry_unreachable(lambda: _read(connection, keys))
     return [
         *_shapes(held),
@@ -85,8 +89,9 @@ def find_violations(connection: Connection, keys: NetworkKeys) -> list[str]:
     ]
 
 
-def _shapes(look: _Look) -> Iterator[str]:
-    for place, records in look.places.items():
+def _shapes(held: _Held) -> Iterator[str]:
+    """Each record has the fields of its place."""
+    for place, records in held.places.items():
         for record in records:
             named = f"{place} task {record[2]!r}" if len(record) > 2 else f"a {place} record"
             if len(record) != _N_FIELDS[place]:
@@ -102,28 +107,31 @@ def _shapes(look: _Look) -> Iterator[str]:
                 yield f"{named} has result {record[7]!r} and error {record[8]!r}"
 
 
-def _one_place_each(look: _Look) -> Iterator[str]:
+def _one_place_each(held: _Held) -> Iterator[str]:
+    """Each task is in one place only."""
     places: dict[str, list[str]] = {}
-    for place, records in look.places.items():
+    for place, records in held.places.items():
         for record in records:
             places.setdefault(record[2], []).append(place)
     for key, found in places.items():
         if len(found) > 1:
             yield f"task {key!r} is in {len(found)} places: {', '.join(found)}"
-    if look.running_keys != [record[2] for record in look.places["running"]]:
-        yield "the running tasks are filed under other keys than their own"
+    if held.running_keys != [record[2] for record in held.places["running"]]:
+        yield "the hash of running tasks has other keys than its records"
 
 
-def _running_tasks_have_owners(look: _Look) -> Iterator[str]:
-    for record in look.places["running"]:
+def _running_tasks_have_owners(held: _Held) -> Iterator[str]:
+    """Each running task belongs to a registered worker."""
+    for record in held.places["running"]:
         worker_id, key = record[0], record[2]
-        if worker_id not in look.epochs or worker_id not in look.workers:
-            yield f"task {key!r} runs under {worker_id!r}, who takes no part"
+        if worker_id not in held.epochs or worker_id not in held.workers:
+            yield f"task {key!r} runs under {worker_id!r}, which is not registered"
 
 
-def _reports_are_of_tasks(look: _Look) -> Iterator[str]:
-    tasks = {record[2]: record for records in look.places.values() for record in records}
-    for report in look.reports:
+def _reports_are_of_tasks(held: _Held) -> Iterator[str]:
+    """Each report is about a task and an attempt that exist."""
+    tasks = {record[2]: record for records in held.places.values() for record in records}
+    for report in held.reports:
         worker_id, attempt, key = report[:3]
         if len(report) != _REPORT_FIELDS or not isinstance(report[4], dict):
             yield f"the report {report!r:.80} on task {key!r} has no values"
@@ -131,7 +139,7 @@ def _reports_are_of_tasks(look: _Look) -> Iterator[str]:
             yield f"worker {worker_id!r} reported on task {key!r}, which is nowhere"
             continue
         owner, last = tasks[key][:2]
-        # Whoever made an earlier attempt may be anybody; a queued task has not made its last yet.
+        # Any worker may have made an earlier attempt. A queued task has not begun its last one.
         whole = isinstance(attempt, int) and isinstance(last, int)
         if not whole or attempt > last or (attempt == last and worker_id != owner):
             yield (
@@ -140,19 +148,21 @@ def _reports_are_of_tasks(look: _Look) -> Iterator[str]:
             )
 
 
-def _budget_adds_up(look: _Look) -> Iterator[str]:
-    taken = len(look.places["running"])
-    for record in look.places["finished"] + look.places["failed"]:
-        extra = record[9] if len(record) > 9 else None  # one too short is told above
+def _budget_adds_up(held: _Held) -> Iterator[str]:
+    """Each place taken in the budget is that of a task which a worker ran and did not lose."""
+    taken = len(held.places["running"])
+    for record in held.places["finished"] + held.places["failed"]:
+        extra = record[9] if len(record) > 9 else None  # too few fields: _shapes reports it
         by_worker, lost = record[0] != "", isinstance(extra, dict) and "lost" in extra
         taken += by_worker and not lost
-    if look.started != taken:
-        yield f"{look.started} places of the budget are taken, by {taken} tasks"
+    if held.started != taken:
+        yield f"{held.started} places of the budget are taken, but {taken} tasks take one"
 
 
-def _marks_are_of_one_task_each(look: _Look) -> Iterator[str]:
+def _marks_are_of_one_task_each(held: _Held) -> Iterator[str]:
+    """Each mark belongs to one unique task, and each unique task has its mark."""
     seen: set[str] = set()
-    for record in [record for records in look.places.values() for record in records]:
+    for record in [record for records in held.places.values() for record in records]:
         mark, colon, _ = str(record[2]).partition(":")
         extra = record[9] if len(record) > 9 else None
         if not colon or (isinstance(extra, dict) and "lost" in extra):
@@ -160,36 +170,39 @@ def _marks_are_of_one_task_each(look: _Look) -> Iterator[str]:
         if mark in seen:
             yield f"two tasks have the mark {mark!r}"
         seen.add(mark)
-    if seen != look.marks:
-        yield f"the marks {sorted(seen ^ look.marks)} are either a task's or taken, but not both"
+    if seen != held.marks:
+        yield f"the marks {sorted(seen ^ held.marks)} are taken without a task, or not taken by one"
 
 
-def _registry_agrees(look: _Look) -> Iterator[str]:
-    for client, epoch in look.epochs.items():
+def _registry_agrees(held: _Held) -> Iterator[str]:
+    """Each worker has either an epoch or an end, and its own number, counted from 0."""
+    for client, epoch in held.epochs.items():
         if not re.fullmatch(r"\d+s?", epoch):
             yield f"client {client!r} has the epoch {epoch!r}"
-    for worker_id, record in look.workers.items():
-        ended, takes_part = len(record) == _ENDED_WORKER_FIELDS, worker_id in look.epochs
-        if record[0] != worker_id or ended == takes_part:
-            yield f"worker {worker_id!r} {'takes' if takes_part else 'takes no'} part as {record!r}"
-    numbers = [record[5] for record in look.workers.values()]
+    for worker_id, record in held.workers.items():
+        ended, is_registered = len(record) == _ENDED_WORKER_FIELDS, worker_id in held.epochs
+        if record[0] != worker_id or ended == is_registered:
+            found = "registered" if is_registered else "not registered"
+            yield f"worker {worker_id!r} is {found} as {record!r}"
+    numbers = [record[5] for record in held.workers.values()]
     if sorted(map(repr, numbers)) != sorted(map(repr, range(len(numbers)))):
         numbers.sort(key=repr)
         yield f"{len(numbers)} workers joined, and their numbers are {numbers}"
-    for client in look.idle:
-        if client not in look.workers or look.epochs.get(client, "s").endswith("s"):
+    for client in held.idle:
+        if client not in held.workers or held.epochs.get(client, "s").endswith("s"):
             yield f"{client!r} waits for a queued task, but is no worker that may claim one"
 
 
-def _wake_lists_are_short(look: _Look, connection: Connection, keys: NetworkKeys) -> Iterator[str]:
-    clients = sorted(look.epochs.keys() | look.workers.keys() | look.idle)
+def _wake_lists_are_short(held: _Held, connection: Connection, keys: NetworkKeys) -> Iterator[str]:
+    """No wake list grows without end."""
+    clients = sorted(held.epochs.keys() | held.workers.keys() | held.idle)
     lengths = connection.execute_many([pack((b"LLEN", keys.wake(name))) for name in clients])
     for client, length in zip(clients, lengths, strict=True):
         if length > _MOST_WAKE_UPS:
-            yield f"{length} wake-ups of {client!r} lie unread"
+            yield f"{length} unread pushes in the wake list of {client!r}"
 
 
-def _read(connection: Connection, keys: NetworkKeys) -> _Look:
+def _read(connection: Connection, keys: NetworkKeys) -> _Held:
     reads: list[tuple[bytes, ...]] = [
         (b"LRANGE", keys.queued, b"0", b"-1"),
         (b"HGETALL", keys.running),
@@ -202,10 +215,10 @@ def _read(connection: Connection, keys: NetworkKeys) -> _Look:
         (b"SMEMBERS", keys.unique),
         (b"ZRANGE", keys.idle, b"0", b"-1"),
     ]
-    found = look(connection, reads)
+    found = read_atomically(connection, reads)
     queued, running, finished, failed, reports, clients, workers, started, marks, idle = found
     places = {"queued": queued, "running": running[1::2], "finished": finished, "failed": failed}
-    return _Look(
+    return _Held(
         places={
             place: [_decoded(record, 5, getattr(keys, place)) for record in records]
             for place, records in places.items()

@@ -1,8 +1,8 @@
-"""The report: what a worker said of a task while it was running.
+"""The report: intermediate values of a task that was running.
 
-Reports form a list that only grows. A record is a MessagePack array that opens like the record of
-the task (`kernel.task`), from which the server copies it: ``worker_id``, ``attempt``, ``key``,
-then ``reported_at`` and ``values``.
+Reports are a list that only grows. A record is a MessagePack array. The server copies its first
+fields from the record of the task (`rush_core.kernel.task`): ``worker_id``, ``attempt``, ``key``.
+Then come ``reported_at`` and ``values``.
 """
 
 from __future__ import annotations
@@ -13,28 +13,26 @@ from typing import Any
 import msgspec
 
 from rush_core.errors import CorruptRecordError
-from rush_core.kernel.codec import encode_record, mapping_decoder
+from rush_core.kernel.codec import array_header, encode_record, mapping_decoder
 
-__all__ = ["Report", "decode_reports"]
-
-_HEADER = 0x95
+__all__ = ["Report", "decode_reports", "report_end"]
 
 _decode_mapping: Callable[[Any], dict[str, Any]] = mapping_decoder(dict[str, Any])
 
 
 class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a worker said of a task that it was running.
+    """What a worker reported on a task that it was running.
 
     `values` is decoded at each access and belongs to the caller.
 
     Attributes
     ----------
     worker_id : str
-        The worker that said it.
+        The worker that reported it.
     attempt : int
-        How often the task had been taken up and lost before.
+        How often the task had been lost before.
     key : str
-        The task's identifier.
+        The task's key.
     reported_at : float
         Seconds since 1970 by the server's clock.
     """
@@ -47,10 +45,10 @@ class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     @property
     def values(self) -> dict[str, Any]:
-        """What was reported."""
+        """The reported values."""
         try:
             return _decode_mapping(self._values)
-        except Exception as error:  # whatever NumPy makes of foreign bytes
+        except Exception as error:  # NumPy raises various errors for bytes of other programs
             raise CorruptRecordError(
                 f"a report on task {self.key!r} is no mapping of names and values ({error}); "
                 "another program wrote to this network: reset it",
@@ -62,6 +60,8 @@ class Report(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _decode_report = msgspec.msgpack.Decoder(Report).decode
+
+_HEADER = array_header(len(Report.__struct_fields__))
 
 
 def decode_reports(records: Collection[bytes], redis_key: bytes) -> list[Report]:
@@ -86,5 +86,5 @@ def decode_reports(records: Collection[bytes], redis_key: bytes) -> list[Report]
 
 
 def report_end(reported_at: float, values: Any) -> bytes:
-    """Pack the fields that a report appends to the opening of a task's record."""
+    """Pack the fields that follow the copied ones."""
     return encode_record((reported_at, values), ("report",), values, None)[1:]

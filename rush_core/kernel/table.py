@@ -1,8 +1,9 @@
-"""Tables of tasks: sequences with columns on demand."""
+"""Tables of tasks: immutable sequences that also return columns."""
 
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
@@ -20,13 +21,14 @@ __all__ = ["EndedTasks", "TaskTable"]
 
 
 class TaskTable(Sequence[Task]):
-    """An immutable sequence of tasks with columns on demand.
+    """An immutable sequence of tasks, which also returns columns.
 
     Parameters
     ----------
     tasks : list of Task
-        May grow behind the table's back: the table is its first `length` items.
     length : int, optional
+        How many of the list's first tasks the table has; by default all. The list may grow
+        afterwards.
     """
 
     __slots__ = ("_length", "_tasks")
@@ -39,7 +41,7 @@ class TaskTable(Sequence[Task]):
     def from_results(
         cls, configs: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
     ) -> TaskTable:
-        """Make a table of evaluations that no network holds, as finished tasks.
+        """Make a table of finished tasks from evaluations that are in no network.
 
         Raises
         ------
@@ -80,7 +82,7 @@ class TaskTable(Sequence[Task]):
 
     @property
     def keys(self) -> list[str]:
-        """The identifiers."""
+        """The keys of the tasks."""
         return [task.key for task in self]
 
     @property
@@ -93,17 +95,27 @@ class TaskTable(Sequence[Task]):
         """The results; None for a task that has none."""
         return [task.result for task in self]
 
-    def noted(self, name: str) -> list[Any]:
-        """Return what was given along with each task's result under a name; None if nothing."""
-        # Looking for the name's bytes spares decoding nearly all tasks that do not have it.
+    def result_notes(self, name: str) -> list[Any]:
+        """Return the value named `name` in each task's `result_extra`; None if it has none."""
+        # A search for the bytes of the name avoids decoding most tasks that do not have it.
         sought = name.encode()
         return [
             task.result_extra.get(name) if sought in bytes(task._result_extra) else None
             for task in self
         ]
 
+    def noted(self, name: str) -> list[Any]:
+        """Return `result_notes`, which replaces this method."""
+        warnings.warn(
+            "TaskTable.noted is now TaskTable.result_notes; the old name will be removed in the "
+            "next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.result_notes(name)
+
     def column(self, name: str) -> list[Any]:
-        """Return one parameter or result of all tasks; None where a task has no such name.
+        """Return one parameter or result of all tasks; None for a task that has no such name.
 
         Raises
         ------
@@ -122,12 +134,12 @@ class TaskTable(Sequence[Task]):
     def to_numpy(
         self, names: Sequence[str], *, of: Literal["config", "result"] = "config"
     ) -> npt.NDArray[np.float64]:
-        """Return numbers of all tasks as a matrix.
+        """Return numbers of all tasks as a matrix, one row for each task.
 
         Parameters
         ----------
         names : sequence of str
-            Which parameters, or which results; booleans count as 0 and 1.
+            The parameters or the results; booleans become 0 and 1.
         of : str
             ``"config"`` or ``"result"``.
 
@@ -138,12 +150,12 @@ class TaskTable(Sequence[Task]):
         Raises
         ------
         ValueError
-            If a task has no number of that name; the message names both.
+            If a task has no number of a name; the message names the task and the name.
 
         Notes
         -----
-        Numbers go from the records into the matrix without a dict in between, which takes half the
-        time of reading `configs`.
+        Numbers are read from the records into the matrix without dicts. This takes half the time
+        of reading `configs`.
         """
         read = _tuple_reader(tuple(names))
         records = (task._config if of == "config" else task._result for task in self)
@@ -156,7 +168,7 @@ class TaskTable(Sequence[Task]):
             raise ValueError(f"a {of} has not all of {list(names)} as numbers: {error}") from None
 
     def _explain(self, names: Sequence[str], of: str) -> None:
-        """Raise the error that names the task and the value that is no number."""
+        """Raise an error that names the task, the name and the value that is no number."""
         for task in self:
             values = getattr(task, of) or {}
             for name in names:
@@ -169,9 +181,11 @@ class TaskTable(Sequence[Task]):
                     )
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a row per task; ``config.``, ``extra.`` and so on precede the given names.
+        """Return a DataFrame with one row for each task.
 
-        A column keeps its values as they are: where some tasks lack a name, it holds None.
+        The columns of parameters begin with ``config.``, the others with ``result.``, ``extra.``
+        and ``result_extra.``. A column keeps the types of its values. If a task lacks a name, the
+        column has None there.
         """
         import pandas as pd
 
@@ -183,10 +197,10 @@ class TaskTable(Sequence[Task]):
 
 
 class EndedTasks(NamedTuple):
-    """Tasks that ended since they were last asked for, each table in the order of its log.
+    """The tasks that ended since the last call, each table in the order of its log.
 
-    `failed` has only those that failed by themselves: the task of a lost worker, or one that was
-    taken out of the queue, is not known to be bad.
+    `failed` has only tasks that a worker failed. Tasks of lost workers, and tasks that were removed
+    from the queue, are left out: nothing is known about their configurations.
     """
 
     finished: TaskTable
@@ -207,7 +221,7 @@ def _flat(task: Task) -> dict[str, Any]:
 
 
 def _series(values: list[Any]) -> Any:
-    """Make a column that changes no value's type: only whole columns of one type are converted."""
+    """Make a column that keeps the types of its values; only columns of one type get a dtype."""
     import pandas as pd
 
     types = {type(value) for value in values}
@@ -219,8 +233,8 @@ def _series(values: list[Any]) -> Any:
 
 @functools.lru_cache(maxsize=32)
 def _tuple_reader(names: tuple[str, ...]) -> Callable[[msgspec.Raw], tuple[float, ...]]:
-    """Return a function that reads the named numbers of an encoded mapping, in this order."""
-    # Field names have to be identifiers; parameter names need not.
+    """Return a function that reads the numbers of these names from an encoded mapping."""
+    # The fields of a struct must be identifiers, which names of parameters need not be.
     fields = [(f"f{i}", float | int | bool) for i in range(len(names))]
     renamed = {f"f{i}": name for i, name in enumerate(names)}
     row = msgspec.defstruct("Row", fields, rename=renamed, gc=False)

@@ -1,7 +1,7 @@
 """The task: one packed record that moves from place to place.
 
-A record is a MessagePack array. Every transition appends fields to it on the server, so that each
-place holds one kind of record and a whole task is decoded in one call:
+A record is a MessagePack array. Each transition appends fields to it in the server, so that each
+place holds one kind of record, and a whole task is decoded by one call:
 
 ========  ==============================================================================
 place     fields
@@ -12,8 +12,11 @@ finished  the same, then ``ended_at``, ``result``, ``error`` (nil), ``result_ext
 failed    the same with ``result`` nil and ``error`` a text
 ========  ==============================================================================
 
-The scripts rely on this much of the bytes: one byte of array header, the worker's id at once behind
-it, ``attempt`` in one byte, and a key of at most 31 bytes, whose length therefore takes one byte.
+A task that fails without having been started has an empty ``worker_id`` and ``started_at`` nil.
+
+Scripts rely on these bytes (``scripts/record.lua`` has their names): the array header is one byte,
+the worker's id follows at once, ``attempt`` is one byte, and a key has at most 31 bytes, so that
+its length is one byte.
 """
 
 from __future__ import annotations
@@ -21,16 +24,27 @@ from __future__ import annotations
 import enum
 import operator
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
 
 from rush_core.errors import CorruptRecordError
-from rush_core.kernel.codec import encode, encode_record, mapping_decoder
+from rush_core.kernel.codec import array_header, encode, encode_record, mapping_decoder
 
-__all__ = ["Task", "TaskCounts", "TaskState", "decode_tasks"]
+__all__ = [
+    "Task",
+    "TaskCounts",
+    "TaskState",
+    "decode_tasks",
+    "ended_record",
+    "failed_end",
+    "finished_end",
+    "key_sequence",
+    "queued_records",
+    "running_record",
+]
 
 _NIL = msgspec.Raw(encode(None))
 
@@ -40,16 +54,20 @@ _decode_optional_mapping = mapping_decoder(dict[str, Any] | None)
 
 
 class TaskState(enum.StrEnum):
-    """The four places a task can be."""
+    """The four states of a task. Each is the name of the place that holds the task's record.
 
-    QUEUED = "queued"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
+    A task starts as queued (it was pushed) or as running (a worker started it itself). It ends as
+    finished or failed, and does not change after that.
+    """
+
+    QUEUED = "queued"  # waits in the queue until a worker claims it
+    RUNNING = "running"  # a worker evaluates it
+    FINISHED = "finished"  # a worker returned its result
+    FAILED = "failed"  # a worker returned an error, was lost, or the queue was cleared
 
 
 class TaskCounts(NamedTuple):
-    """How many tasks are in each place."""
+    """How many tasks are in each state."""
 
     queued: int
     running: int
@@ -58,21 +76,22 @@ class TaskCounts(NamedTuple):
 
 
 class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One evaluation, as it stood when it was fetched.
+    """One task, as it was when it was fetched.
 
-    `config`, `extra`, `result` and `result_extra` are decoded at each access (about a microsecond)
-    and belong to the caller: changing what they return changes no other reader's data.
+    `config`, `extra`, `result` and `result_extra` are decoded at each access, which takes about a
+    microsecond. They belong to the caller: to change them changes no other reader's data.
 
     Attributes
     ----------
     key : str
-        The task's identifier.
+        The task's identifier in its network.
     worker_id : str
-        The worker that runs or ran it; empty while queued.
+        The worker that runs or ran it; empty while it is queued.
     attempt : int
-        How often it had been taken up and lost before.
+        How often it was lost with its worker before.
     started_at, ended_at : float or None
-        Seconds since 1970 by the server's clock; their difference comes from one monotonic clock.
+        Seconds since 1970 by the server's clock. Their difference is exact, because both come from
+        one monotonic clock.
     error : str or None
         Why it failed.
     """
@@ -90,7 +109,12 @@ class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     @property
     def state(self) -> TaskState:
-        """The place it was fetched from."""
+        """The state when it was fetched.
+
+        The record does not store the state. It is inferred from the fields that are set: a task
+        with `ended_at` has failed if it has an `error`, else it has finished. A task without
+        `ended_at` is running if it has `started_at`, else it is queued.
+        """
         if self.ended_at is not None:
             return TaskState.FINISHED if self.error is None else TaskState.FAILED
         return TaskState.QUEUED if self.started_at is None else TaskState.RUNNING
@@ -100,12 +124,12 @@ class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
         """The configuration to evaluate."""
         try:
             return _decode_mapping(self._config)
-        except Exception as error:  # whatever NumPy makes of foreign bytes
+        except Exception as error:  # NumPy raises various errors for bytes of other programs
             raise self._corrupt("config", error) from None
 
     @property
     def extra(self) -> dict[str, Any]:
-        """What was given along with the configuration."""
+        """The values that were stored with the configuration."""
         try:
             return _decode_optional_mapping(self._extra) or {}
         except Exception as error:
@@ -124,7 +148,7 @@ class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     @property
     def result_extra(self) -> dict[str, Any]:
-        """What was given along with the result or the error."""
+        """The values that were stored with the result or the error."""
         try:
             return _decode_optional_mapping(self._result_extra) or {}
         except Exception as error:
@@ -147,8 +171,13 @@ class Task(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _decode_task = msgspec.msgpack.Decoder(Task).decode
 
-# What the array header of a record says in each place: how many fields it has.
-_HEADERS = {b"queued": {0x95}, b"running": {0x96}, b"finished": {0x9A}, b"failed": {0x9A}}
+# The first byte of a record, its array header, states the number of fields. It differs by place.
+_HEADERS = {
+    b"queued": array_header(5),
+    b"running": array_header(6),
+    b"finished": array_header(10),
+    b"failed": array_header(10),
+}
 
 _first_byte = operator.itemgetter(0)
 
@@ -164,7 +193,7 @@ def decode_tasks(records: Collection[bytes], redis_key: bytes) -> list[Task]:
     place = redis_key.rpartition(b":")[2]
     try:
         tasks = list(map(_decode_task, records))
-        if not _HEADERS[place].issuperset(map(_first_byte, records)):
+        if not {_HEADERS[place]}.issuperset(map(_first_byte, records)):
             raise ValueError(f"not the fields of a {place.decode()} task")
     except ValueError as error:
         raise CorruptRecordError(
@@ -175,48 +204,62 @@ def decode_tasks(records: Collection[bytes], redis_key: bytes) -> list[Task]:
     return tasks
 
 
+# What errors call the mappings that a user gives with a task, and those of its result.
 _GIVEN = ("configuration parameter", "extra")
 _RETURNED = ("result", "extra")
 
 
-def key_maker() -> Callable[[], str]:
-    """Return what makes one key after the other, in any thread.
+def key_sequence() -> Iterator[str]:
+    """Return an endless iterator of keys for new tasks; threads may share it.
 
-    They are unique without asking anybody: their prefix is drawn anew for each maker.
+    The keys begin with random bytes, so those of different processes differ without coordination.
     """
-    return map(f"{secrets.token_hex(6)}-%d".__mod__, count(1)).__next__
+    return map(f"{secrets.token_hex(6)}-%d".__mod__, count(1))
 
 
 def queued_records(
-    new_key: Callable[[], str], given: Iterable[tuple[Any, Any]]
+    keys: Iterator[str], given: Iterable[tuple[Any, Any]]
 ) -> tuple[list[str], list[bytes]]:
-    """Make keys for tasks that wait for a worker, and pack them: pairs of config and extra."""
-    keys, records = [], []
+    """Pack new tasks for the queue.
+
+    Parameters
+    ----------
+    keys : iterator of str
+        Where to take their keys from.
+    given : iterable of tuple
+        Configuration and extra of each task.
+
+    Returns
+    -------
+    keys : list of str
+    records : list of bytes
+    """
+    taken, records = [], []
     for config, extra in given:
-        keys.append(new_key())
-        records.append(encode_record(("", 0, keys[-1], config, extra), _GIVEN, config, extra))
-    return keys, records
+        taken.append(next(keys))
+        records.append(encode_record(("", 0, taken[-1], config, extra), _GIVEN, config, extra))
+    return taken, records
 
 
 def running_record(key: str, config: Any, extra: Any, worker_id: str, started_at: float) -> bytes:
-    """Pack a task that a worker starts."""
+    """Pack the record of a task that a worker starts itself."""
     return encode_record((worker_id, 0, key, config, extra, started_at), _GIVEN, config, extra)
 
 
 def finished_end(ended_at: float, result: Any, extra: Any) -> bytes:
-    """Pack the fields that its result appends to a record."""
+    """Pack the fields that a finish appends to a record."""
     return encode_record((ended_at, result, None, extra), _RETURNED, result, extra)[1:]
 
 
 def failed_end(ended_at: float, error: str, extra: Any) -> bytes:
-    """Pack the fields that an error appends to a record."""
+    """Pack the fields that a failure appends to a record."""
     return encode_record((ended_at, None, error, extra), _RETURNED, {}, extra)[1:]
 
 
 def ended_record(
     key: str, config: Any, extra: Any, at: float, result: Any, error: str | None
 ) -> bytes:
-    """Pack a task that was evaluated elsewhere, without a worker."""
+    """Pack the record of a task that ended outside the network; it has no worker."""
     values = ("", 0, key, config, extra, at, at, result, error, None)
     returned = result if error is None else {}
     return encode_record(values, (*_GIVEN, "result"), config, extra, returned)

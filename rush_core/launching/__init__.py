@@ -1,4 +1,4 @@
-"""Starting workers: as processes of this machine, through an executor, or by a shell command.
+"""Workers: shipped loops, worker processes, calls of executors, and their end.
 
-Imports the rooms below it; only `network` and the command line import it.
+Imports `worker`, the `membership` and `connection` rooms and what is below them.
 """

@@ -1,4 +1,4 @@
-"""Start workers, as processes on this machine or through any executor, and notice when one ends."""
+"""Workers as processes on this machine."""
 
 from __future__ import annotations
 
@@ -6,59 +6,37 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from rush_core.connection.fork import keep_from_children
 from rush_core.connection.url import environment_of
+from rush_core.launching.command import ONE_THREAD
+from rush_core.launching.ends import WorkerEnds
+from rush_core.launching.output import WorkerOutput
+from rush_core.owned_process import OwnedProcess
 
-__all__ = ["ONE_THREAD", "LocalWorkers", "SubmittedWorkers"]
-
-# One thread per numerical library: the workers are the parallelism.
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-}
-
-
-# A batch system may send SIGTERM to all processes: the folder is still to be removed.
-_GUARD = """
-trap '' TERM
-read -r _         # returns when the owner closes the pipe, or dies
-rm -rf "$1"
-"""
+__all__ = ["LocalWorkers"]
 
 
 class LocalWorkers:
-    """Worker processes that are children of this process; they end when it does.
+    """Worker processes that are children of this process and end when it does.
 
     Parameters
     ----------
-    on_exit : callable
-        Called as ``on_exit(worker_id, how)``, in a thread of its own, when a process ended.
+    on_end : callable
+        Called as ``on_end(worker_id, how)``, in a thread of its own, when a process has ended.
 
     Attributes
     ----------
-    ends : dict
-        Of each worker whose process has ended, how that came.
+    ends : WorkerEnds
+    output : WorkerOutput
     """
 
-    def __init__(self, on_exit: Callable[[str, str], None]) -> None:
-        self._on_exit = on_exit
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        # Nobody joins the threads: an interrupted join can take its thread for ended.
-        self._dealt_with: dict[str, threading.Event] = {}
-        self._logs: dict[str, Path] = {}
-        self._own_log_folder: Path | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self.ends: dict[str, str] = {}
+    def __init__(self, on_end: Callable[[str, str], None]) -> None:
+        self._processes: dict[str, OwnedProcess] = {}
+        self.ends = WorkerEnds(on_end)
+        self.output = WorkerOutput()
 
     def start(
         self,
@@ -68,28 +46,19 @@ class LocalWorkers:
         options: Sequence[str],
         log_folder: Path | None,
     ) -> None:
-        """Start one process; a fresh interpreter whose output goes to a file."""
-        log_folder = log_folder or self._temporary_log_folder()
+        """Start one process, a new Python interpreter; its output goes to a file."""
         command = [sys.executable, "-m", "rush_core", "worker", network_id, *options]
-        command += ["--orphan-check"]
+        command += ["--worker-id", worker_id, "--orphan-check"]
         environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
-        self._logs[worker_id] = log_folder / f"{worker_id}.log"
-        with self._logs[worker_id].open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,  # closes when this process ends, however it ends
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the manager, which asks its workers to stop
-            )
-        keep_from_children(process.stdin)
-        dealt_with = threading.Event()
-        watch = (worker_id, process, dealt_with)
+        with self.output.open(worker_id, log_folder) as log:
+            process = OwnedProcess(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        handled = threading.Event()
+        watch = (worker_id, process, handled)
         try:
             threading.Thread(target=self._watch, args=watch, daemon=True).start()
-            # An interrupt may come between any two lines: what is waited for here is being watched.
-            self._dealt_with[worker_id] = dealt_with
+            # Only now, because Ctrl-C may interrupt between any two lines: `wait` must wait only
+            # for a process that a thread watches.
+            self.ends.expect(worker_id, handled)
             self._processes[worker_id] = process
         except BaseException:
             process.kill()
@@ -101,156 +70,34 @@ class LocalWorkers:
 
     def running(self) -> list[str]:
         """Return the workers whose processes have not ended."""
-        return [name for name, process in self._processes.items() if process.poll() is None]
+        return [name for name, process in self._processes.items() if not process.has_ended()]
 
     def kill(self, worker_ids: Iterable[str]) -> None:
-        """Kill processes and return when that was dealt with."""
+        """Kill processes, and wait until their ends are handled."""
         killed = list(worker_ids)
         for worker_id in killed:
             self._processes[worker_id].kill()
-        self.wait(worker_ids=killed)
-
-    def kill_all(self) -> None:
-        """Kill all processes and forget that they ever were."""
-        self.kill(self.running())
-        self.wait()
-        self._processes.clear()
-        self._dealt_with.clear()
-        self.ends.clear()
-
-    def wait(self, timeout_s: float | None = None, worker_ids: Iterable[str] | None = None) -> bool:
-        """Wait until processes (None: all) have ended and were dealt with; tell whether so."""
-        return _wait_for(self._dealt_with, worker_ids, timeout_s)
-
-    def last_words(self, worker_id: str, n_lines: int = 15) -> str:
-        """Return the end of what a worker printed."""
-        path = self._logs.get(worker_id)
-        if path is None or not path.exists():
-            return ""
-        return "\n".join(path.read_text(errors="replace").splitlines()[-n_lines:])
-
-    def close(self) -> None:
-        """Kill what still runs and remove the temporary logs."""
-        self.kill_all()
-        if self._guard is not None:
-            self._guard.communicate()
-            self._guard = self._own_log_folder = None
-
-    def _temporary_log_folder(self) -> Path:
-        if self._own_log_folder is None:
-            self._own_log_folder = Path(tempfile.mkdtemp(prefix="rush-logs-"))
-            # The pipe closes when this process ends, however it ends.
-            command = ["/bin/sh", "-c", _GUARD, "sh", str(self._own_log_folder)]
-            self._guard = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            keep_from_children(self._guard.stdin)
-        return self._own_log_folder
-
-    def _watch(
-        self, worker_id: str, process: subprocess.Popen[bytes], dealt_with: threading.Event
-    ) -> None:
-        code = process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
-        self.ends[worker_id] = _describe_exit(code)
-        try:
-            self._on_exit(worker_id, self.ends[worker_id])
-        finally:
-            dealt_with.set()
-
-
-class SubmittedWorkers:
-    """Workers that run as calls submitted to an executor, wherever that runs them.
-
-    Parameters
-    ----------
-    on_exit : callable
-        Called as ``on_exit(worker_id, how)``, in a thread of the executor, when a call ended.
-
-    Attributes
-    ----------
-    ends : dict
-        Of each worker whose call has ended, how that came.
-    """
-
-    def __init__(self, on_exit: Callable[[str, str], None]) -> None:
-        self._on_exit = on_exit
-        self._futures: dict[str, Future[None]] = {}
-        self._dealt_with: dict[str, threading.Event] = {}
-        self._ending = threading.Lock()
-        self.ends: dict[str, str] = {}
-
-    def start(self, executor: Executor, worker_id: str, run: Callable[[], None]) -> None:
-        """Submit one worker; `run` has to survive the executor's way of pickling."""
-        future = executor.submit(run)
-        self._futures[worker_id] = future
-        dealt_with = threading.Event()
-        future.add_done_callback(lambda done: self._note_end(worker_id, done, dealt_with))
-        # Not before: an interrupt may come between any two lines, and this is waited for.
-        self._dealt_with[worker_id] = dealt_with
-
-    def started(self) -> list[str]:
-        """Return all workers that were submitted."""
-        return list(self._futures)
-
-    def running(self) -> list[str]:
-        """Return the workers whose calls have not ended."""
-        return [name for name, future in self._futures.items() if not future.done()]
-
-    def cancel(self, worker_ids: Iterable[str]) -> None:
-        """Take calls back that the executor has not begun."""
-        for worker_id in worker_ids:
-            self._futures[worker_id].cancel()
-
-    def wait(self, timeout_s: float | None = None, worker_ids: Iterable[str] | None = None) -> bool:
-        """Wait until calls (None: all) have ended and were dealt with; tell whether so."""
-        return _wait_for(self._dealt_with, worker_ids, timeout_s)
+        self.ends.wait(None, killed)
 
     def forget(self) -> None:
-        """Forget all workers; an end that is being dealt with is waited for."""
-        with self._ending:
-            self._futures.clear()
-            self._dealt_with.clear()
-            self.ends.clear()
+        """Kill all processes and forget all workers."""
+        self.kill(self.running())
+        self.ends.wait(None, None)
+        self._processes.clear()
+        self.ends.forget()
 
-    def _note_end(self, worker_id: str, done: Future[None], dealt_with: threading.Event) -> None:
-        with self._ending:
-            if worker_id not in self._futures:
-                return  # forgotten meanwhile: its manager was closed, or the network was reset
-            if done.cancelled():
-                how = "its call was cancelled"
-            elif error := done.exception():
-                how = f"its call ended with {type(error).__name__}: {error}"
-            else:
-                how = "its call returned"
-            self.ends[worker_id] = how
-            try:
-                self._on_exit(worker_id, how)
-            finally:
-                dealt_with.set()
+    def close(self) -> None:
+        """Kill all processes and remove the temporary files with their output."""
+        self.forget()
+        self.output.close()
 
-
-def _wait_for(
-    dealt_with: dict[str, threading.Event],
-    worker_ids: Iterable[str] | None,
-    timeout_s: float | None,
-) -> bool:
-    """Wait until the events of these workers (None: all) are set; tell whether they are."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    wanted = list(dealt_with) if worker_ids is None else worker_ids
-    events = [dealt_with[worker_id] for worker_id in wanted if worker_id in dealt_with]
-    return all(
-        event.wait(None if deadline is None else max(deadline - time.monotonic(), 0.0))
-        for event in events
-    )
+    def _watch(self, worker_id: str, process: OwnedProcess, handled: threading.Event) -> None:
+        """Wait for the end of a process and record it."""
+        self.ends.record(worker_id, _describe_exit(process.wait()), handled)
 
 
 def _describe_exit(code: int) -> str:
-    """Say in words how a process ended."""
+    """Return in words how a process ended."""
     if code >= 0:
         return f"its process ended with exit code {code}"
     try:

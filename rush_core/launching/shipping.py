@@ -1,9 +1,13 @@
-"""The worker loop and its arguments, on their way to the workers.
+"""Ship the worker loop and its arguments to the workers.
 
-What is shipped is a cloudpickle under its own digest, signed where the environment variable
-`RUSH_SECRET` is set. Unpickling runs code: a worker unpickles only what carries the digest it was
-started with and, where there is a secret, a signature that fits it. What is too large for the
-server goes through a folder that all machines share: the network then holds signature and path.
+They are stored in the network as one cloudpickle, under its digest. If the environment variable
+`RUSH_SECRET` is set, the pickle is signed with it.
+
+Unpickling runs code. So a worker unpickles only what has the digest that it was started with and,
+if `RUSH_SECRET` is set, the right signature.
+
+What is too large for the server goes through a folder that all machines share. The network then
+holds the signature and the path of the file.
 """
 
 from __future__ import annotations
@@ -24,16 +28,30 @@ from rush_core.connection.script import execute_on, retry_unreachable
 from rush_core.errors import LoopError
 from rush_core.keys import NetworkKeys
 
-__all__ = ["MOST_BYTES", "ShippedLoop", "load_loop", "pack_loop", "store_loop"]
+__all__ = ["MOST_BYTES", "ShippedLoop", "load_loop", "pack_loop", "ship_loop", "store_loop"]
 
 ShippedLoop = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-# The server hands out a loop once for each worker: at this size a hundred of them pull more than
-# six gigabytes through it, while the others wait. Redis itself takes no value beyond 512 MiB.
+# Every worker fetches the loop from the server: at this size, a hundred workers fetch more than
+# six gigabytes, and other clients wait meanwhile. Redis itself takes values up to 512 MiB.
 MOST_BYTES = 64 * 2**20
 
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 _FILE = b"file:"  # no cloudpickle begins like this
+
+
+def ship_loop(
+    connection: Connection,
+    keys: NetworkKeys,
+    loop: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    shared_folder: Path | None,
+) -> str:
+    """Pack a worker loop and store it; see `pack_loop` and `store_loop`; one round trip."""
+    most_bytes = MOST_BYTES if shared_folder is None else None
+    packed = pack_loop(loop, args, kwargs, most_bytes=most_bytes)
+    return store_loop(connection, keys, packed, shared_folder)
 
 
 def pack_loop(
@@ -45,18 +63,18 @@ def pack_loop(
 ) -> bytes:
     """Pickle a worker loop with its arguments and this process's import path.
 
-    Functions of ``__main__`` and of notebooks, and closures, go by value; functions of modules by
-    name, found on the workers by the same import path.
+    Closures and functions of ``__main__`` and of notebooks are pickled by value. Functions of
+    modules are pickled by name; the worker imports them along the same import path.
 
     Raises
     ------
     LoopError
-        If something of it cannot be pickled, or it has more than `most_bytes` bytes; the message
-        names what, or the largest argument.
+        If a part cannot be pickled, or the whole has more than `most_bytes` bytes; the message
+        names the part, or the largest argument.
     """
     if not callable(loop):
         raise TypeError(f"loop must be callable as loop(worker, ...), got {type(loop).__name__}")
-    # The worker puts the import path in place before it unpickles the rest.
+    # Two pickles in one: the worker sets the import path before it unpickles the second.
     try:
         content = cloudpickle.dumps((loop, tuple(args), dict(kwargs)))
     except Exception as error:
@@ -64,7 +82,7 @@ def pack_loop(
         raise LoopError(
             f"cannot ship {name!r} and its arguments to workers: "
             f"{type(error).__name__}: {error}. Objects bound to this process (locks, open files, "
-            "connections, generators) must be made inside the function instead"
+            "connections, generators) cannot be shipped: make them inside the function"
         ) from error
     packed: bytes = cloudpickle.dumps((_import_path(), content))
     if most_bytes is not None and len(packed) > most_bytes:
@@ -93,12 +111,12 @@ def _largest(
 def store_loop(
     connection: Connection, keys: NetworkKeys, packed: bytes, shared_folder: Path | None = None
 ) -> str:
-    """Put a packed loop into the network, or its path if there is a folder; one round trip.
+    """Store a packed loop in the network or, if given, in a folder; one round trip.
 
     Returns
     -------
     str
-        The digest by which workers ask for it.
+        The digest, by which workers fetch it.
     """
     digest = hashlib.sha256(packed).hexdigest()
     content = packed if shared_folder is None else _FILE + _write(shared_folder / digest, packed)
@@ -108,7 +126,10 @@ def store_loop(
 
 
 def _write(path: Path, packed: bytes) -> bytes:
-    """Write a file that only its owner can read, at once as a whole; return its full path."""
+    """Write a file that only this user can read; return its full path.
+
+    The file is written under another name and then renamed, so that nobody reads half of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
@@ -125,36 +146,38 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
     Raises
     ------
     LoopError
-        If there is no such loop, its digest or its signature does not fit, or it cannot be
-        unpickled here.
+        If there is no such loop, its digest or its signature is wrong, or it cannot be unpickled.
     """
     stored = execute_on(connection, keys.loops, pack((b"HGET", keys.loops, digest)))
     if stored is None:
         raise LoopError(
-            f"network {keys.network_id!r} has no worker loop {digest[:12]}: it was reset since "
-            "this worker was started",
+            f"network {keys.network_id!r} has no worker loop {digest[:12]}: the network was reset "
+            "after the command of this worker was made; make a new one",
             key=digest,
         )
     signature, packed = stored[:_SIGNATURE_BYTES], stored[_SIGNATURE_BYTES:]
     if packed.startswith(_FILE):
         packed = _read(Path(os.fsdecode(packed.removeprefix(_FILE))), digest)
     if hashlib.sha256(packed).hexdigest() != digest:
-        raise LoopError(f"worker loop {digest[:12]} was altered on its way", key=digest)
+        raise LoopError(
+            f"worker loop {digest[:12]} was altered after it was stored: its digest is wrong",
+            key=digest,
+        )
     if not hmac.compare_digest(signature, _signature(packed)):
         raise LoopError(
-            f"worker loop {digest[:12]} is not signed with this machine's RUSH_SECRET; set the "
-            "same RUSH_SECRET wherever workers and managers run",
+            f"worker loop {digest[:12]} is not signed with the RUSH_SECRET of this process; set "
+            "the same RUSH_SECRET for all workers and managers",
             key=digest,
         )
     import_path, content = cloudpickle.loads(packed)
-    # In front, where the manager's script folder was: names must mean the same here as there.
+    # At the front, as on the manager: the same name must find the same module.
     sys.path[:0] = [entry for entry in import_path if entry not in sys.path]
     try:
         loop, args, kwargs = cloudpickle.loads(content)
     except Exception as error:
         raise LoopError(
-            f"cannot unpickle the worker loop here: {type(error).__name__}: {error}. Is the same "
-            "software installed as where it was shipped from?",
+            f"cannot unpickle the worker loop here: {type(error).__name__}: {error}. Install the "
+            "same packages here as on the manager",
             key=digest,
         ) from error
     return loop, args, kwargs
@@ -166,12 +189,13 @@ def _read(path: Path, digest: str) -> bytes:
     except OSError as error:
         raise LoopError(
             f"cannot read worker loop {digest[:12]} from the shared folder: {error}; the folder "
-            "must be at the same path wherever workers run",
+            "must be at the same path on all machines",
             key=digest,
         ) from error
 
 
 def _signature(packed: bytes) -> bytes:
+    """Return the signature of a packed loop; zeros without a secret."""
     secret = os.environ.get("RUSH_SECRET")
     if not secret:
         return bytes(_SIGNATURE_BYTES)
@@ -179,5 +203,5 @@ def _signature(packed: bytes) -> bytes:
 
 
 def _import_path() -> list[str]:
-    """Return this process's import path; an empty entry means the working directory."""
+    """Return this process's import path, absolute; an empty entry is the working directory."""
     return [os.path.abspath(entry) for entry in sys.path]

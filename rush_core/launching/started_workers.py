@@ -1,34 +1,35 @@
-"""The workers that one manager started: launched, watched, removed when they end."""
+"""The workers that one manager started: processes of this machine, and calls of executors."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import secrets
-import shlex
-import sys
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection, pack
-from rush_core.connection.script import PATIENCE_S
-from rush_core.connection.url import environment_of, without_password
 from rush_core.errors import RushError, WorkersFailedError
+from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.workers import fetch_workers
 from rush_core.keys import NetworkKeys
-from rush_core.launching.local import ONE_THREAD, LocalWorkers, SubmittedWorkers
+from rush_core.launching.local import LocalWorkers
+from rush_core.launching.removal import Removal
+from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
-from rush_core.membership.heartbeat import Heartbeat
-from rush_core.membership.registry import Registry, WorkerState
+from rush_core.membership.registry import Registry
 
-__all__ = ["Crew"]
+__all__ = ["StartedWorkers"]
+
+# How long one wait for a change lasts when the caller has set no time limit.
+_LONG_WAIT_S = 3600.0
 
 
-class Crew:
-    """Workers of one manager, and the removal of any worker that is lost.
+class StartedWorkers:
+    """Starts the workers of one manager, waits for them and kills them.
 
     Parameters
     ----------
@@ -37,9 +38,7 @@ class Crew:
     registry : Registry
     clock : ServerClock
     manager_id : str
-        Under which the manager is woken when a worker of its own ends.
-    max_retries : int
-        How often a lost task is queued again.
+        The client that is woken when one of the workers ends.
     """
 
     def __init__(
@@ -49,37 +48,35 @@ class Crew:
         registry: Registry,
         clock: ServerClock,
         manager_id: str,
-        max_retries: int,
     ) -> None:
         self._connection = connection
         self._keys = keys
-        self._registry = registry
-        self._clock = clock
         self._manager_id = manager_id
-        self._max_retries = max_retries
-        self._processes = LocalWorkers(self._on_exit)
-        self._submitted = SubmittedWorkers(self._on_exit)
-        self._own: set[str] = set()
-        self._killing: set[str] = set()
-        self._not_removed: dict[str, str] = {}
-        self._lost: list[str] = []
-        self._lock = threading.Lock()
+        self._local = LocalWorkers(self._on_end)
+        self._submitted = SubmittedWorkers(self._on_end)
+        self._removal = Removal(registry, clock)
 
     def start_processes(
         self, n: int, loop_digest: str, log_folder: Path | None, log_level: str
     ) -> list[str]:
         """Start worker processes on this machine; return their ids."""
         worker_ids = self._new_ids(n)
+        options = ["--loop", loop_digest, "--log-level", log_level]
+        url, network_id = self._connection.url, self._keys.network_id
         for worker_id in worker_ids:
-            options = ["--loop", loop_digest, "--worker-id", worker_id, "--log-level", log_level]
-            url, network_id = self._connection.url, self._keys.network_id
-            self._processes.start(worker_id, network_id, url, options, log_folder)
+            self._local.start(worker_id, network_id, url, options, log_folder)
         return worker_ids
 
     def submit(
         self, executor: Executor, n: int, loop_digest: str, heartbeat: Heartbeat, log_level: str
     ) -> list[str]:
-        """Start workers through an executor; return their ids."""
+        """Start workers through an executor; return their ids.
+
+        Raises
+        ------
+        WorkersFailedError
+            If the executor refuses a call.
+        """
         worker_ids = self._new_ids(n)
         for worker_id in worker_ids:
             run = functools.partial(
@@ -102,143 +99,113 @@ class Crew:
                 ) from error
         return worker_ids
 
-    def command(self, loop_digest: str, heartbeat: Heartbeat, log_level: str) -> str:
-        """Return a shell command that starts one worker anywhere, without any secret in it."""
-        words = [sys.executable, "-m", "rush_core", "worker", self._keys.network_id]
-        words += ["--loop", loop_digest, "--log-level", log_level]
-        words += ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s)]
-        words += ["--heartbeat-process"] if heartbeat.own_process else []
-        url = self._connection.url
-        environment = environment_of(url) | {"RUSH_REDIS_URL": without_password(url)} | ONE_THREAD
-        settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
-        return f"{' '.join(settings)} {shlex.join(words)}"
+    def wait_until_joined(
+        self,
+        n: int | None,
+        worker_ids: Sequence[str] | None,
+        timeout_s: float | None,
+        wait_for_change: Callable[[float], object],
+    ) -> None:
+        """Wait until workers have joined; see `Network.wait_for_workers`.
 
-    def started(self) -> list[str]:
-        """Return all workers that were started."""
-        return [*self._processes.started(), *self._submitted.started()]
-
-    def ends(self) -> dict[str, str]:
-        """Return how those workers ended that have."""
-        return {**self._processes.ends, **self._submitted.ends}
+        ``wait_for_change(timeout_s)`` returns when a worker may have joined or ended.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        wanted = set(worker_ids or ())
+        if worker_ids is None and n is None:
+            wanted = {*self._local.started(), *self._submitted.started()}
+        while True:
+            # Ends are read first: a short loop can join and end between the two reads.
+            ended = {**self._local.ends.how, **self._submitted.ends.how}
+            joined = {worker.worker_id for worker in fetch_workers(self._connection, self._keys)}
+            if wanted <= joined and len(joined) >= (n or 0):
+                return
+            self._raise_if_never_joined(ended, joined, worker_ids)
+            left_s = _LONG_WAIT_S if deadline is None else deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError(
+                    f"waited {timeout_s:g} s for {n or len(wanted)} workers of network "
+                    f"{self._keys.network_id!r}; {len(joined)} have joined"
+                )
+            wait_for_change(left_s)
 
     def join(self, timeout_s: float | None, worker_ids: Sequence[str] | None) -> bool:
-        """Wait for workers (None: all that were started) to end; tell whether they have."""
+        """Wait until workers (None: all that were started) have ended; return whether they have."""
         began = time.monotonic()
-        if not self._processes.wait(timeout_s, worker_ids):
+        if not self._local.ends.wait(timeout_s, worker_ids):
             return False
-        left = None if timeout_s is None else max(timeout_s + began - time.monotonic(), 0.0)
-        return self._submitted.wait(left, worker_ids)
+        left_s = None if timeout_s is None else max(timeout_s + began - time.monotonic(), 0.0)
+        return self._submitted.ends.wait(left_s, worker_ids)
 
     def kill(self, worker_ids: Sequence[str] | None) -> None:
-        """End worker processes at once (None: all), and remove the others from the network."""
-        mine = [w for w in self._processes.running() if worker_ids is None or w in worker_ids]
-        self._killing.update(mine)
-        self._processes.kill(mine)
+        """Kill the processes of workers (None: all), and remove other workers from the network."""
+        processes = [w for w in self._local.running() if worker_ids is None or w in worker_ids]
+        self._removal.mark_killed(processes)
+        self._local.kill(processes)
         calls = [w for w in self._submitted.running() if worker_ids is None or w in worker_ids]
-        self._killing.update(calls)  # some executors end a call that runs when it is cancelled
-        self._submitted.cancel(calls)
-        joined = [w.worker_id for w in self._registry.fetch() if w.ended_at is None]
+        self._cancel(calls)
+        workers = fetch_workers(self._connection, self._keys)
+        joined = [w.worker_id for w in workers if w.ended_at is None]
         named = [w for w in joined if worker_ids is None or w in worker_ids]
-        # A call that began and has not joined is refused when it does.
+        # The calls too: one that began and has not joined yet is refused when it tries to join.
         for worker_id in dict.fromkeys((*calls, *named)):
-            self._remove(worker_id, WorkerState.KILLED, _KILLED)
+            self._removal.remove_killed(worker_id)
 
     def find_lost(self) -> list[str]:
-        """Remove the workers that fell silent; return those found lost since the last call."""
-        for worker_id, how in list(self._not_removed.items()):
-            self._put_out(worker_id, how)
-        for worker_id in self._registry.find_silent():
-            reason = "it gave no sign of life in time"
-            if self._remove(worker_id, WorkerState.LOST, reason, only_if_expired=True):
-                with self._lock:
-                    self._lost.append(worker_id)
-        with self._lock:
-            lost, self._lost = self._lost, []
-        return lost
-
-    def raise_if_stillborn(self, ended: dict[str, str], joined: set[str]) -> None:
-        """Raise if a worker of `ended` is not among those that ever joined."""
-        for worker_id, how in ended.items():
-            if worker_id not in joined:
-                words = self._processes.last_words(worker_id)
-                raise WorkersFailedError(
-                    f"worker {worker_id} ended before it joined network "
-                    f"{self._keys.network_id!r}: {how}"
-                    + (f". Its last words:\n{words}" if words else ""),
-                    key=worker_id,
-                )
+        """Remove lost workers; return those found lost since the last call."""
+        return self._removal.find_lost()
 
     def forget(self) -> None:
-        """Kill all worker processes, and forget that there ever were workers."""
-        self._killing.update(self._processes.running())
-        self._processes.kill_all()
+        """Kill all workers that were started, and forget them."""
+        self._removal.mark_killed(self._local.running())
+        self._local.forget()
         calls = self._submitted.running()
-        self._killing.update(calls)
-        self._submitted.cancel(calls)
-        with contextlib.suppress(RushError):  # what keeps one from being told keeps all
+        self._cancel(calls)
+        with contextlib.suppress(RushError):  # if one removal fails, the next would fail too
             for worker_id in calls:
-                self._remove(
-                    worker_id, WorkerState.KILLED, _KILLED, patience_s=_PATIENCE_WITH_KILLED_S
-                )
+                self._removal.remove_killed(worker_id, in_haste=True)
         self._submitted.forget()
 
     def close(self) -> None:
-        """Kill what still runs: processes at once, calls of an executor as soon as they notice."""
+        """Kill the workers: processes at once; calls end at their next call to the network."""
         self.forget()
-        self._processes.close()
+        self._local.close()
 
-    def _on_exit(self, worker_id: str, how: str) -> None:
-        # A server that is gone or out of memory cannot be told: `find_lost` tries again.
-        killed = worker_id in self._killing
+    def _raise_if_never_joined(
+        self, ended: dict[str, str], joined: set[str], worker_ids: Sequence[str] | None
+    ) -> None:
+        """Raise if one of `worker_ids` (None: any) has ended and never joined."""
+        for worker_id, how in ended.items():
+            if worker_id in joined or (worker_ids is not None and worker_id not in worker_ids):
+                continue
+            printed = self._local.output.last_lines(worker_id)
+            raise WorkersFailedError(
+                f"worker {worker_id} ended before it joined network {self._keys.network_id!r}: "
+                f"{how}" + (f". The last lines that it printed:\n{printed}" if printed else ""),
+                key=worker_id,
+            )
+
+    def _cancel(self, calls: Sequence[str]) -> None:
+        """Cancel calls of executors; some executors end even a call that runs."""
+        self._removal.mark_killed(calls)
+        self._submitted.cancel(calls)
+
+    def _on_end(self, worker_id: str, how: str) -> None:
+        """Remove a worker that has ended, then wake the manager."""
+        # If the server is away or out of memory, `find_lost` tries again.
         with contextlib.suppress(RushError):
-            self._not_removed[worker_id] = how
-            self._put_out(worker_id, how, _PATIENCE_WITH_KILLED_S if killed else PATIENCE_S)
+            self._removal.remove_ended(worker_id, how)
             wake = self._keys.wake(self._manager_id)
             self._connection.execute_many(
                 (
                     pack((b"RPUSH", wake, b"")),
-                    pack((b"LTRIM", wake, 0, 0)),  # one wake-up says it all
+                    pack((b"LTRIM", wake, 0, 0)),  # one entry is enough to wake
                     pack((b"PEXPIRE", wake, 60000)),
                 )
             )
 
-    def _put_out(self, worker_id: str, how: str, patience_s: float = PATIENCE_S) -> None:
-        """Remove a worker that has ended."""
-        killed = worker_id in self._killing
-        state = WorkerState.KILLED if killed else WorkerState.LOST
-        reason = _KILLED if killed else how
-        if self._remove(worker_id, state, reason, patience_s=patience_s) and not killed:
-            with self._lock:
-                self._lost.append(worker_id)
-        self._not_removed.pop(worker_id, None)
-
     def _new_ids(self, n: int) -> list[str]:
+        """Make ids for workers that are about to be started."""
         worker_ids = [secrets.token_hex(4) for _ in range(n)]
-        self._own.update(worker_ids)
+        self._removal.add_own(worker_ids)
         return worker_ids
-
-    def _remove(
-        self,
-        worker_id: str,
-        state: WorkerState,
-        reason: str,
-        *,
-        only_if_expired: bool = False,
-        patience_s: float = PATIENCE_S,
-    ) -> bool:
-        """Remove a worker; tell whether it took part until then."""
-        return self._registry.remove(
-            worker_id,
-            state,
-            reason=reason,
-            task_error=f"worker {worker_id} was lost: {reason}",
-            at=self._clock.now(),
-            max_retries=self._max_retries if state is WorkerState.LOST else 0,
-            only_if_expired=only_if_expired,
-            or_refuse=worker_id in self._own,
-            patience_s=patience_s,
-        )
-
-
-_KILLED = "killed by the manager"
-_PATIENCE_WITH_KILLED_S = 5.0  # who kills is leaving, most often, and should not linger

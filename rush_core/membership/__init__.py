@@ -1,4 +1,4 @@
-"""Which workers there are: the registry, their heartbeats and their log records.
+"""The workers of a network as others see them: the registry, heartbeats and log records.
 
-Imports the `kernel` room and what is below it.
+Imports the `kernel` room and what is below it, and `owned_process`.
 """

@@ -1,87 +1,44 @@
-"""Prove life, from beside the worker loop.
+"""Heartbeats: how a worker shows that it lives.
 
-A sign of life is a key that expires by the server's clock. The worker renews it in a background
-thread with a connection of its own, which a long objective does not disturb as long as it releases
-the interpreter's lock; for one that does not, the same runs in a process of its own.
+A heartbeat is a key that expires by the server's clock. A thread of the worker's process renews the
+key over a connection of its own. If the objective holds the interpreter's lock for long, the thread
+cannot run; then a process does it (see `rush_core.membership.heartbeat_process`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
-import select
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import Script
-from rush_core.connection.url import environment_of
 from rush_core.errors import RushError
+from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 
-__all__ = ["Heart", "HeartProcess", "Heartbeat", "beat_for", "beat_until"]
+__all__ = ["HeartbeatThread", "send_heartbeats"]
 
 
-_BEGUN = b"begun"  # what the process that gives the signs writes just before the first
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """How a worker proves that it lives.
-
-    Parameters
-    ----------
-    period_s : float
-        Seconds between two signs of life.
-    expire_s : float
-        Seconds after the last one when the worker counts as lost; several periods, for a busy
-        machine or a short absence of the server.
-    own_process : bool
-        Whether a process of its own gives them, for objectives that hold the interpreter's lock
-        longer than `expire_s`.
-
-    Raises
-    ------
-    ValueError
-        If the times are not in order.
-    """
-
-    period_s: float = 3.0
-    expire_s: float = 15.0
-    own_process: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.period_s <= self.expire_s < 1e6:
-            raise ValueError(
-                f"need 0 < period_s <= expire_s, got {self.period_s!r} and {self.expire_s!r}; a "
-                "live worker would count as lost between two signs of life"
-            )
-
-
-def beat_until(
-    stopped: Callable[[float], bool],
+def send_heartbeats(
+    wait_for_stop: Callable[[float], bool],
     connection: Connection,
     keys: NetworkKeys,
     worker_id: str,
     heartbeat: Heartbeat,
 ) -> str | None:
-    """Give signs of life until ``stopped(period_s)``, which waits, returns True.
+    """Send heartbeats until ``wait_for_stop(period_s)`` returns True or the worker is removed.
 
     Returns
     -------
     str or None
-        How the worker ended if it was killed or forgotten meanwhile. One that was lost goes on
-        giving signs: it may come back.
+        The worker's state if it was killed or forgotten, else None. A worker that counts as lost
+        goes on sending: it may come back.
     """
-    script = Script("beat", keys.clients, keys.workers, keys.alive(worker_id))
+    script = Script("beat", keys, worker_id)
     expire_ms = b"%d" % round(heartbeat.expire_s * 1000)
-    while not stopped(heartbeat.period_s):
-        # While the server is away there is nobody to prove anything to.
+    while not wait_for_stop(heartbeat.period_s):
+        # If the server cannot be reached, the next heartbeat is the next try.
         with contextlib.suppress(RushError):
             state: str = script.run(connection, worker_id.encode(), expire_ms).decode()
             if state not in ("running", "stopping", "lost"):
@@ -89,8 +46,8 @@ def beat_until(
     return None
 
 
-class Heart:
-    """Gives a worker's signs of life from a thread.
+class HeartbeatThread:
+    """Sends a worker's heartbeats from a thread.
 
     Parameters
     ----------
@@ -99,7 +56,7 @@ class Heart:
     worker_id : str
     heartbeat : Heartbeat
     on_killed : callable
-        Called in the thread when the worker was removed from the network from elsewhere.
+        Called in the thread when another process has removed the worker from the network.
     """
 
     def __init__(
@@ -114,106 +71,27 @@ class Heart:
         self._stop = threading.Event()
         self._killed = False
         self._thread = threading.Thread(
-            target=self._beat, args=(keys, worker_id, heartbeat, on_killed), daemon=True
+            target=self._run, args=(keys, worker_id, heartbeat, on_killed), daemon=True
         )
         self._thread.start()
 
     def close(self) -> None:
-        """Give no more signs."""
+        """Stop sending."""
         self._stop.set()
-        # A thread that makes this process leave waits for its end: it must not be waited for.
+        # After a kill the thread waits in `on_killed` for the end of this process: joining it here
+        # would be a deadlock.
         if not self._killed:
             self._thread.join()
         self._connection.close()
 
-    def _beat(
+    def _run(
         self,
         keys: NetworkKeys,
         worker_id: str,
         heartbeat: Heartbeat,
         on_killed: Callable[[], None],
     ) -> None:
-        ended = beat_until(self._stop.wait, self._connection, keys, worker_id, heartbeat)
-        if ended is not None:
+        state = send_heartbeats(self._stop.wait, self._connection, keys, worker_id, heartbeat)
+        if state is not None:
             self._killed = True
             on_killed()
-
-
-class HeartProcess:
-    """Gives a worker's signs of life from a process of its own, and kills the worker if told to.
-
-    The process takes some tenths of a second to come up; until then the caller gives the signs.
-
-    Parameters
-    ----------
-    url, network_id, worker_id : str
-    heartbeat : Heartbeat
-
-    Raises
-    ------
-    RushError
-        If the process ends before it has begun.
-    """
-
-    def __init__(self, url: str, network_id: str, worker_id: str, heartbeat: Heartbeat) -> None:
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "rush_core", "beat", network_id, worker_id),
-                *(str(os.getpid()), str(heartbeat.period_s), str(heartbeat.expire_s)),
-            ],
-            stdin=subprocess.PIPE,  # closes when the worker ends, however it ends
-            stdout=subprocess.PIPE,
-            env={**os.environ, **environment_of(url)},
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        with self._process.stdout as begins:
-            connection = Connection(url)
-            beat_until(
-                lambda period_s: bool(select.select([begins], [], [], period_s)[0]),
-                *(connection, NetworkKeys(network_id), worker_id, heartbeat),
-            )
-            connection.close()
-            if begins.read(len(_BEGUN)) != _BEGUN:
-                self.close()
-                raise RushError(
-                    f"the process that gives the signs of life of worker {worker_id!r} ended with "
-                    f"exit code {self._process.returncode} before it had begun; see its standard "
-                    "error",
-                    key=worker_id,
-                )
-
-    def close(self) -> None:
-        """Give no more signs."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-def beat_for(pid: int, url: str, network_id: str, worker_id: str, heartbeat: Heartbeat) -> None:
-    """Give signs of life for the parent process until it ends or standard input is closed.
-
-    If the worker is killed from elsewhere meanwhile, its process is ended by SIGKILL: it may hold
-    its interpreter and never see a gentler signal.
-    """
-    worker_gone = threading.Event()
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        worker_gone.set()
-
-    def is_gone(after_s: float) -> bool:
-        # A child that the worker forked holds the pipe open, too: then the parent tells.
-        return worker_gone.wait(after_s) or os.getppid() != pid
-
-    threading.Thread(target=watch, daemon=True).start()
-    os.write(1, _BEGUN)
-    waits = itertools.chain([0.0], itertools.repeat(heartbeat.period_s))  # the first sign at once
-
-    def stopped(period_s: float) -> bool:
-        return is_gone(next(waits))
-
-    ended = beat_until(stopped, Connection(url), NetworkKeys(network_id), worker_id, heartbeat)
-    if ended is not None and not is_gone(0.0):
-        os.kill(pid, signal.SIGKILL)

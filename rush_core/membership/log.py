@@ -1,13 +1,10 @@
-"""Log records of workers into the network, and back to whoever asks.
+"""Read the log records that workers sent to their network (see `rush_core.membership.log_handler`).
 
-A worker's handler sends each record of Python's `logging` to one bounded stream, which managers
-read or follow. Log records are for people: one that cannot be sent is dropped, and never an error
-in the loop that logged it.
+The server keeps them in one stream of limited length.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,31 +12,27 @@ import msgspec
 
 from rush_core.connection.connection import Connection, pack, refusal
 from rush_core.connection.script import execute_on, name_culprit, retry_unreachable
-from rush_core.errors import CorruptRecordError, RushError, ServerUnreachableError
-from rush_core.kernel.codec import encode
+from rush_core.errors import CorruptRecordError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
 
-__all__ = ["LogReader", "LogRecord", "NetworkLogHandler"]
-
-# About how many records the server keeps; one has some hundred bytes.
-_MAX_RECORDS = b"10000"
+__all__ = ["LogReader", "LogRecord"]
 
 
 @dataclass(frozen=True)
 class LogRecord:
-    """One record as it was read.
+    """One log record of a worker.
 
     Attributes
     ----------
     time : float
-        When the server received it, seconds since 1970.
+        When the server received it, seconds since 1970 by the server's clock.
     worker_id : str
     level : str
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``.
     logger : str
         The name of the logger.
     message : str
-        With the traceback, if one was logged.
+        The text, with the traceback if one was logged.
     """
 
     time: float
@@ -50,47 +43,6 @@ class LogRecord:
 
     def __str__(self) -> str:
         return f"{self.time:.3f} {self.worker_id} {self.level} {self.logger}: {self.message}"
-
-
-class NetworkLogHandler(logging.Handler):
-    """Sends log records to the network; one round trip each, on a connection of its own.
-
-    Parameters
-    ----------
-    url : str
-    keys : NetworkKeys
-    worker_id : str
-    level : str or int
-        The least severe records to send.
-    """
-
-    def __init__(self, url: str, keys: NetworkKeys, worker_id: str, level: str | int) -> None:
-        super().__init__(level)
-        self._connection = Connection(url, timeout_s=5.0)
-        self._keys = keys
-        self._worker_id = worker_id
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one record, or drop it."""
-        try:
-            fields = (self._worker_id, record.levelname, record.name, self.format(record))
-            self._connection.execute(
-                pack(
-                    (
-                        *(b"XADD", self._keys.log, b"MAXLEN", b"~", _MAX_RECORDS, b"*"),
-                        *(b"r", encode(fields)),
-                    )
-                )
-            )
-        except RushError:
-            pass
-        except Exception:
-            self.handleError(record)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-        super().close()
 
 
 class LogReader:
@@ -107,14 +59,17 @@ class LogReader:
         self._keys = keys
 
     def read(self, n: int | None) -> list[LogRecord]:
-        """Return the last `n` records (None: all that are kept), oldest first; one round trip."""
+        """Return the last `n` records (None: all that the server keeps), oldest first.
+
+        One round trip.
+        """
         return [_decode(entry, self._keys.log)[1] for entry in self._last_entries(n)]
 
     def follow(self, timeout_s: float, n: int | None = 0) -> Iterator[LogRecord]:
-        """Yield the last `n` records, and then those that come, each when it comes; misses none.
+        """Yield the last `n` records, then each new record as soon as the server has it.
 
-        The server keeps its reply back until there is one; ends when none came for `timeout_s`
-        seconds.
+        No record is missed. The server holds its reply back until there is a new record; the
+        iteration ends when none came for `timeout_s` seconds.
         """
         position = b"0"
         for entry in self._last_entries(1 if n == 0 else n):
@@ -122,12 +77,8 @@ class LogReader:
             if n != 0:
                 yield record
         while True:
-            request = pack(
-                (
-                    *(b"XREAD", b"BLOCK", max(round(timeout_s * 1000), 1)),  # 0 would be for ever
-                    *(b"STREAMS", self._keys.log, position),
-                )
-            )
+            block_ms = max(round(timeout_s * 1000), 1)  # 0 would mean without end
+            request = pack((b"XREAD", b"BLOCK", block_ms, b"STREAMS", self._keys.log, position))
             try:
                 reply = self._connection.execute_many((request,), block_s=timeout_s)[0]
             except ServerUnreachableError:
@@ -149,17 +100,18 @@ class LogReader:
         return entries[::-1]
 
 
+_decode_fields = msgspec.msgpack.Decoder(tuple[str, str, str, str]).decode
+
+
 def _decode(entry: tuple[bytes, list[bytes]], redis_key: bytes) -> tuple[bytes, LogRecord]:
+    """Return an entry's position in the stream and the record in it."""
     position, fields = entry
     try:
         worker_id, level, logger, message = _decode_fields(fields[1])
         milliseconds = int(position.split(b"-")[0])
     except (msgspec.MsgspecError, ValueError, IndexError, TypeError) as error:
         raise CorruptRecordError(
-            f"{redis_key.decode()} holds an entry that is no log record ({error})",
+            f"{redis_key.decode()} holds an entry that is not a log record ({error})",
             key=redis_key.decode(),
         ) from None
     return position, LogRecord(milliseconds / 1000, worker_id, level, logger, message)
-
-
-_decode_fields = msgspec.msgpack.Decoder(tuple[str, str, str, str]).decode

@@ -1,1 +1,1 @@
-"""Server-side scripts, one per transition; each opens with its keys, arguments and guard."""
+"""The Lua scripts that run in the server, and the table of their names, keys and prefixes."""

@@ -1,8 +1,8 @@
--- A sign of life of a worker, for some time.
--- KEYS: clients, workers, the worker's sign of life
--- ARGV: worker_id, for how many milliseconds
--- Returns: 'running' or 'stopping'; of a worker that takes no part: how it ended, or '' if nothing is known of it
--- Guard: a worker that is out leaves no sign of life behind.
+-- Renew a worker's heartbeat.
+-- KEYS: clients, workers, the worker's heartbeat
+-- ARGV: worker_id, milliseconds until the heartbeat expires
+-- Returns: 'running' or 'stopping'; of a worker that is out: the state in which it ended, or '' if it is not known
+-- Guard: a worker that is out leaves no heartbeat behind.
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])
 if not epoch then
   local worker = redis.call('HGET', KEYS[2], ARGV[1])

@@ -1,4 +1,4 @@
--- Count the tasks in each place, as one look.
+-- Count the tasks in each place, all at the same moment.
 -- KEYS: queued, running, finished, failed
 -- Returns: four counts, in this order
 return {

@@ -1,5 +1,5 @@
--- Push tasks that already ended: given records are appended to finished or failed.
--- KEYS: clients, destination (finished or failed), waiting
+-- Push tasks that have already ended: the given records are appended to finished or failed.
+-- KEYS: clients, finished or failed, waiting
 -- ARGV: client, epoch, wake prefix, then records
 -- Returns: how many were pushed; -1: the client is out
 -- Guard: the client's epoch. These tasks take no place in the budget.

@@ -1,4 +1,4 @@
--- Push tasks: given records join the end of the queue, and as many sleeping claimers are woken.
+-- Push tasks: the given records join the end of the queue, and as many waiting workers are woken.
 -- KEYS: clients, queued, idle
 -- ARGV: client, epoch, wake prefix, then records
 -- Returns: how many were pushed; -1: the client is out

@@ -1,6 +1,6 @@
--- Renew a client's epoch, after which no command that it sent before can be executed.
+-- Renew a client's epoch. No command that the client sent before can be executed after this.
 -- KEYS: clients
--- ARGV: client, new epoch, '1' if a client that is not there yet is let in
+-- ARGV: client, new epoch, '1' to register a client that is not registered yet
 -- Returns: 1; -1: the client is out
 -- Guard: epochs only grow, so that a delayed renewal changes nothing.
 local epoch = redis.call('HGET', KEYS[1], ARGV[1])

@@ -1,7 +1,7 @@
--- Ask workers to stop after their current task; they learn it with the reply of their next command.
+-- Ask workers to stop after their current task. They learn it from the reply to their next command.
 -- KEYS: clients, workers, stop, idle, waiting
--- ARGV: wake prefix, then worker_ids; none for all, those that join later included
--- Returns: how many were asked that had not been
+-- ARGV: wake prefix, then worker_ids; none for all workers, also those that join later
+-- Returns: how many were asked that had not been asked before
 -- Uses: wake.lua
 local prefix, workers, asked = table.remove(ARGV, 1), ARGV, 0
 if #workers == 0 then
@@ -13,8 +13,8 @@ for _, worker in ipairs(workers) do
   if epoch and string.sub(epoch, -1) ~= 's' then
     redis.call('HSET', KEYS[1], worker, epoch .. 's')
     asked = asked + 1
-    local slept = {redis.pcall('ZREM', KEYS[4], worker), redis.pcall('SREM', KEYS[5], worker)}
-    if slept[1] == 1 or slept[2] == 1 then
+    local waited = {redis.pcall('ZREM', KEYS[4], worker), redis.pcall('SREM', KEYS[5], worker)}
+    if waited[1] == 1 or waited[2] == 1 then
       wake({worker}, prefix)
     end
   end

@@ -1,5 +1,6 @@
--- Wake clients that sleep in a blocking pop of their wake lists. Put in front of the scripts that use it.
--- By then the script has written: a wake list that another program spoiled must not end it (its owner is told).
+-- Wake clients that wait in a blocking pop of their wake lists. Put in front of the scripts that use it.
+-- The caller has already written, so an error here must not end it: it is ignored. An error means that another program
+-- spoiled a wake list; the client that owns the list gets the error itself.
 local function wake(clients, prefix)
   for _, client in ipairs(clients) do
     redis.pcall('RPUSH', prefix .. client, '')
@@ -7,14 +8,16 @@ local function wake(clients, prefix)
   end
 end
 
--- First those that may go furthest in the budget: what they have no place for, no other sleeper has one for.
+-- Wake n workers that wait for a queued task, those with the largest limits first: if the budget has no place left for
+-- them, it has none for any other.
 local function wake_claimers(idle, n, prefix)
   local woken = redis.pcall('ZPOPMAX', idle, n)
   for i = 1, #woken, 2 do wake({woken[i]}, prefix) end
 end
 
-local function wake_all(sleepers, prefix)
-  if redis.call('EXISTS', sleepers) == 0 then return end
-  wake(redis.pcall('SMEMBERS', sleepers), prefix)
-  redis.call('DEL', sleepers)
+-- Wake all clients that wait for a change of the network.
+local function wake_all(waiting, prefix)
+  if redis.call('EXISTS', waiting) == 0 then return end
+  wake(redis.pcall('SMEMBERS', waiting), prefix)
+  redis.call('DEL', waiting)
 end

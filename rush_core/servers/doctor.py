@@ -1,7 +1,8 @@
-"""Examine whether a server is fit for a network, and say what to do if it is not."""
+"""Check whether a server is fit for a network, and say what to do where it is not."""
 
 from __future__ import annotations
 
+import enum
 import statistics
 import time
 from dataclasses import dataclass
@@ -10,36 +11,50 @@ from rush_core.connection.connection import OLDEST_SERVER, Connection, pack, par
 from rush_core.connection.url import is_private
 from rush_core.servers.permissions import ACL_RULE, find_denied
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "Level", "examine"]
 
-# A round trip beyond this is slow even between the machines of a cluster.
+# Even between the machines of a cluster a round trip is faster than this.
 _SLOW_MS = 2.0
+
+# From this share of its memory or its connections on, the server is called nearly full.
+_NEARLY_FULL = 0.8
+
+
+class Level(enum.StrEnum):
+    """How good the result of one check is."""
+
+    OK = "ok"
+    ADVICE = "advice"  # a network works, but something can be better
+    FAULT = "fault"  # a network does not work, or loses tasks
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
     subject : str
-    good : bool
+        What was checked, one word.
+    level : Level
     text : str
-        What was found and, unless it is good, what to do.
+        What was found and, unless the level is ok, what to do.
     """
 
     subject: str
-    good: bool
+    level: Level
     text: str
 
 
 def examine(url: str) -> list[Finding]:
-    """Look at version, permissions, persistence, memory, clients and the way to the server.
+    """Check version, permissions, persistence, memory, clients, transport and latency.
+
+    About a hundred round trips. The keys that it writes are deleted again.
 
     Raises
     ------
     ServerUnreachableError, ServerRefusedError
-        If it cannot be asked.
+        If the server cannot be asked.
     """
     connection = Connection(url)
     try:
@@ -65,32 +80,32 @@ def examine(url: str) -> list[Finding]:
 
 def _version(info: dict[str, str]) -> Finding:
     version = info.get("redis_version", "0")
-    good = tuple(int(part) for part in version.split(".")[:2]) >= OLDEST_SERVER
-    name = info.get("server_name", "redis")
+    found = f"{info.get('server_name', 'redis')}, compatible with Redis {version}"
+    if tuple(int(part) for part in version.split(".")[:2]) >= OLDEST_SERVER:
+        return Finding("version", Level.OK, found)
     needed = ".".join(map(str, OLDEST_SERVER))
-    advice = "" if good else f"; upgrade to Redis >= {needed} or Valkey"
-    return Finding("version", good, f"{name}, compatible with Redis {version}{advice}")
+    return Finding("version", Level.FAULT, f"{found}; upgrade to Redis >= {needed} or Valkey")
 
 
 def _permissions(denied: list[str], keys_denied: bool) -> Finding:
     if not denied and not keys_denied:
-        return Finding("permissions", True, "this user may do all that a network needs")
+        return Finding("permissions", Level.OK, "this user may do all that a network needs")
     found = [f"run {', '.join(denied)}"] if denied else []
     found += ["use the keys rush:*"] if keys_denied else []
     return Finding(
         "permissions",
-        False,
+        Level.FAULT,
         f"this user must not {' nor '.join(found)}; ACL SETUSER name {ACL_RULE}",
     )
 
 
 def _persistence(info: dict[str, str]) -> Finding:
     if info.get("aof_enabled") == "1":
-        return Finding("persistence", True, "every change is appended to a file")
+        return Finding("persistence", Level.OK, "every change is appended to a file")
     return Finding(
         "persistence",
-        False,
-        "a crash of the server loses what came since its last snapshot; for runs that matter: "
+        Level.ADVICE,
+        "a crash of the server loses all changes since its last snapshot; for runs that matter: "
         "CONFIG SET appendonly yes",
     )
 
@@ -101,34 +116,44 @@ def _memory(info: dict[str, str]) -> Finding:
     if limit and policy != "noeviction":
         return Finding(
             "memory",
-            False,
-            f"at {limit:,} bytes the policy {policy!r} deletes data, tasks among them; "
+            Level.FAULT,
+            f"at {limit:,} bytes the policy {policy!r} deletes data, also tasks; "
             "CONFIG SET maxmemory-policy noeviction",
         )
-    if limit and used > 0.8 * limit:
-        return Finding("memory", False, f"{used:,} of {limit:,} bytes are used; raise maxmemory")
-    return Finding("memory", True, f"{used:,} bytes used, limit {limit or 'none'}, {policy}")
+    if limit and used >= limit:
+        text = f"all {limit:,} bytes are used, so nothing can be written; raise maxmemory"
+        return Finding("memory", Level.FAULT, text)
+    if limit and used > _NEARLY_FULL * limit:
+        text = f"{used:,} of {limit:,} bytes are used; raise maxmemory"
+        return Finding("memory", Level.ADVICE, text)
+    text = f"{used:,} bytes used, limit {limit or 'none'}, {policy}"
+    return Finding("memory", Level.OK, text)
 
 
 def _clients(info: dict[str, str]) -> Finding:
     connected, most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 10_000))
-    good = connected < 0.8 * most
-    advice = "" if good else "; raise maxclients: each worker holds two or three connections"
-    return Finding("clients", good, f"{connected} of at most {most}{advice}")
+    found = f"{connected} of at most {most}"
+    if connected < _NEARLY_FULL * most:
+        return Finding("clients", Level.OK, found)
+    advice = "raise maxclients: each worker holds two or three connections"
+    return Finding("clients", Level.ADVICE, f"{found}; {advice}")
 
 
 def _transport(url: str) -> Finding:
     if is_private(url):
-        return Finding("transport", True, "over TLS, or within this machine")
+        return Finding("transport", Level.OK, "over TLS, or within this machine")
     return Finding(
         "transport",
-        False,
-        "whoever sees the network's packets reads password and data, and can change them; use "
-        "rediss:// with a server that has TLS, or a tunnel",
+        Level.ADVICE,
+        "the connection is not encrypted: on the way, others can read the password and the data, "
+        "and change them; unless you trust the network, use rediss:// with a server that has TLS, "
+        "or a tunnel",
     )
 
 
 def _latency(median_ms: float) -> Finding:
-    good = median_ms <= _SLOW_MS
-    advice = "" if good else "; put the server nearer to the workers, or on a less busy machine"
-    return Finding("latency", good, f"a round trip takes {median_ms:.3f} ms{advice}")
+    found = f"a round trip takes {median_ms:.3f} ms"
+    if median_ms <= _SLOW_MS:
+        return Finding("latency", Level.OK, found)
+    advice = "run the server nearer to the workers, or on a less busy machine"
+    return Finding("latency", Level.ADVICE, f"{found}; {advice}")

@@ -31,6 +31,7 @@ from typing import Any, Self
 import cloudpickle
 import psutil
 
+from rush_core import run_at_owner_end
 from rush_opt.evaluation.objective import Objective, TrialFailure
 
 __all__ = ["LimitedObjective", "Limits"]
@@ -203,15 +204,8 @@ class EvaluationProcess:
             start_new_session=True,
         )
         theirs.close()
-        # The pipe closes when this process ends, however it ends; then all of the session's first
-        # group goes, whatever it is busy with.
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; kill -9 "-$1"', "sh", str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # When the worker ends, the whole process group of the evaluation is killed.
+        self._guard = run_at_owner_end('kill -9 "-$1"', str(self._process.pid))
         self._connection = Connection(mine.detach())
         self._watched = psutil.Process(self._process.pid)
         self._children: list[psutil.Process] = []
@@ -257,7 +251,7 @@ class EvaluationProcess:
         children = self._find_children()  # also those that left the group
         # Not waited for before: nobody else can have got the number of the group meanwhile.
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._guard.communicate()
+        self._guard.close()
         for child in children:
             with contextlib.suppress(psutil.Error):
                 child.kill()

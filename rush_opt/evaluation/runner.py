@@ -84,7 +84,7 @@ class TrialRunner:
 
         Raises
         ------
-        LikeTaskError
+        DuplicateTaskError
             If a trial with the same `duplicate_key` was started before.
         """
         if self._is_over():  # proposing can take long

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import cast
 
-from rush_core import LikeTaskError, Worker
+from rush_core import DuplicateTaskError, Worker
 from rush_opt.evaluation.limits import LimitedObjective
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.evaluation.runner import TrialRunner
@@ -39,7 +39,7 @@ def decide_from_results(worker: Worker, plan: RunPlan) -> None:
         proposal, duplicate_key = decider.choose(trials.clock.timing)
         try:
             key = trials.start(proposal.config, duplicate_key)
-        except LikeTaskError:
+        except DuplicateTaskError:
             decider.avoid([proposal.config])
             continue
         if key is None:

@@ -33,7 +33,7 @@ def check_description(network: Network, problem: Problem) -> None:
         It names all that differs; nothing was written.
     """
     mine = _description(problem)
-    found = network.push_about(mine)
+    found = network.describe(mine)
     if differences := list(_differences(found, mine)):
         raise ValueError(
             f"network {network.network_id!r} was begun with other arguments: "

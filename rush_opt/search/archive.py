@@ -167,7 +167,7 @@ class Archive:
         X = space.encode_columns(numbers, configs).astype(np.float32)
         Y = tasks.to_numpy(self._metrics, of="result") * self._signs
         Y[np.isnan(Y)] = np.inf
-        steps = tasks.noted(STOPPED_AT)
+        steps = tasks.result_notes(STOPPED_AT)
         stopped = np.array([step is not None for step in steps])
         self._evaluated.update(_row_bytes(X[stopped]))
         self._append(X[~stopped], Y[~stopped])

@@ -46,7 +46,7 @@ class Watch:
 
     def add(self, tasks: TaskTable) -> None:
         """Add finished tasks, in the order of the finished log."""
-        for task, step in zip(tasks, tasks.noted(STOPPED_AT), strict=True):
+        for task, step in zip(tasks, tasks.result_notes(STOPPED_AT), strict=True):
             if not self.is_over and task.result is not None and task.ended_at is not None:
                 value = task.result[self._goal.name]
                 if task.worker_id:

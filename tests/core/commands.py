@@ -1,4 +1,4 @@
-"""The `rush` command in tests: where it is, and how it tells what it cannot do."""
+"""The `rush` command in tests: its path, and the form of its errors."""
 
 import shlex
 import subprocess
@@ -9,8 +9,8 @@ PROGRAM = Path(sys.executable).parent / "rush"
 RUSH = shlex.quote(str(PROGRAM))  # for the shell
 
 
-def check_is_told(run: "subprocess.CompletedProcess[str]", *words: str) -> None:
-    """Check that a command failed and standard error says in one paragraph why."""
+def check_is_refused(run: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    """Check that a command failed, and that standard error has one paragraph with `words`."""
     assert run.returncode == 1
     assert run.stdout == ""
     assert run.stderr.startswith("rush: ")

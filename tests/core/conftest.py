@@ -9,7 +9,7 @@ import pytest
 
 from rush_core import EmbeddedServer, Network
 from rush_core.keys import NetworkKeys
-from rush_core.membership.log import NetworkLogHandler
+from rush_core.membership.log_handler import NetworkLogHandler
 from tests.core.commands import PROGRAM
 from tests.core.loopback import LoopbackServer
 from tests.core.processes import is_alive

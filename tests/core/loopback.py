@@ -1,4 +1,4 @@
-"""Servers of ours with a password on a loopback port, which can go away and come back."""
+"""Servers with a password on a loopback port, which tests can end and start again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import retry_unreachable
-from rush_core.servers.embedded import find_server_binary
+from rush_core.servers.binary import find_server_binary
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -57,14 +57,14 @@ class LoopbackServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start and wait until it can be used; AssertionError with its last words if it ends."""
+        """Start and wait until it can be used; AssertionError with its output if it ends."""
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
         wait_until(lambda: self._is_ready() or self._process_ended())
         assert self._is_ready(), self._log.read_text()
 
     def kill(self) -> None:
-        """End it by SIGKILL; what it wrote stays."""
+        """End it by SIGKILL; the data that it wrote stay."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

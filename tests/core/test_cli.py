@@ -10,7 +10,7 @@ import pytest
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Worker
 from rush_core.connection.connection import Connection, pack
-from tests.core.commands import RUSH, check_is_told
+from tests.core.commands import RUSH, check_is_refused
 from tests.core.loopback import PASSWORD, LoopbackServer
 from tests.core.processes import evaluating, polite, wait_for_running_tasks
 from tests.fixture_types import Launch, Rush
@@ -36,7 +36,7 @@ def test_status_counts_tasks_and_lists_workers(
     assert line.split() == ["0", worker.worker_id, "running", f"{info.host}:{info.pid}", key]
 
 
-def test_status_for_machines_is_json(
+def test_status_can_be_json(
     network: Network, worker: Worker, rush: Rush, server: EmbeddedServer
 ) -> None:
     network.push_failed_tasks([{"x": 1}], ["no"])
@@ -66,7 +66,7 @@ def test_status_is_printed_again_and_again_when_watched(
     assert (process.returncode, errors) == (130, "")
 
 
-def test_a_look_from_the_terminal_leaves_no_trace(
+def test_reading_commands_write_nothing(
     network_id: str, rush: Rush, server: EmbeddedServer, server_in_environment: None
 ) -> None:
     for command in ("status", "logs"):
@@ -100,13 +100,13 @@ signal.pause()
     assert rush("status", network_id).stdout.startswith("queued 0")
     owner.kill()
     wait_until(lambda: rush("status", network_id).returncode != 0, PATIENCE_S)
-    check_is_told(rush("status", network_id), "RUSH_REDIS_URL", network_id)
+    check_is_refused(rush("status", network_id), "RUSH_REDIS_URL", network_id)
 
 
 # -- logs -----------------------------------------------------------------------------------------
 
 
-def test_logs_are_printed_in_order_and_cut(
+def test_logs_are_printed_in_order_and_at_most_n(
     network: Network, logger: logging.Logger, rush: Rush, server_in_environment: None
 ) -> None:
     for i in range(3):
@@ -141,7 +141,7 @@ def test_logs_are_followed_until_interrupted(
     assert (process.returncode, output) == (130, ("", ""))
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(
+def test_a_reader_that_closes_the_pipe_is_no_error(
     network: Network, logger: logging.Logger, launch: Launch, server_in_environment: None
 ) -> None:
     for _ in range(200):
@@ -169,7 +169,7 @@ def test_stop_lets_workers_end_their_tasks(
     assert network.count_tasks() == (0, 0, 2, 0)
 
 
-def test_stop_kill_puts_workers_out(
+def test_stop_kill_removes_workers(
     network: Network, rush: Rush, launch: Launch, server_in_environment: None
 ) -> None:
     process = launch(network.worker_command(evaluating, heartbeat=Heartbeat(0.02, 1.0)))
@@ -177,7 +177,7 @@ def test_stop_kill_puts_workers_out(
     assert rush("stop", network.network_id, "--kill").returncode == 0
     assert network.count_tasks() == (0, 0, 0, 1)
     assert [info.state for info in network.fetch_workers()] == ["killed"]
-    assert process.wait(PATIENCE_S) != 0  # learned by its next sign of life
+    assert process.wait(PATIENCE_S) != 0  # its next heartbeat told it
 
 
 def test_reset_deletes_everything(
@@ -200,36 +200,48 @@ def test_reset_deletes_everything(
 # -- doctor ---------------------------------------------------------------------------------------
 
 
-def test_doctor_finds_a_server_without_persistence_to_mend(
+def test_doctor_succeeds_with_advice_for_a_server_without_persistence(
     rush: Rush, server_in_environment: None
 ) -> None:
     run = rush("doctor")
-    assert (run.returncode, run.stderr) == (1, "")
+    assert (run.returncode, run.stderr) == (0, "")
     lines = run.stdout.splitlines()
-    assert [line[5:].split(":")[0] for line in lines] == [
+    assert [line[7:].split(":")[0] for line in lines] == [
         *("version", "permissions", "persistence", "memory", "clients", "transport", "latency")
     ]
-    assert [line for line in lines if line.startswith("mend persistence")]
+    assert [line for line in lines if line.startswith("advice persistence: ")]
+    assert [line for line in lines if line.startswith("ok     version: ")]
     assert "appendonly yes" in run.stdout
 
 
-def test_doctor_is_content_with_a_server_that_keeps_its_data(
-    loopback_server: LoopbackServer, rush: Rush
-) -> None:
+def test_doctor_fails_only_with_a_fault(loopback_server: LoopbackServer, rush: Rush) -> None:
     url, connection = loopback_server.url, Connection(loopback_server.url)
     run = rush("doctor", "--json", "--url", url)
     findings = {f["subject"]: f for f in map(json.loads, run.stdout.splitlines())}
-    # How fast the machine is at the moment is not the tests' business.
-    judged = [finding["good"] for name, finding in findings.items() if name != "latency"]
-    assert judged == [True] * 6
-    assert run.returncode == (0 if findings["latency"]["good"] else 1)
-    # What is wrong is said with what to do about it.
+    # The latency depends on how busy this machine is.
+    judged = [finding["level"] for name, finding in findings.items() if name != "latency"]
+    assert judged == ["ok"] * 6
+    assert run.returncode == 0
+    # A fault is reported with what to do.
     connection.execute(pack(("CONFIG", "SET", "maxmemory", "1gb")))
     connection.execute(pack(("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")))
     connection.close()
+    run = rush("doctor", "--json", "--url", url)
+    assert run.returncode == 1
+    findings = {f["subject"]: f for f in map(json.loads, run.stdout.splitlines())}
+    assert findings["memory"]["level"] == "fault"
     run = rush("doctor", "--url", url)
     assert run.returncode == 1
-    assert "mend memory" in run.stdout
+    assert "fault  memory: " in run.stdout
     assert "CONFIG SET maxmemory-policy noeviction" in run.stdout
     for secret in (PASSWORD, "battery", "staple"):
         assert secret not in run.stdout + run.stderr
+
+
+def test_doctor_succeeds_over_a_connection_that_is_not_encrypted(
+    loopback_server: LoopbackServer, rush: Rush
+) -> None:
+    # This spelling of 127.0.0.1 is not known to be within this machine.
+    run = rush("doctor", "--url", loopback_server.url.replace("127.0.0.1", "0x7f000001"))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "advice transport: the connection is not encrypted" in run.stdout

@@ -1,9 +1,9 @@
-"""What the `rush` command cannot do is told, without a traceback and without a password."""
+"""Errors of the `rush` command: one sentence, without a traceback and without a password."""
 
 import pytest
 
 from rush_core.cli import main
-from tests.core.commands import check_is_told
+from tests.core.commands import check_is_refused
 from tests.fixture_types import Rush
 from tests.ports import free_port
 
@@ -65,10 +65,12 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(
     assert "secret" not in str(exit_.value.code)
 
 
-def test_the_console_command_tells_errors_without_a_traceback(rush: Rush) -> None:
-    check_is_told(rush("status", "any"), "RUSH_REDIS_URL")
-    check_is_told(rush("status", "any", "--url", f"redis://127.0.0.1:{free_port()}"), "no server")
-    check_is_told(rush("status", "any", "--url", "unix:///nowhere/server.sock"), "no server")
+def test_errors_have_no_traceback(rush: Rush) -> None:
+    check_is_refused(rush("status", "any"), "RUSH_REDIS_URL")
+    check_is_refused(
+        rush("status", "any", "--url", f"redis://127.0.0.1:{free_port()}"), "no server"
+    )
+    check_is_refused(rush("status", "any", "--url", "unix:///nowhere/server.sock"), "no server")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_the_console_command_tells_errors_without_a_traceback(rush: Rush) -> Non
         "unix:///nowhere/server.sock?password=secret",
     ],
 )
-def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str) -> None:
+def test_an_error_about_a_url_does_not_show_its_password(url: str) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["status", "any", "--url", url])
     assert str(exit_.value.code).startswith("rush: ")
@@ -92,14 +94,14 @@ def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str) -> Non
 
 
 @pytest.mark.parametrize("network_id", ["two words", "", "a{b}", "x" * 101])
-def test_a_name_that_is_none_is_refused(network_id: str, server_in_environment: None) -> None:
+def test_an_invalid_network_name_is_refused(network_id: str, server_in_environment: None) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["status", network_id])
     assert str(exit_.value.code).startswith("rush: network_id must be")
 
 
 @pytest.mark.parametrize("heartbeat", [("0", "1"), ("2", "1"), ("nan", "1")])
-def test_a_heartbeat_out_of_order_is_refused(
+def test_an_invalid_heartbeat_is_refused(
     heartbeat: tuple[str, str], server_in_environment: None
 ) -> None:
     with pytest.raises(SystemExit) as exit_:

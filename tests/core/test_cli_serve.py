@@ -1,4 +1,4 @@
-"""The `rush serve` command: a server with its data in a folder, and what keeps it from starting."""
+"""The `rush serve` command: a server with its data in a folder, and when it does not start."""
 
 import shlex
 import signal
@@ -10,7 +10,7 @@ import psutil
 
 from rush_core import Network
 from rush_core.kernel.invariants import check_network
-from tests.core.commands import RUSH, check_is_told
+from tests.core.commands import RUSH, check_is_refused
 from tests.fixture_types import Launch, Rush
 from tests.ports import free_port
 
@@ -46,15 +46,15 @@ def test_serve_at_an_address_needs_a_password_and_hides_it(
 ) -> None:
     port, secret = str(free_port()), r'quo"te\back slash'
     arguments = ("serve", str(tmp_path / "study"), "--host", "127.0.0.1", "--port", port)
-    check_is_told(rush(*arguments, RUSH_REDIS_PASSWORD=""), "RUSH_REDIS_PASSWORD", "127.0.0.1")
+    check_is_refused(rush(*arguments, RUSH_REDIS_PASSWORD=""), "RUSH_REDIS_PASSWORD", "127.0.0.1")
     process = launch(f"exec {RUSH} {shlex.join(arguments)}", RUSH_REDIS_PASSWORD=secret)
     url = served_url(process)
     assert url == f"redis://127.0.0.1:{port}/0"
     environment = {"RUSH_REDIS_URL": url, "RUSH_REDIS_PASSWORD": secret}
     assert rush("status", "any", **environment).returncode == 0
-    check_is_told(rush("status", "any", RUSH_REDIS_URL=url))
+    check_is_refused(rush("status", "any", RUSH_REDIS_URL=url))
     wrong = rush("status", "any", RUSH_REDIS_URL=url, RUSH_REDIS_PASSWORD="mistyped")
-    check_is_told(wrong, "password")
+    check_is_refused(wrong, "password")
     assert "mistyped" not in wrong.stderr
     assert secret not in " ".join(psutil.Process(process.pid).cmdline())
     assert (tmp_path / "study" / "server.conf").stat().st_mode & 0o077 == 0
@@ -63,7 +63,7 @@ def test_serve_at_an_address_needs_a_password_and_hides_it(
     assert secret not in output
 
 
-def test_serve_has_the_password_of_its_environment_on_a_socket_too(
+def test_serve_uses_the_password_of_its_environment_on_a_socket_too(
     tmp_path: Path, launch: Launch, rush: Rush
 ) -> None:
     folder = shlex.quote(str(tmp_path / "study"))
@@ -71,7 +71,7 @@ def test_serve_has_the_password_of_its_environment_on_a_socket_too(
     url = served_url(process)
     assert url.startswith("unix://")
     assert rush("status", "any", "--url", url, RUSH_REDIS_PASSWORD="secret").returncode == 0
-    check_is_told(rush("status", "any", "--url", url), "Authentication required")
+    check_is_refused(rush("status", "any", "--url", url), "Authentication required")
 
 
 def test_a_second_server_in_the_same_folder_is_refused(
@@ -80,10 +80,10 @@ def test_a_second_server_in_the_same_folder_is_refused(
     folder = str(tmp_path / "study")
     process = launch(f"exec {RUSH} serve {shlex.quote(folder)}")
     url = served_url(process)
-    check_is_told(rush("serve", folder), "already", folder)
-    with Network("kept", url) as network:  # and the first one was not disturbed
+    check_is_refused(rush("serve", folder), "already", folder)
+    with Network("kept", url) as network:  # the first server goes on
         network.push_tasks([{"x": 1}])
-        # A server that is killed leaves the folder free, its socket and its lock behind.
+        # A killed server leaves its socket and the file of its lock; the lock itself is free.
         process.kill()
         process.wait(PATIENCE_S)
         again = launch(f"exec {RUSH} serve {shlex.quote(folder)}")
@@ -102,7 +102,9 @@ def test_a_server_that_cannot_start_prints_no_url(tmp_path: Path, launch: Launch
     assert str(port) in words
 
 
-def test_a_folder_too_deep_for_a_socket_is_refused(tmp_path: Path, rush: Rush) -> None:
+def test_a_folder_whose_path_is_too_long_for_a_socket_is_refused(
+    tmp_path: Path, rush: Rush
+) -> None:
     folder = tmp_path / ("d" * 100)
-    check_is_told(rush("serve", str(folder)), "103 bytes", "shorter folder")
+    check_is_refused(rush("serve", str(folder)), "103 bytes", "shorter folder")
     assert not folder.exists()

@@ -98,7 +98,7 @@ class Spoiled:
             "kill": lambda: network.stop_workers(["w"], kill=True),
             "ship a loop": lambda: network.worker_command(len),
             "load a loop": lambda: load_loop(self.connection, self.keys, self.digest),
-            "say what it is about": lambda: network.push_about({"space": "x"}),
+            "describe": lambda: network.describe({"space": "x"}),
             "leave": self.other.close,
         }
 
@@ -198,7 +198,7 @@ READERS = {
     "idle": {"check_network"},
     "waiting": set(),
     "loops": {"ship a loop", "load a loop"},
-    "about": {"say what it is about"},
+    "about": {"describe"},
     "log": {"read_log", "follow_log"},
 }
 

@@ -211,7 +211,7 @@ def test_a_worker_killed_in_the_middle_of_a_beat_is_lost(
     server: EmbeddedServer, network: Network, points: Points, launch: Launch, beat: Heartbeat
 ) -> None:
     connection, keys = Connection(server.url), NetworkKeys(network.network_id)
-    script = Script("beat", keys.clients, keys.workers, keys.alive("nobody"))
+    script = Script("beat", keys, "nobody")
     assert script.run(connection, b"nobody", b"1") == b""  # the server has it from now on
     with BreakingProxy(server.url) as proxy, Network(network.network_id, proxy.url) as far:
         launch(far.worker_command(stopping_at, args=("started",), heartbeat=beat))
@@ -240,7 +240,7 @@ def test_a_registration_of_a_killed_worker_that_comes_late_is_refused(
         def kill() -> None:
             if moment == "after the server has it":
                 assert proxy.deliver_held_request() == b":1\r\n"
-            manager._crew._processes._processes[worker_ids[0]].kill()
+            manager._started._local._processes[worker_ids[0]].kill()
 
         worker_ids: list[str] = []
         proxy.hold_request(b":unwanted", then=kill)

@@ -67,7 +67,7 @@ def test_workers_of_an_executor_share_the_budget_and_leave(
     assert network.detect_lost_workers() == []
 
 
-def test_an_exception_in_the_loop_fails_its_task_and_is_told(
+def test_an_exception_in_the_loop_fails_its_task_and_is_reported(
     network: Network, executor: Executor
 ) -> None:
     network.start_workers(raising, 1, executor=executor, heartbeat=QUICK)
@@ -76,7 +76,7 @@ def test_an_exception_in_the_loop_fails_its_task_and_is_told(
     (task,) = network.fetch_tasks("failed")
     assert "Traceback" in str(task.error)
     assert str(task.error).endswith("ValueError: no such learner")
-    assert task.result_extra == {"lost": "stopped"}  # it takes no place of the budget
+    assert task.result_extra == {"lost": "stopped"}  # it does not count for the budget
     (info,) = network.fetch_workers()
     assert info.state is WorkerState.STOPPED
     assert "ValueError: no such learner" in str(info.reason)
@@ -96,9 +96,7 @@ def test_workers_asked_to_stop_end_their_tasks(network: Network, executor: Execu
     assert states(network) == {WorkerState.STOPPED}
 
 
-def test_who_waits_for_some_workers_does_not_wait_for_others(
-    network: Network, executor: Executor
-) -> None:
+def test_a_wait_for_some_workers_ignores_others(network: Network, executor: Executor) -> None:
     asked, spared = network.start_workers(polite, 2, executor=executor, heartbeat=QUICK)
     wait_for_running_tasks(network, 2)
     network.stop_workers([asked])
@@ -110,7 +108,7 @@ def test_who_waits_for_some_workers_does_not_wait_for_others(
     assert network.join_workers(0.0)
 
 
-def test_workers_that_are_killed_lose_their_tasks_at_once_and_end_when_they_notice(
+def test_killed_workers_lose_their_tasks_at_once_and_end_at_their_next_call(
     network: Network, executor: Executor
 ) -> None:
     killed, spared = network.start_workers(insisting, 2, executor=executor, heartbeat=QUICK)
@@ -126,7 +124,7 @@ def test_workers_that_are_killed_lose_their_tasks_at_once_and_end_when_they_noti
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-def test_workers_that_outlive_their_manager_end_in_peace(
+def test_workers_end_without_error_after_their_manager_was_closed(
     server: EmbeddedServer, network_id: str, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended = threading.Event()
@@ -140,7 +138,7 @@ def test_workers_that_outlive_their_manager_end_in_peace(
             network.reset()
             assert network.fetch_workers() == []
         assert ended.wait(PATIENCE_S)
-        # What watched the call is done as well before the next begins.
+        # The end of the first call was handled before the next call begins.
         assert [record for record in caplog.records if record.exc_info] == []
     with Network(network_id, server.url) as later:
         expected = (0, 0, 0, 1) if end == "close" else (0, 0, 0, 0)
@@ -157,19 +155,19 @@ def test_a_killed_process_of_a_pool_is_found_lost(
     found: set[str] = set()
 
     def is_found() -> bool:
-        # By its silence, or sooner: a pool that notices breaks as a whole, and says so.
+        # By its heartbeat, or sooner if the pool notices and breaks.
         found.update(network.detect_lost_workers())
         return killed.worker_id in found
 
     wait_until(is_found, PATIENCE_S)
     failed = {task.key: task for task in network.fetch_tasks("failed")}[killed.key]
     assert failed.result_extra == {"lost": "lost"}
-    assert "BrokenProcessPool" in str(failed.error) or "no sign of life" in str(failed.error)
+    assert "BrokenProcessPool" in str(failed.error) or "its heartbeat expired" in str(failed.error)
     (info,) = [info for info in network.fetch_workers() if info.worker_id == killed.worker_id]
     assert (info.state, info.pid) == (WorkerState.LOST, killed.config["pid"])
 
 
-def test_a_process_of_a_pool_that_hangs_is_found_lost_by_its_silence(
+def test_a_hanging_process_of_a_pool_is_found_lost_when_its_heartbeat_expires(
     network: Network, processes: ProcessPoolExecutor
 ) -> None:
     network.start_workers(polite, 1, executor=processes, heartbeat=QUICK)
@@ -185,7 +183,7 @@ def test_a_process_of_a_pool_that_hangs_is_found_lost_by_its_silence(
 
 
 def talking(worker: Worker, n_workers: int) -> None:
-    """A loop that logs its own name while all the others are there to hear it."""
+    """A loop that logs its own name while all other workers run."""
     worker.start_task({})
     wait_until(lambda: sum(worker.count_tasks()) >= n_workers, 60.0)
     logging.getLogger("study").info("I am %s", worker.worker_id)
@@ -193,7 +191,7 @@ def talking(worker: Worker, n_workers: int) -> None:
     wait_until(lambda: sum(worker.count_tasks()) >= 2 * n_workers, 60.0)
 
 
-def test_each_record_of_a_thread_is_of_its_own_worker(
+def test_each_thread_sends_its_own_log_records(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     level, handlers = logging.getLogger().level, list(logging.getLogger().handlers)

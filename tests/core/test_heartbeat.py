@@ -1,4 +1,4 @@
-"""Signs of life: who is silent is found once, who lives is left alone, who comes back may stay."""
+"""Heartbeats: a silent worker is found once, a live one never, and a lost one can come back."""
 
 import ctypes
 import os
@@ -30,7 +30,7 @@ from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 
-# A busy machine may keep a living worker from its signs for some tenths of a second.
+# On a busy machine, a heartbeat can be some tenths of a second late.
 QUICK = Heartbeat(period_s=0.02, expire_s=0.8)
 BESIDE = Heartbeat(period_s=0.05, expire_s=3.0, own_process=True)
 
@@ -46,7 +46,7 @@ def find_lost(network: Network) -> list[str]:
 
 
 def fall_silent(worker: Worker) -> None:
-    """Stop the signs of life of a worker in this process."""
+    """Stop the heartbeats of a worker in this process."""
     assert worker._heart is not None
     worker._heart.close()
 
@@ -55,10 +55,10 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-# -- who lives is left alone --------------------------------------------------------------------
+# -- live workers -------------------------------------------------------------------------------
 
 
-def test_a_living_worker_is_not_lost_however_long_its_task(
+def test_a_live_worker_is_not_lost_during_a_long_task(
     network: Network, server: EmbeddedServer
 ) -> None:
     beat = Heartbeat(period_s=0.05, expire_s=0.5)
@@ -73,7 +73,7 @@ def test_a_living_worker_is_not_lost_however_long_its_task(
         assert worker.finish_task(key, {})
 
 
-def test_a_worker_that_gives_no_signs_is_never_found_silent(
+def test_a_worker_without_heartbeats_is_never_found_silent(
     network: Network, server: EmbeddedServer
 ) -> None:
     connection = Connection(server.url)
@@ -86,7 +86,7 @@ def test_a_worker_that_gives_no_signs_is_never_found_silent(
     connection.close()
 
 
-def test_silence_does_not_count_while_the_server_could_hear_nobody(
+def test_no_worker_is_lost_because_the_server_was_away(
     loopback_server: LoopbackServer, launch: Launch
 ) -> None:
     with Network("away", loopback_server.url) as network:
@@ -94,7 +94,7 @@ def test_silence_does_not_count_while_the_server_could_hear_nobody(
         launch(command, RUSH_REDIS_PASSWORD=PASSWORD)
         (task,) = wait_for_running_tasks(network)
         pid, alive = task.config["pid"], NetworkKeys("away").alive(task.worker_id)
-        os.kill(pid, signal.SIGSTOP)  # it is to come back after the look
+        os.kill(pid, signal.SIGSTOP)  # it continues after the check
         loopback_server.kill()
         loopback_server.start()
         wait_until(lambda: not loopback_server.ask("EXISTS", alive))
@@ -107,10 +107,10 @@ def test_silence_does_not_count_while_the_server_could_hear_nobody(
         assert find_lost(network) == [task.worker_id]
 
 
-# -- who is silent is found once ----------------------------------------------------------------
+# -- silent workers -----------------------------------------------------------------------------
 
 
-def test_of_several_that_look_at_once_one_finds_the_killed_worker(
+def test_of_several_managers_one_finds_the_killed_worker(
     network: Network, launch: Launch, server: EmbeddedServer
 ) -> None:
     launch(network.worker_command(evaluating, heartbeat=QUICK))
@@ -130,20 +130,20 @@ def test_of_several_that_look_at_once_one_finds_the_killed_worker(
     (failed,) = network.fetch_tasks()
     assert (failed.key, failed.state) == (task.key, TaskState.FAILED)
     assert failed.error is not None
-    assert "no sign of life" in failed.error
+    assert "its heartbeat expired" in failed.error
     assert failed.result_extra == {"lost": "lost"}
     info = info_of(network, task.worker_id)
     assert (info.state, info.heartbeat_s) == (WorkerState.LOST, QUICK.expire_s)
     assert info.task_keys == ()
 
 
-def test_a_worker_that_was_stopped_too_long_loses_its_task_and_goes_on(
+def test_a_worker_that_was_suspended_too_long_loses_its_task_and_goes_on(
     network: Network, launch: Launch
 ) -> None:
     def loop(worker: Worker) -> None:
         key = worker.start_task({"pid": os.getpid()})
         assert key is not None
-        wait_until(lambda: worker.count_tasks().failed, 60.0)  # stopped here, and lost meanwhile
+        wait_until(lambda: worker.count_tasks().failed, 60.0)  # suspended here, and lost meanwhile
         won = worker.finish_task(key, {"y": "late"})
         seen = {"won": won, "lost": worker.is_lost, "back": worker.rejoin()}
         seen |= {"lost again": worker.is_lost, "won again": worker.finish_task(key, {})}
@@ -201,9 +201,7 @@ def test_commands_that_a_worker_sent_before_it_came_back_are_refused(
 
 
 @pytest.mark.parametrize("end", ["kill", "reset"])
-def test_a_worker_that_was_put_out_on_purpose_cannot_come_back(
-    network: Network, worker: Worker, end: str
-) -> None:
+def test_a_killed_worker_cannot_come_back(network: Network, worker: Worker, end: str) -> None:
     if end == "kill":
         network.stop_workers([worker.worker_id], kill=True)
     else:
@@ -216,10 +214,8 @@ def test_a_worker_that_was_put_out_on_purpose_cannot_come_back(
         worker.start_task({"x": 1})
 
 
-def test_a_worker_that_takes_part_has_nothing_to_come_back_to(
-    network: Network, worker: Worker
-) -> None:
-    with pytest.raises(RushError, match="takes part"):
+def test_a_registered_worker_cannot_come_back(network: Network, worker: Worker) -> None:
+    with pytest.raises(RushError, match="already"):
         worker.rejoin()
     assert worker.start_task({"x": 1})
 
@@ -236,10 +232,10 @@ def test_a_worker_that_comes_back_after_all_were_asked_to_stop_stops(
         assert worker.should_stop()
 
 
-# -- a process of its own gives the signs ---------------------------------------------------------
+# -- heartbeats from a process of their own -----------------------------------------------------
 
 
-def test_a_worker_that_holds_its_interpreter_needs_a_process_to_give_its_signs(
+def test_a_worker_that_holds_the_interpreter_needs_a_heartbeat_process(
     network: Network, launch: Launch
 ) -> None:
     plain = Heartbeat(BESIDE.period_s, BESIDE.expire_s)
@@ -247,11 +243,11 @@ def test_a_worker_that_holds_its_interpreter_needs_a_process_to_give_its_signs(
     (lives,) = wait_for_running_tasks(network)
     (heart,) = psutil.Process(lives.config["pid"]).children()
     launch(network.worker_command(holding_the_interpreter, heartbeat=plain))
-    # The one that began later is lost: the other has lived past its time then.
+    # The worker that began later is lost; by then the other has lived longer than its heartbeat.
     (lost,) = [t for t in wait_for_running_tasks(network, 2) if t.key != lives.key]
     assert find_lost(network) == [lost.worker_id]
     assert info_of(network, lives.worker_id).state is WorkerState.RUNNING
-    # Only another process can end one that sees no signal.
+    # Only another process can end a worker that handles no signals.
     process = psutil.Process(lives.config["pid"])
     network.stop_workers([lives.worker_id], kill=True)
     assert sorted(network.fetch_tasks("failed").keys) == sorted([lost.key, lives.key])
@@ -259,10 +255,10 @@ def test_a_worker_that_holds_its_interpreter_needs_a_process_to_give_its_signs(
     wait_until(lambda: is_gone(heart), PATIENCE_S)
 
 
-def test_a_worker_is_not_lost_while_the_process_for_its_signs_comes_up(
+def test_a_worker_is_not_lost_while_its_heartbeat_process_starts(
     network: Network, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = tmp_path / "gate"  # whoever opens it to read waits until somebody opens it to write
+    gate = tmp_path / "gate"  # opening it for reading waits until it is opened for writing
     os.mkfifo(gate)
     (tmp_path / "sitecustomize.py").write_text(f"open({str(gate)!r}).close()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -286,7 +282,7 @@ def test_a_worker_is_not_lost_while_the_process_for_its_signs_comes_up(
     assert network.fetch_workers()[0].state is WorkerState.STOPPED
 
 
-def test_a_worker_whose_process_for_its_signs_does_not_come_up_says_so_and_leaves(
+def test_a_worker_whose_heartbeat_process_does_not_start_leaves_with_an_error(
     network: Network, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(7)")
@@ -295,14 +291,12 @@ def test_a_worker_whose_process_for_its_signs_does_not_come_up_says_so_and_leave
         Worker(network.network_id, url=server.url, heartbeat=BESIDE)
     (info,) = network.fetch_workers()
     assert info.state is WorkerState.STOPPED
-    assert "could not give signs of life" in str(info.reason)
+    assert "could not send heartbeats" in str(info.reason)
 
 
-def test_the_process_that_gives_the_signs_ends_when_the_worker_dies(
-    network: Network, launch: Launch
-) -> None:
+def test_the_heartbeat_process_ends_when_the_worker_dies(network: Network, launch: Launch) -> None:
     def loop(worker: Worker) -> None:
-        child = os.fork()  # a child of the objective has copies of what the worker holds open
+        child = os.fork()  # a forked child has copies of the worker's pipes
         if child == 0:
             time.sleep(600.0)
             os._exit(0)
@@ -322,7 +316,7 @@ def test_the_process_that_gives_the_signs_ends_when_the_worker_dies(
     assert find_lost(network) == [task.worker_id]
 
 
-def test_the_process_that_gives_the_signs_ends_when_the_worker_leaves(
+def test_the_heartbeat_process_ends_when_the_worker_leaves(
     network: Network, server: EmbeddedServer
 ) -> None:
     before = set(psutil.Process().children())
@@ -347,9 +341,9 @@ def test_a_worker_killed_from_elsewhere_ends_its_process(network: Network, launc
 
 
 @pytest.mark.parametrize("end", ["leave", "kill", "lose", "reset"])
-def test_no_sign_of_life_stays_behind(network: Network, server: EmbeddedServer, end: str) -> None:
+def test_no_heartbeat_is_left(network: Network, server: EmbeddedServer, end: str) -> None:
     connection, keys = Connection(server.url), NetworkKeys(network.network_id)
-    # It would outlive the test by far.
+    # A heartbeat that would last much longer than the test.
     beat = QUICK if end == "lose" else Heartbeat(period_s=0.02, expire_s=1000.0)
     killed = threading.Event()
     worker = Worker(network.network_id, url=server.url, heartbeat=beat, on_killed=killed.set)
@@ -359,7 +353,7 @@ def test_no_sign_of_life_stays_behind(network: Network, server: EmbeddedServer, 
         worker.close()
     elif end == "kill":
         network.stop_workers(kill=True)
-        assert killed.wait(PATIENCE_S)  # signs that come late leave nothing either
+        assert killed.wait(PATIENCE_S)  # a late heartbeat leaves nothing either
     elif end == "lose":
         fall_silent(worker)
         find_lost(network)
@@ -375,6 +369,6 @@ def test_no_sign_of_life_stays_behind(network: Network, server: EmbeddedServer, 
     ("period_s", "expire_s"),
     [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0), (1.0, float("inf")), (float("nan"), 1.0)],
 )
-def test_times_out_of_order_are_refused(period_s: float, expire_s: float) -> None:
+def test_invalid_times_are_refused(period_s: float, expire_s: float) -> None:
     with pytest.raises(ValueError, match="period_s"):
         Heartbeat(period_s=period_s, expire_s=expire_s)

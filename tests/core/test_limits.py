@@ -1,4 +1,4 @@
-"""A server that denies something: commands, keys, memory, or one more client."""
+"""A server that refuses: a command, a key, memory, or one more client."""
 
 import ast
 import contextlib
@@ -11,7 +11,7 @@ import pytest
 import rush_core
 from rush_core import Network, ServerRefusedError, ServerUnreachableError, Worker
 from rush_core.kernel.invariants import check_network
-from rush_core.servers.doctor import Finding, examine
+from rush_core.servers.doctor import Finding, Level, examine
 from rush_core.servers.permissions import ACL_RULE
 from tests.core.loopback import LoopbackServer
 from tests.waiting import wait_until
@@ -22,7 +22,7 @@ FOLDER = Path(rush_core.__file__).parent
 
 @pytest.fixture
 def user_url(loopback_server: LoopbackServer) -> str:
-    """A user who may do what a network needs and nothing else."""
+    """The URL of a user that may do what a network needs and nothing else."""
     loopback_server.ask("ACL", "SETUSER", "study", "on", ">open/sesame", *ACL_RULE.split())
     return f"redis://study:open%2Fsesame@127.0.0.1:{loopback_server.port}/0"
 
@@ -60,11 +60,11 @@ def test_a_user_with_the_documented_rule_can_do_everything(user_url: str, networ
         network.detect_lost_workers()
         check_network(network_id, user_url)
         network.reset()
-    assert all(f.good for f in examine(user_url) if f.subject == "permissions")
+    assert all(f.level is Level.OK for f in examine(user_url) if f.subject == "permissions")
 
 
 def test_the_documented_rule_names_all_commands_and_no_others() -> None:
-    """Those that scripts call, and those that modules pack."""
+    """It grants the commands that scripts call and that modules pack."""
     used = {"evalsha"}  # packed by hand
     for script in (FOLDER / "scripts").glob("*.lua"):
         used |= {name.lower() for name in re.findall(r"call\('(\w+)'", script.read_text())}
@@ -92,18 +92,18 @@ def test_the_documented_rule_names_all_commands_and_no_others() -> None:
         ("resetkeys", ["keys rush:*", "~rush:*"]),
     ],
 )
-def test_doctor_names_what_a_user_is_not_allowed(
+def test_doctor_names_missing_permissions(
     loopback_server: LoopbackServer, user_url: str, change: str, words: list[str]
 ) -> None:
     loopback_server.ask("ACL", "SETUSER", "study", change)
     (found,) = (f for f in examine(user_url) if f.subject == "permissions")
-    assert not found.good
+    assert found.level is Level.FAULT
     for word in words:
         assert word in found.text
     assert loopback_server.ask("DBSIZE") == 0
 
 
-def test_a_missing_permission_is_said_with_what_to_grant(
+def test_an_error_about_a_missing_permission_says_what_to_grant(
     loopback_server: LoopbackServer, user_url: str, network_id: str
 ) -> None:
     with Network(network_id, user_url) as network:
@@ -118,7 +118,7 @@ def test_a_missing_permission_is_said_with_what_to_grant(
 # -- memory ---------------------------------------------------------------------------------------
 
 
-def test_without_memory_nothing_is_half_written_and_all_goes_on_afterwards(
+def test_a_server_without_memory_writes_nothing_by_halves(
     loopback_server: LoopbackServer, network_id: str
 ) -> None:
     url = loopback_server.url
@@ -145,14 +145,14 @@ def test_without_memory_nothing_is_half_written_and_all_goes_on_afterwards(
             with pytest.raises(ServerRefusedError, match=r"OOM.*maxmemory.*nothing was written"):
                 call()
             assert network.count_tasks() == before
-        assert worker.claim_task() is not None  # it takes no more room than it gives back
+        assert worker.claim_task() is not None  # it frees as much memory as it takes
         (memory,) = (f for f in examine(url) if f.subject == "memory")
-        assert not memory.good
+        assert memory.level is Level.FAULT
         assert "raise maxmemory" in memory.text
         loopback_server.ask("CONFIG", "SET", "maxmemory", "0")
         check_network(network_id, url)
         assert [info.worker_id for info in network.fetch_workers()] == [worker.worker_id]
-        # What could not be ended is still running.
+        # The tasks that could not be ended are still running.
         assert worker.finish_task(finishing, {"y": 1})
         assert worker.fail_task(failing, "no")
         network.push_tasks([{"x": 1}])
@@ -161,7 +161,7 @@ def test_without_memory_nothing_is_half_written_and_all_goes_on_afterwards(
     check_network(network_id, url)
 
 
-def test_a_worker_that_cannot_leave_tells_first_what_ended_its_loop(
+def test_the_error_that_ended_a_loop_comes_before_the_one_that_kept_it_from_leaving(
     loopback_server: LoopbackServer, network_id: str
 ) -> None:
     url = loopback_server.url
@@ -192,7 +192,7 @@ def test_a_worker_that_cannot_leave_tells_first_what_ended_its_loop(
 
 @pytest.fixture
 def full_server(loopback_server: LoopbackServer, network_id: str) -> Iterator[Network]:
-    """A network at a server that takes no client more than it has."""
+    """A network on a server that accepts no further client."""
     with Network(network_id, loopback_server.url) as network:
         network.push_tasks([{"x": 1}])
         network.fetch_new_tasks(timeout_s=0.01)
@@ -202,11 +202,13 @@ def full_server(loopback_server: LoopbackServer, network_id: str) -> Iterator[Ne
         loopback_server.ask("CONFIG", "SET", "maxclients", "100")
 
 
-def test_one_client_too_many_is_told_and_the_others_go_on(full_server: Network) -> None:
+def test_a_client_too_many_is_an_error_and_the_others_go_on(full_server: Network) -> None:
     network_id, url = full_server.network_id, full_server.url
 
     def join() -> Worker | None:
-        with contextlib.suppress(ServerUnreachableError):  # until the place of who set it is free
+        with contextlib.suppress(
+            ServerUnreachableError
+        ):  # until the client that set the limit is gone
             return Worker(network_id, url=url, heartbeat=None)
         return None
 
@@ -225,17 +227,17 @@ def test_one_client_too_many_is_told_and_the_others_go_on(full_server: Network) 
         assert full_server.count_tasks() == (0, 0, 1, 0)
 
     def look() -> dict[str, Finding] | None:
-        with contextlib.suppress(ServerUnreachableError):  # until the worker's place is free
+        with contextlib.suppress(ServerUnreachableError):  # until the worker's connection is gone
             return {finding.subject: finding for finding in examine(url)}
         return None
 
     found = wait_until(look)
     assert found is not None
-    assert not found["clients"].good
+    assert found["clients"].level is Level.ADVICE
     assert "raise maxclients" in found["clients"].text
 
 
-# -- the way there --------------------------------------------------------------------------------
+# -- transport ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_one_client_too_many_is_told_and_the_others_go_on(full_server: Network) 
         ("redis+sentinel://localhost,far.example.org/study", False),
     ],
 )
-def test_who_can_read_along_is_told_from_the_url(url: str, private: bool) -> None:
+def test_the_url_shows_whether_others_can_read_along(url: str, private: bool) -> None:
     from rush_core.connection.url import is_private
 
     assert is_private(url) is private

@@ -1,4 +1,4 @@
-"""What workers log can be read where the manager is."""
+"""A manager reads and follows what workers log."""
 
 import logging
 import threading
@@ -10,7 +10,8 @@ import pytest
 from rush_core import CorruptRecordError, Network, Worker, serve
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
-from rush_core.membership.log import LogRecord, NetworkLogHandler
+from rush_core.membership.log import LogRecord
+from rush_core.membership.log_handler import NetworkLogHandler
 from tests.core.loopback import LoopbackServer
 from tests.threads import in_background
 from tests.waiting import wait_until
@@ -30,7 +31,7 @@ def chatty(worker: Worker, n: int) -> None:
 
 
 def wait_for_reader(url: str) -> None:
-    """Wait until somebody sleeps in a read of new log records."""
+    """Wait until a client waits in the server for new log records."""
     connection = Connection(url)
     wait_until(lambda: b"cmd=xread" in connection.execute(pack(("CLIENT", "LIST"))), PATIENCE_S)
     connection.close()
@@ -90,7 +91,7 @@ def test_the_exception_that_ended_a_loop_is_in_the_log(network: Network) -> None
     ("level", "expected"),
     [("ERROR", ["ERROR"]), ("DEBUG", ["INFO", "DEBUG", "ERROR"])],
 )
-def test_a_level_keeps_lesser_records_out(
+def test_records_below_the_level_are_not_sent(
     network: Network, level: str, expected: list[str]
 ) -> None:
     network.start_workers(chatty, 1, args=(1,), log_level=level)
@@ -98,7 +99,7 @@ def test_a_level_keeps_lesser_records_out(
     assert [record.level for record in network.read_log()] == expected
 
 
-def test_only_so_many_records_are_kept(network: Network, logger: logging.Logger) -> None:
+def test_the_number_of_kept_records_is_limited(network: Network, logger: logging.Logger) -> None:
     connection, keys = Connection(network.url), NetworkKeys(network.network_id)
     fill = pack(("XADD", keys.log, "*", "r", b"\x94\xa1w\xa1l\xa1n\xa1m"))
     connection.execute_many([fill] * 12_000)
@@ -127,7 +128,7 @@ def test_a_follower_is_woken_by_a_new_record(network: Network, logger: logging.L
     began = time.monotonic()
     logger.info("first")
     assert woken.wait(PATIENCE_S)
-    assert time.monotonic() - began < 5.0  # of 600: it was not the end of a wait
+    assert time.monotonic() - began < 5.0  # much less than the timeout of 600 s: the record woke it
     network.count_tasks()  # the network can be used meanwhile
     for i in range(50):
         logger.info("step %d", i)
@@ -138,14 +139,14 @@ def test_a_follower_is_woken_by_a_new_record(network: Network, logger: logging.L
     assert network.read_log()[1:] == followed
 
 
-def test_a_follower_gives_up_when_nothing_comes(network: Network) -> None:
+def test_a_follower_ends_when_no_record_comes(network: Network) -> None:
     assert network.read_log() == []
     began = time.monotonic()
     assert list(network.follow_log(timeout_s=0.1)) == []
     assert 0.1 <= time.monotonic() - began < PATIENCE_S
 
 
-def test_a_follower_reads_what_is_there_before_it_waits(
+def test_a_follower_first_reads_the_records_that_there_are(
     network: Network, logger: logging.Logger
 ) -> None:
     for i in range(3):
@@ -166,7 +167,7 @@ def test_no_record_is_missed_between_reading_and_following(
     assert next(followed).message == "while nobody waited"
 
 
-def test_a_record_that_cannot_be_sent_does_not_disturb_the_loop(network: Network) -> None:
+def test_a_record_that_cannot_be_sent_is_dropped(network: Network) -> None:
     def loop(worker: Worker) -> None:
         logging.getLogger().warning("no unicode: \udcff")
         logging.getLogger().warning("too few: %s %s", 1)
@@ -179,7 +180,7 @@ def test_a_record_that_cannot_be_sent_does_not_disturb_the_loop(network: Network
     assert network.count_tasks() == (0, 0, 1, 0)
 
 
-def test_a_server_that_is_away_does_not_disturb_the_loop_that_logs(
+def test_a_loop_goes_on_when_it_logs_while_the_server_is_away(
     loopback_server: LoopbackServer, tmp_path: Path
 ) -> None:
     def loop(worker: Worker, signpost: Path) -> None:
@@ -206,7 +207,7 @@ def test_a_server_that_is_away_does_not_disturb_the_loop_that_logs(
         assert (messages[0], messages[-1]) == ("before", "after")
 
 
-def test_logging_to_a_server_that_is_gone_is_quiet(
+def test_logging_to_a_server_that_has_ended_raises_nothing(
     network_id: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with serve() as server:
@@ -219,7 +220,7 @@ def test_logging_to_a_server_that_is_gone_is_quiet(
     assert capfd.readouterr().err == ""
 
 
-def test_log_records_go_with_a_reset(network: Network, logger: logging.Logger) -> None:
+def test_a_reset_deletes_the_log_records(network: Network, logger: logging.Logger) -> None:
     logger.info("first")
     network.reset(workers=False)
     assert len(network.read_log()) == 1
@@ -227,15 +228,15 @@ def test_log_records_go_with_a_reset(network: Network, logger: logging.Logger) -
     assert network.read_log() == []
 
 
-def test_an_entry_that_is_no_log_record_is_said(network: Network) -> None:
+def test_an_entry_that_is_not_a_log_record_is_an_error(network: Network) -> None:
     connection, keys = Connection(network.url), NetworkKeys(network.network_id)
     connection.execute(pack(("XADD", keys.log, "*", "r", b"\xc1")))
-    with pytest.raises(CorruptRecordError, match="no log record"):
+    with pytest.raises(CorruptRecordError, match="not a log record"):
         network.read_log()
     connection.close()
 
 
 @pytest.mark.parametrize("timeout_s", [-1.0, float("nan"), float("inf")])
-def test_a_time_that_is_none_is_refused(network: Network, timeout_s: float) -> None:
+def test_an_invalid_timeout_is_refused(network: Network, timeout_s: float) -> None:
     with pytest.raises(ValueError, match="timeout_s"):
         network.follow_log(timeout_s=timeout_s)

@@ -217,22 +217,22 @@ def test_what_was_executed_is_found_behind_much_that_came_after_it(
     keys = far_worker.start_tasks([{"x": 1}] * 700)
     with Network(network.network_id, proxy.url) as far:
         far.push_finished_tasks([{"x": 0}], [{"y": 0}])
-        commands: dict[str, Callable[[], object]] = {
+        calls: dict[str, Callable[[], object]] = {
             "finish": lambda: far_worker.finish_tasks(keys, [{"y": 1}] * 700) == [True] * 700,
             "push": lambda: len(far.push_tasks([{"x": 2}, {"x": 3}])) == 2,
             "push finished": lambda: len(far.push_finished_tasks([{"x": 2}], [{"y": 2}])) == 1,
         }
-        transitions = (far_worker if command == "finish" else far)._transitions
-        raise_epoch = transitions._raise_epoch
+        commands = (far_worker if command == "finish" else far)._transitions._commands
+        raise_epoch = commands._raise_epoch
 
         def let_time_pass() -> bool:
             network.clear_queue()
             network.push_finished_tasks([{"x": 4}] * 1200, [{"y": 4}] * 1200)
             return raise_epoch()
 
-        transitions._raise_epoch = let_time_pass  # type: ignore[method-assign]
+        commands._raise_epoch = let_time_pass  # type: ignore[method-assign]
         proxy.cut_before_reply()
-        assert commands[command]()
+        assert calls[command]()
     assert proxy.n_breaks == 1
     assert (
         network.count_tasks()
@@ -246,14 +246,14 @@ def test_what_was_executed_is_found_behind_much_that_came_after_it(
 
 def remove_before_it_asks_again(network: Network, worker: Worker) -> None:
     """Remove the worker when its reply is lost, and it is about to find out what became of it."""
-    transitions = worker._transitions
-    raise_epoch = transitions._raise_epoch
+    commands = worker._transitions._commands
+    raise_epoch = commands._raise_epoch
 
     def remove_first() -> bool:
         network.stop_workers([worker.worker_id], kill=True)
         return raise_epoch()
 
-    transitions._raise_epoch = remove_first  # type: ignore[method-assign]
+    commands._raise_epoch = remove_first  # type: ignore[method-assign]
 
 
 def test_tasks_that_were_failed_are_told_from_those_lost_after_them(
@@ -350,7 +350,7 @@ def test_a_registration_whose_reply_is_lost_is_recognised(
         assert proxy.n_breaks == 1
         assert far.number == 1
         assert far.start_task({"x": 1}) is not None
-        with pytest.raises(RushError, match="takes part"):
+        with pytest.raises(RushError, match="already"):
             Worker(network.network_id, url=proxy.url, worker_id="far")
     assert [info.worker_id for info in network.fetch_workers()] == [worker.worker_id, "far"]
 

@@ -65,3 +65,9 @@ def test_several_managers_can_look_after_one_network(
         assert second.fetch_tasks("queued").keys == keys
         assert second.clear_queue() == 2
         assert network.fetch_tasks("failed").keys == keys
+
+
+def test_the_old_name_of_describe_works_with_a_warning(network: Network) -> None:
+    assert network.describe({"space": "x"}) == {"space": "x"}
+    with pytest.warns(DeprecationWarning, match="describe"):
+        assert network.push_about({"space": "y"}) == {"space": "x"}

@@ -303,9 +303,11 @@ def test_what_was_given_with_a_result_is_told_by_its_name(network: Network, work
         assert key is not None
         worker.finish_task(key, {"cost": 4}, extra=extra)
     tasks = network.fetch_finished_tasks()
-    assert tasks.noted("cost") == [1, None, None, None]
-    assert tasks.noted("note") == [None, None, "cost", 2]
-    assert tasks[:0].noted("cost") == []
+    assert tasks.result_notes("cost") == [1, None, None, None]
+    assert tasks.result_notes("note") == [None, None, "cost", 2]
+    assert tasks[:0].result_notes("cost") == []
+    with pytest.warns(DeprecationWarning, match="result_notes"):
+        assert tasks.noted("cost") == tasks.result_notes("cost")
 
 
 def test_a_frame_keeps_types_and_tells_equal_names_apart(network: Network) -> None:

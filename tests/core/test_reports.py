@@ -156,11 +156,13 @@ def test_what_a_killed_process_reported_is_kept(network: Network) -> None:
     assert steps(reports) == [0, 1, 2]
 
 
-def test_the_reply_to_a_report_tells_of_a_wish_to_stop(network: Network, worker: Worker) -> None:
+def test_the_reply_to_a_report_says_that_the_worker_was_asked_to_stop(
+    network: Network, worker: Worker
+) -> None:
     key = start(worker)
     network.stop_workers()
     assert worker.report_task(key, {"step": 1})  # the task goes on to its end
-    server_is_not_asked = worker._heard_from_server
+    server_is_not_asked = worker._transitions.is_current
     assert worker.should_stop()
     assert server_is_not_asked
     assert worker.finish_task(key, {"y": 1})

@@ -116,7 +116,7 @@ import os, stat
 from pathlib import Path
 import psutil
 from rush_core import Network
-from rush_core.servers.embedded import data_folder_of
+from rush_core.servers.data_folder import data_folder_of
 os.umask(0)  # the most permissive there is
 with Network("{network_id}") as network:
     network.push_tasks([{{"x": 1}}])

@@ -1,4 +1,4 @@
-"""The embedded server: private, alone, and gone with its owner."""
+"""The embedded server: private, separate for each network, and ended with its owner."""
 
 import importlib.util
 import os
@@ -16,12 +16,10 @@ import pytest
 import rush_core
 from rush_core import Network, RushError, ServerNotFoundError
 from rush_core.connection.connection import Connection, pack
-from rush_core.servers.embedded import (
-    EmbeddedServer,
-    data_folder_of,
-    find_server_binary,
-    resolve_url,
-)
+from rush_core.servers.binary import find_server_binary
+from rush_core.servers.data_folder import data_folder_of
+from rush_core.servers.embedded import EmbeddedServer
+from rush_core.servers.locate import resolve_url
 from tests.waiting import wait_until
 
 
@@ -87,7 +85,7 @@ time.sleep(600)
     wait_until(lambda: not folder.exists())
 
 
-def test_nothing_is_left_when_all_processes_of_a_job_are_told_to_end(tmp_path: Path) -> None:
+def test_nothing_is_left_when_all_processes_of_a_job_get_sigterm(tmp_path: Path) -> None:
     program = """
 import time
 from rush_core import Network
@@ -124,7 +122,7 @@ def test_a_long_temporary_folder_does_not_break_the_socket(
     assert list(deep.iterdir()) == []
 
 
-def test_a_server_that_does_not_start_tells_its_last_words(
+def test_a_server_that_does_not_start_is_an_error_with_its_last_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "valkey-server"
@@ -142,7 +140,7 @@ def test_a_missing_binary_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         rush_core.serve()
 
 
-def test_the_binary_of_the_package_serves_where_the_path_has_none() -> None:
+def test_the_binary_of_the_package_is_used_if_the_path_has_none() -> None:
     program = """
 import sys
 from rush_core import serve
@@ -166,7 +164,7 @@ def test_a_binary_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
         assert find_server_binary() == tmp_path / name
 
 
-def test_a_binary_on_the_path_that_is_too_old_is_passed_over(
+def test_a_binary_on_the_path_that_is_too_old_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -181,7 +179,7 @@ def test_a_binary_on_the_path_that_is_too_old_is_passed_over(
     make("6.0.16")
     assert find_server_binary().name == "valkey-server"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ServerNotFoundError, match=re.escape(f"{old}, older than 6.2")):
+    with pytest.raises(ServerNotFoundError, match=re.escape(f"{old}: older than 6.2")):
         find_server_binary()
 
 
@@ -208,7 +206,7 @@ def run_program(program: str, **environment: str) -> str:
 
 def test_without_a_name_a_process_has_one_server_for_everything() -> None:
     program = """
-from rush_core.servers.embedded import resolve_url
+from rush_core.servers.locate import resolve_url
 assert resolve_url(None) == resolve_url(None)
 print(resolve_url(None))
 """
@@ -216,7 +214,7 @@ print(resolve_url(None))
     wait_until(lambda: not folder.exists())
 
 
-def test_a_named_network_is_found_again_by_who_opens_it_later(network_id: str) -> None:
+def test_a_named_network_has_its_data_when_it_is_opened_again(network_id: str) -> None:
     program = f"""
 from rush_core import Network, Worker
 with Network("{network_id}") as network, Worker("{network_id}") as worker:
@@ -230,7 +228,7 @@ with Network("{network_id}") as network, Worker("{network_id}") as worker:
     assert stat.S_IMODE(data_folder_of(network_id).stat().st_mode) == 0o700
 
 
-def test_a_password_in_the_environment_keeps_nobody_from_an_embedded_server(
+def test_an_embedded_server_works_with_a_password_in_the_environment(
     network_id: str,
 ) -> None:
     program = f"""
@@ -251,7 +249,7 @@ with Network("{network_id}") as network:
     assert run_program(program, RUSH_REDIS_PASSWORD="secret") == "3"
 
 
-def test_what_was_acknowledged_survives_a_killed_manager(network_id: str) -> None:
+def test_acknowledged_tasks_survive_a_killed_manager(network_id: str) -> None:
     program = f"""
 import os, signal
 from rush_core import Network
@@ -264,7 +262,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert run_program(found) == "100"
 
 
-def test_of_many_processes_that_ask_at_once_one_starts_the_server(network_id: str) -> None:
+def test_of_many_processes_that_open_a_network_at_once_one_starts_the_server(
+    network_id: str,
+) -> None:
     program = f"""
 import sys
 from rush_core import Network
@@ -298,7 +298,7 @@ with Network("{network_id}") as network:
             process.communicate("end\n")
 
 
-def test_a_named_network_whose_server_cannot_be_reached_from_here_says_whose_it_is(
+def test_a_server_that_cannot_be_reached_is_an_error_that_names_its_owner(
     network_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = f"""
@@ -315,8 +315,8 @@ with Network("{network_id}") as network:
         assert owner.stdout is not None
         url = owner.stdout.readline().strip()
         seen = Path(url.removeprefix("unix://"))
-        elsewhere = seen.rename(seen.with_name("elsewhere"))  # as in a /tmp of its own
-        monkeypatch.setattr("rush_core.servers.embedded._END_TIMEOUT_S", 0.1)
+        elsewhere = seen.rename(seen.with_name("elsewhere"))  # as in a job with a private /tmp
+        monkeypatch.setattr("rush_core.servers.locate._END_TIMEOUT_S", 0.1)
         with pytest.raises(RushError, match=f"{url}.*process {owner.pid} on .*rush serve"):
             Network(network_id)
         elsewhere.rename(seen)

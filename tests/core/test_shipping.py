@@ -1,4 +1,4 @@
-"""Worker loops on their way: digests, signatures, and what cannot be shipped."""
+"""Shipping worker loops: digests, signatures, and objects that cannot be shipped."""
 
 import stat
 import threading
@@ -50,14 +50,14 @@ def test_large_objects_arrive_whole(connection: Connection, keys: NetworkKeys) -
     assert arrived == data
 
 
-def test_several_loops_live_beside_each_other(connection: Connection, keys: NetworkKeys) -> None:
+def test_a_network_holds_several_loops(connection: Connection, keys: NetworkKeys) -> None:
     first = store_loop(connection, keys, pack_loop(add, (1,), {}))
     second = store_loop(connection, keys, pack_loop(add, (2,), {}))
     assert load_loop(connection, keys, first)[1] == (1,)
     assert load_loop(connection, keys, second)[1] == (2,)
 
 
-def test_the_same_secret_opens(
+def test_a_loop_is_loaded_with_the_same_secret(
     connection: Connection, keys: NetworkKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUSH_SECRET", "sesame")
@@ -110,7 +110,7 @@ def test_a_forged_signature_is_refused(
         load_loop(connection, keys, digest)
 
 
-def test_a_loop_that_is_not_there_is_explained(
+def test_a_missing_loop_is_explained(
     network: Network, connection: Connection, keys: NetworkKeys
 ) -> None:
     digest = store_loop(connection, keys, pack_loop(add, (1,), {}))
@@ -137,12 +137,12 @@ def test_arguments_that_cannot_be_pickled_are_explained(
     assert network.join_workers(0.0)
 
 
-def test_what_cannot_be_called_is_no_loop(network: Network) -> None:
+def test_a_loop_must_be_callable(network: Network) -> None:
     with pytest.raises(TypeError, match="loop must be callable"):
         network.start_workers("add", 1)  # type: ignore[arg-type]
 
 
-def test_what_cannot_be_unpickled_here_is_explained(
+def test_a_loop_that_cannot_be_unpickled_is_explained(
     connection: Connection, keys: NetworkKeys
 ) -> None:
     class Unpicklable:
@@ -150,7 +150,7 @@ def test_what_cannot_be_unpickled_here_is_explained(
             return int, ("no number",)
 
     digest = store_loop(connection, keys, pack_loop(add, (Unpicklable(),), {}))
-    with pytest.raises(LoopError, match=r"cannot unpickle.*same software"):
+    with pytest.raises(LoopError, match=r"cannot unpickle.*same packages"):
         load_loop(connection, keys, digest)
 
 
@@ -178,7 +178,7 @@ def measuring(worker: Worker, data: bytes, *, other: bytes = b"") -> None:
     worker.finish_task(key, {"n_bytes": len(data) + len(other)})
 
 
-def test_what_is_too_large_for_the_server_is_refused_with_its_largest_argument(
+def test_an_error_about_a_too_large_loop_names_its_largest_argument(
     network: Network, connection: Connection, keys: NetworkKeys
 ) -> None:
     large = bytes(MOST_BYTES)
@@ -226,7 +226,7 @@ def in_folder(
     return store_loop(connection, keys, pack_loop(add, (1,), {}), tmp_path)
 
 
-def test_a_signed_loop_in_a_folder_is_opened_by_the_same_secret_only(
+def test_a_signed_loop_in_a_folder_is_loaded_only_with_the_same_secret(
     connection: Connection, keys: NetworkKeys, in_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_loop(connection, keys, in_folder)[1] == (1,)
@@ -239,7 +239,7 @@ def test_a_signed_loop_in_a_folder_is_opened_by_the_same_secret_only(
     assert unpickled == []
 
 
-def test_an_altered_or_exchanged_file_is_refused_before_anything_is_unpickled(
+def test_an_altered_or_replaced_file_is_refused_before_anything_is_unpickled(
     connection: Connection,
     keys: NetworkKeys,
     in_folder: str,
@@ -256,9 +256,9 @@ def test_an_altered_or_exchanged_file_is_refused_before_anything_is_unpickled(
     assert unpickled == []
 
 
-def test_a_file_that_a_worker_does_not_have_is_explained(
+def test_a_missing_file_in_the_shared_folder_is_explained(
     network: Network, connection: Connection, keys: NetworkKeys, in_folder: str, tmp_path: Path
 ) -> None:
     (tmp_path / in_folder).unlink()
-    with pytest.raises(LoopError, match=r"shared folder.*same path wherever workers run"):
+    with pytest.raises(LoopError, match=r"shared folder.*same path on all machines"):
         load_loop(connection, keys, in_folder)

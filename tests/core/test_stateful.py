@@ -18,10 +18,10 @@ from hypothesis.stateful import (
 )
 
 from rush_core import (
+    DuplicateTaskError,
     EmbeddedServer,
     EndedTasks,
     Heartbeat,
-    LikeTaskError,
     Network,
     Report,
     RushError,
@@ -229,7 +229,7 @@ class NetworkMachine(RuleBasedStateMachine):
     def rejoin(self, data: st.DataObject) -> None:
         model = self.some_worker(data)
         if not model.out:
-            with pytest.raises(RushError, match="takes part"):
+            with pytest.raises(RushError, match="already"):
                 model.worker.rejoin()
             return
         if model.asked_to_stop:
@@ -361,7 +361,7 @@ class NetworkMachine(RuleBasedStateMachine):
             return
         same = [t for t in self.tasks.values() if t.unique == unique and not t.lost]
         if same and not model.asked_to_stop:
-            with pytest.raises(LikeTaskError):
+            with pytest.raises(DuplicateTaskError):
                 model.worker.start_task(config, unique=unique)
             return
         key = model.worker.start_task(config, unique=unique)

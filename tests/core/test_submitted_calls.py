@@ -23,7 +23,8 @@ from rush_core import (
     WorkerState,
     serve,
 )
-from rush_core.launching.local import LocalWorkers, SubmittedWorkers
+from rush_core.launching.local import LocalWorkers
+from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from tests.core.clients import wait_until_alone
 from tests.core.loopback import LoopbackServer
@@ -33,7 +34,7 @@ PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
 
 
-def test_a_call_that_never_began_is_taken_back(
+def test_a_call_that_has_not_begun_is_cancelled(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     free = threading.Event()
@@ -73,7 +74,7 @@ def counting(worker: Worker, gate: None) -> None:
 
 
 @pytest.mark.parametrize("point", ["before it has its loop", "before it has joined"])
-def test_a_worker_that_finds_the_server_away_waits_for_it(
+def test_a_worker_that_starts_while_the_server_is_away_waits_for_it(
     loopback_server: LoopbackServer, point: str
 ) -> None:
     begin = threading.Event()
@@ -118,7 +119,7 @@ class ClusterLike(Executor):
         return future
 
 
-def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_again(
+def test_a_worker_whose_running_call_is_cancelled_counts_as_killed(
     server: EmbeddedServer, network_id: str
 ) -> None:
     cluster = ClusterLike()
@@ -134,22 +135,22 @@ def test_a_call_that_is_cancelled_while_it_runs_was_killed_and_is_not_tried_agai
             assert not thread.is_alive()
 
 
-def test_who_forgets_its_calls_waits_for_an_end_that_is_being_dealt_with(
+def test_forgetting_waits_for_an_end_that_is_being_handled(
     threads: ThreadPoolExecutor,
 ) -> None:
     told: list[tuple[str, str]] = []
     was_waited_for: list[bool] = []
 
-    def deal_with(worker_id: str, how: str) -> None:
+    def handle(worker_id: str, how: str) -> None:
         told.append((worker_id, how))
         forgetting.append(threads.submit(workers.forget))
-        # What is used here is closed by whoever has forgotten.
+        # The manager closes its connection after `forget`, and this function still uses it.
         was_waited_for.append(not wait(forgetting, timeout=0.2).done)
 
     forgetting: list[Future[None]] = []
-    workers = SubmittedWorkers(deal_with)
+    workers = SubmittedWorkers(handle)
     workers.start(threads, "first", lambda: None)
-    assert workers.wait(PATIENCE_S)
+    assert workers.ends.wait(PATIENCE_S, None)
     forgetting[0].result(PATIENCE_S)
     assert told == [("first", "its call returned")]
     assert was_waited_for == [True]
@@ -174,10 +175,10 @@ def interrupted_before_line(n: int, function: Callable[..., object]) -> Iterator
         sys.settrace(previous)
 
 
-# A process whose start was interrupted is let go of: its pipe closes, and it ends by that.
+# A process whose start was interrupted loses its owner's end of the pipe, and so it ends.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_call", [True, False])
-def test_an_interrupt_at_any_line_of_a_start_leaves_nothing_to_wait_for_in_vain(
+def test_after_an_interrupt_at_any_line_of_a_start_no_wait_is_endless(
     server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
 ) -> None:
     start = SubmittedWorkers.start if is_call else LocalWorkers.start
@@ -205,7 +206,7 @@ class Failing(Executor):
 
 
 class SlowToBegin(Executor):
-    """An executor whose calls have begun, as far as it knows, and do nothing until they may."""
+    """An executor whose calls count as running, but wait until a test lets them begin."""
 
     def __init__(self) -> None:
         self.may_begin = threading.Event()
@@ -230,7 +231,7 @@ class SlowToBegin(Executor):
 
 
 @pytest.mark.parametrize("end", ["close", "kill", "reset"])
-def test_a_call_that_joins_after_it_was_given_up_is_refused(
+def test_a_worker_that_joins_after_its_manager_was_closed_is_refused(
     server: EmbeddedServer, network_id: str, end: str
 ) -> None:
     cluster = SlowToBegin()
@@ -247,16 +248,16 @@ def test_a_call_that_joins_after_it_was_given_up_is_refused(
         assert not cluster.threads[0].is_alive()
     (error,) = cluster.errors
     if end == "reset":
-        assert isinstance(error, LoopError)  # its loop went with the rest
+        assert isinstance(error, LoopError)  # the loop was deleted too
     else:
         assert isinstance(error, WorkerLostError)
-        assert (error.key, "not to join" in str(error)) == (worker_id, True)
+        assert (error.key, "may not join" in str(error)) == (worker_id, True)
     with Network(network_id, server.url) as later:
         assert later.fetch_workers() == []
         assert later.count_tasks() == (0, 0, 0, 0)
 
 
-def test_a_loop_that_no_worker_trusts_is_told(
+def test_a_loop_with_a_wrong_signature_is_reported(
     network: Network, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = threading.Event()
@@ -276,7 +277,7 @@ def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) ->
         call: dict[str, Any] = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
         with pytest.raises(LoopError) as refusal:
             run_worker(network_id, heartbeat=None, log_level="INFO", owns_process=False, **call)
-        # The error holds all that the call had.
+        # The traceback keeps all objects of the call alive.
         wait_until_alone(own_server.url)
         assert refusal.value.key == "0" * 64
 
@@ -295,7 +296,7 @@ def test_a_loop_that_cannot_be_shipped_is_not_submitted(
     assert network.join_workers(0.0)
 
 
-def test_an_executor_that_takes_no_call_is_told(
+def test_an_executor_that_refuses_a_call_is_an_error(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     threads.shutdown()
@@ -304,7 +305,7 @@ def test_an_executor_that_takes_no_call_is_told(
     assert network.join_workers(0.0)
 
 
-def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
+def test_a_wait_for_some_workers_ignores_others_that_never_joined(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
     cluster = Failing()
@@ -316,3 +317,20 @@ def test_who_waits_for_some_workers_is_not_told_of_others_that_never_joined(
     with pytest.raises(WorkersFailedError, match="no such library here") as error:
         network.wait_for_workers(worker_ids=[joined, failed], timeout_s=PATIENCE_S)
     assert error.value.key == failed
+
+
+class BatchJobs:
+    """An executor of a batch system: it has `submit`, but is no `concurrent.futures.Executor`."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        raise AssertionError("a job was submitted")
+
+
+def test_an_object_that_is_no_executor_is_refused_before_anything_is_submitted(
+    network: Network,
+) -> None:
+    jobs: Any = BatchJobs()
+    with pytest.raises(
+        TypeError, match=r"concurrent\.futures\.Executor.*BatchJobs.*worker_command"
+    ):
+        network.start_workers(polite, 1, executor=jobs)

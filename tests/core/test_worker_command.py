@@ -1,4 +1,4 @@
-"""The printed command: one line, run anywhere and any number of times, without a secret in it."""
+"""The printed command: one line that can run anywhere, any number of times, without a secret."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ def test_a_printed_command_runs_any_number_of_times(network: Network, launch: La
     assert [info.number for info in workers] == [0, 1]
     assert {info.state for info in workers} == {WorkerState.STOPPED}
     assert len({info.pid for info in workers}) == 2
-    # These are nobody's children: this manager waits for none and finds none lost.
+    # This manager did not start these processes: it does not wait for them.
     assert network.join_workers(0.0)
     assert network.detect_lost_workers() == []
 
@@ -58,7 +58,7 @@ def test_a_signal_ends_a_worker_of_a_printed_command_after_its_task(
     assert network.fetch_tasks("finished").keys == [task.key]
 
 
-def test_the_heartbeat_of_a_printed_command_is_the_one_that_was_asked_for(
+def test_a_printed_command_has_the_heartbeat_that_was_given(
     network: Network, launch: Launch
 ) -> None:
     beat = Heartbeat(period_s=0.25, expire_s=12.5, own_process=True)
@@ -85,7 +85,7 @@ def test_a_worker_killed_from_elsewhere_ends_its_process_and_fails_its_task(
     assert (info.state, info.reason) == (WorkerState.KILLED, "killed by the manager")
 
 
-def test_no_password_is_printed_and_the_environment_brings_it(
+def test_the_password_comes_from_the_environment_and_is_not_printed(
     loopback_server: LoopbackServer, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Network("locked", loopback_server.url) as network:

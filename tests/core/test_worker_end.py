@@ -91,7 +91,7 @@ def test_a_worker_that_exits_without_leaving_is_lost(network: Network) -> None:
     assert info_of(network, worker_id).state is WorkerState.LOST
 
 
-def test_a_worker_asleep_while_it_is_removed_cannot_finish_when_it_wakes(
+def test_a_worker_that_was_suspended_while_it_was_removed_cannot_finish(
     network: Network, server: EmbeddedServer
 ) -> None:
     with Network(network.network_id, server.url) as other:
@@ -108,9 +108,7 @@ def test_a_worker_asleep_while_it_is_removed_cannot_finish_when_it_wakes(
     assert network.detect_lost_workers() == []
 
 
-def test_stopping_by_killing_fails_the_tasks_and_ends_the_processes(
-    network: Network, pids: list[int]
-) -> None:
+def test_killing_fails_the_tasks_and_ends_the_processes(network: Network, pids: list[int]) -> None:
     killed, spared = network.start_workers(evaluating, 2)
     tasks = {task.worker_id: task for task in wait_for_running_tasks(network, 2)}
     pids += [task.config["pid"] for task in tasks.values()]
@@ -146,7 +144,7 @@ def test_workers_started_after_all_were_asked_to_stop_work_again(network: Networ
     wait_for_running_tasks(network)
 
 
-def test_any_number_of_workers_can_be_asked_by_their_names(network: Network, join: Join) -> None:
+def test_any_number_of_workers_can_be_stopped_by_their_ids(network: Network, join: Join) -> None:
     spared, asked = join(), join()
     network.stop_workers([*(f"nobody-{i}" for i in range(9000)), asked.worker_id])
     assert asked.should_stop()
@@ -154,7 +152,7 @@ def test_any_number_of_workers_can_be_asked_by_their_names(network: Network, joi
     assert not join().should_stop()
 
 
-def test_a_worker_that_joins_a_stopped_network_is_to_stop_until_workers_are_allowed(
+def test_a_worker_that_joins_a_stopped_network_stops_until_workers_are_allowed(
     network: Network, join: Join
 ) -> None:
     network.stop_workers()
@@ -191,7 +189,7 @@ def test_a_signal_wakes_a_worker_that_waits_for_a_task(network: Network) -> None
     def loop(worker: Worker) -> None:
         while not worker.should_stop():
             assert worker.claim_task(timeout_s=600.0) is None
-        assert worker.claim_task() is None  # also what comes later
+        assert worker.claim_task() is None  # also if a task comes later
 
     (worker_id,) = network.start_workers(loop, 1)
     connection, keys = Connection(network.url), NetworkKeys(network.network_id)

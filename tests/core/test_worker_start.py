@@ -1,4 +1,4 @@
-"""Worker processes: how they start, what they run, and who waits for them."""
+"""Worker processes: how they start, what they run, and how a manager waits for them."""
 
 import os
 import re
@@ -111,7 +111,7 @@ def test_processes_share_the_limit_exactly(network: Network) -> None:
     assert network.count_tasks() == (0, 0, 101, 0)
 
 
-def test_what_workers_print_goes_to_a_file_each(network: Network, tmp_path: Path) -> None:
+def test_each_worker_prints_to_a_file(network: Network, tmp_path: Path) -> None:
     def loop(worker: Worker) -> None:
         print(f"printed by {worker.worker_id}")
         os.write(2, b"to standard error")
@@ -157,7 +157,7 @@ def test_waiting_for_a_worker_ends_when_it_joins(network: Network, join: Join) -
     waited()
 
 
-def test_waiting_for_a_worker_is_a_sleep_also_if_finished_tasks_were_not_fetched() -> None:
+def test_waiting_for_a_worker_does_not_poll_while_finished_tasks_are_unfetched() -> None:
     with serve() as server, Network("sleeping", server.url) as network:
         network.push_finished_tasks([{"x": 1}], [{"y": 1}])
         with pytest.raises(TimeoutError, match="1 workers"):
@@ -171,7 +171,9 @@ def test_waiting_for_a_worker_is_a_sleep_also_if_finished_tasks_were_not_fetched
     assert int(sleeps[1]) <= 3
 
 
-def test_a_worker_that_dies_before_joining_is_told_with_its_last_words(network: Network) -> None:
+def test_a_worker_that_dies_before_joining_is_an_error_with_its_last_lines(
+    network: Network,
+) -> None:
     class Unpicklable:
         def __reduce__(self) -> tuple[object, ...]:
             return divide, (1, 0)

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from rush_core import EmbeddedServer, Network
-from rush_core.servers.embedded import resolve_url
+from rush_core.servers.locate import resolve_url
 from rush_opt.ask_tell import Advisor
 from tests.opt.advisors import SPACE, Advise
 from tests.waiting import wait_until

@@ -83,7 +83,7 @@ def test_a_network_with_trials_of_another_space_is_not_joined(
     with pytest.raises(ValueError, match="does not fit this run: parameter 'x' needs"):
         advise()
     assert network.fetch_workers() == []
-    assert network.push_about({"said": "nothing"}) == {"said": "nothing"}
+    assert network.describe({"said": "nothing"}) == {"said": "nothing"}
 
 
 def test_an_advisor_that_cannot_begin_leaves_the_network(advise: Advise, network: Network) -> None:

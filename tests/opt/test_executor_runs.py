@@ -101,7 +101,7 @@ class Ahead(ServerClock):
 def test_a_run_whose_workers_see_the_deadline_first_ends_by_its_timeout(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rush_core.worker.ServerClock", Ahead)
+    monkeypatch.setattr("rush_core.kernel.worker.ServerClock", Ahead)
     with ThreadPoolExecutor(1) as here:
         result = tune(
             identity,

@@ -132,7 +132,7 @@ def test_a_network_that_stays_can_be_looked_at_and_gone_on_with(
 def test_a_network_begun_with_other_arguments_is_refused_with_what_differs(
     changes: dict[str, Any], said: str, server: EmbeddedServer, network: Network
 ) -> None:
-    network.push_about(
+    network.describe(
         {
             "metric": "value",
             "direction": "minimize",

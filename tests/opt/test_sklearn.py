@@ -39,7 +39,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from experiments import lightgbm_search
-from rush_core.servers.embedded import resolve_url
+from rush_core.servers.locate import resolve_url
 from rush_opt import Boolean, Categorical, Float, GridSearch, Integer, Ordinal, Space, Transformed
 from rush_opt.sklearn.budget import count_points
 from rush_opt.sklearn.cv_results import cv_columns

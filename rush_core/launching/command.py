@@ -1,0 +1,33 @@
+"""The shell command that starts a worker on any machine."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from rush_core.connection.url import environment_of, without_password
+from rush_core.kernel.heartbeat import Heartbeat
+
+__all__ = ["ONE_THREAD", "worker_command"]
+
+# Numerical libraries use one thread each: the workers already use all cores.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
+
+
+def worker_command(
+    network_id: str, url: str, loop_digest: str, heartbeat: Heartbeat, log_level: str
+) -> str:
+    """Return a shell command that starts one worker; it contains no password and no secret."""
+    words = [sys.executable, "-m", "rush_core", "worker", network_id]
+    words += ["--loop", loop_digest, "--log-level", log_level]
+    words += ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s)]
+    words += ["--heartbeat-process"] if heartbeat.own_process else []
+    environment = environment_of(url) | {"RUSH_REDIS_URL": without_password(url)} | ONE_THREAD
+    settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+    return f"{' '.join(settings)} {shlex.join(words)}"

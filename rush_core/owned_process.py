@@ -1,0 +1,117 @@
+"""A child process that ends with its owner, even when the owner is killed.
+
+The standard input of the child is a pipe, and only the owner holds the other end. When the owner
+ends, the operating system closes the pipe, and the child reads the end of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from rush_core.connection.fork import keep_from_children
+
+__all__ = ["OwnedProcess", "run_at_owner_end", "wait_for_owner"]
+
+# A batch system may send SIGTERM to all processes of a job. The script has to run all the same.
+_AT_OWNER_END = """
+trap '' TERM
+read -r _
+"""
+
+
+class OwnedProcess:
+    """A child process that ends when this process ends or calls `close`.
+
+    The program must end at the end of its standard input: in Python by `wait_for_owner`, in a shell
+    by ``read -r _``. It runs in a session of its own: Ctrl-C in a terminal does not reach it.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments.
+    stdout, stderr : int, file or None
+        As for `subprocess.Popen`; by default those of this process.
+    env : mapping, optional
+        The environment; by default that of this process.
+    pass_fds : sequence of int
+        File descriptors that the child inherits.
+
+    Attributes
+    ----------
+    stdout : file or None
+        The output of the child, if `stdout` is `subprocess.PIPE`.
+
+    Raises
+    ------
+    OSError
+        If the program cannot be started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        stdout: int | IO[bytes] | None = None,
+        stderr: int | IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            env=env,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        self._pipe = self._process.stdin
+        # A forked child with a copy of the pipe would keep it open after this process has ended.
+        keep_from_children(self._pipe)
+        self.stdout = self._process.stdout
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """Send SIGKILL, without waiting for the end."""
+        self._process.kill()
+
+    def wait(self) -> int:
+        """Wait until the process has ended; return its exit code (-n after signal n)."""
+        code = self._process.wait()
+        self._pipe.close()
+        return code
+
+    def close(self) -> int:
+        """Close the pipe and wait until the process has ended; return its exit code."""
+        self._pipe.close()
+        return self.wait()
+
+
+def run_at_owner_end(script: str, *arguments: str) -> OwnedProcess:
+    """Start a shell that runs `script` when this process ends, or when the result is closed.
+
+    Parameters
+    ----------
+    script : str
+        For ``/bin/sh``.
+    *arguments : str
+        Known to the script as ``$1``, ``$2`` and so on.
+    """
+    return OwnedProcess(
+        ["/bin/sh", "-c", _AT_OWNER_END + script, "sh", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for_owner() -> None:
+    """Wait, in an owned process, until its owner ends or closes the pipe."""
+    while os.read(0, 1):
+        pass

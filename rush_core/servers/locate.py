@@ -1,0 +1,132 @@
+"""Which server to use: a given URL, the one of the environment, or an embedded one.
+
+The embedded server of a named network writes its URL into the network's data folder. Other
+processes of this user read it there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import threading
+from pathlib import Path
+
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.url import add_password
+from rush_core.errors import RushError
+from rush_core.keys import check_identifier
+from rush_core.servers.data_folder import data_folder_of, make_private, open_lock, take_lock
+from rush_core.servers.embedded import EmbeddedServer, serve
+
+__all__ = ["answers", "explicit_url", "resolve_running_url", "resolve_url"]
+
+# How long to wait for the end of a server that lost its owner. It has written nearly all data.
+_END_TIMEOUT_S = 10.0
+
+_nameless_lock = threading.Lock()
+_nameless_server: EmbeddedServer | None = None
+_named_servers: dict[str, EmbeddedServer] = {}  # referenced here, they live as long as this process
+
+
+def resolve_url(url: str | None, network_id: str | None = None) -> str:
+    """Return the URL of the server to use; start an embedded server if no URL is given.
+
+    The first of these that there is: `url`, the environment's `RUSH_REDIS_URL`, its `REDIS_URL`, an
+    embedded server. If the URL has no password, `RUSH_REDIS_PASSWORD` is added.
+
+    A named network has an embedded server of its own, which keeps its data and which other
+    processes find. Networks without a name share one server per process, which keeps no data.
+
+    Raises
+    ------
+    ServerNotFoundError
+        If an embedded server is needed and no server program is on this machine.
+    RushError
+        If the embedded server does not start, or cannot be reached from here.
+    """
+    found = explicit_url(url)
+    if found is not None:
+        return found
+    if network_id is not None:
+        return _find_or_start(network_id)
+    global _nameless_server
+    with _nameless_lock:
+        if _nameless_server is None:
+            _nameless_server = serve()
+        return _nameless_server.url
+
+
+def resolve_running_url(url: str | None, network_id: str | None = None) -> str:
+    """Return the URL of the server to use as `resolve_url` does, but start none.
+
+    Raises
+    ------
+    ValueError
+        If no URL is given, and no embedded server of `network_id` runs.
+    """
+    if found := explicit_url(url):
+        return found
+    if network_id is None:
+        raise ValueError("which server? Give --url, or set RUSH_REDIS_URL or REDIS_URL")
+    check_identifier("network_id", network_id)  # it becomes part of a path
+    if running := _running_url(data_folder_of(network_id)):
+        return running
+    raise ValueError(
+        "which server? Give --url, or set RUSH_REDIS_URL or REDIS_URL: no embedded server of "
+        f"network {network_id!r} runs (it ends with the program that started it)"
+    )
+
+
+def explicit_url(url: str | None) -> str | None:
+    """Return `url`, else the environment's, with the environment's password; None without both."""
+    found = url or os.environ.get("RUSH_REDIS_URL") or os.environ.get("REDIS_URL")
+    password = os.environ.get("RUSH_REDIS_PASSWORD")
+    return add_password(found, password) if found and password else found
+
+
+def answers(url: str, timeout_s: float = 5.0) -> bool:
+    """Return whether a server answers at `url`; one round trip."""
+    connection = Connection(url, timeout_s=timeout_s)
+    try:
+        return bool(connection.execute(pack((b"PING",))) == b"PONG")
+    except RushError:
+        return False
+    finally:
+        connection.close()
+
+
+def _find_or_start(network_id: str) -> str:
+    """Return the URL of the embedded server of a named network; start the server if need be."""
+    folder = data_folder_of(network_id)
+    make_private(folder)
+    with (folder / "starting").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)  # of several processes at a time, one starts it
+        if running := _running_url(folder):
+            return running
+        with open_lock(folder) as lock:
+            if not take_lock(lock, _END_TIMEOUT_S):
+                where = " of ".join(_read_note(folder)) or "an unknown place"
+                raise RushError(
+                    f"network {network_id!r} is served at {where}, which does not answer here: a "
+                    "unix socket is visible only on its machine and, in a batch job with a private "
+                    "/tmp, only in that job. End that server, or run one that all can reach "
+                    "(`rush serve`) and give its URL everywhere"
+                )
+            server = EmbeddedServer(folder, inherited=[lock])
+        owner = f"process {os.getpid()} on {platform.node()}"
+        (folder / "url").write_text(f"{server.url}\n{owner}\n")
+        _named_servers[network_id] = server
+        return server.url
+
+
+def _running_url(folder: Path) -> str | None:
+    """Return the URL of the embedded server in a data folder if it answers, else None."""
+    url, *_ = _read_note(folder) or [""]
+    return url if url and answers(url) else None
+
+
+def _read_note(folder: Path) -> list[str]:
+    """Return URL and owner of the last embedded server in a data folder; empty if none was."""
+    note = folder / "url"
+    return note.read_text().splitlines() if note.exists() else []
