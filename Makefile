@@ -1,18 +1,32 @@
-# The two commands of the README: each builds its own environment first.
+# Each target builds its environment first, from pyproject.toml.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+# More processes than cores: many tests wait for something.
+JOBS ?= 4
+PARALLEL := -n $(JOBS) --dist worksteal
 
-demo: $(VENV)/.demo
+.DEFAULT_GOAL := help
+.PHONY: help demo quick quick-tests test check lint clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.demo  ## tune LightGBM on real data with four workers, about a minute
 	$(BIN)/python -m experiments.demo
 
-test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+quick: lint quick-tests  ## run before each commit: lint, format, types, architecture, quick tests
 
-# Lint, format and types; the architecture check is one of the tests.
-lint: $(VENV)/.test
+quick-tests: $(VENV)/.test  ## run the tests that start no server and no process
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m quick -q tests/core tests/opt tests/test_*.py
+
+test: $(VENV)/.test  ## run all tests; PYTEST_ARGS="tests/core -k claim" runs some of them
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+check: lint test  ## run everything that must pass before a merge: lint, format, types, all tests
+
+lint: $(VENV)/.test  ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -26,8 +40,8 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test]' $(PIP_ARGS)
 	@touch $@
 
-clean:
+clean:  ## remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixture_types import Join
 from hypothesis import settings
 
 import rush_core
 from rush_core import EmbeddedServer, Network, Worker
 from rush_core.kernel.invariants import check_network
+from tests.fixture_types import Join
+from tests.quick import forbid_processes, is_quick
 
 # Examples are the same in every run, and how long one takes is the machine's business.
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -18,6 +19,38 @@ settings.load_profile("fixed")
 
 # A shell ignores SIGINT in what it starts in the background, and tests that interrupt would hang.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark quick tests."""
+    if is_quick(item):
+        item.add_marker(pytest.mark.quick)
+
+
+@pytest.hookimpl(trylast=True)  # when the order has been shuffled
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let long tests begin first, so that no process waits for one at the end.
+
+    Each of the processes that run tests begins with an equal share of the list.
+    """
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    n_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    n_left = len(items)
+    items.clear()
+    for i in range(n_processes):
+        share = n_left // (n_processes - i)
+        n_left -= share
+        first = long[i::n_processes]
+        rest, others = others[: share - len(first)], others[share - len(first) :]
+        items += first + rest
+    items += others
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Make sure that quick tests are quick."""
+    if session.config.option.markexpr == "quick" and not session.config.getoption("numprocesses"):
+        forbid_processes()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -83,7 +83,7 @@ def sources(package: str) -> list[tuple[str, str]]:
 def imports(source: str, *, runtime_only: bool = False) -> Iterator[str]:
     """Yield the dotted names that a module imports, wherever in it."""
     tree = ast.parse(source)
-    skipped = set()
+    skipped: set[int] = set()
     if runtime_only:
         for node in ast.walk(tree):
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":

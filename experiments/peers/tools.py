@@ -203,9 +203,7 @@ def _smac(task: Task, facade: str) -> None:
     # With a client of its own SMAC3 leaves the workers running, and the interpreter does not end.
     with (
         tempfile.TemporaryDirectory() as folder,
-        Client(  # type: ignore[no-untyped-call]
-            n_workers=N_WORKERS, threads_per_worker=1, local_directory=folder
-        ) as client,
+        Client(n_workers=N_WORKERS, threads_per_worker=1, local_directory=folder) as client,
     ):
         scenario = smac.Scenario(
             to_configspace(SPACE, task.seed),

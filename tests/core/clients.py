@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from waiting import wait_until
-
 from rush_core.connection.connection import Connection, pack
+from tests.waiting import wait_until
 
 
 def wait_until_alone(url: str) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from commands import PROGRAM
-from fixture_types import Launch, Rush
-from loopback import LoopbackServer
-from processes import is_alive
 
 from rush_core import EmbeddedServer, Network
 from rush_core.keys import NetworkKeys
 from rush_core.membership.log_handler import NetworkLogHandler
+from tests.core.commands import PROGRAM
+from tests.core.loopback import LoopbackServer
+from tests.core.processes import is_alive
+from tests.fixture_types import Launch, Rush
 
 
 @pytest.fixture

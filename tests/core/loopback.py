@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ports import free_port
-from waiting import wait_until
-
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import retry_unreachable
 from rush_core.servers.binary import find_server_binary
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 PASSWORD = "correct-horse/battery@staple"  # with what URLs have to quote
 QUOTED_PASSWORD = "correct-horse%2Fbattery%40staple"
@@ -46,7 +45,7 @@ class LoopbackServer:
         self.url = f"redis://:{QUOTED_PASSWORD}@127.0.0.1:{self.port}/0"
         self._log = folder / "server.log"
         self._configuration = folder / "server.conf"
-        lines = (f"port {self.port}", "bind 127.0.0.1", f'dir "{folder}"')
+        lines: tuple[str, ...] = (f"port {self.port}", "bind 127.0.0.1", f'dir "{folder}"')
         if not program_arguments:
             # With the default, a reply may come before the file is written: up to two seconds
             # where an fsync takes long.

@@ -4,9 +4,9 @@ import os
 import time
 
 import psutil
-from waiting import wait_until
 
 from rush_core import Network, Task, Worker, WorkerInfo
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 
@@ -53,6 +53,6 @@ def info_of(network: Network, worker_id: str) -> WorkerInfo:
 
 def is_alive(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

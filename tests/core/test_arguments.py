@@ -18,6 +18,7 @@ from rush_core import (
     WorkerInterrupt,
     WorkerLostError,
 )
+from tests.typed import unchecked
 
 PATIENCE_S = 10.0  # for what takes some hundredths of a second on an idle machine
 
@@ -50,7 +51,7 @@ def test_networks_without_a_name_are_never_the_same(server: EmbeddedServer) -> N
     with Network(url=server.url) as one, Network(url=server.url) as two:
         assert one.network_id != two.network_id
         with pytest.raises(TypeError, match="network_id must be a string"):
-            Worker(None, url=server.url)  # it would be alone
+            Worker(unchecked(None), url=server.url)  # it would be alone
 
 
 @pytest.mark.parametrize("limit", [-1, 1.5, True, "10", float("nan")])
@@ -94,17 +95,20 @@ def test_a_number_of_workers_that_is_no_count_is_refused(network: Network, n_wor
 
 
 def test_numbers_of_numpy_are_numbers(network: Network, worker: Worker) -> None:
-    count, time_s = np.int64(1), np.float32(0.01)
+    count, time_s = unchecked(np.int64(1)), unchecked(np.float32(0.01))
     assert worker.start_task({}, limit=count, deadline=np.float64(worker.now() + 3600))
     assert worker.start_task({}, limit=count) is None
     assert worker.claim_task(timeout_s=time_s, limit=count) is None
-    assert worker.claim_task(timeout_s=np.int64(0), deadline=np.float32(0)) is None  # too late
+    assert (
+        worker.claim_task(timeout_s=unchecked(np.int64(0)), deadline=unchecked(np.float32(0)))
+        is None
+    )  # too late
     assert len(network.fetch_new_tasks(timeout_s=time_s)) == 0
     assert list(network.follow_log(timeout_s=time_s)) == []
     assert len(network.start_workers(print, count)) == 1
     network.wait_for_workers()
     with pytest.raises(ValueError, match="limit must be a count"):
-        worker.start_task({}, limit=np.float64(1))
+        worker.start_task({}, limit=unchecked(np.float64(1)))
 
 
 @pytest.mark.parametrize("error", [None, 5, b"bytes", ValueError])

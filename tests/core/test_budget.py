@@ -2,10 +2,9 @@
 
 from functools import partial
 
-from fixture_types import Join
-from threads import at_once
-
 from rush_core import Network, Worker
+from tests.fixture_types import Join
+from tests.threads import at_once
 
 
 def test_concurrent_starts_and_claims_share_the_limit_exactly(network: Network, join: Join) -> None:

@@ -7,14 +7,14 @@ import signal
 import sys
 
 import pytest
-from commands import RUSH, check_is_refused
-from fixture_types import Launch, Rush
-from loopback import PASSWORD, LoopbackServer
-from processes import evaluating, polite, wait_for_running_tasks
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Worker
 from rush_core.connection.connection import Connection, pack
+from tests.core.commands import RUSH, check_is_refused
+from tests.core.loopback import PASSWORD, LoopbackServer
+from tests.core.processes import evaluating, polite, wait_for_running_tasks
+from tests.fixture_types import Launch, Rush
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 

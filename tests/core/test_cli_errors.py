@@ -1,11 +1,11 @@
 """Errors of the `rush` command: one sentence, without a traceback and without a password."""
 
 import pytest
-from commands import check_is_refused
-from fixture_types import Rush
-from ports import free_port
 
 from rush_core.cli import main
+from tests.core.commands import check_is_refused
+from tests.fixture_types import Rush
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(

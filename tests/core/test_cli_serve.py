@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import psutil
-from commands import RUSH, check_is_refused
-from fixture_types import Launch, Rush
-from ports import free_port
 
 from rush_core import Network
 from rush_core.kernel.invariants import check_network
+from tests.core.commands import RUSH, check_is_refused
+from tests.fixture_types import Launch, Rush
+from tests.ports import free_port
 
 PATIENCE_S = 30.0
 

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as st_np
 
 from rush_core import Network, Worker
 from rush_core.kernel.codec import decode, encode
+from tests.typed import unchecked
 
 surrogate_free = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(
@@ -193,7 +194,9 @@ BAD_VALUES = {
     "a structured array with objects": np.zeros(1, [("o", object)]),
     "a masked array": np.ma.array([1.0, 2.0], mask=[False, True]),
     "a masked number": np.ma.masked,
-    "a masked row": np.ma.array([(1, 2)], mask=[(0, 1)], dtype=[("a", int), ("b", int)])[0],
+    "a masked row": np.ma.array([(1, 2)], mask=unchecked([(0, 1)]), dtype=[("a", int), ("b", int)])[
+        0
+    ],
     "an array of empty items": np.zeros(3, []),
     "an integer of 65 bits": 2**64,
     "a negative integer of 65 bits": -(2**63) - 1,

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from clients import wait_until_alone
-from interrupting import interrupted_after
-from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
 
 from rush_core import (
     EmbeddedServer,
@@ -24,6 +21,9 @@ from rush_core import (
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.endpoint import Endpoint
 from rush_core.connection.url import redact
+from tests.core.clients import wait_until_alone
+from tests.core.loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
+from tests.interrupting import interrupted_after
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,7 @@ def test_a_key_of_a_wrong_type_is_named_and_nothing_is_moved(
         redis_key = getattr(here.keys, name)
         here.connection.execute(pack((b"DEL", redis_key)))
         text = ("queued", "idle", "log")  # the others are spoiled by a list
+        spoil: tuple[bytes, ...]
         spoil = (b"SET", redis_key, b"x") if name in text else (b"RPUSH", redis_key, b"x")
         if name in ("finished", "failed", "reports"):
             spoil = (b"HSET", redis_key, b"a", b"b")

@@ -14,16 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from fixture_types import Launch
-from loopback import LoopbackServer
-from processes import info_of
-from proxy import BreakingProxy
-from threads import in_background
-from waiting import wait_until
 
 from rush_core import (
     EmbeddedServer,
@@ -38,6 +33,12 @@ from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import Script
 from rush_core.kernel.invariants import check_network
 from rush_core.keys import NetworkKeys
+from tests.core.loopback import LoopbackServer
+from tests.core.processes import info_of
+from tests.core.proxy import BreakingProxy
+from tests.fixture_types import Launch
+from tests.threads import in_background
+from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
 QUICK = Heartbeat(period_s=0.05, expire_s=1.0)
@@ -298,6 +299,19 @@ def claiming(worker: Worker) -> None:
             worker.finish_task(task.key, {"y": task.config["x"]})
 
 
+def has_finished(network: Network, n: int) -> bool:
+    return network.count_tasks().finished >= n
+
+
+def has_ended(network: Network, worker_id: str) -> bool:
+    return info_of(network, worker_id).ended_at is not None
+
+
+def joined(network: Network) -> bool:
+    network.wait_for_workers(2, timeout_s=PATIENCE_S)
+    return True
+
+
 def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once(
     network: Network, server: EmbeddedServer
 ) -> None:
@@ -309,13 +323,13 @@ def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once
         for i in range(n_kills):
             keys += manager.push_tasks([{"x": x} for x in range(n_tasks // n_kills)])
             n_least = len(keys) - 40
-            wait_until(lambda n=n_least: manager.count_tasks().finished >= n, PATIENCE_S)
+            wait_until(partial(has_finished, manager, n_least), PATIENCE_S)
             victim = wait_until(
                 lambda: [w for w in manager.fetch_workers() if w.ended_at is None], PATIENCE_S
             )[i % 2 - 1]
             manager.start_workers(claiming, 1)
             os.kill(victim.pid, signal.SIGKILL)
-            wait_until(lambda name=victim.worker_id: info_of(manager, name).ended_at, PATIENCE_S)
+            wait_until(partial(has_ended, manager, victim.worker_id), PATIENCE_S)
         wait_until(lambda: manager.count_tasks() == (0, 0, n_tasks, 0), PATIENCE_S)
         manager.stop_workers()
         assert manager.join_workers(PATIENCE_S)
@@ -400,7 +414,7 @@ WAITS: dict[str, tuple[Callable[[Network, Worker], object], Callable[[Network], 
         lambda network: network.push_finished_tasks([{"x": 1}], [{"y": 1}]),
     ),
     "wait for workers": (
-        lambda network, worker: network.wait_for_workers(2, timeout_s=PATIENCE_S) or True,
+        lambda network, worker: joined(network),
         lambda network: Worker("waiting", url=network.url, heartbeat=None).close(),
     ),
     "follow the log": (

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from proxy import BreakingProxy
 
 from rush_core import EmbeddedServer, EndedTasks, Network, Worker
+from tests.core.proxy import BreakingProxy
 
 Join = Callable[..., Worker]
 BOTH = pytest.mark.parametrize("fails", [False, True], ids=["finish", "fail"])

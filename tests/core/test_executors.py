@@ -10,10 +10,10 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from processes import insisting, polite, wait_for_running_tasks
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
+from tests.core.processes import insisting, polite, wait_for_running_tasks
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from processes import PATIENCE_S, evaluating, is_alive, wait_for_running_tasks
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, RushError, Worker
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.core.processes import PATIENCE_S, evaluating, is_alive, wait_for_running_tasks
+from tests.waiting import wait_until
 
 # Later versions of Python warn of forks beside threads, of which these tests are.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

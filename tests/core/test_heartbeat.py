@@ -9,11 +9,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fixture_types import Launch
-from loopback import PASSWORD, LoopbackServer
-from processes import evaluating, info_of, wait_for_running_tasks
-from threads import at_once, in_background
-from waiting import wait_until
 
 from rush_core import (
     EmbeddedServer,
@@ -27,6 +22,11 @@ from rush_core import (
 )
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.core.loopback import PASSWORD, LoopbackServer
+from tests.core.processes import evaluating, info_of, wait_for_running_tasks
+from tests.fixture_types import Launch
+from tests.threads import at_once, in_background
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 

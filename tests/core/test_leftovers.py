@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import evaluating, info_of, is_alive, wait_for_running_tasks
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, Worker, WorkerState, serve
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.core.processes import evaluating, info_of, is_alive, wait_for_running_tasks
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 

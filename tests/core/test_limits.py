@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from loopback import LoopbackServer
-from waiting import wait_until
 
 import rush_core
 from rush_core import Network, ServerRefusedError, ServerUnreachableError, Worker
 from rush_core.kernel.invariants import check_network
 from rush_core.servers.doctor import Finding, Level, examine
 from rush_core.servers.permissions import ACL_RULE
+from tests.core.loopback import LoopbackServer
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 FOLDER = Path(rush_core.__file__).parent

@@ -6,15 +6,15 @@ import time
 from pathlib import Path
 
 import pytest
-from loopback import LoopbackServer
-from threads import in_background
-from waiting import wait_until
 
 from rush_core import CorruptRecordError, Network, Worker, serve
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 from rush_core.membership.log import LogRecord
 from rush_core.membership.log_handler import NetworkLogHandler
+from tests.core.loopback import LoopbackServer
+from tests.threads import in_background
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 

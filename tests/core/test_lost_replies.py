@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from proxy import BreakingProxy
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, RushError, Worker, WorkerLostError
 from rush_core.connection.connection import Connection, pack
+from tests.core.proxy import BreakingProxy
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -182,11 +182,12 @@ def test_what_became_of_a_command_is_found_out_without_reading_a_long_log(
     network.push_failed_tasks([{"x": 0}] * n, ["no"] * n)
     for step in range(n if ending == "report" else 0):
         worker.report_task(others, {"step": step})
-    end = {
+    ends: dict[str, Callable[[str], bool]] = {
         "finish": lambda key: far_worker.finish_task(key, {"y": 1}),
         "fail": lambda key: far_worker.fail_task(key, "no"),
         "report": lambda key: far_worker.report_task(key, {"step": 0}),
-    }[ending]
+    }
+    end = ends[ending]
     assert end(first)
     before = proxy.n_reply_bytes
     cut()

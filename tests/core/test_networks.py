@@ -1,10 +1,10 @@
 """Networks as a whole: reset, beside each other, and under several managers."""
 
 import pytest
-from fixture_types import Join
 
 from rush_core import EmbeddedServer, Network, Worker, WorkerLostError
 from rush_core.kernel.invariants import check_network
+from tests.fixture_types import Join
 
 
 def test_reset_deletes_everything_and_the_network_goes_on(network: Network, join: Join) -> None:

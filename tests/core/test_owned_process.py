@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from waiting import wait_until
 
 from rush_core import OwnedProcess, run_at_owner_end
+from tests.waiting import wait_until
 
 WAITING = [sys.executable, "-c", "import sys; sys.exit(len(sys.stdin.read()) + 7)"]
 

@@ -1,10 +1,10 @@
 """Workers that take part: they leave, are removed or asked to stop, and their names."""
 
 import pytest
-from fixture_types import Join
-from threads import at_once
 
 from rush_core import Network, RushError, Worker, WorkerLostError, WorkerState
+from tests.fixture_types import Join
+from tests.threads import at_once
 
 
 def test_a_removed_worker_can_change_nothing_any_more(network: Network, join: Join) -> None:

@@ -3,11 +3,11 @@
 from functools import partial
 
 import pytest
-from fixture_types import Join
-from threads import at_once
 
 from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerLostError
 from rush_core.connection.connection import Connection, pack
+from tests.fixture_types import Join
+from tests.threads import at_once
 
 
 def test_the_queue_is_first_in_first_out(network: Network, worker: Worker) -> None:

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fixture_types import Join
-from proxy import BreakingProxy
 
 from rush_core import (
     CorruptRecordError,
@@ -20,6 +18,9 @@ from rush_core import (
 )
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.core.proxy import BreakingProxy
+from tests.fixture_types import Join
+from tests.typed import present
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_only_tasks_that_failed_by_themselves_are_told_as_failed(
     network.push_tasks([{"x": 2}])
     network.clear_queue()
     keys = network.push_failed_tasks([{"x": 3}], ["no"])
-    keys.append(worker.start_task({"x": 4}))
+    keys.append(present(worker.start_task({"x": 4})))
     worker.fail_task(keys[-1], "no")
     assert worker.fetch_new_failed_tasks().keys == keys
     assert worker.fetch_new_failed_tasks().keys == []

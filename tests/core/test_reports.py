@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from fixture_types import Join
-from proxy import BreakingProxy
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Report, Worker
+from tests.core.proxy import BreakingProxy
+from tests.fixture_types import Join
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=0.3)

@@ -5,11 +5,12 @@ import signal
 import time
 
 import pytest
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Task, Worker, WorkerLostError
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.typed import present
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=0.3)
@@ -45,7 +46,7 @@ def test_a_lost_task_wakes_an_idle_worker_until_it_is_failed(
 
         for attempt in range(3):
             # The limit is one task: the next claims it only because its place was given back.
-            task = wait_until(running_elsewhere, PATIENCE_S)
+            task = present(wait_until(running_elsewhere, PATIENCE_S))
             assert (task.key, task.attempt) == (key, attempt)
             assert (task.config, task.extra) == ({"x": [1, 2]}, {"z": 3})
             (info,) = [w for w in manager.fetch_workers() if w.worker_id == task.worker_id]

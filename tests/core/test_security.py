@@ -11,13 +11,13 @@ from typing import Any
 
 import psutil
 import pytest
-from fixture_types import Launch
-from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
-from processes import polite, wait_for_running_tasks
 
 from rush_core import EmbeddedServer, Heartbeat, Network, RushError, Worker
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.core.loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
+from tests.core.processes import polite, wait_for_running_tasks
+from tests.fixture_types import Launch
 
 PATIENCE_S = 30.0
 SECRETS = (PASSWORD, QUOTED_PASSWORD, "battery", "staple")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from waiting import wait_until
 
 import rush_core
 from rush_core import Network, RushError, ServerNotFoundError
@@ -21,6 +20,7 @@ from rush_core.servers.binary import find_server_binary
 from rush_core.servers.data_folder import data_folder_of
 from rush_core.servers.embedded import EmbeddedServer
 from rush_core.servers.locate import resolve_url
+from tests.waiting import wait_until
 
 
 def socket_of(server: EmbeddedServer) -> Path:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixture_types import Launch
 
 from rush_core import EmbeddedServer, LoopError, Network, Worker, WorkersFailedError
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 from rush_core.launching.shipping import MOST_BYTES, load_loop, pack_loop, store_loop
+from tests.fixture_types import Launch
 
 
 @pytest.fixture

@@ -11,9 +11,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from clients import wait_until_alone
-from loopback import LoopbackServer
-from processes import insisting, polite, wait_for_running_tasks
 
 from rush_core import (
     EmbeddedServer,
@@ -29,6 +26,9 @@ from rush_core import (
 from rush_core.launching.local import LocalWorkers
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
+from tests.core.clients import wait_until_alone
+from tests.core.loopback import LoopbackServer
+from tests.core.processes import insisting, polite, wait_for_running_tasks
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)
@@ -106,7 +106,7 @@ class ClusterLike(Executor):
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         future: Future[None] = Future()
 
         def run() -> None:
@@ -138,7 +138,8 @@ def test_a_worker_whose_running_call_is_cancelled_counts_as_killed(
 def test_forgetting_waits_for_an_end_that_is_being_handled(
     threads: ThreadPoolExecutor,
 ) -> None:
-    told, was_waited_for = [], []
+    told: list[tuple[str, str]] = []
+    was_waited_for: list[bool] = []
 
     def handle(worker_id: str, how: str) -> None:
         told.append((worker_id, how))
@@ -181,7 +182,7 @@ def test_after_an_interrupt_at_any_line_of_a_start_no_wait_is_endless(
     server: EmbeddedServer, network_id: str, threads: ThreadPoolExecutor, is_call: bool
 ) -> None:
     start = SubmittedWorkers.start if is_call else LocalWorkers.start
-    where = {"executor": threads, "heartbeat": QUICK} if is_call else {}
+    where: dict[str, Any] = {"executor": threads, "heartbeat": QUICK} if is_call else {}
     for n in range(100):
         with Network(f"{network_id}-{n}", server.url) as network:
             try:
@@ -198,7 +199,7 @@ def test_after_an_interrupt_at_any_line_of_a_start_no_wait_is_endless(
 class Failing(Executor):
     """An executor whose calls fail before they begin."""
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         future: Future[None] = Future()
         future.set_exception(ImportError("no such library here"))
         return future
@@ -212,7 +213,7 @@ class SlowToBegin(Executor):
         self.threads: list[threading.Thread] = []
         self.errors: list[BaseException] = []
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def, override]
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
 
@@ -273,7 +274,7 @@ def test_a_loop_with_a_wrong_signature_is_reported(
 
 def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) -> None:
     with serve() as own_server:
-        call = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
+        call: dict[str, Any] = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
         with pytest.raises(LoopError) as refusal:
             run_worker(network_id, heartbeat=None, log_level="INFO", owns_process=False, **call)
         # The traceback keeps all objects of the call alive.

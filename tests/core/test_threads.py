@@ -3,11 +3,11 @@
 import itertools
 import threading
 from collections.abc import Callable
-
-from waiting import wait_until
+from functools import partial
 
 from rush_core import Network, Worker
 from rush_core.connection.connection import Connection, pack
+from tests.waiting import wait_until
 
 N_THREADS = 4
 
@@ -49,9 +49,12 @@ def test_threads_that_share_a_worker_lose_nothing_when_its_connection_breaks(
             assert worker.report_task(key, {"step": 1})
             assert worker.finish_task(key, {"y": 1})
 
+    def has_gone_on(n: int) -> bool:
+        return len(started) >= 100 * n or is_over.is_set()
+
     def cut() -> None:
         for n in itertools.count(1):
-            wait_until(lambda n=n: len(started) >= 100 * n or is_over.is_set())
+            wait_until(partial(has_gone_on, n))
             if is_over.is_set():
                 return
             cut_all_others(connection)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixture_types import Launch
-from loopback import PASSWORD
-from processes import sharing
-from tls import Certificates, TlsServer
 
 from rush_core import Heartbeat, Network, ServerUnreachableError, Worker
 from rush_core.connection.connection import Connection, pack
 from rush_core.kernel.invariants import check_network
+from tests.core.loopback import PASSWORD
+from tests.core.processes import sharing
+from tests.core.tls import Certificates, TlsServer
+from tests.fixture_types import Launch
 
 PATIENCE_S = 30.0
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from threads import in_background
-from topologies import Cluster, Replicated, slot_of
-from waiting import wait_until
 
 from rush_core import Network, ServerUnreachableError, Worker
 from rush_core.connection.connection import Connection, pack
 from rush_core.kernel.invariants import check_network
+from tests.core.topologies import Cluster, Replicated, slot_of
+from tests.threads import in_background
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 

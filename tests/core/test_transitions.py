@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from fixture_types import Join
 
 from rush_core import Network, TaskState, Worker
+from tests.fixture_types import Join
 
 
 def test_a_started_task_is_running_under_its_worker(network: Network, worker: Worker) -> None:

@@ -4,10 +4,10 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fixture_types import Join
 
 import rush_core
 from rush_core import DuplicateTaskError, Network, Worker
+from tests.fixture_types import Join
 
 
 def test_a_unique_task_is_started_once_in_the_whole_network(

@@ -5,17 +5,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from fixture_types import Join
-from interrupting import interrupted_after
-from threads import in_background
-from waiting import wait_until
 
 from rush_core import Heartbeat, Network, Task, Worker, WorkerLostError
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.fixture_types import Join
+from tests.interrupting import interrupted_after
+from tests.threads import in_background
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 
@@ -88,7 +89,7 @@ def test_waiting_for_new_tasks_ends_when_the_network_is_reset(
 
 def test_each_pushed_task_wakes_one_of_several_waiting_claims(network: Network, join: Join) -> None:
     workers = [join() for _ in range(3)]
-    claims = [in_background(lambda w=w: w.claim_task(timeout_s=600.0)) for w in workers]
+    claims = [in_background(partial(w.claim_task, timeout_s=600.0)) for w in workers]
     wait_for_sleeper(network, "idle", 3)
     network.push_tasks([{"x": 1}, {"x": 2}])
     wait_until(lambda: network.count_tasks().running == 2, PATIENCE_S)
@@ -105,7 +106,7 @@ def test_a_pushed_task_wakes_a_claim_that_has_a_place_for_it(
     holder, roomy = join(), join("a")  # neither its name nor the order in which they came decides
     assert holder.start_task({"x": 0})
     full = [join(f"z{i}") for i in range(4)]
-    claims = [in_background(lambda w=w: w.claim_task(timeout_s=600.0, limit=1)) for w in full]
+    claims = [in_background(partial(w.claim_task, timeout_s=600.0, limit=1)) for w in full]
     wait_for_sleeper(network, "idle", 4)
     claimed = in_background(lambda: roomy.claim_task(timeout_s=600.0, limit=limit))
     wait_for_sleeper(network, "idle", 5)

@@ -8,12 +8,12 @@ import threading
 
 import psutil
 import pytest
-from fixture_types import Launch
-from loopback import PASSWORD, LoopbackServer
-from processes import evaluating, polite, sharing, wait_for_running_tasks
 
 from rush_core import Heartbeat, LoopError, Network, Worker, WorkerState
 from rush_core.kernel.invariants import check_network
+from tests.core.loopback import PASSWORD, LoopbackServer
+from tests.core.processes import evaluating, polite, sharing, wait_for_running_tasks
+from tests.fixture_types import Launch
 
 PATIENCE_S = 30.0
 QUICK = Heartbeat(period_s=0.02, expire_s=1.0)

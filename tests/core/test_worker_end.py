@@ -5,14 +5,14 @@ import signal
 import time
 
 import pytest
-from fixture_types import Join, Launch
-from loopback import PASSWORD, LoopbackServer
-from processes import evaluating, info_of, is_alive, polite, wait_for_running_tasks
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from tests.core.loopback import PASSWORD, LoopbackServer
+from tests.core.processes import evaluating, info_of, is_alive, polite, wait_for_running_tasks
+from tests.fixture_types import Join, Launch
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 

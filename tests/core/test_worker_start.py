@@ -9,9 +9,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from fixture_types import Join
-from processes import evaluating
-from threads import in_background
 
 from rush_core import (
     EmbeddedServer,
@@ -23,6 +20,9 @@ from rush_core import (
     serve,
 )
 from rush_core.connection.connection import Connection, pack
+from tests.core.processes import evaluating
+from tests.fixture_types import Join
+from tests.threads import in_background
 
 PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 

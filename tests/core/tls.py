@@ -13,8 +13,9 @@ import threading
 from pathlib import Path
 
 import trustme
-from loopback import QUOTED_PASSWORD, LoopbackServer
-from ports import free_port
+
+from tests.core.loopback import QUOTED_PASSWORD, LoopbackServer
+from tests.ports import free_port
 
 
 class Certificates:

@@ -6,9 +6,10 @@ import binascii
 import re
 from pathlib import Path
 
-from loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
-from ports import free_port
-from waiting import wait_until
+from tests.core.loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
+from tests.ports import free_port
+from tests.typed import present
+from tests.waiting import wait_until
 
 N_SLOTS = 16_384
 
@@ -58,11 +59,11 @@ class Replicated:
     def wait_for_replica(self) -> None:
         """Wait until the replica has all that the primary has acknowledged up to now."""
         position = re.search(rb"master_repl_offset:(\d+)", self.primary.ask("INFO", "replication"))
-        wait_until(lambda: self._position_of_replica() >= int(position[1]))
+        wait_until(lambda: self._position_of_replica() >= int(present(position)[1]))
 
     def _position_of_replica(self) -> int:
         found = re.search(rb"slave_repl_offset:(\d+)", self.replica.ask("INFO", "replication"))
-        return int(found[1])
+        return int(present(found)[1])
 
     def swap(self) -> None:
         """Let the replica take over while the primary lives on, as its replica."""

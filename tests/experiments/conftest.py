@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_data import ROWS, toy_frame
+
+from tests.experiments.toy_data import ROWS, toy_frame
 
 
 @pytest.fixture(autouse=True)

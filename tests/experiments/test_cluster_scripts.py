@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ports import free_port
-from waiting import wait_until
 
 from experiments.lightgbm_study import folder
 from experiments.lightgbm_study.design import Design, read_design
 from experiments.lightgbm_study.runs import read_run, run_files
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -60,6 +60,7 @@ def processes_of(job: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("script", "launcher", "asked_for"),
     [
@@ -98,7 +99,7 @@ def test_a_clusters_script_runs_the_benchmark_and_leaves_nothing_behind(
             "WORKERS": "2",
             "REPLICATIONS": "1",
             "DESIGN_SIZE": "9",
-            "SECONDS_PER_RUN": "10",
+            "SECONDS_PER_RUN": "20",
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,

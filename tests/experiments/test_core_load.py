@@ -1,7 +1,7 @@
 """The load on the server: what is sent, how replies are counted, what the table says."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -64,7 +64,8 @@ def test_simulated_workers_do_what_real_ones_may(
     assert n_steps > 0
     assert found.n_reads == pytest.approx(n_reads_per_step * n_steps, abs=n_workers)
     assert all(s > 0 for latencies in found.latencies_s.values() for s in latencies)
-    assert found.marks[0] <= found.marks[1]
+    began, ended = (cast(float, mark) for mark in found.marks)
+    assert began <= ended
     with Network(NETWORK_ID, fresh.url) as network:
         tasks = network.fetch_finished_tasks()
         assert len(tasks) >= n_steps
@@ -103,7 +104,9 @@ def commands_of(server: WatchedServer) -> bytes:
     return bytes(server.execute("INFO", "commandstats"))
 
 
-def rows_of(reading: str, n_workers: int, server_cpu: float, achieved: float) -> list[dict]:
+def rows_of(
+    reading: str, n_workers: int, server_cpu: float, achieved: float
+) -> list[dict[str, Any]]:
     shared: dict[str, Any] = {
         "clients": "simulated",
         "reading": reading,
@@ -187,8 +190,8 @@ def test_the_table_says_what_follows_from_the_rows(rows: pd.DataFrame) -> None:
 def test_the_figure_shows_the_table(rows: pd.DataFrame) -> None:
     summary = summarize(rows)
     speed, share, wait = draw(summary, rows).axes
-    assert list(speed.lines[0].get_ydata()) == [7000.0]
-    shown = {line.get_label(): list(line.get_ydata()) for line in wait.lines}
+    assert np.asarray(speed.lines[0].get_ydata()).tolist() == [7000.0]
+    shown = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in wait.lines}
     assert shown["everybody reads all, every step"] == [3.0] * 4
     assert "cores" in share.get_ylabel()
     assert "ms" in wait.get_ylabel()

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_data import toy_frame
 
 from experiments.lightgbm_study import folder, openml_tasks
 from experiments.lightgbm_study.data import DataError, load, prepared_root
+from tests.experiments.toy_data import toy_frame
 
 
 def redescribe(data_dir: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -49,7 +49,8 @@ def test_the_error_is_that_of_models_stopped_early_on_each_fold(data_dir: Path) 
         )
         by_count = [
             zero_one_loss(
-                data.y[test], booster.predict(data.X[test], num_iteration=n, num_threads=1) > 0.5
+                data.y[test],
+                np.asarray(booster.predict(data.X[test], num_iteration=n, num_threads=1)) > 0.5,
             )
             for n in range(1, 201)
         ]

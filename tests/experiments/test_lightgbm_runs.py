@@ -10,7 +10,6 @@ from typing import Any
 import psutil
 import pytest
 from distributed import LocalCluster
-from waiting import wait_until
 
 from experiments.lightgbm_study import folder, launchers
 from experiments.lightgbm_study.cli import main
@@ -19,6 +18,7 @@ from experiments.lightgbm_study.launchers import launching
 from experiments.lightgbm_study.runs import read_run, run_files
 from experiments.provenance import append_rows
 from rush_core import EmbeddedServer
+from tests.waiting import wait_until
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "lightgbm_bench.py"
 
@@ -163,6 +163,7 @@ def test_a_shell_line_is_ended_with_all_that_it_started(
     assert psutil.wait_procs(children, timeout=20.0)[1] == []
 
 
+@pytest.mark.long
 def test_workers_of_a_dask_cluster(data_dir: Path, tmp_path: Path, server: EmbeddedServer) -> None:
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None

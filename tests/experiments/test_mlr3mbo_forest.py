@@ -12,7 +12,7 @@ def rows(n: int, d: int) -> np.ndarray:
 
 
 def bowl(X: np.ndarray) -> np.ndarray:
-    return ((X.astype(np.float64) - 0.3) ** 2).sum(axis=1)
+    return np.asarray(((X.astype(np.float64) - 0.3) ** 2).sum(axis=1))
 
 
 def test_log_scale_spreads_the_good_end() -> None:

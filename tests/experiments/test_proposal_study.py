@@ -30,7 +30,8 @@ def test_a_run_repeats_with_its_seed() -> None:
     def run(seed: int) -> list[float]:
         problem = PROBLEMS["steps"](np.random.default_rng(7))
         outcome = simulate(problem, VARIANTS["base"], n_workers=4, n_trials=24, seed=seed)
-        return outcome.regrets.tolist()
+        regrets: list[float] = outcome.regrets.tolist()
+        return regrets
 
     assert run(1) == run(1)
     assert run(1) != run(2)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from experiments import run_picture
@@ -20,7 +21,7 @@ def test_the_picture_is_written_with_its_tables(tmp_path: Path) -> None:
         seed=1,
     )
     above, below = run_picture.draw(result).axes
-    assert len(above.get_lines()[0].get_xdata()) == 10
+    assert len(np.asarray(above.get_lines()[0].get_xdata())) == 10
     assert sum(len(bars) for bars in below.containers) == 10
     assert above.get_xlim() == below.get_xlim()
     run_picture.write(result, tmp_path)

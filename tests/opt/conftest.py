@@ -4,12 +4,12 @@ from typing import Any
 
 import psutil
 import pytest
-from advisors import SPACE, Advise
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network
 from rush_core.servers.locate import resolve_url
 from rush_opt.ask_tell import Advisor
+from tests.opt.advisors import SPACE, Advise
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def advise(network: Network) -> Iterator[Advise]:
     advisors: list[Advisor] = []
 
     def advise(**options: Any) -> Advisor:
-        given = {"url": network.url, "seed": 1}
+        given: dict[str, Any] = {"url": network.url, "seed": 1}
         advisors.append(Advisor(SPACE, network.network_id, **(given | options)))
         return advisors[-1]
 

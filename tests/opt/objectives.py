@@ -13,7 +13,7 @@ def identity(config: dict[str, Any]) -> float:
 
 
 def half(config: dict[str, Any]) -> float:
-    return config["x"] / 2
+    return float(config["x"] / 2)
 
 
 def bowl(config: dict[str, Any]) -> float:

@@ -3,10 +3,9 @@
 from itertools import pairwise
 from typing import Any
 
-from objectives import bowl
-
 from rush_opt import Float, TuneResult, simulate
 from rush_opt.optimizers import Optimizer
+from tests.opt.objectives import bowl
 
 NAMES = "abcd"
 SPACE = {name: Float(0, 1) for name in NAMES}

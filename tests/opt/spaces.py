@@ -17,7 +17,7 @@ MIXED = Space(
 
 
 def power_of_two(k: int) -> int:
-    return 2**k
+    return int(2**k)
 
 
 def exponent_of_two(n: int) -> int:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from advisors import SPACE, Advise, ask
 
 from rush_core import Network, WorkerState
 from rush_opt import LatinHypercube, Space
 from rush_opt.search.design import sobol_design
+from tests.opt.advisors import SPACE, Advise, ask
 
 PATIENCE_S = 60.0  # for what takes seconds on an idle machine
 

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from advisors import SPACE, Advise, ask, value_of
-from interrupting import interrupted_after
-from waiting import wait_until
 
 from rush_core import Network, WorkerState, serve
 from rush_core.connection.connection import Connection, pack
 from rush_opt.ask_tell import Advisor
+from tests.interrupting import interrupted_after
+from tests.opt.advisors import SPACE, Advise, ask, value_of
+from tests.waiting import wait_until
 
 PATIENCE_S = 60.0  # for what takes seconds on an idle machine
 

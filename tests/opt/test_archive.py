@@ -10,6 +10,7 @@ from rush_core import TaskTable
 from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.space import Boolean, Categorical, Float, Integer, Space
+from tests.typed import present
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
 
@@ -31,7 +32,7 @@ def test_rows_and_values_are_kept_in_order_through_growth() -> None:
     archive.add(tasks[:0])
     archive.add(tasks[700:])
     assert len(archive) == 1000
-    np.testing.assert_array_equal(archive.y, [result["loss"] for result in tasks.results])
+    np.testing.assert_array_equal(archive.y, [present(result)["loss"] for result in tasks.results])
     np.testing.assert_array_equal(archive.X, SPACE.encode(tasks.configs).astype(np.float32))
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from advisors import Advise, ask, value_of
 
 from rush_core import Network
 from rush_opt import ACBO, ADBO, CLBO, Boolean, Integer
 from rush_opt.ask_tell import Advisor
+from tests.opt.advisors import Advise, ask, value_of
+from tests.typed import present
 
 PATIENCE_S = 60.0  # for what takes seconds on an idle machine
 
@@ -30,7 +31,7 @@ def test_what_is_told_is_known_to_the_network(
     assert advisor.open_trials == []
     assert network.count_tasks() == (0, 0, 6, 0)
     result = advisor.result()
-    assert result.best_value == min(t.value for t in result.frozen_trials)
+    assert result.best_value == min(present(t.value) for t in result.frozen_trials)
     assert result.best_trial.result["site"] == "far away"
     assert [t.worker for t in result.frozen_trials] == [0] * 6
 
@@ -81,7 +82,7 @@ def test_an_optimizer_with_a_model_keeps_away_from_what_is_open_anywhere(
     optimizer: str, network: Network, server: Any
 ) -> None:
     space = {"n": Integer(1, 6), "b": Boolean()}
-    given = {"url": network.url, "optimizer": optimizer, "seed": 1}
+    given: dict[str, Any] = {"url": network.url, "optimizer": optimizer, "seed": 1}
     with (
         Advisor(space, network.network_id, **given) as first,
         Advisor(space, network.network_id, **given) as second,
@@ -98,7 +99,7 @@ def test_a_space_that_was_asked_for_as_a_whole_is_asked_for_again(
     network: Network, server: Any
 ) -> None:
     space = {"n": Integer(1, 3), "b": Boolean()}
-    given = {"url": network.url, "seed": 1, "initial_design": 0}
+    given: dict[str, Any] = {"url": network.url, "seed": 1, "initial_design": 0}
     with Advisor(space, network.network_id, **given) as advisor:
         opened = [tuple(ask(advisor).params.values()) for _ in range(8)]
     assert len(set(opened[:6])) == len(set(opened)) == 6
@@ -108,7 +109,7 @@ def test_two_advisors_that_do_not_hear_of_each_other_in_time_open_no_trial_twice
     network: Network, server: Any
 ) -> None:
     space = {"n": Integer(1, 4), "b": Boolean()}
-    given = {"url": network.url, "seed": 1, "initial_design": 0}
+    given: dict[str, Any] = {"url": network.url, "seed": 1, "initial_design": 0}
     advisors = [Advisor(space, network.network_id, **given) for _ in range(2)]
     # Nothing is told, so that an advisor knows by the server alone what the other one has started.
     opened = [tuple(ask(advisor).params.values()) for advisor in advisors * 4]
@@ -139,7 +140,11 @@ def test_advisors_that_ask_in_the_same_moment_open_no_trial_twice(
     optimizer: Any, network: Network
 ) -> None:
     network.push_finished_tasks([{"n": 1}, {"n": 9}], [{"value": 1.0}, {"value": 2.0}])
-    given = {"url": network.url, "optimizer": optimizer(surrogate=Together(3)), "seed": 1}
+    given: dict[str, Any] = {
+        "url": network.url,
+        "optimizer": optimizer(surrogate=Together(3)),
+        "seed": 1,
+    }
     with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
         advisors = [
             stack.enter_context(Advisor({"n": Integer(1, 9)}, network.network_id, **given))

@@ -6,10 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import smooth
-from inspecting import configs_of
-from plans import LOSS, untimed
-from smooth import run
 
 from rush_core import TaskTable
 from rush_opt import Boolean, Categorical, Float, Integer, Space, simulate, tune
@@ -20,6 +16,10 @@ from rush_opt.optimizers.cmaes import SharedDistribution
 from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
 from rush_opt.search.pending import Pending
+from tests.opt import objectives, smooth
+from tests.opt.inspecting import configs_of
+from tests.opt.plans import LOSS, untimed
+from tests.opt.smooth import run
 
 SPACE = Space({"x": Float(0, 1), "y": Float(0, 1)})
 POPULATION = 6  # for two parameters
@@ -137,7 +137,8 @@ def test_a_restart_has_twice_the_population_and_the_same_mean_in_all_workers() -
     """A distribution that learns nothing ends: all losses are equal."""
     archive, workers = Archive(SPACE, LOSS), [proposer(0), proposer(1)]
     flat = finished(400, loss=0.0)
-    restarts, populations = [], []
+    restarts: list[Any] = []
+    populations: list[Any] = []
     for begin in range(0, 400, POPULATION):
         archive.add(flat[begin : begin + POPULATION])
         notes = [w.propose(archive, Pending(SPACE), untimed, 1)[0].notes for w in workers]
@@ -181,12 +182,18 @@ REFUSED = pytest.mark.parametrize(
 
 
 def by_tune(space: Any, **goals: Any) -> Any:
-    return tune(smooth.bowl, space, optimizer="cmaes", url="redis://127.0.0.1:1", **goals)
+    return tune(objectives.bowl, space, optimizer="cmaes", url="redis://127.0.0.1:1", **goals)
 
 
 def by_simulate(space: Any, **goals: Any) -> Any:
-    duration = {"duration": lambda config, number: 1.0}
-    return simulate(smooth.bowl, space, optimizer="cmaes", n_workers=1, **duration, **goals)
+    return simulate(
+        objectives.bowl,
+        space,
+        optimizer="cmaes",
+        n_workers=1,
+        duration=lambda config, number: 1.0,
+        **goals,
+    )
 
 
 def by_advisor(space: Any, **goals: Any) -> Any:

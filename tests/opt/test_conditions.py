@@ -23,6 +23,7 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
+from tests.typed import unchecked
 
 BOOSTER = Space(
     {
@@ -250,13 +251,17 @@ def test_a_condition_can_be_written_out_and_read_back() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Float(0, 1, when="a"), TypeError, "when needs a mapping .*got 'a'"),
-        (lambda: Float(0, 1, when=[3]), TypeError, "when needs a mapping"),
+        (lambda: Float(0, 1, when=unchecked("a")), TypeError, "when needs a mapping .*got 'a'"),
+        (lambda: Float(0, 1, when=unchecked([3])), TypeError, "when needs a mapping"),
         (lambda: Float(0, 1, when={}), ValueError, "at least one parameter"),
         (lambda: Float(0, 1, when=[]), ValueError, "at least one parameter"),
         (lambda: Float(0, 1, when={"a": []}), ValueError, "a value of 'a', got none"),
         (lambda: Float(0, 1, when={"a": {1, 2}}), TypeError, "a value or a list of values of 'a'"),
-        (lambda: Float(0, 1, when={3: 1}), TypeError, "names of parameters as keys, got 3"),
+        (
+            lambda: Float(0, 1, when=unchecked({3: 1})),
+            TypeError,
+            "names of parameters as keys, got 3",
+        ),
         (
             lambda: Space({"x": Float(0, 1, when={"a": 1})}),
             ValueError,

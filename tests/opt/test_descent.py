@@ -25,7 +25,8 @@ def test_it_finds_the_lowest_point_of_a_rotated_bowl() -> None:
 
 def test_it_follows_a_bent_valley() -> None:
     found = descend(
-        *(lambda x: (float(rosen(x)), rosen_der(x)), np.array([-1.2, 1.0])),
+        lambda x: (float(rosen(x)), rosen_der(x)),
+        np.array([-1.2, 1.0]),
         **bounds(2),
         n_evaluations=100,
     )

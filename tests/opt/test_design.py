@@ -1,9 +1,14 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from rush_opt.search.design import LatinHypercube, random_design, sobol_design
 from rush_opt.search.grid import grid_design
 from rush_opt.space import Boolean, Categorical, Constant, Float, Integer, Ordinal, Space
+
+Draw = Callable[[Space, int, np.random.Generator], np.ndarray]
 
 SPACE = Space({"x": Float(0, 1), "y": Float(1, 10, log=True), "n": Integer(1, 4), "b": Boolean()})
 
@@ -14,7 +19,7 @@ def hypercube(space: Space, n: int, rng: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.parametrize("design", [random_design, hypercube, sobol_design])
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 100])
-def test_a_design_has_as_many_snapped_rows_as_asked_for(design, n) -> None:
+def test_a_design_has_as_many_snapped_rows_as_asked_for(design: Draw, n: int) -> None:
     X = design(SPACE, n, np.random.default_rng(0))
     assert X.shape == (n, 4)
     assert X.dtype == np.float64
@@ -23,7 +28,7 @@ def test_a_design_has_as_many_snapped_rows_as_asked_for(design, n) -> None:
 
 
 @pytest.mark.parametrize("design", [random_design, hypercube, sobol_design])
-def test_the_same_seed_gives_the_same_design_and_another_seed_another(design) -> None:
+def test_the_same_seed_gives_the_same_design_and_another_seed_another(design: Draw) -> None:
     first, again, other = (design(SPACE, 20, np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -39,7 +44,7 @@ def test_a_sobol_design_puts_one_point_into_every_slice() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 5, 64])
-def test_a_latin_hypercube_puts_one_point_into_every_slice_of_every_parameter(n) -> None:
+def test_a_latin_hypercube_puts_one_point_into_every_slice_of_every_parameter(n: int) -> None:
     X = LatinHypercube(n).draw(SPACE, np.random.default_rng(6))
     for column in X[:, :2].T:
         assert sorted(np.floor(column * n)) == list(range(n))
@@ -109,6 +114,8 @@ def test_a_grid_over_a_conditional_space_has_no_point_twice() -> None:
         (3000, ValueError, "at most 1,000,000 points, got 9,000,000 before all 4"),
     ],
 )
-def test_a_grid_that_cannot_be_is_refused(resolution, error, message) -> None:
+def test_a_grid_that_cannot_be_is_refused(
+    resolution: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         grid_design(SPACE, resolution)

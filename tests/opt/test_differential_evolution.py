@@ -5,13 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import smooth
 from hypothesis import given
 from hypothesis import strategies as st
-from inspecting import configs_of
-from plans import LOSS, untimed
-from smooth import run
-from spaces import MIXED
 
 from rush_core import TaskTable
 from rush_opt import Boolean, Float, Integer, Space
@@ -21,6 +16,11 @@ from rush_opt.optimizers.differential_evolution import _reflected
 from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
 from rush_opt.search.pending import Pending
+from tests.opt import smooth
+from tests.opt.inspecting import configs_of
+from tests.opt.plans import LOSS, untimed
+from tests.opt.smooth import run
+from tests.opt.spaces import MIXED
 
 CONDITIONAL = Space(
     {"on": Boolean(), "x": Float(0, 1, when={"on": True}), "y": Float(0, 1)},

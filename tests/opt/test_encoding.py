@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spaces import MIXED
 
 from rush_opt.space import Boolean, Categorical, Float, Integer, Parameter, Space
+from tests.opt.spaces import MIXED
+from tests.typed import unchecked
 
 finite = st.floats(-1e12, 1e12, allow_nan=False)
 
@@ -169,10 +170,18 @@ def test_every_level_of_a_logarithmic_integer_can_be_left(n: int, step: float) -
 
 
 def test_numpy_scalars_are_accepted_as_values_and_bounds() -> None:
-    space = Space({"x": Float(np.float64(0), np.float32(2)), "n": Integer(np.int64(1), 4)})
+    space = Space(
+        {
+            "x": Float(np.float64(0), unchecked(np.float32(2))),
+            "n": Integer(unchecked(np.int64(1)), 4),
+        }
+    )
     space.validate({"x": np.float32(1.5), "n": np.int32(4)})
     np.testing.assert_allclose(
         space.encode([{"x": np.float32(1.5), "n": np.int32(4)}]), [[0.75, 0.875]]
     )
     assert type(space.decode([[0.0, 0.0]])[0]["n"]) is int
-    assert [type(choice) for choice in Categorical(np.array([1, 2])).choices] == [int, int]
+    assert [type(choice) for choice in Categorical(unchecked(np.array([1, 2]))).choices] == [
+        int,
+        int,
+    ]

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixture_types import Join
-from trials import PROBLEM, runner
 
 from rush_core import Network, Worker
 from rush_opt import Trial
 from rush_opt.evaluation.objective import evaluate, takes_trial
 from rush_opt.evaluation.runner import TrialRunner
+from tests.fixture_types import Join
+from tests.opt.trials import PROBLEM, runner
+from tests.typed import present
 
 CONFIG = {"x": 0.5}
 
@@ -132,7 +133,8 @@ def test_a_value_whose_repr_raises_fails_the_trial() -> None:
 
 def test_an_exception_becomes_its_traceback_from_the_objective_on() -> None:
     def objective(config: dict[str, Any]) -> float:
-        return {}["nowhere"]
+        nothing: dict[str, float] = {}
+        return nothing["nowhere"]
 
     result, error = evaluate(objective, CONFIG, ("loss",))
     assert result is None
@@ -151,39 +153,39 @@ def test_leaving_the_program_is_a_failure_of_the_trial() -> None:
 # -- how an objective is called --------------------------------------------------------------------
 
 
-def of_config(config):
+def of_config(config: Any) -> float:
     return 0.0
 
 
-def of_config_and_trial(config, trial):
+def of_config_and_trial(config: Any, trial: Any) -> float:
     return 0.0
 
 
-def of_config_and_another_name(config, info):
+def of_config_and_another_name(config: Any, info: Any) -> float:
     return 0.0
 
 
-def of_config_and_optional_trial(config, trial=None):
+def of_config_and_optional_trial(config: Any, trial: Any = None) -> float:
     return 0.0
 
 
-def of_config_and_option(config, scale=1.0):
+def of_config_and_option(config: Any, scale: float = 1.0) -> float:
     return 0.0
 
 
-def of_anything(*args, **kwargs):
+def of_anything(*args: Any, **kwargs: Any) -> float:
     return 0.0
 
 
-def of_config_and_keyword(config, *, trial=None):
+def of_config_and_keyword(config: Any, *, trial: Any = None) -> float:
     return 0.0
 
 
 class OfConfigAndTrial:
-    def __call__(self, config, trial):
+    def __call__(self, config: Any, trial: Any) -> float:
         return 0.0
 
-    def method(self, config):
+    def method(self, config: Any) -> float:
         return 0.0
 
 
@@ -251,7 +253,7 @@ def test_a_worker_whose_trial_failed_still_fetches_those_of_others(
     assert [task.key for task in new.failed] == [ours]
     (failed,) = network.fetch_tasks("failed")
     assert failed.key == ours
-    assert "nan" in failed.error
+    assert "nan" in present(failed.error)
     assert "lost" not in failed.result_extra
     assert failed.result_extra["objective_s"] >= 0.0
 
@@ -263,7 +265,7 @@ def test_a_result_that_cannot_be_stored_fails_the_trial_by_its_name(
     trials = runner(worker, lambda config: {"loss": 0.5, "model": unstorable})
     trials.run(start(trials), CONFIG)
     (failed,) = network.fetch_tasks("failed")
-    assert "'model'" in failed.error
+    assert "'model'" in present(failed.error)
     assert network.count_tasks() == (0, 0, 0, 1)
 
 
@@ -339,7 +341,7 @@ def test_waiting_trials_are_claimed_in_order_and_within_the_budget(
 ) -> None:
     network.push_tasks([{"x": 0.1}, {"x": 0.2}, {"x": 0.3}])
     trials = runner(worker, of_config, n_trials=2)
-    claimed = [trials.claim(), trials.claim()]
+    claimed = [present(trials.claim()), present(trials.claim())]
     assert [config for _, config in claimed if _] == [{"x": 0.1}, {"x": 0.2}]
     assert trials.claim() is None
     for key, config in claimed:

@@ -8,13 +8,14 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from objectives import identity
-from threads import in_background
 
 from rush_core import EmbeddedServer, Heartbeat, Network, WorkersFailedError, WorkerState
 from rush_core.connection.clock import ServerClock
 from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, StopRun, tune
+from tests.opt.objectives import identity
+from tests.threads import in_background
+from tests.typed import present
 
 PATIENCE_S = 30.0
 X = {"x": Float(0, 1)}
@@ -179,7 +180,7 @@ def test_an_interrupt_does_not_wait_for_a_place_in_the_executor(server: Embedded
 def test_a_frozen_worker_of_an_executor_keeps_neither_the_manager_nor_the_end_waiting(
     server: EmbeddedServer, network_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defaults = Network.start_workers.__kwdefaults__
+    defaults = present(Network.start_workers.__kwdefaults__)
     monkeypatch.setitem(defaults, "heartbeat", Heartbeat(period_s=0.02, expire_s=1.0))
     frozen: list[int] = []
     told: list[FrozenTrial] = []

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspecting import configs_of
-from threads import in_background
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
 from rush_core.kernel.invariants import check_network
 from rush_opt import AllTrialsFailedError, Categorical, Float, FrozenTrial, Trial, TuneResult, tune
+from tests.opt.inspecting import configs_of
+from tests.threads import in_background
+from tests.typed import present
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
@@ -27,7 +28,7 @@ X = {"x": Float(0, 1)}
 
 
 def wait_for_file(path: Path) -> str:
-    return wait_until(lambda: path.exists() and path.read_text(), PATIENCE_S)
+    return wait_until(lambda: path.read_text() if path.exists() else "", PATIENCE_S)
 
 
 def write_at_once(path: Path, text: str) -> None:
@@ -78,7 +79,7 @@ def wrong(server: EmbeddedServer) -> TuneResult:
 def test_what_is_no_result_fails_the_trial_with_its_reason(case: str, wrong: TuneResult) -> None:
     trial = next(t for t in wrong.frozen_trials if t.params["case"] == case)
     assert trial.state == "failed"
-    assert RETURNED[case][1] in trial.error
+    assert RETURNED[case][1] in present(trial.error)
     assert not trial.lost
     assert trial.notes["objective_s"] >= 0.0
 
@@ -134,7 +135,8 @@ def test_a_run_whose_first_trials_all_fail_is_stopped_and_shows_why(
 def test_a_killed_worker_is_replaced_and_its_place_given_back(
     server: EmbeddedServer, tmp_path: Path, network_id: str
 ) -> None:
-    hold, third, called_with = tmp_path / "hold", tmp_path / "third", []
+    hold, third = tmp_path / "hold", tmp_path / "third"
+    called_with: list[Any] = []
 
     def objective(config: dict[str, Any], trial: Trial) -> float:
         if config["x"] == 1.0:
@@ -144,7 +146,7 @@ def test_a_killed_worker_is_replaced_and_its_place_given_back(
         if trial.worker_number == 2:
             write_at_once(third, "here")
         wait_for_file(third)
-        return config["x"]
+        return float(config["x"])
 
     def kill() -> None:
         os.kill(int(wait_for_file(hold).split()[0]), signal.SIGKILL)
@@ -168,7 +170,7 @@ def test_a_killed_worker_is_replaced_and_its_place_given_back(
 
     (lost,) = (trial for trial in result.frozen_trials if trial.lost)
     assert (lost.key, lost.state, lost.params) == (key, "failed", {"x": 1.0})
-    assert "was lost: its process was killed by SIGKILL" in lost.error
+    assert "was lost: its process was killed by SIGKILL" in present(lost.error)
     assert lost.value is None
 
     others = [trial for trial in result.frozen_trials if not trial.lost]
@@ -180,7 +182,7 @@ def test_a_killed_worker_is_replaced_and_its_place_given_back(
     (killed,) = (worker for worker in result.workers if worker.state == WorkerState.LOST)
     assert killed.pid == int(pid)
     assert lost.worker == killed.number != 2
-    assert "SIGKILL" in killed.reason
+    assert "SIGKILL" in present(killed.reason)
     check_network(network_id, server.url)
 
 
@@ -217,7 +219,7 @@ def test_an_exception_of_a_callback_ends_the_run_and_leaves_nothing(
     def objective(config: dict[str, Any]) -> float:
         if config["x"] > 0.5:
             threading.Event().wait(PATIENCE_S)  # busy when the run ends
-        return config["x"]
+        return float(config["x"])
 
     def callback(trial: FrozenTrial) -> None:
         with Network(network_id, server.url) as network:

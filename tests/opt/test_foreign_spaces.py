@@ -11,6 +11,7 @@ from rush_opt.arguments.space import make_space
 from rush_opt.search.design import random_design
 from rush_opt.space import Categorical, Constant, Float, Integer, Ordinal, Space
 from rush_opt.space.foreign import from_configspace, from_optuna
+from tests.typed import unchecked
 
 
 def conditional_space() -> C.ConfigurationSpace:
@@ -226,7 +227,7 @@ def test_a_configuration_space_is_tuned() -> None:
     foreign = conditional_space()
     result = tune(
         lambda config: float(config["size"] + config.get("gamma", 3.0)),
-        foreign,
+        unchecked(foreign),  # spaces of other packages have no type that we know
         n_workers=1,
         n_trials=15,
         seed=1,

@@ -1,6 +1,7 @@
 """The Gaussian process: closed forms, gradients, what it sees of values, and when trees follow."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_many_rows_agree_with_plain_linear_algebra() -> None:
 
     def kernel(A: np.ndarray, B: np.ndarray) -> np.ndarray:
         r = np.sqrt(5.0 * ((A[:, None] - B) ** 2 @ np.exp(theta[:-1])))
-        return (1.0 + r + r**2 / 3.0) * np.exp(-r)
+        return np.asarray((1.0 + r + r**2 / 3.0) * np.exp(-r))
 
     new = np.random.default_rng(1).random((20, 3))
     K, k = kernel(points, points) + np.exp(-4.0) * np.eye(30), kernel(new, points)
@@ -148,7 +149,7 @@ def test_a_process_keeps_away_from_where_trials_failed_among_equal_values() -> N
 
 def test_threads_limit_linear_algebra_one_after_the_other() -> None:
     class Noting(np.ndarray):
-        def __mul__(self, other: np.ndarray) -> np.ndarray:
+        def __mul__(self, other: Any) -> Any:
             seen.append(_limiting.locked())
             return np.asarray(self) * other
 

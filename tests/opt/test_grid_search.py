@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixture_types import Join
-from plans import plan_of
 
 from rush_core import EmbeddedServer, Network
 from rush_opt import (
@@ -32,6 +30,8 @@ from rush_opt.optimizers import ADBO
 from rush_opt.problem.goal import Goal
 from rush_opt.running.loops import evaluate_trials
 from rush_opt.search.grid import grid_design
+from tests.fixture_types import Join
+from tests.opt.plans import plan_of
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 3), "kind": Categorical(["a", "b"])})
 N_POINTS = 4 * 3 * 2  # at a resolution of 4
@@ -51,7 +51,7 @@ def grid(resolution: int) -> set[tuple[Any, ...]]:
 def run(server: EmbeddedServer, **changes: Any) -> TuneResult:
     given = {"n_workers": 2, "optimizer": GridSearch(resolution=4), "seed": 5, "progress": False}
     objective = changes.pop("objective", lambda config: config["x"] + config["n"])
-    return tune(objective, SPACE, **({"url": server.url} | given | changes))
+    return tune(objective, SPACE, **(dict[str, Any](url=server.url) | given | changes))
 
 
 # -- the algorithm ---------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_a_point_whose_worker_is_killed_is_evaluated_by_another(
         if config["n"] == 2 and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return config["x"]
+        return float(config["x"])
 
     result = run(server, objective=objective)
     assert mark.exists()
@@ -178,7 +178,7 @@ def test_a_stop_from_outside_is_not_taken_for_the_end_of_the_grid(
     def objective(config: dict[str, Any]) -> float:
         with Network(network_id, url) as mine:
             mine.stop_workers()
-        return config["x"]
+        return float(config["x"])
 
     result = run(server, objective=objective, network_id=network_id)
     assert result.stop_reason == "stopped"

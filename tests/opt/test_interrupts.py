@@ -14,11 +14,11 @@ from typing import Any
 
 import psutil
 import pytest
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkerState
 from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, History, TuneResult, tune
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
@@ -31,7 +31,7 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def run(server: EmbeddedServer, network_id: str) -> Callable[..., TuneResult]:
     """Run up to 1000 trials in a network that stays, unless told otherwise."""
-    usual = {"n_trials": 1000, "network_id": network_id, "progress": False}
+    usual: dict[str, Any] = {"n_trials": 1000, "network_id": network_id, "progress": False}
 
     def run(**options: Any) -> TuneResult:
         return tune(
@@ -50,7 +50,9 @@ def run(server: EmbeddedServer, network_id: str) -> Callable[..., TuneResult]:
 def test_an_interrupt_while_new_trials_are_taken_in_loses_none(
     run: Callable[..., TuneResult], server: EmbeddedServer, network_id: str
 ) -> None:
-    manager, pressed, told = os.getpid(), [], []
+    manager = os.getpid()
+    pressed: list[bool] = []
+    told: list[FrozenTrial] = []
 
     def interrupt_the_manager(history: History) -> bool:
         """Be asked at each trial that was read from the log, before any of these is added."""
@@ -76,7 +78,8 @@ def test_an_interrupt_in_a_callback_hides_no_trial_from_any_callback(
     network_id: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    first, second = [], []
+    first: list[FrozenTrial] = []
+    second: list[FrozenTrial] = []
     with Network(network_id, server.url) as network:
 
         def interrupt(trial: FrozenTrial) -> None:
@@ -98,7 +101,8 @@ def test_an_interrupt_in_a_callback_hides_no_trial_from_any_callback(
 def test_an_interrupt_while_a_run_of_its_own_network_is_cleaned_up_loses_no_result(
     run: Callable[..., TuneResult], server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reset, pressed = Network.reset, []
+    reset = Network.reset
+    pressed: list[str] = []
 
     def interrupted_once(network: Network) -> None:
         if not pressed:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, WorkersFailedError
 from rush_opt import Float, FrozenTrial, StopRun, tune
+from tests.waiting import wait_until
 
 X = {"x": Float(0, 1)}
 

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from objectives import identity
-from threads import in_background
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState
 from rush_core.kernel.invariants import check_network
 from rush_opt import Float, tune
+from tests.opt.objectives import identity
+from tests.threads import in_background
+from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
 X = {"x": Float(0, 1)}

@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixture_types import Join
-from plans import plan_of
-from waiting import wait_until
 
 from rush_core import Network, TaskTable, Worker
 from rush_opt import ADBO, Boolean, Float, Integer, RandomSearch, Space
@@ -32,6 +29,10 @@ from rush_opt.search.exploration import (
     Steady,
     draw_lambda,
 )
+from tests.fixture_types import Join
+from tests.opt.plans import plan_of
+from tests.typed import present
+from tests.waiting import wait_until
 
 SPACE = Space({"x": Float(0, 1), "n": Integer(1, 9), "b": Boolean()})
 # The same names as in SPACE, without an unordered parameter.
@@ -382,7 +383,8 @@ def test_points_repeat_only_after_the_whole_space_was_evaluated(
 
 def test_adbo_learns_from_results_from_before_it_joined(network: Network, join: Join) -> None:
     done = line(40)
-    network.push_finished_tasks([task.config for task in done], [task.result for task in done])
+    results = [present(task.result) for task in done]
+    network.push_finished_tasks([task.config for task in done], results)
     evaluate_trials(join(), plan("adbo", n_trials=1))
     own = network.fetch_finished_tasks()[-1]
     assert own.result_extra["n_known"] == 40
@@ -406,14 +408,14 @@ def test_adbo_comes_much_nearer_to_an_optimum_than_random_search_does(
     join: Join, network: Network
 ) -> None:
     def bowl(config: dict[str, Any]) -> float:
-        return (config["x"] - 0.7) ** 2 + (config["y"] - 0.2) ** 2
+        return float((config["x"] - 0.7) ** 2 + (config["y"] - 0.2) ** 2)
 
     def best(name: str, seed: int) -> float:
         network.reset()
         smooth = plan(name, space=space, objective=bowl, n_trials=60, seed=seed)
         network.push_tasks(space.decode(sobol_design(space, 8, smooth.problem.design_rng())))
         evaluate_trials(join(), smooth)
-        return min(network.fetch_finished_tasks().column("loss"))
+        return float(min(network.fetch_finished_tasks().column("loss")))
 
     space = Space({"x": Float(0, 1), "y": Float(0, 1)})
     # Random: pi r**2 = log(2) / 60 for the median of the best of 60 uniform points, r**2 = 0.0037.

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_until
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState, serve
 from rush_core.connection.connection import Connection, pack
 from rush_opt import Float, FrozenTrial, TuneResult, tune
+from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
 X = {"x": Float(0, 1)}

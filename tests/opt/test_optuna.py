@@ -11,7 +11,6 @@ import matplotlib as mpl
 import numpy as np
 import optuna
 import pytest
-from changing import changed, goals
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
@@ -30,6 +29,7 @@ from rush_opt import (
     simulate,
 )
 from rush_opt.space.foreign import from_optuna
+from tests.opt.changing import changed, goals
 
 mpl.use("agg")
 
@@ -158,7 +158,7 @@ def test_steps_that_reach_the_bound_only_up_to_rounding_are_left_out(parameter: 
 
 def test_a_space_goes_to_optuna_and_back() -> None:
     space = {name: SPACE[name] for name in ("rate", "share", "leaves", "depth", "booster")}
-    given = {"n_workers": 1, "n_trials": 2, "optimizer": "random", "seed": 1}
+    given: dict[str, Any] = {"n_workers": 1, "n_trials": 2, "optimizer": "random", "seed": 1}
     there = simulate(lambda c: c["rate"], space, duration=lambda c, n: 1.0, **given).to_optuna()
     assert from_optuna(there.trials[0].distributions).parameters == tuple(space.values())
 

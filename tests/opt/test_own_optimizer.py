@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from inspecting import configs_of
-from objectives import bowl
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError
 from rush_opt import Float, Space, simulate, tune
@@ -16,6 +14,8 @@ from rush_opt.optimizers.base import Place, Placement, Proposal, Timing
 from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
 from rush_opt.search.pending import Pending
+from tests.opt.inspecting import configs_of
+from tests.opt.objectives import bowl
 
 SPACE = Space({"x": Float(0, 1), "y": Float(0, 1)})
 NO_SERVER = "redis://127.0.0.1:1"

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from spaces import TRANSFORMED
 
 from rush_opt.space import (
     Boolean,
@@ -17,6 +16,8 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
+from tests.opt.spaces import TRANSFORMED
+from tests.typed import unchecked
 
 
 @pytest.mark.parametrize(
@@ -28,15 +29,15 @@ from rush_opt.space import (
         (lambda: Float(math.nan, 1), ValueError, "finite"),
         (lambda: Float(-1e308, 1e308), ValueError, "finite range"),
         (lambda: Float(0, 1, log=True), ValueError, "log=True needs low > 0, got 0.0"),
-        (lambda: Float("0", 1), TypeError, "a number as low, got '0'"),
+        (lambda: Float(unchecked("0"), 1), TypeError, "a number as low, got '0'"),
         (lambda: Float(0, True), TypeError, "a number as high, got True"),
         (lambda: Integer(0, 0), ValueError, "Integer needs low < high"),
         (lambda: Integer(0, 4, log=True), ValueError, "low >= 1, got 0"),
-        (lambda: Integer(0.5, 4), TypeError, "a whole number as low, got 0.5"),
+        (lambda: Integer(unchecked(0.5), 4), TypeError, "a whole number as low, got 0.5"),
         (lambda: Integer(False, 4), TypeError, "a whole number as low, got False"),
         (lambda: Integer(0, 2**40), ValueError, "at most 2..40 values"),
         (lambda: Integer(2**53, 2**53 + 1), ValueError, "within"),
-        (lambda: Float(0, 1, step="0.1"), TypeError, "a number as step"),
+        (lambda: Float(0, 1, step=unchecked("0.1")), TypeError, "a number as step"),
         (lambda: Float(0, 1, step=0), ValueError, "a step > 0"),
         (lambda: Float(1, 2, step=0.5, log=True), ValueError, "no log beside it"),
         (lambda: Float(0, 1, step=0.3), ValueError, r"3\.33333 steps of 0\.3 .*make high 0\.9"),
@@ -44,7 +45,7 @@ from rush_opt.space import (
         (lambda: Float(0, 1, step=1e-15), ValueError, "fewer than 2..40 steps"),
         (lambda: Float(1e15, 1e15 + 1, step=0.25), ValueError, r"got 0\.25 where .* 0\.125 apart"),
         (lambda: Integer(0, 9, step=0), ValueError, "a step >= 1"),
-        (lambda: Integer(0, 9, step=2.0), TypeError, "a whole number as step, got 2.0"),
+        (lambda: Integer(0, 9, step=unchecked(2.0)), TypeError, "a whole number as step, got 2.0"),
         (lambda: Integer(1, 9, step=2, log=True), ValueError, "no log beside a step"),
         (lambda: Integer(0, 9, step=2), ValueError, "steps of 2 from 0 to 9; make high 8"),
         (lambda: Ordinal(["a"]), ValueError, "at least two values"),
@@ -53,8 +54,16 @@ from rush_opt.space import (
         (lambda: Constant([1]), TypeError, r"str, int, float, bool or None as choices, got \[1\]"),
         (lambda: Constant(math.nan), ValueError, "NaN"),
         (lambda: Space({"x": 3}), ValueError, "a parameter to search, got only fixed ones"),
-        (lambda: Transformed(3, float, inverse=float), TypeError, "a parameter to search, got 3"),
-        (lambda: Transformed(Boolean(), 3, inverse=bool), TypeError, "functions as transform"),
+        (
+            lambda: Transformed(unchecked(3), float, inverse=float),
+            TypeError,
+            "a parameter to search, got 3",
+        ),
+        (
+            lambda: Transformed(Boolean(), unchecked(3), inverse=bool),
+            TypeError,
+            "functions as transform",
+        ),
         (
             lambda: Transformed(Boolean(when={"a": 1}), int, inverse=bool),
             ValueError,
@@ -67,13 +76,13 @@ from rush_opt.space import (
         ),
         (lambda: Categorical([]), ValueError, "at least one choice"),
         (lambda: Categorical("ab"), TypeError, "a sequence of choices, got 'ab'"),
-        (lambda: Categorical({"a", "b"}), TypeError, "a sequence of choices"),
-        (lambda: Categorical(3), TypeError, "a sequence of choices, got 3"),
+        (lambda: Categorical(unchecked({"a", "b"})), TypeError, "a sequence of choices"),
+        (lambda: Categorical(unchecked(3)), TypeError, "a sequence of choices, got 3"),
         (lambda: Categorical([1, True]), ValueError, "no two are equal"),
         (lambda: Categorical([[1], [2]]), TypeError, r"got \[1\]"),
         (lambda: Categorical([math.nan]), ValueError, "NaN"),
         (lambda: Space({}), ValueError, "at least one parameter"),
-        (lambda: Space({1: Boolean()}), TypeError, "a string, got 1"),
+        (lambda: Space(unchecked({1: Boolean()})), TypeError, "a string, got 1"),
         (lambda: Space({"x": [3]}), TypeError, "parameter 'x' needs to be a Float"),
         (lambda: Space({"x": Float}), TypeError, "parameter 'x' needs to be a Float"),
         (

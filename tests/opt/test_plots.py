@@ -4,16 +4,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import matplotlib as mpl
+import numpy as np
 import pytest
-from changing import changed, goals
+from matplotlib.axes import Axes
 
 from rush_core import WorkerInfo, WorkerState
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate
 from rush_opt.problem.goal import Direction
 from rush_opt.results.plots import exploration_table, history_table, shares_table, spans_table
 from rush_opt.results.record import RunRecord
+from tests.opt.changing import changed, goals
+from tests.typed import present
 
 mpl.use("agg")
 
@@ -89,11 +93,11 @@ def test_the_figure_of_the_history_shows_its_table_and_names_units(
 ) -> None:
     ax = result.plot_history()
     trials, best = ax.get_lines()
-    assert trials.get_ydata().tolist() == [3.0, 1.0, 2.0]
-    assert best.get_ydata().tolist() == [3.0, 1.0, 1.0]
+    assert np.asarray(trials.get_ydata()).tolist() == [3.0, 1.0, 2.0]
+    assert np.asarray(best.get_ydata()).tolist() == [3.0, 1.0, 1.0]
     assert ax.get_xlabel() == "wall clock, seconds"
     assert ax.get_ylabel() == "loss"
-    ax.figure.savefig(tmp_path / "history.png")
+    present(ax.get_figure(root=True)).savefig(tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 1000
     assert result.plot_history(ax) is ax
 
@@ -191,9 +195,9 @@ def test_the_figures_show_their_tables(modelled: TuneResult) -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1"]
     assert ax.get_xlabel() == "wall clock, seconds"
     others, better = modelled.plot_exploration().get_lines()
-    assert better.get_xdata().tolist() == [0.5]
-    assert others.get_xdata().tolist() == [2.0, 0.25]
-    assert "1 failed ones not shown" in others.axes.get_title()
+    assert np.asarray(better.get_xdata()).tolist() == [0.5]
+    assert np.asarray(others.get_xdata()).tolist() == [2.0, 0.25]
+    assert "1 failed ones not shown" in cast(Axes, others.axes).get_title()
 
 
 def test_figures_of_a_run_without_trials_are_empty(result: TuneResult) -> None:

@@ -5,11 +5,12 @@ import re
 import sys
 import termios
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
-from waiting import wait_until
 
 from rush_opt.running.progress import Progress
+from tests.waiting import wait_until
 
 
 class Terminal:
@@ -41,6 +42,11 @@ def terminal() -> Iterator[Terminal]:
     terminal.close()
 
 
+def show_and_read(progress: Progress, terminal: Terminal, n_finished: int, best: float) -> str:
+    progress.show(n_finished, 0, [best])
+    return terminal.read()
+
+
 def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
     progress.begin(0)
@@ -64,7 +70,7 @@ def test_a_terminal_shows_one_line_that_is_rewritten(terminal: Terminal) -> None
 def test_a_bar_that_was_closed_is_followed_by_plain_lines(terminal: Terminal) -> None:
     progress = Progress(100, None, terminal.stream)
     progress.begin(0)
-    wait_until(lambda: progress.show(5, 0, [0.5]) or terminal.read())
+    wait_until(partial(show_and_read, progress, terminal, 5, 0.5))
     progress.close()
     assert terminal.read().endswith("\n")
     progress.show(6, 0, [0.5], last=True)
@@ -119,7 +125,7 @@ def test_a_terminal_is_written_to_a_few_times_per_second(terminal: Terminal) -> 
     progress = Progress(100, None, terminal.stream)
     progress.begin(0)
     terminal.read()
-    wait_until(lambda: progress.show(1, 0, [1.0]) or terminal.read())
+    wait_until(partial(show_and_read, progress, terminal, 1, 1.0))
     for n in range(2, 50):
         progress.show(n, 0, [1.0])
     assert terminal.read() == ""
@@ -133,7 +139,7 @@ def test_a_bar_left_open_can_be_ended_before_something_else_is_written(
     assert terminal.read() == ""
     progress.begin(0)
     terminal.read()
-    wait_until(lambda: progress.show(1, 0, [1.0]) or terminal.read())
+    wait_until(partial(show_and_read, progress, terminal, 1, 1.0))
     progress.close()
     assert terminal.read().endswith("\n")
     progress.close()

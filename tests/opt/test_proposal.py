@@ -137,7 +137,8 @@ def test_drawn_choices_that_leave_nothing_new_are_given_up() -> None:
         }
     )
     archive = Archive(space, [Goal("y")])
-    configs = [{"model": "lda"}, *({"model": "svm", "C": 10.0**k} for k in range(-2, 3))]
+    configs: list[dict[str, Any]] = [{"model": "lda"}]
+    configs += ({"model": "svm", "C": 10.0**k} for k in range(-2, 3))
     archive.add(TaskTable.from_results(configs, [{"y": float(i)} for i in range(6)]))
     drawn = Candidates(p_choices=1.0)
     for seed in range(20):  # the first model, which is known, is drawn every other time
@@ -206,7 +207,7 @@ def test_parents_are_taken_in_turn() -> None:
         {"p_choices": 2.0},
     ],
 )
-def test_settings_out_of_range_are_refused(settings) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(settings))}.*setting that is out of range"):
         Candidates(**settings)
 

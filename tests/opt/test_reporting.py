@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixture_types import Join
-from objectives import N_STEPS, learning, rising
-from trials import runner
 
 from rush_core import Network, Task, Worker
 from rush_opt import Float, MedianRule, Space, SuccessiveHalving, Trial
@@ -17,6 +14,10 @@ from rush_opt.evaluation.runner import TrialRunner
 from rush_opt.problem.goal import Goal
 from rush_opt.search.archive import Archive
 from rush_opt.stopping.trial_rules import Pruner
+from tests.fixture_types import Join
+from tests.opt.objectives import N_STEPS, learning, rising
+from tests.opt.trials import runner
+from tests.typed import present, unchecked
 
 X = {"x": Float(0, 1)}
 HALVING = SuccessiveHalving(min_resource=1, reduction_factor=3)
@@ -26,7 +27,7 @@ def run(trials: TrialRunner, x: float = 0.5) -> list[Task]:
     """Run one trial; return what finished."""
     key = trials.start({"x": x})
     assert key is not None
-    return list(trials.run_and_fetch_new(key, {"x": x}).finished)  # type: ignore[call-overload]
+    return list(trials.run_and_fetch_new(key, {"x": x}).finished)
 
 
 def test_reports_have_the_step_and_the_value_of_the_objective(
@@ -121,7 +122,7 @@ def test_a_trial_that_diverged_is_stopped_and_fails(worker: Worker, network: Net
     run(trials, 0.1)
     assert run(trials, 0.9) == []
     (failed,) = network.fetch_tasks("failed")
-    assert "its last report, which was nan" in failed.error
+    assert "its last report, which was nan" in present(failed.error)
     assert failed.result_extra["stopped_at"] == 1
 
 
@@ -133,7 +134,7 @@ def test_without_a_rule_no_trial_should_stop(worker: Worker, network: Network, a
         waiting = trials.claim()
         assert waiting is not None
         network.stop_workers()  # the run ends, its running trials go on
-        (task,) = trials.run_and_fetch_new(*waiting).finished  # type: ignore[misc]
+        (task,) = trials.run_and_fetch_new(*waiting).finished
         assert not trials.may_start()
     else:
         (task,) = run(runner(worker, learning))
@@ -185,15 +186,15 @@ def test_an_invalid_report_fails_the_trial_and_the_error_says_what_must_hold(
 
     assert run(runner(worker, objective)) == []
     (failed,) = network.fetch_tasks("failed")
-    assert said in failed.error
+    assert said in present(failed.error)
     assert len(network.fetch_new_reports()) == len(reports) - 1
 
 
 def test_numbers_of_other_libraries_can_be_reported(worker: Worker, network: Network) -> None:
     def objective(config: dict[str, Any], trial: Trial) -> float:
-        trial.report(np.float32(0.5), np.int64(3))
-        trial.report(np.array(0.25), np.float64(3.5))
-        trial.report(Decimal("0.125"), 4)
+        trial.report(unchecked(np.float32(0.5)), unchecked(np.int64(3)))
+        trial.report(unchecked(np.array(0.25)), np.float64(3.5))
+        trial.report(unchecked(Decimal("0.125")), 4)
         return 0.0
 
     assert len(run(runner(worker, objective))) == 1

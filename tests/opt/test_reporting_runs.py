@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from objectives import N_STEPS, learning, rising
 
 from rush_core import EmbeddedServer, Network
 from rush_opt import Float, MedianRule, SuccessiveHalving, Trial, tune
 from rush_opt.stopping.trial_rules import Pruner
+from tests.opt.objectives import N_STEPS, learning, rising
 
 X = {"x": Float(0, 1)}
 HALVING = SuccessiveHalving(min_resource=1, reduction_factor=3)

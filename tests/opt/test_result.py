@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from changing import goals
 
 from rush_core import Network, Worker, WorkerInfo, WorkerState
 from rush_opt import Boolean, Constant, Float, FrozenTrial, Integer, Space, TuneResult
 from rush_opt.problem.goal import Direction
 from rush_opt.results.record import RunRecord
 from rush_opt.results.trials import freeze_trials
+from tests.opt.changing import goals
 
 SPACE = Space({"x": Float(0, 10), "n": Integer(0, 99), "kind": Constant("a"), "on": Boolean()})
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from changing import changed, goals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +32,8 @@ from rush_opt.problem.problem import Problem
 from rush_opt.results.plain import from_plain, to_plain
 from rush_opt.results.record import RunRecord
 from rush_opt.simulation.costs import Costs
+from tests.opt.changing import changed, goals
+from tests.typed import unchecked
 
 SPACE = {
     "x": Float(0, 1),
@@ -55,7 +56,13 @@ def objective(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(**changes: Any) -> TuneResult:
-    given = {"n_workers": 3, "n_trials": 40, "seed": 1, "metric": "loss", "optimizer": "adbo"}
+    given: dict[str, Any] = {
+        "n_workers": 3,
+        "n_trials": 40,
+        "seed": 1,
+        "metric": "loss",
+        "optimizer": "adbo",
+    }
     return simulate(
         objective,
         SPACE,
@@ -273,6 +280,6 @@ def test_a_result_gets_its_space_back(result: TuneResult) -> None:
 
 def test_the_earlier_way_to_add_a_space_still_works_and_warns(result: TuneResult) -> None:
     with pytest.warns(DeprecationWarning, match=r"use result\.with_space\(space\)") as warned:
-        again = replace(changed(result, space=None), space=result.space)
+        again = unchecked(replace)(changed(result, space=None), space=result.space)
     assert again == result
     assert warned[0].filename == __file__

@@ -4,15 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import objectives
 import pytest
-from inspecting import configs_of
 
 from rush_core import EmbeddedServer
 from rush_opt import Float, Integer, RandomSearch, Space, TuneResult, tune
 from rush_opt.problem.goal import Goal
 from rush_opt.problem.problem import Problem
 from rush_opt.search.design import random_design, sobol_design
+from tests.opt import objectives
+from tests.opt.inspecting import configs_of
+from tests.typed import present, unchecked
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
@@ -66,9 +67,9 @@ def test_every_worker_follows_the_stream_of_its_number(server: EmbeddedServer) -
         objectives.half,
         X,
         n_workers=2,
-        n_trials=np.int64(60),
+        n_trials=unchecked(np.int64(60)),
         optimizer=RandomSearch(),
-        seed=np.int64(9),
+        seed=unchecked(np.int64(9)),
         url=server.url,
         progress=False,
     )
@@ -77,6 +78,6 @@ def test_every_worker_follows_the_stream_of_its_number(server: EmbeddedServer) -
     for worker in result.workers:
         drawn = space.decode(random_design(space, 64, problem.worker_rng(worker.number)))
         mine = [t for t in result.frozen_trials if t.worker == worker.number]
-        mine.sort(key=lambda trial: trial.started_at)
+        mine.sort(key=lambda trial: present(trial.started_at))
         assert [t.params for t in mine] == drawn[::-1][: len(mine)]
         assert [t.value for t in mine] == [t.params["x"] / 2 for t in mine]

@@ -9,7 +9,6 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from changing import changed, goals
 
 from rush_core import Network, TaskTable
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate, tune
@@ -22,13 +21,14 @@ from rush_opt.results.pareto import hypervolume
 from rush_opt.results.plots import front_table
 from rush_opt.search.archive import Archive
 from rush_opt.search.scalarization import Scalarized, scalarize_at_random
+from tests.opt.changing import changed, goals
 
 mpl.use("agg")
 
 SPACE = {"x": Float(0, 1), "y": Float(0, 1)}
 NAMES = ("error", "recall")
 GOALS = (Goal("error"), Goal("recall", "maximize"))
-UP_AND_DOWN = {"metric": ["error", "recall"], "direction": ["minimize", "maximize"]}
+UP_AND_DOWN: dict[str, Any] = {"metric": ["error", "recall"], "direction": ["minimize", "maximize"]}
 
 
 def trade_off(config: dict[str, Any]) -> dict[str, float]:
@@ -167,7 +167,8 @@ def test_every_proposal_from_results_has_weights_of_its_own(optimizer: str) -> N
     proposed = [trial.notes for trial in found.frozen_trials if "n_known" in trial.notes]
     weights = np.array([[notes[f"weight_{name}"] for name in NAMES] for notes in proposed])
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
-    n_proposed = 30 - OPTIMIZERS[optimizer]().n_initial(n_dims=2, n_workers=4)
+    settings: Any = OPTIMIZERS[optimizer]()
+    n_proposed = 30 - settings.n_initial(n_dims=2, n_workers=4)
     assert len(np.unique(weights[:, 0])) == len(weights) == n_proposed
 
 
@@ -295,8 +296,8 @@ def test_the_picture_of_a_front_shows_its_table(
     others, front = ax.get_lines()
     table = front_table(turned.record)
     assert len(table) == 60
-    assert sorted(front.get_xdata()) == sorted(table["value_error"][table["on_front"]])
-    assert len(others.get_xdata()) == 60 - len(turned.pareto_front)
+    assert sorted(np.asarray(front.get_xdata())) == sorted(table["value_error"][table["on_front"]])
+    assert len(np.asarray(others.get_xdata())) == 60 - len(turned.pareto_front)
     assert front.get_drawstyle() == ("steps-post" if directions[0] == "minimize" else "steps-pre")
     assert ax.get_xlabel() == f"error ({directions[0]})"
     assert ax.get_ylabel() == "recall (maximize)"

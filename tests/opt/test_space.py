@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from spaces import MIXED, TRANSFORMED, exponent_of_two, power_of_two
 
 from rush_opt.space import (
     Boolean,
@@ -19,6 +18,7 @@ from rush_opt.space import (
     Space,
     Transformed,
 )
+from tests.opt.spaces import MIXED, TRANSFORMED, exponent_of_two, power_of_two
 
 
 def test_a_space_prints_itself_as_a_table() -> None:
@@ -125,7 +125,7 @@ def test_a_constraint_without_a_hash_does_not_keep_a_space_from_having_one() -> 
         limit: float
 
         def __call__(self, config: dict[str, Any]) -> bool:
-            return config["x"] < self.limit
+            return bool(config["x"] < self.limit)
 
     space = Space({"x": Float(0, 1)}, constraints=[Below(0.5)])
     assert hash(space) == hash(Space({"x": Float(0, 1)}, constraints=[Below(0.5)]))

@@ -26,6 +26,7 @@ from rush_opt.space import (
     Parameter,
     Space,
 )
+from rush_opt.space.condition import Condition
 
 FEW = Candidates(n_random=30, n_local=15, n_refine=15)
 TREES = ExtraTrees(n_trees=2)
@@ -119,7 +120,8 @@ def test_snapping_is_idempotent_and_forgets_inactive_coordinates(space: Space, s
 def test_a_parameter_is_in_a_configuration_if_its_condition_holds(space: Space, seed: int) -> None:
     for config in space.decode(random_design(space, 20, np.random.default_rng(seed))):
         for name, parameter in zip(space.names, space.parameters, strict=True):
-            alternatives = parameter.when.to_plain() if parameter.when else [{}]
+            condition = Condition.of(parameter.when)
+            alternatives = [{}] if condition is None else condition.to_plain()
             active = any(
                 all(p in config and config[p] in values for p, values in alternative.items())
                 for alternative in alternatives

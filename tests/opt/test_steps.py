@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from plans import plan_of
 
 from rush_core import Network, Worker
 from rush_core.connection.connection import Connection
@@ -15,6 +14,7 @@ from rush_opt import ACBO, ADBO, Float, GridSearch, RandomSearch, Space, Target
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.optimizers import Optimizer
 from rush_opt.running.loops import evaluate_trials
+from tests.opt.plans import plan_of
 
 N_TRIALS = 12
 PLAN = plan_of(Space({"x": Float(0, 1)}), optimizer=RandomSearch(), n_trials=N_TRIALS, seed=5)

@@ -5,9 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plans import plan_of
-from threads import in_background
-from waiting import wait_until
 
 from rush_core import Network, Worker
 from rush_opt import ACBO, ADBO, CLBO, Float, Space, SuccessiveHalving, Trial, TuneResult, tune
@@ -22,6 +19,10 @@ from rush_opt.running.proposing import propose_trials
 from rush_opt.search.archive import Archive
 from rush_opt.search.stopped_trials import StoppedTrials
 from rush_opt.stopping.curves import Curves
+from tests.opt.plans import plan_of
+from tests.threads import in_background
+from tests.typed import unchecked
+from tests.waiting import wait_until
 
 SPACE = Space({"x": Float(0, 1)})
 
@@ -50,7 +51,7 @@ def column(*values: float) -> RowArray:
 def rows_of(stopped: StoppedTrials) -> set[tuple[float, float, float]]:
     """Rows as triples: the point, the progress of the trial, and the value."""
     X, y = stopped.rows()
-    return {(*map(float, row), float(value)) for row, value in zip(X, y, strict=True)}
+    return {(float(row[0]), float(row[1]), float(value)) for row, value in zip(X, y, strict=True)}
 
 
 def test_an_early_value_is_moved_by_the_mean_change_of_completed_trials() -> None:
@@ -94,7 +95,7 @@ def test_a_failed_trial_does_not_count_in_the_mean_change() -> None:
 def test_the_number_of_rows_is_bounded() -> None:
     n = 500
     keys = [f"t{i}" for i in range(n)]
-    known = curves(**{key: {step: 1.0 / step for step in range(1, 31)} for key in keys})
+    known = curves(**{key: {float(step): 1.0 / step for step in range(1, 31)} for key in keys})
     stopped = StoppedTrials(known, 1)
     stopped.add_completed(keys, np.zeros((n, 1), dtype=np.float32), np.full(n, 0.01))
     stopped.add(np.ones((29, 1), dtype=np.float32), np.full(29, 2.0), list(range(1, 30)))
@@ -158,7 +159,7 @@ def test_a_model_is_fitted_to_stopped_trials_and_predicts_for_completed_ones(
 def test_without_stopped_trials_a_model_is_fitted_without_progress() -> None:
     archive = Archive(SPACE, [Goal("loss")], curves=Curves())
     seen = Seen()
-    archive.add_failed(TrialsOf(0.25, 0.5))
+    archive.add_failed(unchecked(TrialsOf(0.25, 0.5)))
     assert archive.fit(seen, np.random.default_rng(0)) is seen
     assert seen.X.tolist() == [[0.25], [0.5]]
 

@@ -27,6 +27,7 @@ from rush_opt.stopping.curves import Curve
 from rush_opt.stopping.rules import Rule, make_rule
 from rush_opt.stopping.trial_rules import Pruner
 from rush_opt.stopping.watch import Watch
+from tests.typed import present, unchecked
 
 X = {"x": Float(0, 1)}
 
@@ -152,15 +153,15 @@ def test_a_known_value_is_a_whole_trials() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Target("0.1"), "an objective value, a number, got '0.1'"),
+        (lambda: Target(unchecked("0.1")), "an objective value, a number, got '0.1'"),
         (lambda: Target(float("nan")), "got nan"),
         (lambda: Stagnation(0), "a whole number of trials >= 1, got 0"),
         (lambda: Stagnation(5, -0.1), "min_improvement >= 0"),
-        (lambda: Trials(2.5), "got 2.5"),
+        (lambda: Trials(unchecked(2.5)), "got 2.5"),
         (lambda: Seconds(0), "positive, finite number, got 0"),
-        (lambda: Target(1) | 3, "a rule such as Target(0.1) | Stagnation(50)"),
-        (lambda: tune(float, X, stop=Target), "write Target(...)"),
-        (lambda: tune(float, X, stop=0.1), "got 0.1"),
+        (lambda: Target(1) | unchecked(3), "a rule such as Target(0.1) | Stagnation(50)"),
+        (lambda: tune(float, X, stop=unchecked(Target)), "write Target(...)"),
+        (lambda: tune(float, X, stop=unchecked(0.1)), "got 0.1"),
         (lambda: stops_after(lambda history: 1, [0.0]), "must return a bool, got 1"),
     ],
 )
@@ -183,9 +184,9 @@ def test_in_virtual_time_no_trial_starts_after_the_target(optimizer: str) -> Non
         seed=1,
     )
     assert result.stop_reason == "Target(value=0.1)"
-    reached_at = next(t.ended_at for t in result.frozen_trials if t.value <= 0.1)
+    reached_at = next(present(t.ended_at) for t in result.frozen_trials if present(t.value) <= 0.1)
     assert len(result.frozen_trials) < 300
-    assert max(t.started_at for t in result.frozen_trials) <= reached_at
+    assert max(present(t.started_at) for t in result.frozen_trials) <= reached_at
 
 
 @pytest.mark.parametrize("optimizer", ["random", "acbo"])

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from inspecting import stored_keys
 
 from rush_core import EmbeddedServer, WorkerState
 from rush_opt import Boolean, Categorical, Float, FrozenTrial, Integer, Trial, TuneResult, tune
 from rush_opt.optimizers import OPTIMIZERS
+from tests.opt.inspecting import stored_keys
+from tests.typed import present
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
@@ -76,8 +77,8 @@ def test_trials_that_fail_have_a_traceback_and_the_run_goes_on(run: Run) -> None
         assert trial.params["n"] == 3
         assert trial.value is None
         assert trial.result == {}
-        assert trial.error.startswith("Traceback")
-        assert trial.error.endswith("ValueError: cannot do 3")
+        assert present(trial.error).startswith("Traceback")
+        assert present(trial.error).endswith("ValueError: cannot do 3")
     assert not any(
         trial.params["n"] == 3 for trial in run.result.frozen_trials if trial.state == "finished"
     )
@@ -118,7 +119,7 @@ def test_four_processes_of_their_own_did_the_work(run: Run) -> None:
     pids = {worker.number: worker.pid for worker in workers}
     for trial in run.result.frozen_trials:
         if trial.state == "finished":
-            assert trial.result["pid"] == pids[trial.worker]
+            assert trial.result["pid"] == pids[present(trial.worker)]
 
 
 def test_a_callback_is_called_once_per_trial_in_order_failed_ones_included(run: Run) -> None:
@@ -131,7 +132,7 @@ def test_a_network_of_the_runs_own_leaves_nothing_in_the_server(run: Run) -> Non
 
 
 def test_the_design_comes_first_and_its_size_follows_from_dimensions_and_workers(run: Run) -> None:
-    in_order = sorted(run.result.frozen_trials, key=lambda trial: trial.started_at)
+    in_order = sorted(run.result.frozen_trials, key=lambda trial: present(trial.started_at))
     designed = [t for t in run.result.frozen_trials if "lambda" not in t.notes]
     assert len(designed) == 8  # four dimensions, four workers
     # Only the first ones: the clocks of two workers agree to about a round trip.
@@ -202,7 +203,7 @@ def test_at_the_timeout_running_trials_end_and_none_is_started(
         # The first trial outlasts the timeout, which begins a little later on a busy machine.
         while time.time() < began + timeout + 2.5:
             time.sleep(0.01)
-        return config["x"]
+        return float(config["x"])
 
     result = tune(
         *(objective, X),
@@ -214,8 +215,12 @@ def test_at_the_timeout_running_trials_end_and_none_is_started(
     )
     assert result.stop_reason == "timeout"
     assert [trial.state for trial in result.frozen_trials] == ["finished"]
-    assert began + timeout <= result.deadline
-    assert result.best_trial.started_at < result.deadline < result.best_trial.ended_at
+    assert began + timeout <= present(result.deadline)
+    assert (
+        present(result.best_trial.started_at)
+        < present(result.deadline)
+        < present(result.best_trial.ended_at)
+    )
     # Not being shown on a terminal, the run tells from time to time how it goes, and its end.
     captured = capsys.readouterr()
     lines = captured.err.splitlines()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from inspecting import stored_keys
 
 import rush_core
 from rush_core import (
@@ -19,6 +18,7 @@ from rush_core import (
 )
 from rush_core.connection.connection import Connection, pack
 from rush_opt import ADBO, Boolean, Categorical, Float, Integer, tune
+from tests.opt.inspecting import stored_keys
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_used_is_refused_at_the_door(
     arguments: dict[str, Any], error: type[Exception], said: tuple[str, ...], server: EmbeddedServer
 ) -> None:
     before = stored_keys(server.url)
-    given = {"objective": locked, "space": X, "url": server.url} | arguments
+    given: dict[str, Any] = {"objective": locked, "space": X, "url": server.url} | arguments
     with pytest.raises(error) as refusal:
         tune(**given)
     message = str(refusal.value)

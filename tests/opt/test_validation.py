@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 import pytest
-from spaces import MIXED
 
 from rush_opt.space import Categorical, Space
+from tests.opt.spaces import MIXED
 
 GOOD = {"rate": 0.1, "share": 0, "leaves": 7, "depth": 0, "booster": "dart", "extra": False}
 

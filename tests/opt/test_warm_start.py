@@ -10,7 +10,6 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from changing import changed, goals
 
 from rush_core import EmbeddedServer, Network
 from rush_opt import (
@@ -31,6 +30,7 @@ from rush_opt.arguments.warm_start import known_trials
 from rush_opt.problem.goal import Goal
 from rush_opt.problem.problem import Problem
 from rush_opt.space import Parameter
+from tests.opt.changing import changed, goals
 
 SPACE = {
     **{"x": Float(0, 1), "n": Integer(1, 9)},

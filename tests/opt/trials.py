@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from plans import plan_of
-
 from rush_core import Worker
 from rush_opt import Float, Space
 from rush_opt.evaluation.runner import TrialRunner
+from tests.opt.plans import plan_of
 
 SPACE = Space({"x": Float(0, 1)})
 PROBLEM = plan_of(SPACE, seed=3).problem
