@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from test_architecture import FLOORS
-
 from rush_core.keys import NetworkKeys, expected_type
+from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
