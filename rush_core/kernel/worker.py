@@ -14,7 +14,13 @@ from typing import Any, Self
 from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection
-from rush_core.errors import DuplicateTaskError, RushError, ServerUnreachableError, WorkerLostError
+from rush_core.errors import (
+    DuplicateTaskError,
+    RushError,
+    ServerFullError,
+    ServerUnreachableError,
+    WorkerLostError,
+)
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.participation import Participation
 from rush_core.kernel.reader import TaskReader
@@ -561,6 +567,8 @@ class Worker:
             self._heart.close()
         try:
             self._participation.leave(self._clock.now(), reason)
+        except ServerFullError:
+            raise
         except ServerUnreachableError:
             pass
         finally:

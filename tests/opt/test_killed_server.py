@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -71,3 +72,46 @@ def test_an_unnamed_run_that_loses_its_server_returns_what_it_had(
     assert result.best_value == min(result.trials["value"])
     assert "because it lost its server" in caplog.text
     assert tune(slow, SPACE, n_workers=1, n_trials=3, progress=False).stop_reason == "n_trials"
+
+
+def set_memory(url: str, n_bytes: int) -> None:
+    connection = Connection(url)
+    connection.execute(pack(("CONFIG", "SET", "maxmemory", n_bytes)))
+    connection.close()
+
+
+def test_a_run_waits_for_a_server_without_memory_and_stays_exact() -> None:
+    url = Network().url
+    ended: list[str] = []
+
+    def take_memory(trial: FrozenTrial) -> None:
+        ended.append(trial.key)
+        if len(ended) == 10:
+            set_memory(url, 1)
+            threading.Timer(3.0, set_memory, (url, 0)).start()
+
+    result = tune(slow, SPACE, n_workers=2, n_trials=40, callbacks=[take_memory], progress=False)
+    assert result.stop_reason == "n_trials"
+    assert set(result.trials["state"]) == {"finished"}
+    assert len(result.trials) == len(set(ended)) == 40
+
+
+@pytest.mark.long
+def test_an_unnamed_run_whose_server_stays_without_memory_returns_what_it_had() -> None:
+    url = Network().url
+    ended: list[str] = []
+
+    def take_memory(trial: FrozenTrial) -> None:
+        ended.append(trial.key)
+        if len(ended) == 10:
+            set_memory(url, 1)
+
+    try:
+        result = tune(
+            slow, SPACE, n_workers=2, n_trials=1000, callbacks=[take_memory], progress=False
+        )
+    finally:
+        set_memory(url, 0)
+    assert result.stop_reason == "server lost"
+    assert [trial.key for trial in result.frozen_trials] == ended
+    assert sum(trial.state == "finished" for trial in result.frozen_trials) >= 10
