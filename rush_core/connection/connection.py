@@ -32,8 +32,6 @@ __all__ = [
     "OLDEST_SERVER",
     "Connection",
     "ReplyError",
-    "check_server",
-    "check_version",
     "pack",
     "parse_info",
     "refusal",
@@ -281,26 +279,6 @@ def refusal(reply: Exception) -> RushError:
     }
     advice = next((advice for word, advice in advices.items() if word in text), "")
     return ServerRefusedError(f"{message}; {advice}" if advice else message, found=text)
-
-
-def check_server(connection: Connection) -> None:
-    """Raise unless the server is new enough; one round trip."""
-    check_version(connection.execute(pack(("INFO", "server"))).decode(), connection.url)
-
-
-def check_version(info: str, url: str) -> None:
-    """Raise unless the server that gave this answer to INFO is new enough."""
-    fields = parse_info(info)
-    # Valkey reports the Redis version it is compatible with under the old name.
-    version = fields.get("redis_version", "0")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-        needed = ".".join(map(str, OLDEST_SERVER))
-        raise ServerRefusedError(
-            f"need a Redis server >= {needed} or any Valkey, found {version} at "
-            f"{redact(url)}; upgrade it, or give no URL to use an embedded server",
-            expected=needed,
-            found=version,
-        )
 
 
 def parse_info(info: str) -> dict[str, str]:
