@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -115,3 +116,38 @@ def test_nothing_is_left_of_a_killed_server(caplog: pytest.LogCaptureFixture) ->
     assert server.has_ended()
     server.close()
     assert not guard.is_running()
+
+
+@pytest.mark.parametrize("signals", ["{signal.SIGTERM}", "signal.valid_signals()"])
+def test_nothing_is_left_of_a_program_that_blocked_signals(
+    network_id: str, signals: str, tmp_path: Path
+) -> None:
+    program = f"""
+import signal, time
+from rush_core import Network
+signal.pthread_sigmask(signal.SIG_BLOCK, {signals})
+network, unnamed = Network("{network_id}"), Network()
+network.start_workers(lambda worker: time.sleep(600), 1)
+network.wait_for_workers()
+print(flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment
+    ) as owner:
+        assert owner.stdout is not None
+        owner.stdout.readline()
+        family = psutil.Process(owner.pid).children(recursive=True)
+        assert len(family) >= 5  # two guards, two servers, a worker
+        owner.kill()
+    wait_until(lambda: not any(process.is_running() for process in family))
+    wait_until(lambda: list(tmp_path.iterdir()) == [])
+
+
+def test_a_server_that_is_stopped_ends_with_its_owner() -> None:
+    server = rush_core.serve()
+    process = psutil.Process(pid_of_server(server.url))
+    process.suspend()
+    server.close()
+    assert not process.is_running()
