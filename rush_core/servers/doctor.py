@@ -63,7 +63,7 @@ def examine(url: str) -> list[Finding]:
     """
     connection = Connection(url)
     try:
-        info = parse_info(connection.execute(pack(("INFO",))).decode())
+        info = parse_info(connection.execute(pack(("INFO",))).decode(errors="replace"))
         denied, keys_denied = find_denied(connection)
         folder = _data_folder(connection)
         latencies_ms = []

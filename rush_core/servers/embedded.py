@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
+from rush_core.connection.url import unix_url
 from rush_core.errors import RushError
 from rush_core.owned_process import OwnedProcess
 from rush_core.servers import guard
@@ -77,7 +78,7 @@ class EmbeddedServer:
         binary = find_server_binary()
         folder = _new_socket_folder()
         self._socket_path = folder / "server.sock"
-        self.url = f"unix://{self._socket_path}"
+        self.url = unix_url(self._socket_path)
         options = unix_socket_options(self._socket_path)
         options |= append_only_options(data_folder or folder)
         if data_folder is None:
