@@ -12,12 +12,14 @@ from typing import Any, Self
 
 from rush_core.arguments import check_count, check_timeout, error_text, line_up
 from rush_core.connection.clock import ServerClock
-from rush_core.connection.connection import Connection, check_server
+from rush_core.connection.connection import Connection
+from rush_core.connection.fitness import check_server
 from rush_core.connection.fork import renew_in_child
 from rush_core.connection.script import Script, retry_unreachable
 from rush_core.connection.url import redact
 from rush_core.errors import RushError
 from rush_core.kernel.description import describe
+from rush_core.kernel.format import check_format
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
@@ -70,7 +72,8 @@ class Network:
     ServerUnreachableError
         If no server answers at `url`, or it refuses the password.
     ServerRefusedError
-        If the server is too old.
+        If the server is too old, deletes data when its memory is used up or runs no scripts, or if
+        a newer version of this package made the network. The message says what to do.
     ServerNotFoundError
         If no URL was given and there is no server program to start.
 
@@ -93,6 +96,7 @@ class Network:
         self.url = resolve_url(url, network_id)
         self._connection = Connection(self.url)
         try:
+            check_format(self._connection, self._keys)
             check_server(self._connection)
             self._clock = ServerClock(self._connection)
         except BaseException:

@@ -210,20 +210,28 @@ def is_missing(reply: object) -> bool:
     return str(reply).startswith("NOSCRIPT")
 
 
-def retry_unreachable(call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """Repeat a call, with growing pauses, while the server cannot be reached.
+def retry_unreachable(call: Callable[[], T], patience_s: float | None = None) -> T:
+    """Repeat a call, with growing pauses, while the server cannot be reached, or is full.
 
     Use it only for calls that may be executed twice.
+
+    Parameters
+    ----------
+    call : callable
+    patience_s : float, optional
+        For how long, seconds; by default `PATIENCE_S`.
 
     Raises
     ------
     ServerUnreachableError
-        If the server cannot be reached for `patience_s` seconds.
+        If the server cannot be reached for so long.
+    ServerFullError
+        If it has no room for so long.
     """
     try:
         return call()
     except ServerUnreachableError:
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
     pause_s = 0.01
     while True:
         time.sleep(pause_s)

@@ -14,7 +14,15 @@ from typing import Any, Self
 from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection
-from rush_core.errors import DuplicateTaskError, RushError, ServerUnreachableError, WorkerLostError
+from rush_core.connection.fitness import check_server
+from rush_core.errors import (
+    DuplicateTaskError,
+    RushError,
+    ServerFullError,
+    ServerUnreachableError,
+    WorkerLostError,
+)
+from rush_core.kernel.format import check_format, store_format
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.participation import Participation
 from rush_core.kernel.reader import TaskReader
@@ -107,6 +115,9 @@ class Worker:
         expire_s = None if heartbeat is None else heartbeat.expire_s
         self._participation = Participation(connection, keys, worker_id, expire_s)
         try:
+            check_format(connection, keys)
+            check_server(connection)
+            store_format(connection, keys)
             self._clock = ServerClock(connection)
             self.number = self._participation.join(self._clock.now(), epoch=1)
         except BaseException:
@@ -561,6 +572,8 @@ class Worker:
             self._heart.close()
         try:
             self._participation.leave(self._clock.now(), reason)
+        except ServerFullError:
+            raise
         except ServerUnreachableError:
             pass
         finally:
