@@ -14,6 +14,7 @@ from typing import Any, Self
 from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection
+from rush_core.connection.script import retry_not_now
 from rush_core.errors import DuplicateTaskError, RushError, ServerUnreachableError, WorkerLostError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.participation import Participation
@@ -107,7 +108,7 @@ class Worker:
         expire_s = None if heartbeat is None else heartbeat.expire_s
         self._participation = Participation(connection, keys, worker_id, expire_s)
         try:
-            self._clock = ServerClock(connection)
+            self._clock = retry_not_now(lambda: ServerClock(connection))
             self.number = self._participation.join(self._clock.now(), epoch=1)
         except BaseException:
             connection.close()
@@ -222,6 +223,9 @@ class Worker:
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
         """Append tasks to the queue, from which any worker claims them; one round trip, atomic.
+
+        More than 5,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
+        round trip each. A batch is pushed as a whole or not at all.
 
         Returns
         -------
@@ -434,6 +438,10 @@ class Worker:
     def fetch_tasks(self, *states: str) -> TaskTable:
         """Fetch the tasks in some states, by default all; one round trip, atomic.
 
+        If there are more than 1,000 queued, finished or failed tasks, they are read in slices, with
+        one round trip each. Then each task is in the table once, in a state that it had during the
+        call. Tasks that were added during the call may be missing.
+
         Parameters
         ----------
         *states : str or TaskState
@@ -442,7 +450,10 @@ class Worker:
         return self._reader.fetch(states)
 
     def fetch_finished_tasks(self) -> TaskTable:
-        """Fetch all finished tasks; one round trip, which transfers only the new ones."""
+        """Fetch all finished tasks; one round trip, which transfers only the new ones.
+
+        More than 1,000 new tasks take one round trip for each 1,000.
+        """
         return self._reader.fetch_finished()
 
     def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
