@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["LARGEST_BATCH", "LARGEST_BATCH_BYTES", "SLICE", "batches"]
+__all__ = ["LARGEST_BATCH_BYTES", "SLICE", "batches"]
 
-# How many records one command reads or moves. A smaller number would need more round trips.
-SLICE = 1_000
+# How many records one command reads, moves or adds. With a smaller number, the round trips would
+# take most of the time.
+SLICE = 5_000
 
-# How many records, and how many bytes of them, one command adds.
-LARGEST_BATCH = 5_000
+# How many bytes of records one command adds.
 LARGEST_BATCH_BYTES = 16 * 1024**2
 
 
@@ -27,7 +27,7 @@ def batches(records: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
     first, size = 0, 0
     for i, record in enumerate(records):
         size += len(record)
-        if i > first and (i - first == LARGEST_BATCH or size > LARGEST_BATCH_BYTES):
+        if i > first and (i - first == SLICE or size > LARGEST_BATCH_BYTES):
             yield tuple(records[first:i])
             first, size = i, len(record)
     if len(records) > first:
