@@ -14,13 +14,18 @@ from rush_core.connection.url import environment_of
 from rush_core.launching.command import ONE_THREAD
 from rush_core.launching.ends import WorkerEnds
 from rush_core.launching.output import WorkerOutput
-from rush_core.owned_process import OwnedProcess
+from rush_core.owned_process import OwnedProcess, run_at_owner_end
 
 __all__ = ["LocalWorkers"]
 
+# When this process ends, a worker tries to fail its task and to leave. An objective may prevent
+# that, for example by holding the interpreter's lock. So a process outside of the worker kills its
+# group a moment later.
+_KILL_GROUP = 'sleep 0.5; kill -9 "-$1"'
+
 
 class LocalWorkers:
-    """Worker processes that are children of this process and end when it does.
+    """Worker processes that are children of this process and end with it, whatever they do.
 
     Parameters
     ----------
@@ -53,8 +58,10 @@ class LocalWorkers:
         with self.output.open(worker_id, log_folder) as log:
             process = OwnedProcess(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         handled = threading.Event()
-        watch = (worker_id, process, handled)
+        guard: OwnedProcess | None = None
         try:
+            guard = run_at_owner_end(_KILL_GROUP, str(process.pid))
+            watch = (worker_id, process, guard, handled)
             threading.Thread(target=self._watch, args=watch, daemon=True).start()
             # Only now, because Ctrl-C may interrupt between any two lines: `wait` must wait only
             # for a process that a thread watches.
@@ -62,6 +69,8 @@ class LocalWorkers:
             self._processes[worker_id] = process
         except BaseException:
             process.kill()
+            if guard is not None:
+                guard.kill()
             raise
 
     def started(self) -> list[str]:
@@ -91,9 +100,14 @@ class LocalWorkers:
         self.forget()
         self.output.close()
 
-    def _watch(self, worker_id: str, process: OwnedProcess, handled: threading.Event) -> None:
-        """Wait for the end of a process and record it."""
-        self.ends.record(worker_id, _describe_exit(process.wait()), handled)
+    def _watch(
+        self, worker_id: str, process: OwnedProcess, guard: OwnedProcess, handled: threading.Event
+    ) -> None:
+        """Wait for the end of a process, end its guard, and record the end."""
+        code = process.wait()
+        guard.kill()  # at once: its group's number may now be given to other processes
+        guard.wait()
+        self.ends.record(worker_id, _describe_exit(code), handled)
 
 
 def _describe_exit(code: int) -> str:

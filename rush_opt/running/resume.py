@@ -20,8 +20,8 @@ __all__ = ["check_description", "check_trials", "remove_orphans"]
 
 logger = logging.getLogger(__name__)
 
-# A worker whose manager was killed exits within 5 s, however busy its objective is.
-_ORPHANS_LEAVE_WITHIN_S = 6.0
+# A worker whose manager was killed is gone within a second, whatever its objective does.
+_ORPHANS_LEAVE_WITHIN_S = 3.0
 
 
 def check_description(network: Network, problem: Problem) -> None:
