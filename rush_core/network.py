@@ -390,7 +390,9 @@ class Network:
         Returns
         -------
         list of str
-            The workers that this object found lost since the last call, in either way.
+            The workers that this object found lost since the last call, in either way. Among them
+            are processes of this object that a signal from outside stopped after their task: their
+            tasks are not lost, but they may need a replacement.
         """
         return self._started.find_lost()
 

@@ -58,7 +58,7 @@ def _worker(given: argparse.Namespace) -> int:
     heartbeat = Heartbeat(period_s, expire_s, own_process=given.heartbeat_process)
     url = resolve_running_url(given.url, given.network_id)
     try:
-        run_worker(
+        received = run_worker(
             given.network_id,
             url=url,
             loop_digest=given.loop,
@@ -72,7 +72,8 @@ def _worker(given: argparse.Namespace) -> int:
             raise
         traceback.print_exc()  # raised by the worker loop: its author needs the traceback
         return 1
-    return 0
+    # As a shell reports a signal. A batch job that ended in order is no failure.
+    return 128 + received if given.orphan_check and received else 0
 
 
 def _beat(given: argparse.Namespace) -> int:

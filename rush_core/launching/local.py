@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rush_core.connection.url import environment_of
 from rush_core.launching.command import ONE_THREAD
-from rush_core.launching.ends import WorkerEnds
+from rush_core.launching.ends import WorkerEnd, WorkerEnds
 from rush_core.launching.output import WorkerOutput
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 
@@ -30,7 +30,7 @@ class LocalWorkers:
     Parameters
     ----------
     on_end : callable
-        Called as ``on_end(worker_id, how)``, in a thread of its own, when a process has ended.
+        Called as ``on_end(worker_id, end)``, in a thread of its own, when a process has ended.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class LocalWorkers:
     output : WorkerOutput
     """
 
-    def __init__(self, on_end: Callable[[str, str], None]) -> None:
+    def __init__(self, on_end: Callable[[str, WorkerEnd], None]) -> None:
         self._processes: dict[str, OwnedProcess] = {}
         self.ends = WorkerEnds(on_end)
         self.output = WorkerOutput()
@@ -107,7 +107,7 @@ class LocalWorkers:
         code = process.wait()
         guard.kill()  # at once: its group's number may now be given to other processes
         guard.wait()
-        self.ends.record(worker_id, _describe_exit(code), handled)
+        self.ends.record(worker_id, WorkerEnd(_describe_exit(code), code == 0), handled)
 
 
 def _describe_exit(code: int) -> str:

@@ -64,6 +64,15 @@ class Removal:
         killed = worker_id in self._killed
         self._remove_ended(worker_id, how, _PATIENCE_WITH_KILLED_S if killed else PATIENCE_S)
 
+    def add_interrupted(self, worker_id: str) -> None:
+        """Count a worker that a signal from outside stopped among the lost ones."""
+        with self._lock:
+            self._lost.append(worker_id)
+
+    def was_killed(self, worker_id: str) -> bool:
+        """Return whether this manager has killed, or is about to kill, a worker."""
+        return worker_id in self._killed
+
     def find_lost(self) -> list[str]:
         """Remove workers whose heartbeat has expired; return those lost since the last call."""
         for worker_id, how in list(self._not_removed.items()):

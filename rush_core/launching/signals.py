@@ -1,6 +1,8 @@
 """Signals to a worker process: the first one stops the worker after its task, the second at once.
 
-SIGTERM and SIGINT do the same. At the second signal the running task fails.
+SIGTERM and SIGINT do the same. At the second signal the running task fails. The worker leaves its
+network as interrupted, because the signal can come from somebody who did not mean the network: a
+batch system, or the command `kill`.
 """
 
 from __future__ import annotations
@@ -26,11 +28,18 @@ _LEAVING_TIMEOUT_S = 5.0
 
 
 class StopSignals:
-    """Turns the signals of this process into the end of its worker."""
+    """Turns the signals of this process into the end of its worker.
+
+    Attributes
+    ----------
+    received : signal.Signals or None
+        The first signal that came from outside of this process.
+    """
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
         self._leave_at_next = False
+        self.received: signal.Signals | None = None
 
     def stop_worker(self, worker: Worker) -> None:
         """Let the signals of this process stop `worker` from now on."""
@@ -52,8 +61,9 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> Any:
         if not self._leave_at_next:
             self._leave_at_next = True
+            self.received = signal.Signals(number)
             assert self._worker is not None
-            self._worker.stop_after_task()
+            self._worker.stop_after_task(interrupted=True)
             return
         # The worker fails its task now; further signals must not interrupt that.
         for stopping in STOP_SIGNALS:

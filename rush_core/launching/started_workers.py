@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +15,9 @@ from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection, pack
 from rush_core.errors import RushError, WorkersFailedError
 from rush_core.kernel.heartbeat import Heartbeat
-from rush_core.kernel.workers import fetch_workers
+from rush_core.kernel.workers import WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys
+from rush_core.launching.ends import WorkerEnd
 from rush_core.launching.local import LocalWorkers
 from rush_core.launching.removal import Removal
 from rush_core.launching.submitted import SubmittedWorkers
@@ -23,6 +25,8 @@ from rush_core.launching.worker_process import run_worker
 from rush_core.membership.registry import Registry
 
 __all__ = ["StartedWorkers"]
+
+_logger = logging.getLogger(__name__)
 
 # How long one wait for a change lasts when the caller has set no time limit.
 _LONG_WAIT_S = 3600.0
@@ -116,7 +120,7 @@ class StartedWorkers:
             wanted = {*self._local.started(), *self._submitted.started()}
         while True:
             # Ends are read first: a short loop can join and end between the two reads.
-            ended = {**self._local.ends.how, **self._submitted.ends.how}
+            ended = {**self._local.ends.all, **self._submitted.ends.all}
             joined = {worker.worker_id for worker in fetch_workers(self._connection, self._keys)}
             if wanted <= joined and len(joined) >= (n or 0):
                 return
@@ -172,16 +176,16 @@ class StartedWorkers:
         self._local.close()
 
     def _raise_if_never_joined(
-        self, ended: dict[str, str], joined: set[str], worker_ids: Sequence[str] | None
+        self, ended: dict[str, WorkerEnd], joined: set[str], worker_ids: Sequence[str] | None
     ) -> None:
         """Raise if one of `worker_ids` (None: any) has ended and never joined."""
-        for worker_id, how in ended.items():
+        for worker_id, end in ended.items():
             if worker_id in joined or (worker_ids is not None and worker_id not in worker_ids):
                 continue
             printed = self._local.output.last_lines(worker_id)
             raise WorkersFailedError(
                 f"worker {worker_id} ended before it joined network {self._keys.network_id!r}: "
-                f"{how}" + (f". The last lines that it printed:\n{printed}" if printed else ""),
+                f"{end.how}" + (f". The last lines that it printed:\n{printed}" if printed else ""),
                 key=worker_id,
             )
 
@@ -190,11 +194,13 @@ class StartedWorkers:
         self._removal.mark_killed(calls)
         self._submitted.cancel(calls)
 
-    def _on_end(self, worker_id: str, how: str) -> None:
+    def _on_end(self, worker_id: str, end: WorkerEnd) -> None:
         """Remove a worker that has ended, then wake the manager."""
         # If the server is away or out of memory, `find_lost` tries again.
         with contextlib.suppress(RushError):
-            self._removal.remove_ended(worker_id, how)
+            self._removal.remove_ended(worker_id, end.how)
+            if not (end.in_order or self._removal.was_killed(worker_id)):
+                self._look_into(worker_id)
             wake = self._keys.wake(self._manager_id)
             self._connection.execute_many(
                 (
@@ -203,6 +209,13 @@ class StartedWorkers:
                     pack((b"PEXPIRE", wake, 60000)),
                 )
             )
+
+    def _look_into(self, worker_id: str) -> None:
+        """Find out why a worker did not end in order."""
+        workers = fetch_workers(self._connection, self._keys)
+        if any(w.worker_id == worker_id and w.state is WorkerState.INTERRUPTED for w in workers):
+            _logger.warning("a signal from outside stopped worker %s", worker_id)
+            self._removal.add_interrupted(worker_id)
 
     def _new_ids(self, n: int) -> list[str]:
         """Make ids for workers that are about to be started."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import PATIENCE_S, retry_unreachable
+from rush_core.errors import WorkerInterrupt
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.launching.process_exit import limit_exit
@@ -29,7 +31,7 @@ def run_worker(
     log_level: str,
     owns_process: bool = True,
     orphan_check: bool = False,
-) -> None:
+) -> signal.Signals | None:
     """Fetch the shipped loop, join the network, run the loop and leave.
 
     Parameters
@@ -49,6 +51,11 @@ def run_worker(
     orphan_check : bool
         Whether the manager owns this process, so that the worker must leave when the manager ends
         (see `rush_core.owned_process`).
+
+    Returns
+    -------
+    signal.Signals or None
+        The signal from outside that stopped the worker, if one did.
 
     Raises
     ------
@@ -81,9 +88,14 @@ def run_worker(
             except Exception:
                 _logger.exception("the worker loop failed")
                 raise
+    except WorkerInterrupt:
+        # Two signals from outside: the manager that owns this process learns it from the exit code.
+        if not (orphan_check and signals.received):
+            raise
     finally:
         if owns_process:
             limit_exit()
+    return signals.received
 
 
 def _fetch_loop(url: str, keys: NetworkKeys, digest: str, patience_s: float) -> ShippedLoop:

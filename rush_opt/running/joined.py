@@ -9,6 +9,7 @@ from rush_core import Network, WorkerInfo, WorkerState
 __all__ = ["JoinedWorkers"]
 
 _EXIT_WITHIN_S = 0.1  # how long to wait for the exit of workers that have left the network
+_LEFT = (WorkerState.STOPPED, WorkerState.INTERRUPTED)
 
 
 class JoinedWorkers:
@@ -70,7 +71,7 @@ class JoinedWorkers:
         """
         if self.some_are_active():
             return False
-        left = [worker.worker_id for worker in self.all if worker.state is WorkerState.STOPPED]
+        left = [worker.worker_id for worker in self.all if worker.state in _LEFT]
         return self._network.join_workers(_EXIT_WITHIN_S, worker_ids=left)
 
     def state_of(self, worker_id: str) -> WorkerState:
