@@ -366,7 +366,8 @@ class Network:
     ) -> bool:
         """Wait until the workers that this object started have ended; return whether they have.
 
-        Their lost tasks are failed by then and can be fetched. No round trip.
+        Their lost tasks are failed by then and can be fetched. No round trip. The traceback of the
+        first loop that fails is logged as soon as its process or call has ended.
 
         Parameters
         ----------
@@ -375,6 +376,12 @@ class Network:
         worker_ids : sequence of str, optional
             Which ones; workers that this object did not start are ignored. By default all, also
             those whose call an executor has not begun, or does not end although they are lost.
+
+        Raises
+        ------
+        LoopFailedError
+            If they have ended, and the loop of one of them raised an exception. The error names the
+            worker and has the traceback.
         """
         return self._started.join(timeout_s, worker_ids)
 

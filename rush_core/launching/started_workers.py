@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection, pack
-from rush_core.errors import RushError, WorkersFailedError
+from rush_core.errors import LoopFailedError, RushError, WorkersFailedError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.workers import WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys
@@ -59,6 +59,7 @@ class StartedWorkers:
         self._local = LocalWorkers(self._on_end)
         self._submitted = SubmittedWorkers(self._on_end)
         self._removal = Removal(registry, clock)
+        self._failures: dict[str, LoopFailedError] = {}  # in the order in which they were found
 
     def start_processes(
         self, n: int, loop_digest: str, log_folder: Path | None, log_level: str
@@ -134,12 +135,23 @@ class StartedWorkers:
             wait_for_change(left_s)
 
     def join(self, timeout_s: float | None, worker_ids: Sequence[str] | None) -> bool:
-        """Wait until workers (None: all that were started) have ended; return whether they have."""
+        """Wait until workers (None: all that were started) have ended; return whether they have.
+
+        Raises
+        ------
+        LoopFailedError
+            If all have ended, and the loop of one of them failed.
+        """
         began = time.monotonic()
         if not self._local.ends.wait(timeout_s, worker_ids):
             return False
         left_s = None if timeout_s is None else max(timeout_s + began - time.monotonic(), 0.0)
-        return self._submitted.ends.wait(left_s, worker_ids)
+        if not self._submitted.ends.wait(left_s, worker_ids):
+            return False
+        for worker_id, failure in list(self._failures.items()):
+            if worker_ids is None or worker_id in worker_ids:
+                raise failure
+        return True
 
     def kill(self, worker_ids: Sequence[str] | None) -> None:
         """Kill the processes of workers (None: all), and remove other workers from the network."""
@@ -169,6 +181,7 @@ class StartedWorkers:
             for worker_id in calls:
                 self._removal.remove_killed(worker_id, in_haste=True)
         self._submitted.forget()
+        self._failures.clear()
 
     def close(self) -> None:
         """Kill the workers: processes at once; calls end at their next call to the network."""
@@ -211,11 +224,19 @@ class StartedWorkers:
             )
 
     def _look_into(self, worker_id: str) -> None:
-        """Find out why a worker did not end in order."""
+        """Find out why a worker that did not end in order has left; one round trip."""
         workers = fetch_workers(self._connection, self._keys)
-        if any(w.worker_id == worker_id and w.state is WorkerState.INTERRUPTED for w in workers):
+        worker = next((worker for worker in workers if worker.worker_id == worker_id), None)
+        if worker is None:
+            return
+        if worker.state is WorkerState.INTERRUPTED:
             _logger.warning("a signal from outside stopped worker %s", worker_id)
             self._removal.add_interrupted(worker_id)
+        elif worker.state is WorkerState.STOPPED and worker.reason:
+            message = f"the loop of worker {worker_id} failed; {worker.reason}"
+            if not self._failures:  # the others have probably failed for the same reason
+                _logger.error("%s", message)
+            self._failures[worker_id] = LoopFailedError(message, key=worker_id)
 
     def _new_ids(self, n: int) -> list[str]:
         """Make ids for workers that are about to be started."""

@@ -70,8 +70,10 @@ def test_workers_of_an_executor_share_the_budget_and_leave(
 def test_an_exception_in_the_loop_fails_its_task_and_is_reported(
     network: Network, executor: Executor
 ) -> None:
-    network.start_workers(raising, 1, executor=executor, heartbeat=QUICK)
-    assert network.join_workers(PATIENCE_S)
+    (worker_id,) = network.start_workers(raising, 1, executor=executor, heartbeat=QUICK)
+    with pytest.raises(LoopFailedError, match="ValueError: no such learner") as error:
+        network.join_workers(PATIENCE_S)
+    assert error.value.key == worker_id
     network.wait_for_workers(timeout_s=PATIENCE_S)  # it did join
     (task,) = network.fetch_tasks("failed")
     assert "Traceback" in str(task.error)

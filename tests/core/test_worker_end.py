@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
+from rush_core import EmbeddedServer, LoopFailedError, Network, TaskState, Worker, WorkerState
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 from tests.core.loopback import PASSWORD, LoopbackServer
@@ -229,7 +229,8 @@ def test_an_exception_in_the_loop_fails_its_task_with_the_traceback(network: Net
         evaluate()
 
     (worker_id,) = network.start_workers(loop, 1)
-    assert network.join_workers(PATIENCE_S)
+    with pytest.raises(LoopFailedError):
+        network.join_workers(PATIENCE_S)
     (task,) = network.fetch_tasks("failed")
     assert "Traceback" in str(task.error)
     assert "in evaluate" in str(task.error)
