@@ -270,8 +270,9 @@ class Network:
             ends, and must reach the server. For a batch system such as Slurm, submit the line of
             `worker_command` instead.
         heartbeat : Heartbeat, optional
-            How workers of an executor show that they live. Processes on this machine need none:
-            this process watches them.
+            How the workers show other managers that they live; by default ``Heartbeat()``.
+            Processes on this machine need none if the network ends with this program, as a network
+            without a name and a URL does. This object does not count them as lost while they run.
         log_folder : path, optional
             Where the output of processes on this machine is kept, one file each; by default in a
             temporary folder, which `close` removes.
@@ -298,13 +299,13 @@ class Network:
             If the executor refuses a call, for example because its pool is broken.
         """
         n_workers = check_count("n_workers", n_workers, least=1)
-        check_place(executor, heartbeat, log_folder)
+        check_place(executor, log_folder)
         digest = self._ship(loop, args, kwargs, shared_folder)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
             return self._started.submit(executor, n_workers, digest, heartbeat, log_level)
         folder = None if log_folder is None else Path(log_folder)
-        return self._started.start_processes(n_workers, digest, folder, log_level)
+        return self._started.start_processes(n_workers, digest, heartbeat, folder, log_level)
 
     def wait_for_workers(
         self,

@@ -81,6 +81,10 @@ class LocalWorkers:
         """Return the workers whose processes have not ended."""
         return [name for name, process in self._processes.items() if not process.has_ended()]
 
+    def watched(self) -> set[str]:
+        """Return the workers whose processes have been started, and whose end is not recorded."""
+        return set(self._processes) - set(self.ends.all)
+
     def kill(self, worker_ids: Iterable[str]) -> None:
         """Kill processes, and wait until their ends are handled."""
         killed = list(worker_ids)

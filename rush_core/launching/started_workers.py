@@ -17,12 +17,14 @@ from rush_core.errors import LoopFailedError, RushError, WorkersFailedError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.workers import WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys
+from rush_core.launching.command import heartbeat_options
 from rush_core.launching.ends import WorkerEnd
 from rush_core.launching.local import LocalWorkers
 from rush_core.launching.removal import Removal
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.registry import Registry
+from rush_core.servers.embedded import ends_with_this_process
 
 __all__ = ["StartedWorkers"]
 
@@ -62,11 +64,24 @@ class StartedWorkers:
         self._failures: dict[str, LoopFailedError] = {}  # in the order in which they were found
 
     def start_processes(
-        self, n: int, loop_digest: str, log_folder: Path | None, log_level: str
+        self,
+        n: int,
+        loop_digest: str,
+        heartbeat: Heartbeat | None,
+        log_folder: Path | None,
+        log_level: str,
     ) -> list[str]:
-        """Start worker processes on this machine; return their ids."""
+        """Start worker processes on this machine; return their ids.
+
+        Without a `heartbeat`, they have one if the network can outlive this process: another
+        manager must be able to find them lost when this machine is lost.
+        """
         worker_ids = self._new_ids(n)
         options = ["--loop", loop_digest, "--log-level", log_level]
+        if heartbeat is None and not ends_with_this_process(self._connection.url):
+            heartbeat = Heartbeat()
+        if heartbeat is not None:
+            options += heartbeat_options(heartbeat)
         url, network_id = self._connection.url, self._keys.network_id
         for worker_id in worker_ids:
             self._local.start(worker_id, network_id, url, options, log_folder)
@@ -168,8 +183,12 @@ class StartedWorkers:
             self._removal.remove_killed(worker_id)
 
     def find_lost(self) -> list[str]:
-        """Remove lost workers; return those found lost since the last call."""
-        return self._removal.find_lost()
+        """Remove lost workers; return those found lost since the last call.
+
+        A process of this manager is not lost while it runs, even if it is silent: what it evaluates
+        may hold the interpreter's lock.
+        """
+        return self._removal.find_lost(self._local.watched())
 
     def forget(self) -> None:
         """Kill all workers that were started, and forget them."""

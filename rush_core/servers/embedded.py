@@ -24,7 +24,7 @@ from rush_core.servers.binary import (
     unix_socket_options,
 )
 
-__all__ = ["EmbeddedServer", "serve"]
+__all__ = ["EmbeddedServer", "ends_with_this_process", "serve"]
 
 # A server that cannot start exits, which shows at once. A server that reads its data, one second
 # for 100,000 tasks, prints nothing until it is ready.
@@ -40,6 +40,15 @@ kill "$server"
 wait "$server"
 rm -rf "$RUSH_SERVER_FOLDER"
 """
+
+
+# The servers without data that this program has started: URL, and number of the process.
+_passing: dict[str, int] = {}
+
+
+def ends_with_this_process(url: str) -> bool:
+    """Return whether the server at `url` and its data end together with this process."""
+    return _passing.get(url) == os.getpid()
 
 
 class EmbeddedServer:
@@ -77,6 +86,7 @@ class EmbeddedServer:
         options = unix_socket_options(socket_path) | append_only_options(data_folder or folder)
         if data_folder is None:
             options["appendonly"] = "no"
+            _passing[self.url] = os.getpid()
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = OwnedProcess(
             ["/bin/sh", "-c", _GUARD, "sh", str(binary), *arguments],

@@ -75,6 +75,18 @@ class JoinedWorkers:
         self.fetch()
         return any(worker.ended_at is None for worker in self.all)
 
+    def others_hold_trials(self) -> bool:
+        """Tell whether a worker with a heartbeat is in the network and runs a trial; one round trip.
+
+        If no worker of this run is left, that is one of an earlier run or of another program. It
+        ends its trial, or is found lost, and then its place in the budget is free.
+        """
+        self.fetch()
+        return any(
+            worker.ended_at is None and worker.heartbeat_s is not None and worker.task_keys
+            for worker in self.all
+        )
+
     def all_have_left(self) -> bool:
         """Tell whether no worker is registered, and those that left have exited; one round trip.
 

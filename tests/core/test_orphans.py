@@ -1,5 +1,7 @@
 """Workers whose manager is killed: they are gone within a second, whatever their loop does."""
 
+import ctypes
+import secrets
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rush_core import EmbeddedServer, Network
+from rush_core import EmbeddedServer, Heartbeat, Network, TaskState, Worker
 from tests.core.processes import PATIENCE_S, is_alive, wait_for_running_tasks
 from tests.waiting import wait_until
 
@@ -18,7 +20,7 @@ GONE_WITHIN_S = 1.0
 
 MANAGER = """
 import ctypes, os, signal, sys, threading, time
-from rush_core import Network
+from rush_core import Heartbeat, Network
 
 def sleep():
     time.sleep(600.0)
@@ -58,7 +60,7 @@ def loop(worker, act):
     act()
 
 network = Network("NETWORK", URL)
-network.start_workers(loop, 1, args=(globals()[sys.argv[1]],))
+network.start_workers(loop, 1, args=(globals()[sys.argv[1]],), heartbeat=HEARTBEAT)
 print(network.url, flush=True)
 time.sleep(600.0)
 """
@@ -74,13 +76,22 @@ ACTS = [
 ]
 
 
+def hold_the_interpreter(worker: Worker, for_s: float) -> None:
+    """A loop whose task holds the interpreter's lock: no thread can send heartbeats."""
+    key = worker.start_task({})
+    assert key is not None
+    ctypes.PyDLL(None).usleep(round(for_s * 1e6))
+    worker.finish_task(key, {})
+
+
 @contextmanager
 def managed(
-    folder: Path, act: str, network_id: str, url: str | None
+    folder: Path, act: str, network_id: str, url: str | None, heartbeat: Heartbeat | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a manager whose only worker does `act`; yield the process and the server's URL."""
     script = folder / "manager.py"
-    script.write_text(MANAGER.replace("NETWORK", network_id).replace("URL", repr(url)))
+    text = MANAGER.replace("NETWORK", network_id).replace("URL", repr(url))
+    script.write_text(text.replace("HEARTBEAT", repr(heartbeat)))
     command = [sys.executable, str(script), act]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as manager:
         assert manager.stdout is not None
@@ -131,3 +142,47 @@ def test_the_guard_of_a_worker_ends_with_the_worker(network: Network, tmp_path: 
     network.start_workers(lambda worker: None, 2, log_folder=tmp_path)
     assert network.join_workers(PATIENCE_S)
     assert set(psutil.Process().children()) == before
+
+
+@pytest.mark.parametrize("heartbeat", [None, Heartbeat(period_s=0.05, expire_s=1.0)])
+def test_a_worker_that_is_killed_together_with_its_manager_is_found_lost(
+    heartbeat: Heartbeat | None, server: EmbeddedServer, network: Network, tmp_path: Path
+) -> None:
+    with managed(tmp_path, "sleep", network.network_id, server.url, heartbeat) as (manager, _):
+        (task,) = wait_for_running_tasks(network)
+        (info,) = network.fetch_workers()
+        # By default, too: the server is none of the manager's.
+        assert info.heartbeat_s == (heartbeat or Heartbeat()).expire_s
+        if heartbeat is None:
+            return
+        family = psutil.Process(manager.pid).children(recursive=True)
+        for process in family:
+            process.suspend()  # nobody notices the end of another
+        manager.kill()
+        for process in family:
+            process.kill()
+    with Network(network.network_id, server.url) as other:
+        assert wait_until(other.detect_lost_workers) == [info.worker_id]
+    (failed,) = network.fetch_tasks()
+    assert (failed.key, failed.state) == (task.key, TaskState.FAILED)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_workers_of_a_network_that_ends_with_its_manager_send_no_heartbeats(named: bool) -> None:
+    with Network(f"kept-{secrets.token_hex(4)}" if named else None) as network:
+        network.start_workers(lambda worker: None, 1)
+        network.wait_for_workers(timeout_s=PATIENCE_S)
+        (info,) = network.fetch_workers()
+    assert info.heartbeat_s == (Heartbeat().expire_s if named else None)
+
+
+def test_a_silent_worker_is_not_lost_to_the_manager_that_watches_its_process(
+    network: Network,
+) -> None:
+    heartbeat = Heartbeat(period_s=0.05, expire_s=0.5)
+    network.start_workers(hold_the_interpreter, 1, args=(4 * heartbeat.expire_s,), heartbeat=heartbeat)
+    wait_for_running_tasks(network)
+    while network.count_tasks().running:
+        assert network.detect_lost_workers() == []
+    assert network.join_workers(PATIENCE_S)
+    assert network.count_tasks() == (0, 0, 1, 0)
