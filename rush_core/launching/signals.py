@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -19,7 +20,7 @@ from rush_core.errors import WorkerInterrupt
 from rush_core.owned_process import wait_for_owner
 from rush_core.worker import Worker
 
-__all__ = ["STOP_SIGNALS", "StopSignals", "interrupt_main_thread"]
+__all__ = ["STOP_SIGNALS", "StopSignals", "interrupt_main_thread", "stop_signals_held_back"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -73,6 +74,16 @@ class StopSignals:
     def _watch_owner(self) -> None:
         wait_for_owner()
         self.leave_now()
+
+
+@contextmanager
+def stop_signals_held_back() -> Iterator[None]:
+    """Hold `STOP_SIGNALS` back during a ``with`` block; at its end they take effect."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def interrupt_main_thread() -> None:

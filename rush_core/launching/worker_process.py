@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 
@@ -12,7 +13,7 @@ from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.launching.process_exit import limit_exit
 from rush_core.launching.shipping import ShippedLoop, load_loop
-from rush_core.launching.signals import StopSignals
+from rush_core.launching.signals import StopSignals, stop_signals_held_back
 from rush_core.membership.log_handler import log_to_network
 from rush_core.worker import Worker
 
@@ -68,19 +69,21 @@ def run_worker(
     # back. A command line can have a wrong URL or password, and must say so at once.
     loop, args, kwargs = _fetch_loop(url, keys, loop_digest, PATIENCE_S if worker_id else 0.0)
     signals = StopSignals()
-    worker = retry_unreachable(
-        lambda: Worker(
-            network_id,
-            url=url,
-            worker_id=worker_id,
-            heartbeat=heartbeat,
-            on_killed=signals.leave_now if owns_process else None,
+    # A signal that arrives between the registration and the handlers would end a registered worker.
+    with stop_signals_held_back() if owns_process else contextlib.nullcontext():
+        worker = retry_unreachable(
+            lambda: Worker(
+                network_id,
+                url=url,
+                worker_id=worker_id,
+                heartbeat=heartbeat,
+                on_killed=signals.leave_now if owns_process else None,
+            )
         )
-    )
+        if owns_process:
+            signals.stop_worker(worker)
     try:
         with worker, log_to_network(url, keys, worker.worker_id, log_level):
-            if owns_process:
-                signals.stop_worker(worker)
             if orphan_check:
                 signals.leave_with_owner()
             try:
