@@ -41,7 +41,7 @@ from rush_core.kernel.task import (
     running_record,
 )
 from rush_core.kernel.transitions import Transitions
-from rush_core.kernel.workers import WorkerInfo, fetch_workers
+from rush_core.kernel.workers import WorkerInfo, WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys, check_identifier
 
 __all__ = ["Worker"]
@@ -128,6 +128,7 @@ class Worker:
         self._reader = TaskReader(connection, keys, worker_id, waiting=connection)
         self._keys_of_tasks = key_sequence()
         self._was_asked_to_stop = False
+        self._leaves_as = WorkerState.STOPPED
         self._heart: Heart | None = None
         if heartbeat is None:
             return
@@ -519,14 +520,22 @@ class Worker:
         self._transitions.is_current = False
         return self._was_asked_to_stop or self._transitions.must_stop
 
-    def stop_after_task(self) -> None:
+    def stop_after_task(self, *, interrupted: bool = False) -> None:
         """Make `should_stop` true from now on; no more tasks are started, and no call waits.
 
         One round trip over a separate connection, so a signal handler may call this while the
         worker waits in `claim_task`, which then returns None. If the server cannot be reached, this
         returns without an error.
+
+        Parameters
+        ----------
+        interrupted : bool
+            Whether a signal from outside is the cause. The worker then leaves as interrupted, and
+            the manager that started its process finds it with `Network.detect_lost_workers`.
         """
         self._was_asked_to_stop = True
+        if interrupted:
+            self._leaves_as = WorkerState.INTERRUPTED
         connection = Connection(self._connection.url, timeout_s=2.0)
         with contextlib.closing(connection), contextlib.suppress(RushError):
             self._participation.request_stop(connection)
@@ -582,7 +591,7 @@ class Worker:
         if self._heart is not None:
             self._heart.close()
         try:
-            self._participation.leave(self._clock.now(), reason)
+            self._participation.leave(self._clock.now(), reason, self._leaves_as)
         except ServerFullError:
             raise
         except ServerUnreachableError:

@@ -28,7 +28,7 @@ from rush_core.servers.binary import (
     unix_socket_options,
 )
 
-__all__ = ["EmbeddedServer", "serve"]
+__all__ = ["EmbeddedServer", "ends_with_this_process", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,15 @@ _START_TIMEOUT_S = 300.0
 
 # Isolated from the user's environment, and without the search for packages, which takes time.
 _GUARD = (sys.executable, "-I", "-S", guard.__file__)
+
+
+# The servers without data that this program has started: URL, and number of the process.
+_passing: dict[str, int] = {}
+
+
+def ends_with_this_process(url: str) -> bool:
+    """Return whether the server at `url` and its data end together with this process."""
+    return _passing.get(url) == os.getpid()
 
 
 class EmbeddedServer:
@@ -78,6 +87,7 @@ class EmbeddedServer:
         if data_folder is None:
             options["appendonly"] = "no"
         keeps_data = "0" if data_folder is None else "1"
+            _passing[self.url] = os.getpid()
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = OwnedProcess(
             [*_GUARD, keeps_data, str(folder), str(binary), *arguments],
