@@ -12,6 +12,7 @@ __all__ = [
     "CorruptRecordError",
     "DuplicateTaskError",
     "LoopError",
+    "LoopFailedError",
     "RushError",
     "ServerFullError",
     "ServerNotFoundError",
@@ -83,6 +84,10 @@ class DuplicateTaskError(RushError):
 
 class LoopError(RushError):
     """A shipped worker loop cannot be packed, is missing, or cannot be trusted."""
+
+
+class LoopFailedError(RushError):
+    """The worker loop of a worker raised an exception; the message has its traceback."""
 
 
 class CorruptRecordError(RushError):

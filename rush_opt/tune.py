@@ -23,6 +23,7 @@ from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
 from rush_opt.running.manager import Manager
 from rush_opt.running.progress import Progress
+from rush_opt.running.termination import sigterm_as_interrupt
 from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping.history import History
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 _MOST_RETRIES = 2
 
 
+@sigterm_as_interrupt()
 def tune(
     objective: Objective,
     space: Mapping[str, Parameter] | Space,
@@ -165,8 +167,9 @@ def tune(
     -------
     TuneResult
         After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt is
-        raised at once. If the server of a run without a `network_id` is lost, the trials that were
-        read until then.
+        raised at once. SIGTERM counts as an interrupt if this is the main thread and the program
+        has no handler of its own for it. If the server of a run without a `network_id` is lost, the
+        result has the trials that were read until then.
 
     Raises
     ------

@@ -212,7 +212,7 @@ class Connection:
         if isinstance(error, MovedError):
             self._endpoint.follow(error)
         if isinstance(error, MovedError | NotNowError):
-            return ServerUnreachableError(f"{redact(self.url)}: {refusal(error)}")
+            return ServerUnreachableError(f"{redact(self.url)}: {refusal(error)}", found=str(error))
         timed_out = isinstance(error, BlockingIOError | TimeoutError | ssl.SSLWantReadError)
         reason = f"no answer within {self.timeout_s:g} s" if timed_out else str(error)
         return ServerUnreachableError(f"lost the connection to {redact(self.url)}: {reason}")
@@ -276,6 +276,8 @@ def refusal(reply: Exception) -> RushError:
         "can't run this command": "grant this user the command; `rush doctor` says how",
         "WRONGTYPE": "another program writes to this network's keys; use a network_id of your own",
         "READONLY": "this server is a replica: connect to its primary",
+        "BUSY": "a script of another client runs for long: wait for its end, or send SCRIPT KILL",
+        "NOREPLICAS": "too few replicas are connected to the server: see min-replicas-to-write",
         "MOVED": "connect to a cluster by redis://host:port of any of its nodes",
     }
     advice = next((advice for word, advice in advices.items() if word in text), "")

@@ -29,7 +29,7 @@ from rush_core.servers.binary import (
     unix_socket_options,
 )
 
-__all__ = ["LEAST_FREE", "EmbeddedServer", "serve"]
+__all__ = ["LEAST_FREE", "EmbeddedServer", "ends_with_this_process", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,15 @@ LEAST_FREE = 64 * 1024**2
 
 # Isolated from the user's environment, and without the search for packages, which takes time.
 _GUARD = (sys.executable, "-I", "-S", guard.__file__)
+
+
+# The servers without data that this program has started: URL, and number of the process.
+_passing: dict[str, int] = {}
+
+
+def ends_with_this_process(url: str) -> bool:
+    """Return whether the server at `url` and its data end together with this process."""
+    return _passing.get(url) == os.getpid()
 
 
 class EmbeddedServer:
@@ -83,6 +92,7 @@ class EmbeddedServer:
         options |= append_only_options(data_folder or folder)
         if data_folder is None:
             options["appendonly"] = "no"
+            _passing[self.url] = os.getpid()
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = OwnedProcess(
             [

@@ -195,12 +195,16 @@ class Manager:
         # Lost workers are detected before the wait: its wake-up may have ended an earlier wait.
         lost = network.detect_lost_workers()
         nobody_left = none_left and self._launcher.sees_ends
-        self._take_in(0.0 if lost or nobody_left else self._longest_wait_s())
+        if nobody_left and not lost and self._waits_for_others():
+            none_left = nobody_left = False
+            self._take_in(_POLL_EVERY_S)
+        else:
+            self._take_in(0.0 if lost or nobody_left else self._longest_wait_s())
         self._end.raise_if_hopeless(ended=False)
         if lost:
             self._stop_if_wanted()
             if not self._is_due():
-                self._end.add_losses(len(lost))
+                self._end.add_losses(workers.count_own(lost))
                 workers.replace(lost)
             return False
         if not self._is_due():
@@ -215,6 +219,10 @@ class Manager:
             is_due=self._is_due(),
             is_interrupted=self._end.is_interrupted,
         )
+
+    def _waits_for_others(self) -> bool:
+        """Tell whether workers of others hold trials of the budget; at most one round trip."""
+        return not self._is_due() and self._joined.others_hold_trials()
 
     def _is_due(self) -> bool:
         """Tell whether the run is about to end, whatever its workers do."""
