@@ -54,6 +54,7 @@ def add_worker_commands(command_line: CommandLine) -> None:
 
 def _worker(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url, given.network_id)
+    heartbeat = _heartbeat(given)
     try:
         received = run_worker(
             given.network_id,
@@ -61,7 +62,7 @@ def _worker(given: argparse.Namespace) -> int:
             loop_digest=given.loop,
             worker_id=given.worker_id,
             orphan_check=given.orphan_check,
-            heartbeat=_heartbeat(given),
+            heartbeat=heartbeat,
             log_level=given.log_level,
         )
     except (ValueError, OSError) as error:
