@@ -121,7 +121,7 @@ class Network:
     ) -> list[str]:
         """Append tasks to the queue; one round trip, all or none.
 
-        More than 5,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
+        More than 2,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
         round trip each. A batch is pushed as a whole or not at all. Until the last one, others see
         only the first tasks, in order. If a batch is refused, or this process ends, the batches
         before it stay; a note of the error says how many tasks these are.
@@ -178,7 +178,7 @@ class Network:
     def clear_queue(self) -> int:
         """Make all queued tasks failed and return how many.
 
-        The queue is cleared from its front, 5,000 tasks in one round trip. Each round trip is
+        The queue is cleared from its front, 2,000 tasks in one round trip. Each round trip is
         atomic, the whole is not: while a long queue is cleared, others see a part of it, and
         workers may claim tasks from it. If this process ends, what was cleared stays cleared, and
         another call clears the rest.
@@ -189,8 +189,8 @@ class Network:
     def fetch_tasks(self, *states: str) -> TaskTable:
         """Fetch the tasks in `states` (default: all) as they were at one moment; one round trip.
 
-        If there are more than 5,000 queued, finished or failed tasks, they are read in slices of
-        5,000, with one round trip each. Then each task is in the table once, in a state that it had
+        If there are more than 2,000 queued, finished or failed tasks, they are read in slices of
+        2,000, with one round trip each. Then each task is in the table once, in a state that it had
         during the call. Tasks that were added during the call may be missing.
 
         Parameters
@@ -203,14 +203,14 @@ class Network:
     def fetch_finished_tasks(self) -> TaskTable:
         """Fetch all finished tasks; one round trip that transfers only what is new.
 
-        More than 5,000 new tasks take one round trip for each 5,000.
+        More than 2,000 new tasks take one round trip for each 2,000.
         """
         return self._reader.fetch_finished()
 
     def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
         """Fetch the tasks finished since the last call of this method; one round trip.
 
-        More than 5,000 new tasks take one round trip for each 5,000.
+        More than 2,000 new tasks take one round trip for each 2,000.
 
         If there is none, the server holds its reply back until a task ends, a worker joins or
         leaves, or `timeout_s` seconds have passed; the table can then be empty.
