@@ -217,20 +217,28 @@ def is_missing(reply: object) -> bool:
     return str(reply).startswith("NOSCRIPT")
 
 
-def retry_unreachable(call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+def retry_unreachable(call: Callable[[], T], patience_s: float | None = None) -> T:
     """Repeat a call, with growing pauses, while the server cannot be reached or cannot serve.
 
     Use it only for calls that may be executed twice. An outage of more than a second is logged.
 
+    Parameters
+    ----------
+    call : callable
+    patience_s : float, optional
+        For how long, seconds; by default `PATIENCE_S`.
+
     Raises
     ------
     ServerUnreachableError
-        If the server cannot be reached for `patience_s` seconds.
+        If the server cannot be reached for so long.
+    ServerFullError
+        If it has no room for so long.
     """
     return _retry(call, patience_s, lambda _: True)
 
 
-def retry_not_now(call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+def retry_not_now(call: Callable[[], T], patience_s: float | None = None) -> T:
     """Repeat a call while the server answers that it cannot serve now, like `retry_unreachable`.
 
     If no server answers, raise at once: the URL may be wrong.
@@ -239,8 +247,11 @@ def retry_not_now(call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
 
 
 def _retry(
-    call: Callable[[], T], patience_s: float, may_pass: Callable[[ServerUnreachableError], bool]
+    call: Callable[[], T],
+    patience_s: float | None,
+    may_pass: Callable[[ServerUnreachableError], bool],
 ) -> T:
+    patience_s = PATIENCE_S if patience_s is None else patience_s
     began: float | None = None
     pause_s, is_logged = 0.01, False
     while True:

@@ -17,7 +17,7 @@ from rush_core.connection.script import (
     pack_sleep,
     retry_unreachable,
 )
-from rush_core.errors import ServerUnreachableError
+from rush_core.errors import ServerFullError, ServerUnreachableError
 from rush_core.kernel.logs import LogPosition, TaskCache
 from rush_core.kernel.report import Report, decode_reports
 from rush_core.kernel.snapshot import fetch_tasks
@@ -156,6 +156,8 @@ class TaskReader:
             left_s = max(deadline - time.monotonic(), 0.0)
             try:
                 return self._wait_once(left_s, n_finished, reads)
+            except ServerFullError:  # a wait needs a little room
+                return retry_unreachable(lambda: self._wait_once(0.0, n_finished, reads))
             except ServerUnreachableError:
                 retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
 

@@ -44,6 +44,7 @@ class WorkerState(enum.StrEnum):
     RUNNING = "running"  # registered
     STOPPING = "stopping"  # registered, and asked to stop after its task
     STOPPED = "stopped"  # left the network itself
+    INTERRUPTED = "interrupted"  # left the network itself, because of a signal from outside
     KILLED = "killed"  # removed by a manager
     LOST = "lost"  # removed because its process died or its heartbeat expired
 
