@@ -86,8 +86,8 @@ class EmbeddedServer:
         options |= append_only_options(data_folder or folder)
         if data_folder is None:
             options["appendonly"] = "no"
-        keeps_data = "0" if data_folder is None else "1"
             _passing[self.url] = os.getpid()
+        keeps_data = "0" if data_folder is None else "1"
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = OwnedProcess(
             [*_GUARD, keeps_data, str(folder), str(binary), *arguments],
