@@ -221,6 +221,31 @@ class Network:
         """
         return self._reader.fetch_new(timeout_s)
 
+    def wait_for_tasks(self, keys: Sequence[str], *, timeout_s: float | None = None) -> None:
+        """Wait until these tasks are finished or failed; the server wakes this process.
+
+        The first call transfers all tasks that have ended, later calls only new ones. If a task
+        runs under a worker on another machine that is lost, it ends only when somebody calls
+        `detect_lost_workers`.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            As `push_tasks` returned them.
+        timeout_s : float, optional
+            Longest wait, seconds.
+
+        Raises
+        ------
+        ValueError
+            If the network has no task with one of the keys.
+        TimeoutError
+            If the tasks have not ended by then.
+        RushError
+            If the network is reset meanwhile.
+        """
+        self._reader.wait_for_tasks(keys, timeout_s)
+
     def fetch_new_reports(self) -> list[Report]:
         """Fetch what workers reported since the last call of this method, in order.
 
