@@ -161,10 +161,33 @@ class Network:
         results: Sequence[dict[str, Any]],
         *,
         extras: Sequence[dict[str, Any] | None] | None = None,
+        result_extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
-        """Append finished tasks that were evaluated elsewhere; otherwise like `push_tasks`."""
-        rows = line_up(configs=configs, results=results, extras=extras)
-        ended = [(config, extra, result, None) for config, result, extra in rows]
+        """Append finished tasks that were evaluated elsewhere; otherwise like `push_tasks`.
+
+        Parameters
+        ----------
+        configs, results : sequence of dict
+            What was evaluated, and what the evaluations returned.
+        extras, result_extras : sequence of dict, optional
+            Stored with each configuration, and with each result: the `extra` and the `result_extra`
+            of the tasks.
+
+        Returns
+        -------
+        list of str
+            The tasks' keys.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        """
+        rows = line_up(configs=configs, results=results, extras=extras, result_extras=result_extras)
+        ended = [
+            (config, extra, result, None, result_extra)
+            for config, result, extra, result_extra in rows
+        ]
         return self._push_ended(self._transitions.push_finished, ended)
 
     def push_failed_tasks(
@@ -176,7 +199,7 @@ class Network:
     ) -> list[str]:
         """Append failed tasks that were evaluated elsewhere; otherwise like `push_tasks`."""
         rows = line_up(configs=configs, errors=errors, extras=extras)
-        ended = [(config, extra, None, error_text(error)) for config, error, extra in rows]
+        ended = [(config, extra, None, error_text(error), None) for config, error, extra in rows]
         return self._push_ended(self._transitions.push_failed, ended)
 
     def clear_queue(self) -> int:
@@ -564,13 +587,13 @@ class Network:
     def _push_ended(
         self,
         push: Callable[[Sequence[bytes]], None],
-        ended: Sequence[tuple[dict[str, Any], dict[str, Any] | None, Any, str | None]],
+        ended: Sequence[tuple[Any, Any, Any, str | None, Any]],
     ) -> list[str]:
-        """Push tasks that have ended: configuration, extra, result and error of each."""
+        """Push tasks that have ended: the arguments of `ended_record` but the key and the time."""
         keys, records, now = [], [], self._clock.now()
-        for config, extra, result, error in ended:
+        for config, extra, result, error, result_extra in ended:
             keys.append(next(self._keys_of_tasks))
-            records.append(ended_record(keys[-1], config, extra, now, result, error))
+            records.append(ended_record(keys[-1], config, extra, now, result, error, result_extra))
         if records:
             push(records)
         return keys
