@@ -35,7 +35,7 @@ from rush_core.launching.started_workers import StartedWorkers
 from rush_core.membership.clients import remove_client
 from rush_core.membership.log import LogReader, LogRecord
 from rush_core.membership.registry import Registry
-from rush_core.servers.locate import resolve_url
+from rush_core.servers.locate import explicit_url, resolve_url
 
 __all__ = ["Network"]
 
@@ -52,6 +52,11 @@ class Network:
 
     Threads may share one object: each new task or report is returned to one of them. A forked child
     may use its parent's object: there it counts as another client, which has started no workers.
+
+    An object can be pickled. What is loaded from it is another client of the same network, which
+    has started no workers and to which everything is new. It connects when it is loaded. The
+    pickle has the URL with its password; an embedded server of a named network is found again, or
+    started on its data.
 
     Parameters
     ----------
@@ -94,6 +99,8 @@ class Network:
         self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
         self._keys = NetworkKeys(self.network_id)
         self.url = resolve_url(url, network_id)
+        is_own_server = network_id is not None and explicit_url(url) is None
+        self._reopen = (self.network_id, None if is_own_server else self.url, max_retries)
         self._connection = Connection(self.url)
         try:
             retry_not_now(lambda: check_format(self._connection, self._keys))
@@ -114,6 +121,9 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network {self.network_id!r} at {redact(self.url)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, self._reopen
 
     # -- tasks --------------------------------------------------------------------------------
 
@@ -610,3 +620,8 @@ class Network:
         digest = ship_loop(self._connection, self._keys, loop, args, kwargs or {}, folder)
         self.allow_workers()
         return digest
+
+
+def _open(network_id: str, url: str | None, max_retries: int) -> Network:
+    """Open a network that was pickled."""
+    return Network(network_id, url, max_retries=max_retries)
