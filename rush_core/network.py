@@ -434,7 +434,23 @@ class Network:
             True, the processes that this object started are ended at once. All other workers are
             removed from the network, which they learn at their next call. The running tasks of
             killed workers become failed.
+
+        Warns
+        -----
+        UserWarning
+            If no worker with one of the ids has joined: it was not asked to stop.
         """
+        if worker_ids is not None:
+            unknown = self._registry.find_unknown(worker_ids)
+            if kill:
+                unknown = [name for name in unknown if name not in self._started.ids()]
+            if unknown:
+                shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
+                warnings.warn(
+                    f"no worker with the id {shown} has joined network {self.network_id!r}, so it "
+                    "was not stopped; fetch_workers() lists all that have joined",
+                    stacklevel=2,
+                )
         self._registry.request_stop(worker_ids)
         if kill:
             self._started.kill(worker_ids)
