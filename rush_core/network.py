@@ -34,6 +34,7 @@ from rush_core.launching.shipping import ship_loop
 from rush_core.launching.started_workers import StartedWorkers
 from rush_core.membership.clients import remove_client
 from rush_core.membership.log import LogReader, LogRecord
+from rush_core.membership.log_levels import LogLevels
 from rush_core.membership.registry import Registry
 from rush_core.servers.locate import explicit_url, resolve_url
 
@@ -331,7 +332,7 @@ class Network:
         executor: Executor | None = None,
         heartbeat: Heartbeat | None = None,
         log_folder: str | Path | None = None,
-        log_level: str = "INFO",
+        log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
@@ -358,10 +359,13 @@ class Network:
             Processes on this machine need none if the network ends with this program, as a network
             without a name and a URL does. This object does not count them as lost while they run.
         log_folder : path, optional
-            Where the output of processes on this machine is kept, one file each; by default in a
-            temporary folder, which `close` removes.
-        log_level : str
-            The least severe records of `logging` that workers send to the network (`read_log`).
+            Where the output of processes on this machine is kept: for each worker one file
+            ``WORKER_ID.out`` and one ``WORKER_ID.err``, its standard output and standard error. By
+            default in a temporary folder, which `close` removes.
+        log_level : str or mapping of str to str
+            The least severe records of `logging` that workers send to the network (`read_log`). A
+            mapping has a level for each named logger and those below it, and one for all others
+            under the name ``""``: ``{"": "WARNING", "study": "DEBUG"}``.
         shared_folder : path, optional
             A folder, at the same path on all machines, through which the loop and its arguments go.
             By default they go through the server, which takes up to 64 MiB. The file stays there.
@@ -384,12 +388,13 @@ class Network:
         """
         n_workers = check_count("n_workers", n_workers, least=1)
         check_place(executor, log_folder)
+        level = str(LogLevels.of(log_level))
         digest = self._ship(loop, args, kwargs, shared_folder)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
-            return self._started.submit(executor, n_workers, digest, heartbeat, log_level)
+            return self._started.submit(executor, n_workers, digest, heartbeat, level)
         folder = None if log_folder is None else Path(log_folder)
-        return self._started.start_processes(n_workers, digest, heartbeat, folder, log_level)
+        return self._started.start_processes(n_workers, digest, heartbeat, folder, level)
 
     def wait_for_workers(
         self,
@@ -511,7 +516,7 @@ class Network:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
-        log_level: str = "INFO",
+        log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
     ) -> str:
         """Return a shell command that starts a worker on any machine that reaches the server.
@@ -527,8 +532,8 @@ class Network:
             As for `start_workers`.
         heartbeat : Heartbeat
             How the workers show that they live.
-        log_level : str
-            The least severe log records that workers send to the network.
+        log_level
+            As for `start_workers`.
         shared_folder : path, optional
             As for `start_workers`.
 
@@ -544,8 +549,9 @@ class Network:
         >>> command = network.worker_command(loop)
         >>> subprocess.run(["sbatch", "--array=1-10", "--wrap", command], check=True)
         """
+        level = str(LogLevels.of(log_level))
         digest = self._ship(loop, args, kwargs, shared_folder)
-        return worker_command(self.network_id, self.url, digest, heartbeat, log_level)
+        return worker_command(self.network_id, self.url, digest, heartbeat, level)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:
         """Return the last `n` log records of all workers (default: all kept); one round trip.
