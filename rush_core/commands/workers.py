@@ -39,7 +39,9 @@ def add_worker_commands(command_line: CommandLine) -> None:
         help="send heartbeats from a process, for objectives that hold the interpreter's lock",
     )
     worker.add_argument(
-        "--log-level", default="INFO", help="the least severe log records that are sent"
+        "--log-level",
+        default="INFO",
+        help="the least severe log records that are sent, also by logger: INFO,study=DEBUG",
     )
     # For managers that start workers as their children: see rush_core.launching.local.
     worker.add_argument("--orphan-check", action="store_true", help=argparse.SUPPRESS)
