@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import PATIENCE_S, Script, retry_unreachable
@@ -37,37 +37,48 @@ class Registry:
         self._keys = keys
         self._max_retries = max_retries
         self._request_stop = Script("request_stop", keys)
+        # For each worker its last heartbeat, and when that was seen first by this process's clock.
+        self._seen: dict[str, tuple[tuple[float, bytes], float]] = {}
         self._generation = connection.generation
         self._reachable_since = -math.inf
 
-    def find_silent(self) -> list[str]:
-        """Find registered workers whose last heartbeat has expired; two round trips.
+    def find_silent(self) -> dict[str, bytes]:
+        """Find registered workers that have sent no heartbeat for too long; two round trips.
 
-        While the server is away, it receives no heartbeats, and they expire nevertheless. So a
-        worker counts as silent only if the connection has held for as long as its heartbeats last.
+        The time is measured by this process's monotonic clock, from the call of this method that
+        saw the last heartbeat first. So the first call finds nobody. While the server is away, it
+        receives no heartbeats; a worker counts as silent only if the connection has held as long.
+
+        Returns
+        -------
+        dict of str to bytes
+            For each silent worker its last heartbeat, for `remove_silent`.
         """
-        watched = {
-            worker.worker_id: worker.heartbeat_s
-            for worker in fetch_workers(self._connection, self._keys)
-            if worker.ended_at is None and worker.heartbeat_s is not None
-        }
-        if not watched:
-            return []
-        reads = [pack((b"EXISTS", self._keys.alive(worker_id))) for worker_id in watched]
-        alive = retry_unreachable(lambda: self._connection.execute_many(reads))
-        reachable_s = self._reachable_s()
-        return [
-            worker_id
-            for (worker_id, heartbeat_s), is_alive in zip(watched.items(), alive, strict=True)
-            if not is_alive and heartbeat_s <= reachable_s
-        ]
+        workers = fetch_workers(self._connection, self._keys)
+        watched = [w for w in workers if w.ended_at is None and w.heartbeat_s is not None]
+        asked_at = time.monotonic()
+        beats = self._read_beats([worker.worker_id for worker in watched])
+        read_at, reachable_since = time.monotonic(), self._reachable_from()
+        seen, silent = {}, {}
+        for worker, beat in zip(watched, beats, strict=True):
+            mark = (worker.started_at, beat)  # a worker that came back counts anew
+            before, since = self._seen.get(worker.worker_id, (None, read_at))
+            since = since if before == mark else read_at
+            seen[worker.worker_id] = mark, since
+            if asked_at - max(since, reachable_since) >= (worker.heartbeat_s or 0.0):
+                silent[worker.worker_id] = beat
+        self._seen = seen
+        return silent
 
-    def remove_silent(self, worker_id: str, reason: str, at: float) -> bool:
+    def remove_silent(self, worker_id: str, beat: bytes, reason: str, at: float) -> bool:
         """Remove a lost worker, unless it has sent a heartbeat since it was found silent.
 
         Parameters
         ----------
-        worker_id, reason : str
+        worker_id : str
+        beat : bytes
+            Its last heartbeat, as `find_silent` returned it.
+        reason : str
         at : float
             Seconds since 1970 by the server's clock.
 
@@ -77,7 +88,7 @@ class Registry:
             False if the worker was not registered, or is alive after all.
         """
         return self._remove(
-            "remove_silent_worker", worker_id, WorkerState.LOST, reason, at, PATIENCE_S
+            "remove_silent_worker", worker_id, WorkerState.LOST, reason, at, PATIENCE_S, beat
         )
 
     def remove(
@@ -153,6 +164,7 @@ class Registry:
         reason: str,
         at: float,
         patience_s: float,
+        *more: bytes,
     ) -> bool:
         arguments = removal(
             worker_id,
@@ -163,12 +175,23 @@ class Registry:
             max_retries=self._max_retries if state is WorkerState.LOST else 0,
         )
         script = Script(script_name, self._keys, worker_id)
-        reply = retry_unreachable(lambda: script.run(self._connection, *arguments), patience_s)
+        reply = retry_unreachable(
+            lambda: script.run(self._connection, *arguments, *more), patience_s
+        )
         return bool(reply != -1)
 
-    def _reachable_s(self) -> float:
-        """Return how long the connection is known to have held, seconds."""
+    def _read_beats(self, worker_ids: Sequence[str]) -> list[bytes]:
+        """Return the last heartbeat of each worker, empty if there is none; one round trip."""
+        if not worker_ids:
+            return []
+        # One command for all workers: one for each would cost most of the time.
+        read = pack((b"MGET", *map(self._keys.alive, worker_ids)))
+        beats = retry_unreachable(lambda: self._connection.execute(read))
+        return [beat or b"" for beat in beats]
+
+    def _reachable_from(self) -> float:
+        """Return since when the connection is known to have held, by the monotonic clock."""
         if self._connection.generation != self._generation:
             self._generation = self._connection.generation
             self._reachable_since = time.monotonic()
-        return time.monotonic() - self._reachable_since
+        return self._reachable_since

@@ -20,7 +20,7 @@ __all__ = ["ACL_RULE", "find_denied"]
 _TRIALS = (
     """
 PING; TIME; MULTI; EXEC; SCRIPT LOAD return; EVAL return 0
-TYPE $string; SET $string 1; GET $string; EXISTS $string; PEXPIRE $string 60000
+TYPE $string; SET $string 1; GET $string; MGET $string; EXISTS $string; PEXPIRE $string 60000
 INCR $number; INCRBY $number 1; DECR $number; DECRBY $number 1
 HSET $hash a b; HGET $hash a; HEXISTS $hash a; HGETALL $hash; HKEYS $hash
 HVALS $hash; HLEN $hash; HDEL $hash a

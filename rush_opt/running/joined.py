@@ -76,7 +76,7 @@ class JoinedWorkers:
         return any(worker.ended_at is None for worker in self.all)
 
     def others_hold_trials(self) -> bool:
-        """Tell whether a worker with a heartbeat is in the network and runs a trial; one round trip.
+        """Tell whether a worker with a heartbeat runs a trial; one round trip.
 
         If no worker of this run is left, that is one of an earlier run or of another program. It
         ends its trial, or is found lost, and then its place in the budget is free.

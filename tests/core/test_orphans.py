@@ -180,7 +180,9 @@ def test_a_silent_worker_is_not_lost_to_the_manager_that_watches_its_process(
     network: Network,
 ) -> None:
     heartbeat = Heartbeat(period_s=0.05, expire_s=0.5)
-    network.start_workers(hold_the_interpreter, 1, args=(4 * heartbeat.expire_s,), heartbeat=heartbeat)
+    network.start_workers(
+        hold_the_interpreter, 1, args=(4 * heartbeat.expire_s,), heartbeat=heartbeat
+    )
     wait_for_running_tasks(network)
     while network.count_tasks().running:
         assert network.detect_lost_workers() == []

@@ -1,4 +1,4 @@
-"""SIGTERM to workers, as `kill` and batch systems send it: they are replaced, and the run is exact."""
+"""SIGTERM to workers, as `kill` and batch systems send it: they are replaced."""
 
 import os
 import signal
