@@ -14,6 +14,7 @@ __all__ = [
     "LoopError",
     "LoopFailedError",
     "RushError",
+    "ServerFullError",
     "ServerNotFoundError",
     "ServerRefusedError",
     "ServerUnreachableError",
@@ -60,6 +61,13 @@ class ServerUnreachableError(RushError, ConnectionError):
 
 class ServerRefusedError(RushError):
     """The server answered with an error: it is too old, out of memory or does not permit it."""
+
+
+class ServerFullError(ServerRefusedError, ServerUnreachableError):
+    """The server's memory or disk was full until the client's patience ended; nothing was written.
+
+    A client waits for room as long as it waits for a server that does not answer.
+    """
 
 
 class WorkerLostError(RushError):

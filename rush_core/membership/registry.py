@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import PATIENCE_S, Script, retry_unreachable
-from rush_core.kernel.workers import WorkerState, fetch_workers, removal
+from rush_core.kernel.workers import WorkerState, fetch_watched, removal
 from rush_core.keys import NetworkKeys
 
 __all__ = ["Registry"]
@@ -54,19 +54,18 @@ class Registry:
         dict of str to bytes
             For each silent worker its last heartbeat, for `remove_silent`.
         """
-        workers = fetch_workers(self._connection, self._keys)
-        watched = [w for w in workers if w.ended_at is None and w.heartbeat_s is not None]
+        watched = fetch_watched(self._connection, self._keys)
         asked_at = time.monotonic()
-        beats = self._read_beats([worker.worker_id for worker in watched])
+        beats = self._read_beats(list(watched))
         read_at, reachable_since = time.monotonic(), self._reachable_from()
         seen, silent = {}, {}
-        for worker, beat in zip(watched, beats, strict=True):
-            mark = (worker.started_at, beat)  # a worker that came back counts anew
-            before, since = self._seen.get(worker.worker_id, (None, read_at))
+        for (worker_id, (joined_at, expire_s)), beat in zip(watched.items(), beats, strict=True):
+            mark = (joined_at, beat)  # a worker that came back counts anew
+            before, since = self._seen.get(worker_id, (None, read_at))
             since = since if before == mark else read_at
-            seen[worker.worker_id] = mark, since
-            if asked_at - max(since, reachable_since) >= (worker.heartbeat_s or 0.0):
-                silent[worker.worker_id] = beat
+            seen[worker_id] = mark, since
+            if asked_at - max(since, reachable_since) >= expire_s:
+                silent[worker_id] = beat
         self._seen = seen
         return silent
 

@@ -29,7 +29,7 @@ LTRIM $list 0 0; BLPOP $list 0.01
 SADD $set a; SMEMBERS $set; SISMEMBER $set a; SREM $set a
 ZADD $zset 1 a; ZRANGE $zset 0 -1; ZREM $zset a; ZPOPMAX $zset 1
 XADD $stream * a b; XREAD STREAMS $stream 0; XREVRANGE $stream + - COUNT 1
-DEL $string $number $hash $list $set $zset $stream
+UNLINK $number; DEL $string $number $hash $list $set $zset $stream
 """.strip()
     .replace("\n", "; ")
     .split("; ")

@@ -78,8 +78,8 @@ def _presences(workers: Sequence[WorkerInfo], started_at: float, until: float) -
     """Return the workers of this run, each with its part of the wall clock.
 
     The part begins with the run: the time until the worker joined is its startup. The part of a
-    lost or interrupted worker ends with the worker. A worker that joined later may be a
-    replacement, so its part begins when it joined.
+    lost or interrupted worker ends with the worker. A worker that joined later may replace one,
+    so its part begins when it joined.
     """
     mine = [w for w in workers if w.ended_at is None or w.ended_at > started_at]
     losses = [w.ended_at for w in mine if w.state in _REPLACED and w.ended_at is not None]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from rush_core import LoopError, Network, WorkerInfo
+from rush_core import LoopError, Network, RushError, WorkerInfo
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.optimizers.base import ListingOptimizer
 from rush_opt.results.trials import WARM_START, FrozenTrial
@@ -124,6 +124,30 @@ class Manager:
             )
             self._stop_if_wanted()
             return self._follow()  # a second interrupt is raised to the caller
+
+    def end_without_server(self, error: RushError) -> str:
+        """End a run whose server is lost; return why the run ended. No round trip.
+
+        Parameters
+        ----------
+        error : RushError
+            With which `run` ended.
+
+        Raises
+        ------
+        RushError
+            `error`, if no trial has finished.
+        """
+        self.ended_at = self._network.now()
+        if not any(trial.state == "finished" for trial in self.trials):
+            raise error
+        logger.warning(
+            "the run ends early and returns the %d trials that this process has read, because it "
+            "lost its server: %s",
+            len(self.trials),
+            error,
+        )
+        return "server lost"
 
     def _fill(self, points: list[dict[str, Any]], known: Known) -> bool:
         """Check what is in the network, or put in what a new run begins with; tell if it is new."""

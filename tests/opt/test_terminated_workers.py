@@ -1,4 +1,4 @@
-"""SIGTERM to workers, as `kill` and batch systems send it: they are replaced."""
+"""SIGTERM to workers, as `kill` and batch systems send it: they are replaced; runs are exact."""
 
 import os
 import signal
