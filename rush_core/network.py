@@ -492,11 +492,14 @@ class Network:
         return self._started.join(timeout_s, worker_ids)
 
     def detect_lost_workers(self) -> list[str]:
-        """Find workers whose heartbeat has expired and remove them; two round trips.
+        """Find workers that send no heartbeats any more and remove them; two round trips.
 
         Their tasks become failed, or are queued again (see `max_retries`). If several processes do
-        this at a time, each lost worker is found by one of them. After the server was away, a
-        worker counts as lost only when its heartbeat expires anew.
+        this at a time, each lost worker is found by one of them.
+
+        Call it again and again: this object measures by its own monotonic clock for how long it has
+        seen no new heartbeat of a worker. So no clock that is set can make a live worker lost, and
+        the first call finds nobody. After the server was away, the time counts anew.
 
         The end of a process that this object started is noticed at once, without this method.
 

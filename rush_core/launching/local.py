@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rush_core.connection.url import environment_of
-from rush_core.launching.command import ONE_THREAD
+from rush_core.launching.command import MODULE, ONE_THREAD
 from rush_core.launching.ends import WorkerEnd, WorkerEnds
 from rush_core.launching.output import WorkerOutput
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
@@ -51,7 +50,7 @@ class LocalWorkers:
         log_folder: Path | None,
     ) -> None:
         """Start one process, a new Python interpreter; its output goes to two files."""
-        command = [sys.executable, "-m", "rush_core", "worker", network_id, *options]
+        command = [*MODULE, "worker", network_id, *options]
         command += ["--worker-id", worker_id, "--orphan-check"]
         environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
         with self.output.open(worker_id, log_folder) as (out, err):
