@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rush_core import Network, RushError
+from rush_core import Network, RushError, WorkersFailedError
 from rush_opt.arguments.initial_design import initial_points_of
 from rush_opt.arguments.limits import check_limits
 from rush_opt.arguments.plan import make_plan, make_problem
@@ -76,10 +76,10 @@ def tune(
         ``objective(config)`` or ``objective(config, trial)``: takes a dict of parameter values and
         returns a number, or a mapping with a number under `metric`. For several objectives it
         returns a mapping with all of them, or as many numbers in the order of `metric`. A trial
-        fails if the objective raises an exception or returns NaN or an infinity. Failed trials do
-        not stop the run, unless all of the first trials fail. Data that the objective closes over
-        is shipped with it, up to 64 MiB; it should load larger data itself. What it prints is not
-        shown; for what it logs see `network_id`.
+        fails if the objective raises any exception, or returns NaN, an infinity or something that
+        cannot be stored. Failed trials do not stop the run, unless all of the first trials fail.
+        Data that the objective closes over is shipped with it, up to 64 MiB; it should load larger
+        data itself. What it prints is not shown; for what it logs see `network_id`.
     space : mapping or Space
         Parameter name to `Float`, `Integer`, `Categorical`, `Ordinal`, `Boolean` or a fixed value;
         or a `Space` with constraints, a ConfigSpace ``ConfigurationSpace``, Optuna's distributions.
@@ -181,7 +181,8 @@ def tune(
     AllTrialsFailedError
         If the first trials all fail; the run is stopped early.
     WorkersFailedError
-        If workers cannot be started or are lost again and again, or the network is lost.
+        If workers cannot be started or are lost again and again, or the network is lost; unless the
+        run has no `network_id` and some trials have finished: then these are the result.
     RushError
         If the server cannot be used.
 
@@ -220,7 +221,12 @@ def tune(
         elif launch is not None:
             launcher = CommandLauncher(network, plan, joined, launch)
         manager = Manager(network, plan, joined, launcher, callbacks, shown)
-        stop_reason = manager.run(points, known)
+        try:
+            stop_reason = manager.run(points, known)
+        except WorkersFailedError as error:
+            if network_id is not None:
+                raise  # its trials stay in the server: a later call with this name goes on
+            stop_reason = manager.end_early(error)
         return TuneResult(
             RunRecord(
                 trials=manager.trials,

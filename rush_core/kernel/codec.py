@@ -18,14 +18,20 @@ objects, instances of other classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
 from numpy.lib import format as npy_format
 
+from rush_core.errors import WorkerInterrupt
+
 __all__ = ["array_header", "decode", "encode", "encode_record", "mapping_decoder"]
+
+# The most bytes of the record of a configuration, and of that of its result. Together they are one
+# value in the server, and Redis takes values of up to 512 MiB.
+LARGEST_RECORD = 2**28
 
 # The codes of our MessagePack extension types.
 _ARRAY = 1
@@ -117,10 +123,11 @@ def encode_record(
 
     Raises
     ------
-    TypeError, ValueError, OverflowError
+    TypeError, ValueError
         If a mapping is no dict, has a name that is no string, or holds a value that cannot be
-        stored; the message names it.
+        stored; or if the record is too large. The message names the value.
     """
+    named = list(zip(labels, (mapping, {} if extra is None else extra, *more), strict=False))
     try:
         if not isinstance(mapping, dict):
             raise TypeError("not a dict")
@@ -129,13 +136,14 @@ def encode_record(
             _check_names(extra)
         for other in more:
             _check_names(other)
-        return _encoder.encode(values)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        for label, given in zip(
-            labels, (mapping, {} if extra is None else extra, *more), strict=False
-        ):
+        record = _encoder.encode(values)
+    except Exception as error:  # methods of a value may raise anything
+        for label, given in named:
             _refuse(label, given)
-        raise
+        raise ValueError(f"a {' or '.join(labels)} cannot be stored ({error!r})") from error
+    if len(record) > LARGEST_RECORD:
+        _refuse_size(len(record), named)
+    return record
 
 
 def _check_names(mapping: Any) -> None:
@@ -147,17 +155,43 @@ def _check_names(mapping: Any) -> None:
 def _refuse(what: str, mapping: Any) -> None:
     """Raise the error that names the fault of a mapping; return if it has none."""
     if not isinstance(mapping, dict):
-        found = f"{type(mapping).__name__}: {mapping!r:.80}"
+        found = f"{type(mapping).__name__}: {_shown(mapping)}"
         hint = "; pass dict(...) of it" if isinstance(mapping, Mapping) else ""
         raise TypeError(f"{what} must be a dict of names and values, got {found}{hint}")
     for name, value in mapping.items():
         if not isinstance(name, str):
-            raise TypeError(f"names in {what} must be strings, got {name!r:.80}")
+            raise TypeError(f"names in {what} must be strings, got {_shown(name)}")
         try:
             _encoder.encode({name: value})
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except Exception as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
-                f"{what} {name!r} holds {value!r:.80}, which cannot be stored ({error}); use "
+                f"{what} {name!r} holds {_shown(value)}, which cannot be stored ({error}); use "
                 "numbers, strings, bytes, booleans, None, NumPy arrays, or lists and dicts of these"
             ) from None
+
+
+def _refuse_size(n_bytes: int, mappings: Iterable[tuple[str, dict[str, Any]]]) -> NoReturn:
+    """Raise the error that names the largest value of a record that is too large."""
+    sizes = {
+        f"{label} {name!r}": len(_encoder.encode(value))
+        for label, mapping in mappings
+        for name, value in mapping.items()
+    }
+    largest = max(sizes, key=sizes.__getitem__, default="its error")
+    raise ValueError(
+        f"a record may have at most {LARGEST_RECORD:,} bytes, got {n_bytes:,}, most of them in "
+        f"{largest}; write large data to a file, and store its path"
+    )
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a value's text, also if its class cannot make one."""
+    if isinstance(value, str | bytes | bytearray):
+        value = value[:80]
+    try:
+        return f"{value!r:.80}"
+    except (WorkerInterrupt, KeyboardInterrupt):
+        raise
+    except BaseException:
+        return object.__repr__(value)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from rush_core import LoopError, Network, WorkerInfo
+from rush_core import LoopError, Network, RushError, WorkerInfo
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.optimizers.base import ListingOptimizer
 from rush_opt.results.trials import WARM_START, FrozenTrial
@@ -125,6 +125,37 @@ class Manager:
             self._stop_if_wanted()
             return self._follow()  # a second interrupt is raised to the caller
 
+    def end_early(self, error: RushError) -> str:
+        """Kill the workers of a run that cannot go on; return why the run ended.
+
+        Parameters
+        ----------
+        error : RushError
+            With which `run` ended.
+
+        Raises
+        ------
+        RushError
+            `error`, if no trial has finished.
+        """
+        self._end_at_once()
+        n_finished = sum(trial.state == "finished" for trial in self.trials)
+        if not n_finished:
+            raise error
+        logger.warning("the run ends early and returns %d finished trials: %s", n_finished, error)
+        return "workers failed"
+
+    def _end_at_once(self) -> None:
+        """Kill all workers, and take in what ended before, if the server can still be used."""
+        self.ended_at = self._network.now()
+        try:
+            self._network.stop_workers(kill=True)
+            self._history.fetch_missed()
+            self._joined.fetch()
+        except RushError as error:
+            logger.warning("trials that ended at last may be missing: %s", error)
+        self._call_back()
+
     def _fill(self, points: list[dict[str, Any]], known: Known) -> bool:
         """Check what is in the network, or put in what a new run begins with; tell if it is new."""
         network, plan = self._network, self._plan
@@ -168,16 +199,18 @@ class Manager:
         """Wait for an event, handle it, and tell whether all workers have ended."""
         workers, network = self._workers, self._network
         none_left = self._launcher.pause(_PAUSE_S, is_due=self._is_due())
-        # Lost workers are detected before the wait: its wake-up may have ended an earlier wait.
-        lost = network.detect_lost_workers()
+        # Ends are looked for before the wait: the wake-up may have ended an earlier wait.
+        gone = network.detect_lost_workers()
+        failed = workers.find_failed()
+        gone += [worker.worker_id for worker in failed]
         nobody_left = none_left and self._launcher.sees_ends
-        self._take_in(0.0 if lost or nobody_left else self._longest_wait_s())
+        self._take_in(0.0 if gone or nobody_left else self._longest_wait_s())
         self._end.raise_if_hopeless(ended=False)
-        if lost:
+        if gone:
             self._stop_if_wanted()
             if not self._is_due():
-                self._end.add_losses(len(lost))
-                workers.replace(lost)
+                self._end.add_losses(len(gone), failed[-1].reason or "" if failed else "")
+                workers.replace(gone)
             return False
         if not self._is_due():
             workers.expect()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from rush_core import Network, WorkersFailedError, WorkerState
+from rush_core import Network, WorkerInfo, WorkersFailedError, WorkerState
 from rush_opt.evaluation.plan import RunPlan
-from rush_opt.running.joined import JoinedWorkers
+from rush_opt.running.joined import JoinedWorkers, ended_by_error
 from rush_opt.running.launchers import Launcher
 from rush_opt.running.proposing import propose_trials
 
@@ -37,19 +37,32 @@ class Workers:
         self._joined = joined
         self._n_before = 0  # how many had joined before the start
         self._coming: set[str] = set()  # started, and not seen to join
+        self._not_ended: set[str] = set()  # started, and not seen to end
         self._never_joined: WorkersFailedError | None = None  # of the first that ended before
 
     def start(self) -> None:
         """Start all. They join later, and then a proposer is started: see `expect`."""
         self._joined.fetch()
         self._n_before = len(self._joined.all)
-        self._coming.update(self._launcher.start(self._plan.n_workers))
+        self._expect_all(self._launcher.start(self._plan.n_workers))
 
-    def replace(self, lost: Sequence[str]) -> None:
-        """Start workers in place of lost ones; and a proposer if it was lost."""
-        n_lost = len(set(lost) - set(self._joined.proposer_ids))
-        if n_lost:
-            self._coming.update(self._launcher.replace(n_lost))
+    def find_failed(self) -> list[WorkerInfo]:
+        """Return the workers whose loop ended by an error since the last call.
+
+        One round trip if a worker that this process started has ended, else none.
+        """
+        ended = {w for w in self._not_ended if self._network.join_workers(0.0, worker_ids=[w])}
+        if not ended:
+            return []
+        self._not_ended -= ended
+        self._joined.fetch()
+        return [w for w in self._joined.all if w.worker_id in ended and ended_by_error(w)]
+
+    def replace(self, gone: Sequence[str]) -> None:
+        """Start workers in place of lost and failed ones; and a proposer if it is gone."""
+        n_gone = len(set(gone) - set(self._joined.proposer_ids))
+        if n_gone:
+            self._expect_all(self._launcher.replace(n_gone))
         if self._proposer_state() not in (None, WorkerState.RUNNING, WorkerState.STOPPING):
             self._start_proposer()
 
@@ -75,7 +88,11 @@ class Workers:
 
     def proposer_has_ended(self) -> bool:
         """Tell whether a proposer has ended and needs no replacement; at most one round trip."""
-        return self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED)
+        state = self._proposer_state()
+        if state is WorkerState.STOPPED:  # a failed one is replaced
+            last = self._joined.proposer_ids[-1]
+            return not any(w.worker_id == last and ended_by_error(w) for w in self._joined.all)
+        return state is WorkerState.KILLED
 
     def raise_if_never_joined(self) -> None:
         """Raise if workers ended before they joined, and no other worker stopped regularly.
@@ -106,10 +123,15 @@ class Workers:
                     self._never_joined = error
                     logger.warning("the run goes on without a worker: %s", error)
 
+    def _expect_all(self, worker_ids: Sequence[str]) -> None:
+        self._coming.update(worker_ids)
+        self._not_ended.update(worker_ids)
+
     def _start_proposer(self) -> None:
         """Start the process that proposes for all workers, and wait until it has joined."""
         ids = self._network.start_workers(propose_trials, 1, args=(self._plan,))
         self._joined.proposer_ids += ids
+        self._not_ended.update(ids)
         self._network.wait_for_workers(worker_ids=ids)
 
     def _proposer_state(self) -> WorkerState | None:
