@@ -19,6 +19,7 @@ from rush_opt.optimizers import Optimizer
 from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
+from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
 from rush_opt.running.manager import Manager
@@ -164,8 +165,9 @@ def tune(
     Returns
     -------
     TuneResult
-        After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt is
-        raised at once.
+        After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt
+        kills the running trials, and the result has all that ended before. Further ones have no
+        effect.
 
     Raises
     ------
@@ -212,42 +214,39 @@ def tune(
     # Every point of a list is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if plan.optimizer.placement == "listed" else 0
     network = Network(network_id, url, max_retries=max_retries)
-    try:
-        plan = replace(plan, began=network.now())
-        joined = JoinedWorkers(network)
-        launcher: Launcher = LocalLauncher(network, plan, joined)
-        if executor is not None:
-            launcher = ExecutorLauncher(network, plan, joined, executor)
-        elif launch is not None:
-            launcher = CommandLauncher(network, plan, joined, launch)
-        manager = Manager(network, plan, joined, launcher, callbacks, shown)
+    with Interrupts() as interrupts:
         try:
-            stop_reason = manager.run(points, known)
-        except WorkersFailedError as error:
-            if network_id is not None:
-                raise  # its trials stay in the server: a later call with this name goes on
-            stop_reason = manager.end_early(error)
-        return TuneResult(
-            RunRecord(
-                trials=manager.trials,
-                space=problem.space,
-                goals=problem.goals,
-                seed=problem.seed,
-                stop_reason=stop_reason,
-                network_id=network.network_id,
-                started_at=manager.started_at,
-                ended_at=manager.ended_at,
-                workers=manager.workers,
-                deadline=plan.deadline,
+            plan = replace(plan, began=network.now())
+            joined = JoinedWorkers(network)
+            launcher: Launcher = LocalLauncher(network, plan, joined)
+            if executor is not None:
+                launcher = ExecutorLauncher(network, plan, joined, executor)
+            elif launch is not None:
+                launcher = CommandLauncher(network, plan, joined, launch)
+            manager = Manager(network, plan, joined, launcher, callbacks, shown, interrupts)
+            try:
+                stop_reason = manager.run(points, known)
+            except WorkersFailedError as error:
+                if network_id is not None:
+                    raise  # its trials stay in the server: a later call with this name goes on
+                stop_reason = manager.end_early(error)
+            return TuneResult(
+                RunRecord(
+                    trials=manager.trials,
+                    space=problem.space,
+                    goals=problem.goals,
+                    seed=problem.seed,
+                    stop_reason=stop_reason,
+                    network_id=network.network_id,
+                    started_at=manager.started_at,
+                    ended_at=manager.ended_at,
+                    workers=manager.workers,
+                    deadline=plan.deadline,
+                )
             )
-        )
-    finally:
-        if shown is not None:
-            shown.close()
-        try:
-            _leave(network, remove=network_id is None)
-        except KeyboardInterrupt:
-            # The first interrupt costs neither the result nor the removal of the network.
+        finally:
+            if shown is not None:
+                shown.close()
             _leave(network, remove=network_id is None)
 
 
