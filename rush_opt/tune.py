@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rush_core import Network, RushError, WorkersFailedError
@@ -13,12 +15,20 @@ from rush_opt.arguments.initial_design import initial_points_of
 from rush_opt.arguments.limits import check_limits
 from rush_opt.arguments.plan import make_plan, make_problem
 from rush_opt.arguments.warm_start import known_trials
-from rush_opt.arguments.workers import check_callbacks, check_places, usable_cpus
+from rush_opt.arguments.workers import (
+    check_callbacks,
+    check_debug,
+    check_log_folder,
+    check_places,
+    usable_cpus,
+)
 from rush_opt.evaluation.objective import Objective
+from rush_opt.evaluation.plan import RunPlan
 from rush_opt.optimizers import Optimizer
 from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
+from rush_opt.running.here import HereLauncher
 from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
@@ -62,6 +72,8 @@ def tune(
     launch: Callable[[str, int], object] | None = None,
     trial_timeout: float | None = None,
     trial_memory: int | str | None = None,
+    log_folder: str | os.PathLike[str] | None = None,
+    debug: bool = False,
     callbacks: Sequence[Callable[[FrozenTrial], object]] = (),
     progress: bool = True,
 ) -> TuneResult:
@@ -80,7 +92,8 @@ def tune(
         fails if the objective raises any exception, or returns NaN, an infinity or something that
         cannot be stored. Failed trials do not stop the run, unless all of the first trials fail.
         Data that the objective closes over is shipped with it, up to 64 MiB; it should load larger
-        data itself. What it prints is not shown; for what it logs see `network_id`.
+        data itself. For what it prints see `log_folder` and `debug`, for what it logs see
+        `network_id`. Its standard input is empty.
     space : mapping or Space
         Parameter name to `Float`, `Integer`, `Categorical`, `Ordinal`, `Boolean` or a fixed value;
         or a `Space` with constraints, a ConfigSpace ``ConfigurationSpace``, Optuna's distributions.
@@ -153,6 +166,15 @@ def tune(
         Bytes, or a text such as ``"2GB"``: how much memory the second process may use, with its
         children, interpreter and libraries. A trial that uses more is killed and fails. The memory
         is checked every 0.05 s, so it may be exceeded for a moment.
+    log_folder : path-like, optional
+        Where what worker processes print is kept, in one file each, named by ``worker_id``. It is
+        made if it does not exist. By default the output is in a temporary folder, which is removed.
+    debug : bool
+        Whether to evaluate all trials in this process, one after the other, in the thread of the
+        caller: there ``breakpoint()``, ``input()`` and what the objective prints work as usual.
+        Nothing else of the run changes. `n_workers` must be 1 or left out. Callbacks are called in
+        another thread. Ctrl-C and leaving the debugger end the run at once; the result has all
+        trials that ended before.
     callbacks : sequence of callable
         Each is called in this process as ``callback(trial)`` for every trial that ended: finished,
         failed or lost (see ``trial.state`` and ``trial.lost``). A callback may raise `StopRun` to
@@ -196,6 +218,16 @@ def tune(
     """
     check_callbacks(callbacks)
     executor, launch = check_places(executor, launch)
+    check_debug(
+        debug,
+        n_workers,
+        executor=executor,
+        launch=launch,
+        trial_timeout=trial_timeout,
+        trial_memory=trial_memory,
+    )
+    if debug:
+        n_workers = 1
     problem = make_problem(space, metric, direction, seed)
     plan = make_plan(
         objective,
@@ -208,6 +240,7 @@ def tune(
         stop=stop,
         limits=check_limits(trial_timeout, trial_memory),
     )
+    folder = check_log_folder(log_folder, executor=executor, launch=launch, debug=debug)
     known = known_trials(warm_start, problem)
     points = initial_points_of(plan, initial_design, known)
     shown = Progress(plan.n_trials, plan.timeout_s) if progress else None
@@ -216,16 +249,16 @@ def tune(
     network = Network(network_id, url, max_retries=max_retries)
     with Interrupts() as interrupts:
         try:
-            plan = replace(plan, began=network.now())
+            plan = replace(plan, began=network.now(), log_folder=folder)
             joined = JoinedWorkers(network)
-            launcher: Launcher = LocalLauncher(network, plan, joined)
-            if executor is not None:
-                launcher = ExecutorLauncher(network, plan, joined, executor)
-            elif launch is not None:
-                launcher = CommandLauncher(network, plan, joined, launch)
-            manager = Manager(network, plan, joined, launcher, callbacks, shown, interrupts)
+            here = HereLauncher(network, plan, interrupts) if debug else None
+            launcher = here or _launcher(network, plan, joined, executor, launch)
+            # In another thread, the manager cannot be interrupted.
+            allowed = Interrupts() if debug else interrupts
+            manager = Manager(network, plan, joined, launcher, callbacks, shown, allowed)
+            manage = partial(manager.run, points, known)
             try:
-                stop_reason = manager.run(points, known)
+                stop_reason = manage() if here is None else here.run(manage, manager.interrupt)
             except WorkersFailedError as error:
                 if network_id is not None:
                     raise  # its trials stay in the server: a later call with this name goes on
@@ -248,6 +281,21 @@ def tune(
             if shown is not None:
                 shown.close()
             _leave(network, remove=network_id is None)
+
+
+def _launcher(
+    network: Network,
+    plan: RunPlan,
+    joined: JoinedWorkers,
+    executor: Executor | None,
+    launch: Callable[[str, int], object] | None,
+) -> Launcher:
+    """Return what starts the workers in other processes."""
+    if executor is not None:
+        return ExecutorLauncher(network, plan, joined, executor)
+    if launch is not None:
+        return CommandLauncher(network, plan, joined, launch)
+    return LocalLauncher(network, plan, joined)
 
 
 def _leave(network: Network, *, remove: bool) -> None:

@@ -7,6 +7,7 @@ and the memory it uses is the objective's.
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import logging.handlers
 import os
@@ -36,10 +37,17 @@ LARGEST_MESSAGE = 2**30
 # The most characters of an error.
 _LONGEST_ERROR = 100_000
 
+_NO_INPUT = (
+    "A trial has no terminal: its standard input is empty. To use breakpoint() or input(), call "
+    "tune(..., debug=True), which evaluates all trials in the calling process."
+)
+
 
 def main(descriptor: int) -> None:
     """Evaluate one configuration after another until the connection ends."""
     os.set_inheritable(descriptor, False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     parent = Parent(socket.socket(fileno=descriptor))
     import_path, log_level, packed = parent.receive()
     sys.path[:] = import_path
@@ -148,11 +156,24 @@ def trial_error(error: BaseException) -> str:
         text = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
     except Exception as second:  # a method of the first one raised it
         text = f"{type(error).__name__}, whose text cannot be made ({type(second).__name__})"
+    if asked_for_input(error):
+        text += f"\n{_NO_INPUT}"
     if len(text) <= _LONGEST_ERROR:
         return text
     half = _LONGEST_ERROR // 2
     n_left_out = len(text) - 2 * half
     return f"{text[:half]}\n... {n_left_out:,} characters are left out ...\n{text[-half:]}"
+
+
+def asked_for_input(error: BaseException) -> bool:
+    """Tell whether `input()` or a debugger found that the standard input is empty."""
+    is_end_of_input = type(error) is EOFError and str(error) == "EOF when reading a line"
+    if not is_end_of_input and type(error).__name__ != "BdbQuit":
+        return False
+    try:
+        return os.path.samestat(os.fstat(0), os.stat(os.devnull))
+    except OSError:  # it is closed
+        return True
 
 
 def cpu_seconds() -> float:

@@ -21,7 +21,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._before: Callable[[int, FrameType | None], Any] | None = None
-        self._is_allowed = self._is_pending = False
+        self._n_allowed = 0.0
+        self._is_pending = False
 
     def __enter__(self) -> Self:
         before = signal.getsignal(signal.SIGINT)
@@ -40,28 +41,28 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
     @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Allow one interrupt during a ``with`` block; a further one is delayed again.
+    def allowed(self, n: float = 1) -> Iterator[None]:
+        """Allow `n` interrupts during a ``with`` block; further ones are delayed again.
 
         Raises
         ------
         KeyboardInterrupt
             At once, if one was delayed.
         """
-        self._is_allowed = True
+        self._n_allowed = n
         try:
             if self._is_pending:
                 self._is_pending = False
                 self._handle(signal.SIGINT, None)
             yield
         finally:
-            self._is_allowed = False
+            self._n_allowed = 0.0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._is_allowed:
+        if self._n_allowed < 1:
             self._is_pending = True
             return
-        self._is_allowed = False
+        self._n_allowed -= 1
         assert self._before is not None
         self._before(number, frame)
-        self._is_allowed = True  # the program's own handler has raised nothing
+        self._n_allowed += 1  # the program's own handler has raised nothing

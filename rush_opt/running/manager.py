@@ -128,6 +128,10 @@ class Manager:
             reason = "interrupted"
         return reason
 
+    def interrupt(self) -> None:
+        """End the run as interrupted; for a thread that runs the worker itself."""
+        self._end.interrupt()
+
     def _until_interrupted(self, step: Callable[[], str]) -> str | None:
         """Return what a step returns; None if the user interrupted it."""
         try:

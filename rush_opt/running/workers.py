@@ -129,7 +129,9 @@ class Workers:
 
     def _start_proposer(self) -> None:
         """Start the process that proposes for all workers, and wait until it has joined."""
-        ids = self._network.start_workers(propose_trials, 1, args=(self._plan,))
+        ids = self._network.start_workers(
+            propose_trials, 1, args=(self._plan,), log_folder=self._plan.log_folder
+        )
         self._joined.proposer_ids += ids
         self._not_ended.update(ids)
         self._network.wait_for_workers(worker_ids=ids)
