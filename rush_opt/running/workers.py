@@ -15,6 +15,9 @@ __all__ = ["Workers"]
 
 logger = logging.getLogger(__name__)
 
+# A run gives up if this many processes in a row that were to propose ended before they joined.
+_MOST_PROPOSERS = 3
+
 
 class Workers:
     """The workers of a run, and the process that proposes for them if there is one.
@@ -128,13 +131,28 @@ class Workers:
         self._not_ended.update(worker_ids)
 
     def _start_proposer(self) -> None:
-        """Start the process that proposes for all workers, and wait until it has joined."""
-        ids = self._network.start_workers(
-            propose_trials, 1, args=(self._plan,), log_folder=self._plan.log_folder
-        )
-        self._joined.proposer_ids += ids
-        self._not_ended.update(ids)
-        self._network.wait_for_workers(worker_ids=ids)
+        """Start the process that proposes for all workers, and wait until it has joined.
+
+        Raises
+        ------
+        WorkersFailedError
+            If several processes, one after the other, ended before they joined.
+        """
+        for n_left in reversed(range(_MOST_PROPOSERS)):
+            ids = self._network.start_workers(
+                propose_trials, 1, args=(self._plan,), log_folder=self._plan.log_folder
+            )
+            self._joined.proposer_ids += ids
+            try:
+                self._network.wait_for_workers(worker_ids=ids)
+            except WorkersFailedError as error:
+                self._joined.proposer_ids.remove(*ids)
+                if n_left == 0:
+                    raise
+                logger.warning("the process that proposes is started again: %s", error)
+            else:
+                self._not_ended.update(ids)
+                return
 
     def _proposer_state(self) -> WorkerState | None:
         """Return the state of the last proposer; None without one; at most one round trip."""
