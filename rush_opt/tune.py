@@ -10,7 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rush_core import Network, RushError, WorkersFailedError
+from rush_core import (
+    Network,
+    RushError,
+    ServerRefusedError,
+    ServerUnreachableError,
+    WorkersFailedError,
+)
 from rush_opt.arguments.initial_design import initial_points_of
 from rush_opt.arguments.limits import check_limits
 from rush_opt.arguments.plan import make_plan, make_problem
@@ -34,6 +40,7 @@ from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
 from rush_opt.running.manager import Manager
 from rush_opt.running.progress import Progress
+from rush_opt.running.termination import sigterm_as_interrupt
 from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping.history import History
@@ -51,6 +58,7 @@ logger = logging.getLogger(__name__)
 _MOST_RETRIES = 2
 
 
+@sigterm_as_interrupt()
 def tune(
     objective: Objective,
     space: Mapping[str, Parameter] | Space,
@@ -189,7 +197,9 @@ def tune(
     TuneResult
         After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt
         kills the running trials, and the result has all that ended before. Further ones have no
-        effect.
+        effect. SIGTERM counts as an interrupt if this is the main thread and the program has no
+        handler of its own for it. If the server of a run without a `network_id` is lost, the result
+        has the trials that were read until then.
 
     Raises
     ------
@@ -208,7 +218,8 @@ def tune(
         If workers cannot be started or are lost again and again, or the network is lost; unless the
         run has no `network_id` and some trials have finished: then these are the result.
     RushError
-        If the server cannot be used.
+        If the server cannot be used: from the beginning, or from some time on and the run has a
+        `network_id` or no finished trial.
 
     Examples
     --------
@@ -247,6 +258,7 @@ def tune(
     # Every point of a list is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if plan.optimizer.placement == "listed" else 0
     network = Network(network_id, url, max_retries=max_retries)
+    remove = network_id is None
     with Interrupts() as interrupts:
         try:
             plan = replace(plan, began=network.now(), log_folder=folder)
@@ -259,10 +271,14 @@ def tune(
             manage = partial(manager.run, points, known)
             try:
                 stop_reason = manage() if here is None else here.run(manage, manager.interrupt)
-            except WorkersFailedError as error:
+            except (ServerUnreachableError, ServerRefusedError, WorkersFailedError) as error:
                 if network_id is not None:
                     raise  # its trials stay in the server: a later call with this name goes on
-                stop_reason = manager.end_early(error)
+                if isinstance(error, WorkersFailedError):
+                    stop_reason = manager.end_early(error)
+                else:
+                    remove = False
+                    stop_reason = manager.end_without_server(error)
             return TuneResult(
                 RunRecord(
                     trials=manager.trials,
@@ -280,7 +296,7 @@ def tune(
         finally:
             if shown is not None:
                 shown.close()
-            _leave(network, remove=network_id is None)
+            _leave(network, remove=remove)
 
 
 def _launcher(

@@ -13,25 +13,34 @@ date, enumeration, dataclass                          text, its value, a dict (a
 ====================================================  ==============================================
 
 Everything else is refused, and the error names the parameter: masked arrays, arrays of Python
-objects, instances of other classes.
+objects, instances of other classes, and values that are nested more than 100 levels deep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Mapping
+from itertools import chain
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.lib import format as npy_format
 
-from rush_core.errors import WorkerInterrupt
+from rush_core.errors import CorruptRecordError, WorkerInterrupt
 
-__all__ = ["array_header", "decode", "encode", "encode_record", "mapping_decoder"]
+__all__ = [
+    "DEEPEST",
+    "array_header",
+    "decode",
+    "encode",
+    "encode_record",
+    "mapping_decoder",
+    "too_deep",
+]
 
-# The most bytes of the record of a configuration, and of that of its result. Together they are one
-# value in the server, and Redis takes values of up to 512 MiB.
-LARGEST_RECORD = 2**28
+# How deep lists and dicts of a value may be nested. To decode each takes a level of Python's stack,
+# which has about 1,000. The program that reads may have taken most of them already.
+DEEPEST = 100
 
 # The codes of our MessagePack extension types.
 _ARRAY = 1
@@ -92,6 +101,10 @@ def _as_field(part: Any) -> Any:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 _decoder = msgspec.msgpack.Decoder(ext_hook=_decode_other)
+_plain_decoder = msgspec.msgpack.Decoder()  # leaves extension types as they are
+
+# The first bytes of lists and dicts. Other values can contain the same bytes.
+_CONTAINER_BYTES = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
 
 encode = _encoder.encode
 decode = _decoder.decode
@@ -125,7 +138,7 @@ def encode_record(
     ------
     TypeError, ValueError
         If a mapping is no dict, has a name that is no string, or holds a value that cannot be
-        stored; or if the record is too large. The message names the value.
+        stored or is nested too deep; the message names it.
     """
     named = list(zip(labels, (mapping, {} if extra is None else extra, *more), strict=False))
     try:
@@ -137,12 +150,12 @@ def encode_record(
         for other in more:
             _check_names(other)
         record = _encoder.encode(values)
+        if _may_be_deep(record) and _is_deep(record):
+            raise ValueError("nested too deep")
     except Exception as error:  # methods of a value may raise anything
         for label, given in named:
             _refuse(label, given)
         raise ValueError(f"a {' or '.join(labels)} cannot be stored ({error!r})") from error
-    if len(record) > LARGEST_RECORD:
-        _refuse_size(len(record), named)
     return record
 
 
@@ -162,27 +175,20 @@ def _refuse(what: str, mapping: Any) -> None:
         if not isinstance(name, str):
             raise TypeError(f"names in {what} must be strings, got {_shown(name)}")
         try:
-            _encoder.encode({name: value})
+            is_deep = _is_deep(_encoder.encode(({name: value},)))
+        except RecursionError:
+            is_deep = True
         except Exception as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
                 f"{what} {name!r} holds {_shown(value)}, which cannot be stored ({error}); use "
                 "numbers, strings, bytes, booleans, None, NumPy arrays, or lists and dicts of these"
             ) from None
-
-
-def _refuse_size(n_bytes: int, mappings: Iterable[tuple[str, dict[str, Any]]]) -> NoReturn:
-    """Raise the error that names the largest value of a record that is too large."""
-    sizes = {
-        f"{label} {name!r}": len(_encoder.encode(value))
-        for label, mapping in mappings
-        for name, value in mapping.items()
-    }
-    largest = max(sizes, key=sizes.__getitem__, default="its error")
-    raise ValueError(
-        f"a record may have at most {LARGEST_RECORD:,} bytes, got {n_bytes:,}, most of them in "
-        f"{largest}; write large data to a file, and store its path"
-    )
+        if is_deep:
+            raise ValueError(
+                f"{what} {name!r} must be nested at most {DEEPEST} levels deep, but its lists "
+                "and dicts are nested deeper, or contain themselves; store a flat list or a text"
+            )
 
 
 def _shown(value: object) -> str:
@@ -195,3 +201,55 @@ def _shown(value: object) -> str:
         raise
     except BaseException:
         return object.__repr__(value)
+
+
+def _may_be_deep(record: bytes) -> bool:
+    """Return False if a record has too few bytes that can begin a list or dict to be deep."""
+    if len(record) <= DEEPEST:
+        return False
+    return len(record) - len(record.translate(None, _CONTAINER_BYTES)) > DEEPEST
+
+
+def _is_deep(record: bytes) -> bool:
+    """Tell whether lists and dicts in the mappings of a record are nested too deep."""
+    try:
+        level = [_plain_decoder.decode(record)]
+    except RecursionError:
+        return True
+    except ValueError:  # a dict whose keys are no plain values: who reads it gets the error
+        return False
+    for _ in range(DEEPEST + 2):  # the record and the mapping are two levels themselves
+        items = chain.from_iterable(
+            chain(value, value.values()) if type(value) is dict else value for value in level
+        )
+        level = [item for item in items if type(item) in (list, dict, tuple)]
+        if not level:
+            return False
+    return True
+
+
+def _is_too_deep_for(decode: Callable[[bytes], object], record: bytes) -> bool:
+    try:
+        decode(record)
+    except RecursionError:
+        return True
+    return False
+
+
+def too_deep(
+    decode: Callable[[bytes], object], records: Collection[bytes], redis_key: bytes
+) -> CorruptRecordError:
+    """Return the error for records of tasks or reports, one of which is too deep to be decoded."""
+    i, record = next(
+        (i, record) for i, record in enumerate(records) if _is_too_deep_for(decode, record)
+    )
+    # The key follows the worker's id, a text of less than 256 bytes, and the attempt, one byte.
+    size, first = (record[2], 3) if record[1] == 0xD9 else (record[1] - 0xA0, 2)
+    at = first + size + 1
+    key = record[at + 1 : at + 1 + record[at] - 0xA0].decode(errors="replace")
+    return CorruptRecordError(
+        f"{redis_key.decode()} has a value in record {i}, of task {key!r}, that is nested too deep "
+        f"to be read, while at most {DEEPEST} levels may be written; another program wrote it, or "
+        "an earlier version: read it with a higher sys.setrecursionlimit, or reset this network",
+        key=key,
+    )

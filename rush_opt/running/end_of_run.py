@@ -142,6 +142,12 @@ class EndOfRun:
             raise WorkersFailedError(
                 f"the run ended early, after {self._history.n_ended} trials: {errors[0]}"
             )
+        n_signals = sum(w.state is WorkerState.INTERRUPTED for w in workers)
+        logger.warning(
+            "the run ended early, after %d trials: its workers were stopped from outside (%d of %d "
+            "by a signal)",
+            *(self._history.n_ended, n_signals, len(workers)),
+        )
         return "stopped"
 
     def _cause(self, workers: Sequence[WorkerInfo]) -> str | None:

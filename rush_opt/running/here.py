@@ -17,6 +17,7 @@ from rush_core import Network, RushError, Worker, WorkerInterrupt
 from rush_opt.evaluation.objective import Objective
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.running.interrupts import Interrupts
+from rush_opt.running.joined import have_ended_within
 from rush_opt.running.loops import evaluate_trials
 
 __all__ = ["HereLauncher"]
@@ -82,7 +83,7 @@ class HereLauncher:
 
     def pause(self, longest_s: float, *, is_due: bool) -> bool:
         """Wait for the end of the worker, and of a proposer; see `Launcher.pause`."""
-        return self._has_ended.wait(longest_s) and self._network.join_workers(timeout_s=longest_s)
+        return self._has_ended.wait(longest_s) and have_ended_within(longest_s, self._network)
 
     def have_ended(self, *, none_left: bool, is_due: bool, is_interrupted: bool) -> bool:
         """See `Launcher.have_ended`."""

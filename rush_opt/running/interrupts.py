@@ -20,15 +20,20 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self._before: Callable[[int, FrameType | None], Any] | None = None
+        self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._n_allowed = 0.0
         self._is_pending = False
 
     def __enter__(self) -> Self:
-        before = signal.getsignal(signal.SIGINT)
-        if callable(before) and threading.current_thread() is threading.main_thread():
-            self._before = before
-            signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                # SIGTERM can be made an interrupt. If not, its handler may end the program.
+                if callable(before) and (
+                    number == signal.SIGINT or before is signal.default_int_handler
+                ):
+                    self._before[number] = before
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -37,8 +42,8 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     @contextmanager
     def allowed(self, n: float = 1) -> Iterator[None]:
@@ -63,6 +68,5 @@ class Interrupts:
             self._is_pending = True
             return
         self._n_allowed -= 1
-        assert self._before is not None
-        self._before(number, frame)
+        self._before[number](number, frame)
         self._n_allowed += 1  # the program's own handler has raised nothing

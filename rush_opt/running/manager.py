@@ -187,6 +187,30 @@ class Manager:
             logger.warning("trials that ended at last may be missing: %s", error)
         self._call_back()
 
+    def end_without_server(self, error: RushError) -> str:
+        """End a run whose server is lost; return why the run ended. No round trip.
+
+        Parameters
+        ----------
+        error : RushError
+            With which `run` ended.
+
+        Raises
+        ------
+        RushError
+            `error`, if no trial has finished.
+        """
+        self.ended_at = self._network.now()
+        if not any(trial.state == "finished" for trial in self.trials):
+            raise error
+        logger.warning(
+            "the run ends early and returns the %d trials that this process has read, because it "
+            "lost its server: %s",
+            len(self.trials),
+            error,
+        )
+        return "server lost"
+
     def _fill(self, points: list[dict[str, Any]], known: Known) -> bool:
         """Check what is in the network, or put in what a new run begins with; tell if it is new."""
         network, plan = self._network, self._plan
@@ -235,12 +259,17 @@ class Manager:
         failed = workers.find_failed()
         gone += [worker.worker_id for worker in failed]
         nobody_left = none_left and self._launcher.sees_ends
-        self._take_in(0.0 if gone or nobody_left else self._longest_wait_s())
+        if nobody_left and not gone and self._waits_for_others():
+            none_left = nobody_left = False
+            self._take_in(_POLL_EVERY_S)
+        else:
+            self._take_in(0.0 if gone or nobody_left else self._longest_wait_s())
         self._end.raise_if_hopeless(ended=False)
         if gone:
             self._stop_if_wanted()
             if not self._is_due():
-                self._end.add_losses(len(gone), failed[-1].reason or "" if failed else "")
+                why = failed[-1].reason or "" if failed else ""
+                self._end.add_losses(workers.count_own(gone), why)
                 workers.replace(gone)
             return False
         if not self._is_due():
@@ -255,6 +284,10 @@ class Manager:
             is_due=self._is_due(),
             is_interrupted=self._end.is_interrupted,
         )
+
+    def _waits_for_others(self) -> bool:
+        """Tell whether workers of others hold trials of the budget; at most one round trip."""
+        return not self._is_due() and self._joined.others_hold_trials()
 
     def _is_due(self) -> bool:
         """Tell whether the run is about to end, whatever its workers do."""

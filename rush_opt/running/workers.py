@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rush_core import Network, WorkerInfo, WorkersFailedError, WorkerState
 from rush_opt.evaluation.plan import RunPlan
-from rush_opt.running.joined import JoinedWorkers, ended_by_error
+from rush_opt.running.joined import JoinedWorkers, ended_by_error, have_ended_within
 from rush_opt.running.launchers import Launcher
 from rush_opt.running.proposing import propose_trials
 
@@ -38,7 +38,8 @@ class Workers:
         self._plan = plan
         self._launcher = launcher
         self._joined = joined
-        self._n_before = 0  # how many had joined before the start
+        self._before: set[str] = set()  # those that had joined before the start
+        self._started: set[str] = set()  # by this process, without those that were lost
         self._coming: set[str] = set()  # started, and not seen to join
         self._not_ended: set[str] = set()  # started, and not seen to end
         self._never_joined: WorkersFailedError | None = None  # of the first that ended before
@@ -46,26 +47,35 @@ class Workers:
     def start(self) -> None:
         """Start all. They join later, and then a proposer is started: see `expect`."""
         self._joined.fetch()
-        self._n_before = len(self._joined.all)
-        self._expect_all(self._launcher.start(self._plan.n_workers))
+        self._before = {worker.worker_id for worker in self._joined.all}
+        self._expect(self._launcher.start(self._plan.n_workers))
 
     def find_failed(self) -> list[WorkerInfo]:
         """Return the workers whose loop ended by an error since the last call.
 
         One round trip if a worker that this process started has ended, else none.
         """
-        ended = {w for w in self._not_ended if self._network.join_workers(0.0, worker_ids=[w])}
+        ended = {w for w in self._not_ended if have_ended_within(0.0, self._network, [w])}
         if not ended:
             return []
         self._not_ended -= ended
         self._joined.fetch()
         return [w for w in self._joined.all if w.worker_id in ended and ended_by_error(w)]
 
+    def count_own(self, worker_ids: Sequence[str]) -> int:
+        """Count those of these workers that are of this run, not of an earlier one."""
+        return len(set(worker_ids) - self._before)
+
     def replace(self, gone: Sequence[str]) -> None:
-        """Start workers in place of lost and failed ones; and a proposer if it is gone."""
-        n_gone = len(set(gone) - set(self._joined.proposer_ids))
-        if n_gone:
-            self._expect_all(self._launcher.replace(n_gone))
+        """Start workers in place of lost and failed ones; and a proposer if it is gone.
+
+        They may be of an earlier run: no more than the wanted number run at a time.
+        """
+        gone_ones = set(gone) - set(self._joined.proposer_ids)
+        self._started -= gone_ones
+        n_missing = self._plan.n_workers - self._count_running()
+        if (n_new := min(len(gone_ones), n_missing)) > 0:
+            self._expect(self._launcher.replace(n_new))
         if self._proposer_state() not in (None, WorkerState.RUNNING, WorkerState.STOPPING):
             self._start_proposer()
 
@@ -85,7 +95,7 @@ class Workers:
         self._joined.fetch()
         self._coming -= {worker.worker_id for worker in self._joined.all}
         self._drop_those_that_ended()
-        some_joined = len(self._joined.all) > self._n_before
+        some_joined = len(self._joined.all) > len(self._before)
         if needs_proposer and some_joined and (self._launcher.are_elsewhere or not self._coming):
             self._start_proposer()
 
@@ -112,6 +122,16 @@ class Workers:
         if all(worker.state is not WorkerState.STOPPED for worker in self._joined.of_this_run()):
             raise self._never_joined
 
+    def _expect(self, started: Sequence[str]) -> None:
+        """Note workers that this process has just started."""
+        self._started.update(started)
+        self._coming.update(started)
+        self._not_ended.update(started)
+
+    def _count_running(self) -> int:
+        """Count the workers that this process started and that have not ended or been lost."""
+        return sum(not have_ended_within(0.0, self._network, [name]) for name in self._started)
+
     def _drop_those_that_ended(self) -> None:
         """Expect no worker any more that ended before it joined; warn about the first."""
         while self._coming:
@@ -125,10 +145,6 @@ class Workers:
                 if self._never_joined is None:
                     self._never_joined = error
                     logger.warning("the run goes on without a worker: %s", error)
-
-    def _expect_all(self, worker_ids: Sequence[str]) -> None:
-        self._coming.update(worker_ids)
-        self._not_ended.update(worker_ids)
 
     def _start_proposer(self) -> None:
         """Start the process that proposes for all workers, and wait until it has joined.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,7 @@ def test_a_hostile_objective_fails_its_trial_with_the_reason(case: str, run: Tun
     (trial,) = (t for t in run.frozen_trials if t.params["case"] == case)
     assert trial.state == "failed"
     assert not trial.lost
-    assert HOSTILE[case][1] in present(trial.error)
+    assert re.search(HOSTILE[case][1], present(trial.error))
     assert len(present(trial.error)) < 200_000
 
 
