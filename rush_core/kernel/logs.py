@@ -3,22 +3,42 @@
 Each read overlaps the last one by one record. If this record is still in its place, the list is
 still the one that was read before. If not, the network was reset, and reading starts anew.
 
-Several threads may read with one object: each record is returned to one of them.
+Several threads may read with one object: each record is returned to one of them. If a read is
+interrupted, for example by Ctrl-C, the next read returns what it had taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
 from rush_core.kernel.table import TaskTable
 from rush_core.kernel.task import Task, decode_tasks
 
-__all__ = ["LogPosition", "TaskCache"]
+__all__ = ["LogPosition", "Position", "TaskCache"]
 
 R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Position(NamedTuple, Generic[R]):
+    """Up to where a log was read. It is replaced as a whole, so no interrupt leaves half of it.
+
+    Attributes
+    ----------
+    n_read : int
+        How many records have been read.
+    last : bytes or None
+        The last of them.
+    given_back : list
+        What was read by calls that were interrupted before they returned it.
+    """
+
+    n_read: int
+    last: bytes | None
+    given_back: list[R]
 
 
 class LogPosition(Generic[R]):
@@ -34,8 +54,7 @@ class LogPosition(Generic[R]):
 
     Attributes
     ----------
-    n_read : int
-        How many records have been read.
+    position : Position
     """
 
     def __init__(
@@ -50,50 +69,85 @@ class LogPosition(Generic[R]):
         # The packed command LRANGE key first -1, in which only `first` changes.
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
         self._request += b"$%d\r\n%b\r\n$2\r\n-1\r\n"
-        self._last: bytes | None = None
-        self.n_read = 0
+        self.position: Position[R] = Position(0, None, [])
+
+    @property
+    def n_read(self) -> int:
+        """How many records have been read."""
+        return self.position.n_read
 
     def request(self) -> bytes:
         """Pack a read of all that is new."""
-        first = b"%d" % (self.n_read - 1 if self.n_read else 0)
-        return self._request % (len(first), first)
+        return self._request_from(self.position.n_read)
 
-    def accept(self, records: list[bytes], request: bytes) -> tuple[list[R], bool]:
+    def read(self, convert: Callable[[list[R]], S]) -> S:
+        """Read what is new, and return what `convert` makes of it; one round trip.
+
+        If the log was replaced since the last read, all of it is new, after a second round trip.
+        """
+        return self._take(None, b"", convert)
+
+    def accept(self, records: list[bytes], request: bytes, convert: Callable[[list[R]], S]) -> S:
         """Take the reply to `request`; if another thread has read since, read again.
 
-        Returns
-        -------
-        new : list
-        continues : bool
-            False if the log was replaced since the last read. Then `new` is all of it, after a
-            second round trip.
+        Returns what `read` returns.
         """
-        with self._connection.exclusive:
-            return self._take(records) if request == self.request() else self.read()
+        return self._take(records, request, convert)
 
-    def read(self) -> tuple[list[R], bool]:
-        """Read what is new; one round trip. Returns what `accept` returns."""
+    def give_back(self, new: list[R]) -> None:
+        """Let the next read return these records again: the caller was interrupted."""
         with self._connection.exclusive:
-            return self._take(self._execute())
+            n_read, last, given_back = self.position
+            self.position = Position(n_read, last, new + given_back)
 
-    def _take(self, records: list[bytes]) -> tuple[list[R], bool]:
-        continues = True
-        if self._last is not None:
-            continues = bool(records) and records[0] == self._last
-            if continues:
+    def look(self, reply: list[bytes] | None = None) -> tuple[list[R], Position[R]]:
+        """Return what is new, and the position behind it, which the caller has to store.
+
+        One round trip without `reply`, the reply to a request from the present position. The
+        caller holds ``connection.exclusive``.
+        """
+        n_read, last, given_back = self.position
+        records = self._execute(n_read) if reply is None else reply
+        if last is not None:
+            if records and records[0] == last:
                 records = records[1:]
-            else:
-                self.n_read, self._last = 0, None
-                records = self._execute()
+            else:  # the log was replaced
+                n_read, last, given_back = 0, None, []
+                records = self._execute(0)
         new = self._decode(records, self._redis_key)
-        if records:
-            self._last = records[-1]
-            self.n_read += len(records)
-        return new, continues
+        last = records[-1] if records else last
+        behind: Position[R] = Position(n_read + len(records), last, [])
+        return (given_back + new if given_back else new), behind
 
-    def _execute(self) -> list[bytes]:
-        records: list[bytes] = execute_on(self._connection, self._redis_key, self.request())
+    def _take(
+        self, reply: list[bytes] | None, request: bytes, convert: Callable[[list[R]], S]
+    ) -> S:
+        new: list[R] = []
+        is_taken = False
+        try:
+            with self._connection.exclusive:
+                is_current = reply is not None and request == self.request()
+                new, behind = self.look(reply if is_current else None)
+                result = convert(new)
+                # One line without a call: an interrupt comes before it or after it.
+                self.position, is_taken = behind, True
+            return result
+        except BaseException:
+            if is_taken:
+                self.give_back(new)
+            raise
+
+    def _execute(self, n_read: int) -> list[bytes]:
+        """Read the log from its record number `n_read` - 1 on, again while it is unreachable."""
+        request = self._request_from(n_read)
+        records: list[bytes] = retry_unreachable(
+            lambda: execute_on(self._connection, self._redis_key, request)
+        )
         return records
+
+    def _request_from(self, n_read: int) -> bytes:
+        first = b"%d" % (n_read - 1 if n_read else 0)
+        return self._request % (len(first), first)
 
 
 class TaskCache:
@@ -114,9 +168,12 @@ class TaskCache:
     def fetch(self) -> TaskTable:
         """Return all tasks; one round trip, which transfers the new ones."""
         with self._connection.exclusive:
-            new, _ = retry_unreachable(self._log.read)
-            if len(new) == self._log.n_read:
-                # Everything is new. Tables that were returned before keep the old list.
-                self._tasks = []
-            self._tasks += new
-            return TaskTable(self._tasks, len(self._tasks))
+            new, behind = self._log.look()
+            n_before = behind.n_read - len(new)
+            # If everything is new, tables that were returned before keep the old list.
+            tasks = self._tasks if n_before else []
+            tasks[n_before:] = new  # and drop what an interrupted call has added
+            table = TaskTable(tasks, len(tasks))
+            # One line without a call: an interrupt comes before it or after it.
+            self._tasks, self._log.position = tasks, behind
+            return table
