@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from rush_core import Heartbeat, Network, RushError, WorkerInfo
+from rush_core import Heartbeat, LoopFailedError, Network, RushError, WorkerInfo
 from tests.core.history.clients import evaluating, managing
 from tests.core.history.operations import History
 from tests.core.proxy import BreakingProxy
@@ -175,7 +175,10 @@ class Participants:
         left: list[psutil.Process] = []
         try:
             self.near.stop_workers()
-            ended = self.far.join_workers(PATIENCE_S)
+            try:
+                ended = self.far.join_workers(PATIENCE_S)
+            except LoopFailedError:  # the round reports the reasons of all workers
+                ended = True
             deadline = time.monotonic() + PATIENCE_S
             for process in self._commands:
                 with contextlib.suppress(subprocess.TimeoutExpired):

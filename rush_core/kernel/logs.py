@@ -1,5 +1,8 @@
 """Reading logs: lists of records that only grow, of which each read transfers only what is new.
 
+A log is read in slices, so that a long one does not hold the server for long. If the connection
+breaks in between, the next read goes on after the last slice that has arrived.
+
 Each read overlaps the last one by one record. If this record is still in its place, the list is
 still the one that was read before. If not, the network was reset, and reading starts anew.
 
@@ -10,10 +13,12 @@ interrupted, for example by Ctrl-C, the next read returns what it had taken.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
+from rush_core.kernel.slices import SLICE
 from rush_core.kernel.table import TaskTable
 from rush_core.kernel.task import Task, decode_tasks
 
@@ -32,13 +37,14 @@ class Position(NamedTuple, Generic[R]):
         How many records have been read.
     last : bytes or None
         The last of them.
-    given_back : list
-        What was read by calls that were interrupted before they returned it.
+    waiting : tuple of list
+        What was read and not returned yet: the slices of a read that has not come to its end, and
+        what calls had read that were interrupted before they returned.
     """
 
     n_read: int
     last: bytes | None
-    given_back: list[R]
+    waiting: tuple[list[R], ...]
 
 
 class LogPosition(Generic[R]):
@@ -66,10 +72,10 @@ class LogPosition(Generic[R]):
         self._connection = connection
         self._redis_key = redis_key
         self._decode = decode
-        # The packed command LRANGE key first -1, in which only `first` changes.
+        # The packed command LRANGE key first last, in which only the two numbers change.
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
-        self._request += b"$%d\r\n%b\r\n$2\r\n-1\r\n"
-        self.position: Position[R] = Position(0, None, [])
+        self._request += b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
+        self.position: Position[R] = Position(0, None, ())
 
     @property
     def n_read(self) -> int:
@@ -77,47 +83,45 @@ class LogPosition(Generic[R]):
         return self.position.n_read
 
     def request(self) -> bytes:
-        """Pack a read of all that is new."""
-        return self._request_from(self.position.n_read)
+        """Pack a read of the next slice."""
+        n_read = self.position.n_read
+        start = n_read - 1 if n_read else 0
+        first, last = b"%d" % start, b"%d" % (start + SLICE)
+        return self._request % (len(first), first, len(last), last)
 
     def read(self, convert: Callable[[list[R]], S]) -> S:
-        """Read what is new, and return what `convert` makes of it; one round trip.
+        """Read what is new, and return what `convert` makes of it; one round trip for each slice.
 
-        If the log was replaced since the last read, all of it is new, after a second round trip.
+        If the log was replaced since the last read, all of it is new, after one more round trip.
         """
         return self._take(None, b"", convert)
 
     def accept(self, records: list[bytes], request: bytes, convert: Callable[[list[R]], S]) -> S:
-        """Take the reply to `request`; if another thread has read since, read again.
+        """Take the reply to `request`, and read further slices if there are any.
 
-        Returns what `read` returns.
+        If another thread has read since the request was packed, read again. Returns what `read`
+        returns.
         """
         return self._take(records, request, convert)
 
     def give_back(self, new: list[R]) -> None:
         """Let the next read return these records again: the caller was interrupted."""
         with self._connection.exclusive:
-            n_read, last, given_back = self.position
-            self.position = Position(n_read, last, new + given_back)
+            n_read, last, waiting = self.position
+            self.position = Position(n_read, last, (new, *waiting))
 
     def look(self, reply: list[bytes] | None = None) -> tuple[list[R], Position[R]]:
         """Return what is new, and the position behind it, which the caller has to store.
 
-        One round trip without `reply`, the reply to a request from the present position. The
-        caller holds ``connection.exclusive``.
+        No round trip for a first slice that is given: `reply`, the reply to `request`. The caller
+        holds ``connection.exclusive``.
         """
-        n_read, last, given_back = self.position
-        records = self._execute(n_read) if reply is None else reply
-        if last is not None:
-            if records and records[0] == last:
-                records = records[1:]
-            else:  # the log was replaced
-                n_read, last, given_back = 0, None, []
-                records = self._execute(0)
-        new = self._decode(records, self._redis_key)
-        last = records[-1] if records else last
-        behind: Position[R] = Position(n_read + len(records), last, [])
-        return (given_back + new if given_back else new), behind
+        records = self._execute() if reply is None else reply
+        while not self._take_slice(records):
+            records = self._execute()
+        n_read, last, waiting = self.position
+        new = waiting[0] if len(waiting) == 1 else list(chain.from_iterable(waiting))
+        return new, Position(n_read, last, ())
 
     def _take(
         self, reply: list[bytes] | None, request: bytes, convert: Callable[[list[R]], S]
@@ -137,17 +141,26 @@ class LogPosition(Generic[R]):
                 self.give_back(new)
             raise
 
-    def _execute(self, n_read: int) -> list[bytes]:
-        """Read the log from its record number `n_read` - 1 on, again while it is unreachable."""
-        request = self._request_from(n_read)
+    def _take_slice(self, records: list[bytes]) -> bool:
+        """Take the records of one slice; return whether it is the last one."""
+        n_read, last, waiting = self.position
+        if last is not None and records[:1] != [last]:
+            # The log was replaced: read it from its beginning.
+            self.position = Position(0, None, ())
+            return False
+        new = records if last is None else records[1:]
+        if new:
+            decoded = self._decode(new, self._redis_key)
+            self.position = Position(n_read + len(new), new[-1], (*waiting, decoded))
+        return len(records) <= SLICE
+
+    def _execute(self) -> list[bytes]:
+        """Read the next slice; try again while the server cannot be reached."""
+        request = self.request()
         records: list[bytes] = retry_unreachable(
             lambda: execute_on(self._connection, self._redis_key, request)
         )
         return records
-
-    def _request_from(self, n_read: int) -> bytes:
-        first = b"%d" % (n_read - 1 if n_read else 0)
-        return self._request % (len(first), first)
 
 
 class TaskCache:
@@ -166,7 +179,7 @@ class TaskCache:
         self._tasks: list[Task] = []
 
     def fetch(self) -> TaskTable:
-        """Return all tasks; one round trip, which transfers the new ones."""
+        """Return all tasks; one round trip for each slice of new ones, which are transferred."""
         with self._connection.exclusive:
             new, behind = self._log.look()
             n_before = behind.n_read - len(new)
