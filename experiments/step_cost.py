@@ -91,7 +91,7 @@ def main() -> None:
     origin = {"seed": given.seed, **provenance()}
     rows = measure(folders, given.rounds, given.core, random.Random(given.seed))
     append_rows(RAW / "step_cost.csv", [{**row, **origin} for row in rows])
-    table = as_markdown(rows, origin)
+    table = as_markdown(rows, list(folders), origin)
     print(table)
     (TABLES / "step_cost.md").write_text(table)
 
@@ -137,9 +137,8 @@ def ask(process: subprocess.Popen[str]) -> dict[str, dict[str, float]]:
     return times
 
 
-def as_markdown(rows: list[dict[str, Any]], origin: dict[str, Any]) -> str:
+def as_markdown(rows: list[dict[str, Any]], versions: list[str], origin: dict[str, Any]) -> str:
     """Compare each version with the first one."""
-    versions = list(dict.fromkeys(row["version"] for row in rows))
     n_rounds = 1 + max(row["round"] for row in rows)
     lines = [
         "# What a step costs in several versions",
