@@ -1,4 +1,4 @@
-"""The arguments that say where workers run and what is called for each trial."""
+"""The arguments `executor`, `launch` and `callbacks`, and the default number of workers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_places(
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

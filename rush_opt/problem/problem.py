@@ -1,4 +1,4 @@
-"""The problem: a search space, the goals in it, and where random numbers come from."""
+"""The problem: a search space, the goals, and the seed of all random numbers."""
 
 from __future__ import annotations
 
