@@ -220,7 +220,8 @@ def _listed(kind: str, values: object) -> tuple[Any, ...]:
             )
         if value != value:
             raise ValueError(
-                f"{kind} needs choices that equal themselves, got NaN; use None or a name"
+                f"{kind} needs choices other than NaN, which does not equal itself; use None or a "
+                "name"
             )
     if len(set(listed)) < len(listed):
         raise ValueError(

@@ -145,7 +145,7 @@ class Seconds(Rule):
 
 @dataclass(frozen=True)
 class Custom(Rule):
-    """A function that takes a `History` and returns a bool. Every worker calls it by itself."""
+    """A function that takes a `History` and returns a bool. Each worker calls its own copy."""
 
     function: Callable[[History], bool]
 

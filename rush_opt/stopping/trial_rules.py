@@ -70,13 +70,13 @@ class SuccessiveHalving:
     def __post_init__(self) -> None:
         if not (is_number(self.min_resource) and 0 < self.min_resource < math.inf):
             raise ValueError(
-                f"min_resource must be a step > 0, where the first rung is, got "
+                f"min_resource, the step of the first rung, must be a number > 0, got "
                 f"{self.min_resource!r}"
             )
         if not (is_number(self.reduction_factor) and 1 < self.reduction_factor < math.inf):
             raise ValueError(
-                "reduction_factor must be a number > 1, of how many trials one goes on; got "
-                f"{self.reduction_factor!r}"
+                "reduction_factor must be a number > 1, because one of so many trials continues; "
+                f"got {self.reduction_factor!r}"
             )
 
     def should_stop(self, curve: Curve, others: Iterable[Curve]) -> bool:
@@ -119,8 +119,8 @@ class MedianRule:
     References
     ----------
     .. [Golovin] D. Golovin, B. Solnik, S. Moitra, G. Kochanski, J. Karro, D. Sculley. Google
-       Vizier: A service for black-box optimization. KDD 2017, section 3.2.2. There only
-       completed trials are compared with.
+       Vizier: A service for black-box optimization. KDD 2017, section 3.2.2. The paper compares
+       with completed trials only.
 
     Notes
     -----
