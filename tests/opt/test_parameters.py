@@ -92,7 +92,7 @@ from tests.typed import unchecked
         ),
     ],
 )
-def test_what_makes_no_space_is_refused_with_a_reason(
+def test_invalid_parameters_and_spaces_are_refused_with_a_reason(
     make: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -133,7 +133,7 @@ def test_all_steps_far_from_zero_are_values(low: float, high: float, step: float
 
 
 @pytest.mark.parametrize("change", [{"x": 0.25}, {"n": 7}])
-def test_a_value_beside_the_steps_is_refused(change: dict[str, Any]) -> None:
+def test_a_value_between_two_steps_is_refused(change: dict[str, Any]) -> None:
     space = Space({"x": Float(0, 1, step=0.1), "n": Integer(4, 16, step=4)})
     config = {"x": 0.1 + 0.2, "n": 8} | change
     for check in (space.validate, lambda config: space.encode([config])):
@@ -152,7 +152,7 @@ def test_an_ordinal_keeps_its_order() -> None:
         space.encode([{"size": "xl"}])
 
 
-def test_fixed_values_are_in_every_configuration_and_no_dimension() -> None:
+def test_fixed_values_are_in_every_configuration_and_have_no_dimension() -> None:
     space = Space({"metric": "auc", "x": Float(0, 1), "seed": Constant(3), "none": None})
     assert space.n_dims == 1
     assert space.columns == ("x",)
@@ -186,7 +186,7 @@ def test_a_transform_is_applied_to_configurations_and_taken_back_by_encoding() -
         ({"rate": -1.0}, r"'rate' needs a value that its inverse takes \(ValueError"),
     ],
 )
-def test_a_value_that_no_transform_makes_is_refused(change: dict[str, Any], message: str) -> None:
+def test_a_value_that_no_transform_returns_is_refused(change: dict[str, Any], message: str) -> None:
     config = {"batch": 8, "rate": 0.1, "layers": [8]} | change
     for check in (TRANSFORMED.validate, lambda config: TRANSFORMED.encode([config])):
         with pytest.raises(ValueError, match=message):

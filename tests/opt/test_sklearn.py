@@ -301,7 +301,7 @@ def test_of_several_scores_refit_may_be_a_function_or_false(scoring: Any) -> Non
     chosen = search(scoring=scoring, refit=middle).fit(X, Y)
     assert chosen.best_index_ == middle(chosen.cv_results_)
     assert chosen.best_estimator_.var_smoothing == chosen.best_params_["var_smoothing"]
-    with pytest.raises(ValueError, match="of several scores, refit must name the one to return"):
+    with pytest.raises(ValueError, match="with several scores, refit must name the one to return"):
         chosen.score(X, Y)
 
     found = search(scoring=scoring, refit=False).fit(X, Y)
@@ -341,7 +341,7 @@ def test_groups_and_weights_reach_the_splitter_and_the_fits() -> None:
     assert (found.predict(X) == 0).mean() > (search().fit(X, Y).predict(X) == 0).mean()
 
 
-def test_the_data_are_mapped_and_not_loaded(tmp_path: Path) -> None:
+def test_workers_map_the_data_and_do_not_load_a_copy(tmp_path: Path) -> None:
     splits = [(np.arange(40), np.arange(40, 60))]
     store(tmp_path / "data", (X, Y, splits), GaussianNB(), {}, None, {})
     folds = Folds(tmp_path / "data", "test_score")
@@ -499,7 +499,7 @@ def test_failures_are_raised_on_request_or_if_all_trials_fail() -> None:
         search(error_score="ignore").fit(X, Y)
 
 
-def test_the_first_failure_ends_a_search_that_is_to_raise_it() -> None:
+def test_the_first_failure_ends_a_search_with_error_score_raise() -> None:
     space = {"tolerance": Float(-1, 1)}
     with pytest.raises(ValueError, match="failed") as refusal:
         search(Fussy(), space, n_iter=10_000, error_score="raise").fit(X, Y)
