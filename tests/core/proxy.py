@@ -11,7 +11,7 @@ from typing import Self
 
 
 class BreakingProxy:
-    """Forwards one client's bytes to a server's socket and back, until told to break.
+    """Forwards one client's bytes to a server's socket and back, until a test breaks it.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class BreakingProxy:
         self._containing, self._then, self._plan = containing, then, "hold"
 
     def deliver_held_request(self) -> bytes:
-        """Hand the server the request that was kept back; return the reply nobody reads."""
+        """Send the server the request that was held; return the reply, which no client reads."""
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(self._server_path)
             server.sendall(self._held)

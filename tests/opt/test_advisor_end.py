@@ -1,4 +1,4 @@
-"""Advisors that leave, die or are stopped, and what becomes of their open trials."""
+"""Advisors that leave, die or are stopped, and where their open trials go."""
 
 import json
 import signal
@@ -75,7 +75,7 @@ def asker(network: Network) -> Iterator[Asker]:
 
 
 def take_over(advisor: Advisor, asker: Asker) -> None:
-    """Ask until all that the other process had open is open here."""
+    """Ask until all open trials of the other process are open here."""
 
     def taken() -> int:
         trial = ask(advisor)

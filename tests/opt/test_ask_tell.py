@@ -1,4 +1,4 @@
-"""Proposals for evaluations elsewhere: several at once, told in any order, and none twice."""
+"""Ask-and-tell: several open trials at once, results in any order, and no trial twice."""
 
 import math
 import re
@@ -109,7 +109,7 @@ def test_two_advisors_without_news_of_each_other_open_no_trial_twice(
     space = {"n": Integer(1, 4), "b": Boolean()}
     given: dict[str, Any] = {"url": network.url, "seed": 1, "initial_design": 0}
     advisors = [Advisor(space, network.network_id, **given) for _ in range(2)]
-    # Nothing is told, so that an advisor knows by the server alone what the other one has started.
+    # No results arrive, so an advisor learns of the other one's trials only from refused starts.
     opened = [tuple(ask(advisor).params.values()) for advisor in advisors * 4]
     assert len(set(opened)) == 8
     for advisor in advisors:
@@ -117,7 +117,7 @@ def test_two_advisors_without_news_of_each_other_open_no_trial_twice(
 
 
 class Together:
-    """A surrogate that wants the least everywhere; first it waits until all others are as far."""
+    """A surrogate that prefers the lowest value; its first fit waits for those of all others."""
 
     def __init__(self, n: int) -> None:
         self._barrier = threading.Barrier(n)
@@ -149,7 +149,7 @@ def test_advisors_that_ask_at_the_same_time_open_no_trial_twice(
             for _ in range(3)
         ]
         opened = list(pool.map(ask, advisors))
-    # All propose 2 at first, and the two that come too late 3.
+    # All propose 2 at first; the two that come too late then propose 3.
     assert sorted(trial.params["n"] for trial in opened) == [2, 3, 4]
 
 

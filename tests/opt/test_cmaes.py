@@ -160,7 +160,7 @@ def test_workers_of_a_run_restart_at_the_same_result() -> None:
     assert restarts == sorted(restarts)
 
 
-# -- what it refuses -------------------------------------------------------------------------------
+# -- problems that it refuses ----------------------------------------------------------------------
 
 XY = {"x": Float(0, 1), "y": Float(0, 1)}
 TWO_GOALS = {"metric": ["a", "b"], "direction": ["minimize", "minimize"]}

@@ -1,4 +1,4 @@
-"""The descent: where it ends, what it never does, and how often it looks."""
+"""The descent: where it ends, its bounds, and its number of evaluations."""
 
 import numpy as np
 import pytest

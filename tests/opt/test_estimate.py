@@ -1,4 +1,4 @@
-"""The answer of a noisy search: estimated, it is truly better than the best observed one."""
+"""The best estimated trial of a noisy search is truly better than the best observed one."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Gaussian process: closed forms, gradients, what it sees of values, and when trees follow."""
+"""The Gaussian process: closed forms, gradients, its targets, and when trees follow."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""Parameters of every kind: what they make of a value, and what makes none."""
+"""Parameters of every kind: the values that they accept, and the arguments that they refuse."""
 
 import math
 from typing import Any

@@ -165,7 +165,7 @@ def test_every_move_changes_something_and_stays_on_the_grid() -> None:
     origins = parents[np.arange(400) % 4]
     changed = found != origins
     assert not changed[:, 4].any()  # a single choice has nowhere to go
-    # Who drew only that choice, or a border, stays; all others move.
+    # A move changes nothing if it drew only that choice, or points out of the range; all others do.
     assert changed.any(axis=1).mean() > 0.85
 
 

@@ -68,7 +68,7 @@ HALVING = SuccessiveHalving(min_resource=1, reduction_factor=3)
 @pytest.mark.parametrize(
     ("others", "value", "stopped"),
     [
-        ([], 9.0, False),  # the first to come has nobody to compare with
+        ([], 9.0, False),  # the first trial at a rung has no others to compare with
         ([1.0], 2.0, True),  # of two, the best goes on
         ([1.0], 0.5, False),
         ([1.0, 2.0, 3.0, 4.0], 1.5, True),  # of five, one does

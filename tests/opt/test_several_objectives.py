@@ -1,4 +1,4 @@
-"""Several objectives: through runs in virtual time and a real one, in results, and at the door."""
+"""Several objectives: in virtual and real runs, in results, and in checks of arguments."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ UP_AND_DOWN: dict[str, Any] = {"metric": ["error", "recall"], "direction": ["min
 
 
 def trade_off(config: dict[str, Any]) -> dict[str, float]:
-    """Let one get better at the other's cost with x, and both where all else is 0.5."""
+    """Return two objectives: x trades one for the other, and both are best if the rest is 0.5."""
     distance = sum((value - 0.5) ** 2 for name, value in config.items() if name != "x")
     return {
         "error": 1e-6 * (config["x"] ** 2 + distance),
@@ -310,7 +310,7 @@ def test_a_front_of_other_than_two_objectives_is_not_drawn(result: TuneResult) -
         one.plot_pareto_front()
 
 
-# -- at the door -----------------------------------------------------------------------------------
+# -- checks of arguments ---------------------------------------------------------------------------
 
 
 def test_a_list_of_one_is_a_single_objective() -> None:

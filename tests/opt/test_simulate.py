@@ -1,4 +1,4 @@
-"""Runs in virtual time: against closed forms, against real runs, and at the door."""
+"""Runs in virtual time: compared with closed forms and real runs, and checks of arguments."""
 
 import math
 import time
@@ -210,8 +210,8 @@ def test_no_point_of_a_discrete_space_is_evaluated_twice_while_others_are_left(
 
 
 def test_a_refused_proposal_costs_time_and_is_made_again() -> None:
-    # Both workers are free at 1 s, propose the better one of two points that are left, and hand in
-    # at 2 s: the second one is refused, and has its other point at 3 s.
+    # Both workers are free at 1 s, and propose the better one of two points that are left. Both
+    # try to start it at 2 s: the second worker is refused, and starts the other point at 3 s.
     result = run(
         objective=lambda config: config["n"],
         space={"n": Integer(1, 4)},

@@ -65,7 +65,7 @@ def search(estimator: Any = None, space: Any = None, **options: Any) -> RushSear
 
 # -- scikit-learn's own checks ---------------------------------------------------------------------
 
-# A TypeError of a fit is raised as a ValueError with its traceback: the fit may run elsewhere.
+# A TypeError of a fit becomes a ValueError with its traceback: the fit may run elsewhere.
 FAILS = "check_dtype_object"
 # Needs SciPy with its array API, which must be switched on before SciPy is imported.
 DOES_NOT_APPLY = "check_array_api_input"
@@ -503,7 +503,7 @@ def test_the_first_failure_ends_a_search_with_error_score_raise() -> None:
     space = {"tolerance": Float(-1, 1)}
     with pytest.raises(ValueError, match="failed") as refusal:
         search(Fussy(), space, n_iter=10_000, error_score="raise").fit(X, Y)
-    # Half of the settings fail; the one worker goes on until it is told to stop.
+    # Half of the settings fail; the only worker continues until it is asked to stop.
     n_failed = re.search(r"(\d+) (?:trials )?failed", str(refusal.value))
     assert n_failed is not None
     assert int(n_failed[1]) < 1_000

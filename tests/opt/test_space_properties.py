@@ -1,4 +1,4 @@
-"""What holds of any space whatever: drawn with conditions on parents of every kind."""
+"""Properties of every space: spaces are drawn with conditions on parents of every kind."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a model learns from trials that were stopped early."""
+"""How a model learns from trials that were stopped early."""
 
 from collections.abc import Callable
 from typing import Any

@@ -113,7 +113,7 @@ def test_known_values_count_for_improvement_but_not_as_trials() -> None:
 @pytest.mark.parametrize(
     ("rule", "sign", "trials", "n"),
     [
-        # A stopped trial is no best one beside a whole one, whichever ended first.
+        # A stopped trial is never the best one if a complete one exists, whichever ended first.
         (Target(1), 1.0, [(5, False), (1, True), (1, False)], 3),
         (Target(1), 1.0, [(1.5, True), (5, False), (1, True), (0.5, False)], 4),
         (Target(9), -1.0, [(5, False), (9, True), (9, False)], 3),
@@ -122,7 +122,7 @@ def test_known_values_count_for_improvement_but_not_as_trials() -> None:
         (Stagnation(2), 1.0, [(5, False), (4, True), (3, True)], 3),
         (Stagnation(2), -1.0, [(5, False), (6, True), (7, True)], 3),
         (Stagnation(2), 1.0, [(5, False), (4, True), (4.5, False), (3, True), (3, True)], 5),
-        # Among stopped trials there is improvement, until one is whole: nothing compares with it.
+        # Stopped trials improve on each other, until one is complete: no value compares with it.
         (Stagnation(2), 1.0, [(5, True), (4, True), (3, True), (3, True), (3, True)], 5),
         (Stagnation(1), 1.0, [(5, True), (9, False), (4, True)], 3),
         (Trials(2), 1.0, [(5, True), (4, True)], 2),
@@ -209,7 +209,7 @@ def test_a_worker_that_has_read_the_deciding_trial_starts_no_other(
 
 
 def two_steps(config: dict[str, Any], trial: Trial) -> float:
-    """Report one value, and end with another unless told to stop."""
+    """Report one value, and return another unless the trial should stop."""
     trial.report(config["first"], 1)
     if trial.should_stop():
         return math.nan  # what a stopped trial returns as its value does not count
@@ -227,7 +227,7 @@ class StopsAll:
 @pytest.mark.parametrize(
     ("stop", "pruner", "reported", "n", "best_value"),
     [
-        # What is reported first decides who is stopped: here those that would end with 0.
+        # The first report decides which trials are stopped: here those that would return 0.
         (
             *(Target(0.5), SuccessiveHalving()),
             *([(0.4, 1.0), (0.5, 0.0), (0.3, 0.9), (0.6, 0.0), (0.2, 0.4), (0.7, 0.0)], 5, 0.4),

@@ -1,4 +1,4 @@
-"""What a run cannot use is refused before anything is started or written."""
+"""Arguments that a run cannot use are refused before anything is started or written."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration is said, all of it and by name."""
+"""Validation names all problems of a configuration."""
 
 import math
 from typing import Any

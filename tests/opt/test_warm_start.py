@@ -1,4 +1,4 @@
-"""Earlier trials, and what becomes of them in a run."""
+"""Earlier trials, and how a run uses them."""
 
 import math
 from collections.abc import Callable
