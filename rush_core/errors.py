@@ -12,7 +12,9 @@ __all__ = [
     "CorruptRecordError",
     "DuplicateTaskError",
     "LoopError",
+    "LoopFailedError",
     "RushError",
+    "ServerFullError",
     "ServerNotFoundError",
     "ServerRefusedError",
     "ServerUnreachableError",
@@ -61,6 +63,13 @@ class ServerRefusedError(RushError):
     """The server answered with an error: it is too old, out of memory or does not permit it."""
 
 
+class ServerFullError(ServerRefusedError, ServerUnreachableError):
+    """The server's memory or disk was full until the client's patience ended; nothing was written.
+
+    A client waits for room as long as it waits for a server that does not answer.
+    """
+
+
 class WorkerLostError(RushError):
     """The worker is not registered: it was declared lost, killed, or the network was reset."""
 
@@ -75,6 +84,10 @@ class DuplicateTaskError(RushError):
 
 class LoopError(RushError):
     """A shipped worker loop cannot be packed, is missing, or cannot be trusted."""
+
+
+class LoopFailedError(RushError):
+    """The worker loop of a worker raised an exception; the message has its traceback."""
 
 
 class CorruptRecordError(RushError):

@@ -31,7 +31,7 @@ def check_identifier(what: str, value: str) -> str:
 _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
-    **dict.fromkeys(("started", "stop", "alive", "about"), "string"),
+    **dict.fromkeys(("started", "stop", "alive", "about", "format"), "string"),
     **dict.fromkeys(("waiting", "unwanted", "unique"), "set"),
     "idle": "zset",
     "log": "stream",
@@ -70,6 +70,7 @@ class NetworkKeys:
     unique: bytes = field(init=False)  # set of the marks of unique tasks: a duplicate is refused
     started: bytes = field(init=False)  # number of tasks started or claimed, without lost ones
     about: bytes = field(init=False)  # mapping that describes what the tasks have in common
+    format: bytes = field(init=False)  # number of the format of records, see `kernel.format`
     # Clients and workers.
     clients: bytes = field(init=False)  # hash: client id -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record of the worker

@@ -12,12 +12,14 @@ from typing import Any, Self
 
 from rush_core.arguments import check_count, check_timeout, error_text, line_up
 from rush_core.connection.clock import ServerClock
-from rush_core.connection.connection import Connection, check_server
+from rush_core.connection.connection import Connection
+from rush_core.connection.fitness import check_server
 from rush_core.connection.fork import renew_in_child
-from rush_core.connection.script import Script, retry_unreachable
+from rush_core.connection.script import Script, retry_not_now, retry_unreachable
 from rush_core.connection.url import redact
 from rush_core.errors import RushError
 from rush_core.kernel.description import describe
+from rush_core.kernel.format import check_format
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
@@ -70,7 +72,8 @@ class Network:
     ServerUnreachableError
         If no server answers at `url`, or it refuses the password.
     ServerRefusedError
-        If the server is too old.
+        If the server is too old, deletes data when its memory is used up or runs no scripts, or if
+        a newer version of this package made the network. The message says what to do.
     ServerNotFoundError
         If no URL was given and there is no server program to start.
 
@@ -93,6 +96,7 @@ class Network:
         self.url = resolve_url(url, network_id)
         self._connection = Connection(self.url)
         try:
+            retry_not_now(lambda: check_format(self._connection, self._keys))
             check_server(self._connection)
             self._clock = ServerClock(self._connection)
         except BaseException:
@@ -121,6 +125,11 @@ class Network:
     ) -> list[str]:
         """Append tasks to the queue; one round trip, all or none.
 
+        More than 5,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
+        round trip each. A batch is pushed as a whole or not at all. Until the last one, others see
+        only the first tasks, in order. If a batch is refused, or this process ends, the batches
+        before it stay; a note of the error says how many tasks these are.
+
         Parameters
         ----------
         configs : sequence of dict
@@ -137,6 +146,8 @@ class Network:
         ------
         TypeError, ValueError
             If a value cannot be stored; nothing was written.
+        ServerRefusedError
+            If the server is out of memory, for example.
         """
         rows = line_up(configs=configs, extras=extras)
         keys, records = queued_records(self._keys_of_tasks, rows)
@@ -169,12 +180,22 @@ class Network:
         return self._push_ended(self._transitions.push_failed, ended)
 
     def clear_queue(self) -> int:
-        """Make all queued tasks failed; one round trip, atomic. Returns how many."""
+        """Make all queued tasks failed and return how many.
+
+        The queue is cleared from its front, 5,000 tasks in one round trip. Each round trip is
+        atomic, the whole is not: while a long queue is cleared, others see a part of it, and
+        workers may claim tasks from it. If this process ends, what was cleared stays cleared, and
+        another call clears the rest.
+        """
         end = failed_end(self._clock.now(), "taken out of the queue", None)
         return self._transitions.clear_queue(end)
 
     def fetch_tasks(self, *states: str) -> TaskTable:
         """Fetch the tasks in `states` (default: all) as they were at one moment; one round trip.
+
+        If there are more than 5,000 queued, finished or failed tasks, they are read in slices of
+        5,000, with one round trip each. Then each task is in the table once, in a state that it had
+        during the call. Tasks that were added during the call may be missing.
 
         Parameters
         ----------
@@ -184,11 +205,16 @@ class Network:
         return self._reader.fetch(states)
 
     def fetch_finished_tasks(self) -> TaskTable:
-        """Fetch all finished tasks; one round trip that transfers only what is new."""
+        """Fetch all finished tasks; one round trip that transfers only what is new.
+
+        More than 5,000 new tasks take one round trip for each 5,000.
+        """
         return self._reader.fetch_finished()
 
     def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
         """Fetch the tasks finished since the last call of this method; one round trip.
+
+        More than 5,000 new tasks take one round trip for each 5,000.
 
         If there is none, the server holds its reply back until a task ends, a worker joins or
         leaves, or `timeout_s` seconds have passed; the table can then be empty.
@@ -270,8 +296,9 @@ class Network:
             ends, and must reach the server. For a batch system such as Slurm, submit the line of
             `worker_command` instead.
         heartbeat : Heartbeat, optional
-            How workers of an executor show that they live. Processes on this machine need none:
-            this process watches them.
+            How the workers show other managers that they live; by default ``Heartbeat()``.
+            Processes on this machine need none if the network ends with this program, as a network
+            without a name and a URL does. This object does not count them as lost while they run.
         log_folder : path, optional
             Where the output of processes on this machine is kept, one file each; by default in a
             temporary folder, which `close` removes.
@@ -298,13 +325,13 @@ class Network:
             If the executor refuses a call, for example because its pool is broken.
         """
         n_workers = check_count("n_workers", n_workers, least=1)
-        check_place(executor, heartbeat, log_folder)
+        check_place(executor, log_folder)
         digest = self._ship(loop, args, kwargs, shared_folder)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
             return self._started.submit(executor, n_workers, digest, heartbeat, log_level)
         folder = None if log_folder is None else Path(log_folder)
-        return self._started.start_processes(n_workers, digest, folder, log_level)
+        return self._started.start_processes(n_workers, digest, heartbeat, folder, log_level)
 
     def wait_for_workers(
         self,
@@ -366,7 +393,8 @@ class Network:
     ) -> bool:
         """Wait until the workers that this object started have ended; return whether they have.
 
-        Their lost tasks are failed by then and can be fetched. No round trip.
+        Their lost tasks are failed by then and can be fetched. No round trip. The traceback of the
+        first loop that fails is logged as soon as its process or call has ended.
 
         Parameters
         ----------
@@ -375,6 +403,12 @@ class Network:
         worker_ids : sequence of str, optional
             Which ones; workers that this object did not start are ignored. By default all, also
             those whose call an executor has not begun, or does not end although they are lost.
+
+        Raises
+        ------
+        LoopFailedError
+            If they have ended, and the loop of one of them raised an exception. The error names the
+            worker and has the traceback.
         """
         return self._started.join(timeout_s, worker_ids)
 
@@ -390,7 +424,9 @@ class Network:
         Returns
         -------
         list of str
-            The workers that this object found lost since the last call, in either way.
+            The workers that this object found lost since the last call, in either way. Among them
+            are processes of this object that a signal from outside stopped after their task: their
+            tasks are not lost, but they may need a replacement.
         """
         return self._started.find_lost()
 
@@ -457,8 +493,8 @@ class Network:
     def reset(self, *, workers: bool = True) -> None:
         """Delete all tasks and, unless `workers` is False, kill and forget all workers.
 
-        The network can be used further. Workers on other machines learn at their next call that
-        they were removed.
+        One round trip, atomic. The network can be used further. Workers on other machines learn at
+        their next call that they were removed.
         """
         if workers:
             self._started.forget()

@@ -43,6 +43,8 @@ class OwnedProcess:
     ----------
     stdout : file or None
         The output of the child, if `stdout` is `subprocess.PIPE`.
+    pid : int
+        The number of the child, and of its process group.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class OwnedProcess:
         # A forked child with a copy of the pipe would keep it open after this process has ended.
         keep_from_children(self._pipe)
         self.stdout = self._process.stdout
+        self.pid = self._process.pid
 
     def has_ended(self) -> bool:
         """Return whether the process has ended."""

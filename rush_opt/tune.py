@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rush_core import Network, RushError
+from rush_core import Network, RushError, ServerRefusedError, ServerUnreachableError
 from rush_opt.arguments.initial_design import initial_points_of
 from rush_opt.arguments.limits import check_limits
 from rush_opt.arguments.plan import make_plan, make_problem
@@ -23,6 +23,7 @@ from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
 from rush_opt.running.manager import Manager
 from rush_opt.running.progress import Progress
+from rush_opt.running.termination import sigterm_as_interrupt
 from rush_opt.search.design import Design
 from rush_opt.space import Parameter, Space
 from rush_opt.stopping.history import History
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 _MOST_RETRIES = 2
 
 
+@sigterm_as_interrupt()
 def tune(
     objective: Objective,
     space: Mapping[str, Parameter] | Space,
@@ -165,7 +167,9 @@ def tune(
     -------
     TuneResult
         After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt is
-        raised at once.
+        raised at once. SIGTERM counts as an interrupt if this is the main thread and the program
+        has no handler of its own for it. If the server of a run without a `network_id` is lost, the
+        result has the trials that were read until then.
 
     Raises
     ------
@@ -183,7 +187,8 @@ def tune(
     WorkersFailedError
         If workers cannot be started or are lost again and again, or the network is lost.
     RushError
-        If the server cannot be used.
+        If the server cannot be used: from the beginning, or from some time on and the run has a
+        `network_id` or no finished trial.
 
     Examples
     --------
@@ -211,6 +216,7 @@ def tune(
     # Every point of a list is wanted: one whose worker is lost is queued again.
     max_retries = _MOST_RETRIES if plan.optimizer.placement == "listed" else 0
     network = Network(network_id, url, max_retries=max_retries)
+    remove = network_id is None
     try:
         plan = replace(plan, began=network.now())
         joined = JoinedWorkers(network)
@@ -220,7 +226,13 @@ def tune(
         elif launch is not None:
             launcher = CommandLauncher(network, plan, joined, launch)
         manager = Manager(network, plan, joined, launcher, callbacks, shown)
-        stop_reason = manager.run(points, known)
+        try:
+            stop_reason = manager.run(points, known)
+        except (ServerUnreachableError, ServerRefusedError) as error:
+            if network_id is not None:
+                raise  # a later call with the same name goes on
+            remove = False
+            stop_reason = manager.end_without_server(error)
         return TuneResult(
             RunRecord(
                 trials=manager.trials,
@@ -239,10 +251,10 @@ def tune(
         if shown is not None:
             shown.close()
         try:
-            _leave(network, remove=network_id is None)
+            _leave(network, remove=remove)
         except KeyboardInterrupt:
             # The first interrupt costs neither the result nor the removal of the network.
-            _leave(network, remove=network_id is None)
+            _leave(network, remove=remove)
 
 
 def _leave(network: Network, *, remove: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from experiments.chaos.clients import evaluating, pushing
-from rush_core import Heartbeat, Network, RushError, WorkerInfo
+from rush_core import Heartbeat, LoopFailedError, Network, RushError, WorkerInfo
 from tests.core.proxy import BreakingProxy
 
 PATIENCE_S = 90.0  # a round that has not ended so long after its last fault never will
@@ -168,7 +168,10 @@ class Participants:
         left: list[psutil.Process] = []
         try:
             self.near.stop_workers()
-            ended = self.far.join_workers(PATIENCE_S)
+            try:
+                ended = self.far.join_workers(PATIENCE_S)
+            except LoopFailedError:  # the round reports the reasons of all workers
+                ended = True
             deadline = time.monotonic() + PATIENCE_S
             for process in self._commands:
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -31,8 +31,7 @@ def add_worker_commands(command_line: CommandLine) -> None:
         type=float,
         nargs=2,
         metavar=("PERIOD_S", "EXPIRE_S"),
-        default=(3.0, 15.0),
-        help="seconds between heartbeats, and until a silent worker counts as lost",
+        help="seconds between heartbeats, and until a silent worker counts as lost (3 15)",
     )
     worker.add_argument(
         "--heartbeat-process",
@@ -54,17 +53,15 @@ def add_worker_commands(command_line: CommandLine) -> None:
 
 
 def _worker(given: argparse.Namespace) -> int:
-    period_s, expire_s = given.heartbeat
-    heartbeat = Heartbeat(period_s, expire_s, own_process=given.heartbeat_process)
     url = resolve_running_url(given.url, given.network_id)
     try:
-        run_worker(
+        received = run_worker(
             given.network_id,
             url=url,
             loop_digest=given.loop,
             worker_id=given.worker_id,
             orphan_check=given.orphan_check,
-            heartbeat=None if given.orphan_check else heartbeat,
+            heartbeat=_heartbeat(given),
             log_level=given.log_level,
         )
     except (ValueError, OSError) as error:
@@ -72,7 +69,16 @@ def _worker(given: argparse.Namespace) -> int:
             raise
         traceback.print_exc()  # raised by the worker loop: its author needs the traceback
         return 1
-    return 0
+    # As a shell reports a signal. A batch job that ended in order is no failure.
+    return 128 + received if given.orphan_check and received else 0
+
+
+def _heartbeat(given: argparse.Namespace) -> Heartbeat | None:
+    """Return the heartbeat that was asked for; by default one, unless a manager watches."""
+    if given.heartbeat is None:
+        return None if given.orphan_check else Heartbeat(own_process=given.heartbeat_process)
+    period_s, expire_s = given.heartbeat
+    return Heartbeat(period_s, expire_s, own_process=given.heartbeat_process)
 
 
 def _beat(given: argparse.Namespace) -> int:

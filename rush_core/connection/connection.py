@@ -23,6 +23,7 @@ from rush_core.connection.url import redact
 from rush_core.errors import (
     CorruptRecordError,
     RushError,
+    ServerFullError,
     ServerRefusedError,
     ServerUnreachableError,
 )
@@ -31,8 +32,6 @@ __all__ = [
     "OLDEST_SERVER",
     "Connection",
     "ReplyError",
-    "check_server",
-    "check_version",
     "pack",
     "parse_info",
     "refusal",
@@ -42,6 +41,10 @@ logger = logging.getLogger(__name__)
 
 # The oldest version of Redis that the tests run with.
 OLDEST_SERVER = (6, 2)
+
+# The longest request, bytes. Redis takes no longer value (its setting proto-max-bulk-len). It would
+# close the connection without an answer.
+_LARGEST_REQUEST = 512 * 1024**2
 
 _CHUNK = 65536  # bytes per read of the socket
 
@@ -101,7 +104,13 @@ class Connection:
             If the connection cannot be made or breaks; the request may have been executed.
         ServerRefusedError
             If the server answers with an error.
+        ServerFullError
+            If the server has no room; nothing was written.
+        ValueError
+            If the request is too long for a server; it was not sent.
         """
+        if len(request) > _LARGEST_REQUEST:
+            raise _too_long(request)
         with self._lock:
             try:
                 sock = self._socket or self._open()
@@ -142,13 +151,18 @@ class Connection:
         ------
         ServerUnreachableError
             If the connection cannot be made or breaks; the requests may have been executed.
+        ValueError
+            If the requests are too long for a server; they were not sent.
         """
+        request = b"".join(requests)
+        if len(request) > _LARGEST_REQUEST:
+            raise _too_long(request)
         with self._lock:
             try:
                 sock = self._socket or self._open()
                 if block_s:
                     _set_timeout(sock, self.timeout_s + block_s)
-                sock.sendall(b"".join(requests))
+                sock.sendall(request)
                 reader = self._reader
                 replies: list[Any] = []
                 for _ in requests:
@@ -198,7 +212,7 @@ class Connection:
         if isinstance(error, MovedError):
             self._endpoint.follow(error)
         if isinstance(error, MovedError | NotNowError):
-            return ServerUnreachableError(f"{redact(self.url)}: {refusal(error)}")
+            return ServerUnreachableError(f"{redact(self.url)}: {refusal(error)}", found=str(error))
         timed_out = isinstance(error, BlockingIOError | TimeoutError | ssl.SSLWantReadError)
         reason = f"no answer within {self.timeout_s:g} s" if timed_out else str(error)
         return ServerUnreachableError(f"lost the connection to {redact(self.url)}: {reason}")
@@ -214,10 +228,25 @@ class Connection:
         return sock
 
 
+# Words of error replies to writes for which there is no room.
+_NO_ROOM = {
+    "OOM command": "the server is at its maxmemory: raise it or free memory",
+    "MISCONF": "the server cannot write to its disk: make room there",
+}
+
+
 def _error_reply(text: str) -> Exception:
     """Return the object for an error reply; raise if another server, or a later time, is right."""
     check_reply(text)
     return ReplyError(text)
+
+
+def _too_long(request: bytes) -> ValueError:
+    return ValueError(
+        f"at most {_LARGEST_REQUEST:,} bytes can be sent to a server at once, got "
+        f"{len(request):,}; keep large data in a file and store its path, or push fewer tasks at a "
+        "time"
+    )
 
 
 def _closed() -> NoReturn:
@@ -234,40 +263,24 @@ def refusal(reply: Exception) -> RushError:
             "this network",
             key=key,
         )
+    message = f"the server refused a request: {text}"
+    # Servers before 7.0 put the error that a script met into another text.
+    for word, advice in _NO_ROOM.items():
+        if word in text:
+            return ServerFullError(f"{message}; {advice}; nothing was written", found=text)
     advices = {
         "EXECABORT": "it may be at its maxmemory, or this user not permitted: see `rush doctor`",
-        "OOM": "the server is at its maxmemory: raise it or free memory; nothing was written",
         "NOAUTH": "give the user name and password in the URL: redis://user:password@host:port/db",
         "NOPERM": "grant this user the command and the keys 'rush:*'; `rush doctor` says how",
         "can't run this command": "grant this user the command; `rush doctor` says how",
         "WRONGTYPE": "another program writes to this network's keys; use a network_id of your own",
         "READONLY": "this server is a replica: connect to its primary",
+        "BUSY": "a script of another client runs for long: wait for its end, or send SCRIPT KILL",
+        "NOREPLICAS": "too few replicas are connected to the server: see min-replicas-to-write",
         "MOVED": "connect to a cluster by redis://host:port of any of its nodes",
     }
-    # Servers before 7.0 put the error that a script met into another text.
     advice = next((advice for word, advice in advices.items() if word in text), "")
-    message = f"the server refused a request: {text}"
     return ServerRefusedError(f"{message}; {advice}" if advice else message, found=text)
-
-
-def check_server(connection: Connection) -> None:
-    """Raise unless the server is new enough; one round trip."""
-    check_version(connection.execute(pack(("INFO", "server"))).decode(), connection.url)
-
-
-def check_version(info: str, url: str) -> None:
-    """Raise unless the server that gave this answer to INFO is new enough."""
-    fields = parse_info(info)
-    # Valkey reports the Redis version it is compatible with under the old name.
-    version = fields.get("redis_version", "0")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-        needed = ".".join(map(str, OLDEST_SERVER))
-        raise ServerRefusedError(
-            f"need a Redis server >= {needed} or any Valkey, found {version} at "
-            f"{redact(url)}; upgrade it, or give no URL to use an embedded server",
-            expected=needed,
-            found=version,
-        )
 
 
 def parse_info(info: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from rush_core.connection.url import connection_arguments, redact, split_sentinel_url
 from rush_core.errors import ServerUnreachableError
 
-__all__ = ["Endpoint", "MovedError", "NotNowError", "check_reply"]
+__all__ = ["Endpoint", "MovedError", "NotNowError", "check_reply", "is_not_now"]
 
 
 class MovedError(OSError):
@@ -31,8 +31,23 @@ class NotNowError(OSError):
     """The server replied that it cannot serve requests now; nothing was executed."""
 
 
-# First words of error replies after which it helps to find the server again.
-_NOT_NOW = {"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "UNBLOCKED"}
+# First words of error replies after which it helps to wait, or to find the server again. The server
+# has executed nothing: it is executing another client's script (BUSY), loads its data (LOADING),
+# has lost its primary (MASTERDOWN) or its replicas (NOREPLICAS), or moves keys (TRYAGAIN).
+_NOT_NOW = {
+    "ASK",
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "READONLY",
+    "TRYAGAIN",
+    "UNBLOCKED",
+}
+
+# Servers before 7.0 put the error that a script met into another text.
+_NOT_NOW_IN_SCRIPT = re.compile(r"-(NOREPLICAS|READONLY)\b")
 
 _ADVICE = {
     "CERTIFICATE_VERIFY_FAILED": "if it has a certificate of your own authority, name that one's "
@@ -49,12 +64,15 @@ def check_reply(text: str) -> None:
     ------
     MovedError, NotNowError
     """
-    word = text.split(" ", 1)[0]
-    if word == "MOVED":
+    if text.startswith("MOVED "):
         raise MovedError(text)
-    # Servers before 7.0 put the error that a script met into another text.
-    if word in _NOT_NOW or "-READONLY" in text:
+    if is_not_now(text):
         raise NotNowError(text)
+
+
+def is_not_now(text: str) -> bool:
+    """Tell whether an error reply means that the server cannot serve requests now."""
+    return text.split(" ", 1)[0] in _NOT_NOW or bool(_NOT_NOW_IN_SCRIPT.search(text))
 
 
 class Endpoint:
@@ -121,7 +139,15 @@ class Endpoint:
                 f"the server at {shown} refuses the user name or password: {error}; "
                 "check the credentials in the URL"
             ) from None
+        except redis.BusyLoadingError as error:
+            raise ServerUnreachableError(
+                f"{shown} cannot serve now: {error}", found="LOADING"
+            ) from None
         except (redis.RedisError, OSError) as error:
+            if is_not_now(str(error)):
+                raise ServerUnreachableError(
+                    f"{shown} cannot serve now: {error}", found=str(error)
+                ) from None
             raise ServerUnreachableError(
                 f"no server answers at {shown}: {error}; {_advice(error)}"
             ) from None

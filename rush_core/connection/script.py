@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,14 +25,20 @@ __all__ = [
     "name_culprit",
     "pack_sleep",
     "read_atomically",
+    "retry_not_now",
     "retry_unreachable",
 ]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 # How long a client tries to reach a server that answered before, seconds. A restart of the server
 # takes less.
 PATIENCE_S = 20.0
+
+# After so many seconds of an outage, the log says that a client waits.
+_SILENT_S = 1.0
 
 # Redis 6.2 truncates a timeout to milliseconds: 0.001 s becomes 0, which means no timeout at all.
 _SHORTEST_SLEEP_S = 0.01
@@ -210,29 +217,56 @@ def is_missing(reply: object) -> bool:
     return str(reply).startswith("NOSCRIPT")
 
 
-def retry_unreachable(call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """Repeat a call, with growing pauses, while the server cannot be reached.
+def retry_unreachable(call: Callable[[], T], patience_s: float | None = None) -> T:
+    """Repeat a call, with growing pauses, while the server cannot be reached or cannot serve.
 
-    Use it only for calls that may be executed twice.
+    Use it only for calls that may be executed twice. An outage of more than a second is logged.
+
+    Parameters
+    ----------
+    call : callable
+    patience_s : float, optional
+        For how long, seconds; by default `PATIENCE_S`.
 
     Raises
     ------
     ServerUnreachableError
-        If the server cannot be reached for `patience_s` seconds.
+        If the server cannot be reached for so long.
+    ServerFullError
+        If it has no room for so long.
     """
-    try:
-        return call()
-    except ServerUnreachableError:
-        deadline = time.monotonic() + patience_s
-    pause_s = 0.01
+    return _retry(call, patience_s, lambda _: True)
+
+
+def retry_not_now(call: Callable[[], T], patience_s: float | None = None) -> T:
+    """Repeat a call while the server answers that it cannot serve now, like `retry_unreachable`.
+
+    If no server answers, raise at once: the URL may be wrong.
+    """
+    return _retry(call, patience_s, lambda error: error.found is not None)
+
+
+def _retry(
+    call: Callable[[], T],
+    patience_s: float | None,
+    may_pass: Callable[[ServerUnreachableError], bool],
+) -> T:
+    patience_s = PATIENCE_S if patience_s is None else patience_s
+    began: float | None = None
+    pause_s, is_logged = 0.01, False
     while True:
-        time.sleep(pause_s)
         try:
             return call()
-        except ServerUnreachableError:
-            pause_s = min(2 * pause_s, 1.0)
-            if time.monotonic() + pause_s > deadline:
+        except ServerUnreachableError as error:
+            now = time.monotonic()
+            began = now if began is None else began
+            if not may_pass(error) or now + pause_s > began + patience_s:
                 raise
+            if now - began >= _SILENT_S and not is_logged:
+                is_logged = True
+                logger.warning("%s; trying again for up to %g s", error, patience_s)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 1.0)
 
 
 def _bulk(parts: Sequence[bytes]) -> bytes:

@@ -13,19 +13,34 @@ date, enumeration, dataclass                          text, its value, a dict (a
 ====================================================  ==============================================
 
 Everything else is refused, and the error names the parameter: masked arrays, arrays of Python
-objects, instances of other classes.
+objects, instances of other classes, and values that are nested more than 100 levels deep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.lib import format as npy_format
 
-__all__ = ["array_header", "decode", "encode", "encode_record", "mapping_decoder"]
+from rush_core.errors import CorruptRecordError
+
+__all__ = [
+    "DEEPEST",
+    "array_header",
+    "decode",
+    "encode",
+    "encode_record",
+    "mapping_decoder",
+    "too_deep",
+]
+
+# How deep lists and dicts of a value may be nested. To decode each takes a level of Python's stack,
+# which has about 1,000. The program that reads may have taken most of them already.
+DEEPEST = 100
 
 # The codes of our MessagePack extension types.
 _ARRAY = 1
@@ -86,6 +101,10 @@ def _as_field(part: Any) -> Any:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 _decoder = msgspec.msgpack.Decoder(ext_hook=_decode_other)
+_plain_decoder = msgspec.msgpack.Decoder()  # leaves extension types as they are
+
+# The first bytes of lists and dicts. Other values can contain the same bytes.
+_CONTAINER_BYTES = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
 
 encode = _encoder.encode
 decode = _decoder.decode
@@ -119,7 +138,7 @@ def encode_record(
     ------
     TypeError, ValueError, OverflowError
         If a mapping is no dict, has a name that is no string, or holds a value that cannot be
-        stored; the message names it.
+        stored or is nested too deep; the message names it.
     """
     try:
         if not isinstance(mapping, dict):
@@ -129,7 +148,10 @@ def encode_record(
             _check_names(extra)
         for other in more:
             _check_names(other)
-        return _encoder.encode(values)
+        record = _encoder.encode(values)
+        if _may_be_deep(record) and _is_deep(record):
+            raise ValueError("nested too deep")
+        return record
     except (TypeError, ValueError, OverflowError, RecursionError):
         for label, given in zip(
             labels, (mapping, {} if extra is None else extra, *more), strict=False
@@ -154,10 +176,69 @@ def _refuse(what: str, mapping: Any) -> None:
         if not isinstance(name, str):
             raise TypeError(f"names in {what} must be strings, got {name!r:.80}")
         try:
-            _encoder.encode({name: value})
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            is_deep = _is_deep(_encoder.encode(({name: value},)))
+        except RecursionError:
+            is_deep = True
+        except (TypeError, ValueError, OverflowError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
                 f"{what} {name!r} holds {value!r:.80}, which cannot be stored ({error}); use "
                 "numbers, strings, bytes, booleans, None, NumPy arrays, or lists and dicts of these"
             ) from None
+        if is_deep:
+            raise ValueError(
+                f"{what} {name!r} must be nested at most {DEEPEST} levels deep, but its lists "
+                "and dicts are nested deeper, or contain themselves; store a flat list or a text"
+            )
+
+
+def _may_be_deep(record: bytes) -> bool:
+    """Return False if a record has too few bytes that can begin a list or dict to be deep."""
+    if len(record) <= DEEPEST:
+        return False
+    return len(record) - len(record.translate(None, _CONTAINER_BYTES)) > DEEPEST
+
+
+def _is_deep(record: bytes) -> bool:
+    """Tell whether lists and dicts in the mappings of a record are nested too deep."""
+    try:
+        level = [_plain_decoder.decode(record)]
+    except RecursionError:
+        return True
+    except ValueError:  # a dict whose keys are no plain values: who reads it gets the error
+        return False
+    for _ in range(DEEPEST + 2):  # the record and the mapping are two levels themselves
+        items = chain.from_iterable(
+            chain(value, value.values()) if type(value) is dict else value for value in level
+        )
+        level = [item for item in items if type(item) in (list, dict, tuple)]
+        if not level:
+            return False
+    return True
+
+
+def _is_too_deep_for(decode: Callable[[bytes], object], record: bytes) -> bool:
+    try:
+        decode(record)
+    except RecursionError:
+        return True
+    return False
+
+
+def too_deep(
+    decode: Callable[[bytes], object], records: Collection[bytes], redis_key: bytes
+) -> CorruptRecordError:
+    """Return the error for records of tasks or reports, one of which is too deep to be decoded."""
+    i, record = next(
+        (i, record) for i, record in enumerate(records) if _is_too_deep_for(decode, record)
+    )
+    # The key follows the worker's id, a text of less than 256 bytes, and the attempt, one byte.
+    size, first = (record[2], 3) if record[1] == 0xD9 else (record[1] - 0xA0, 2)
+    at = first + size + 1
+    key = record[at + 1 : at + 1 + record[at] - 0xA0].decode(errors="replace")
+    return CorruptRecordError(
+        f"{redis_key.decode()} has a value in record {i}, of task {key!r}, that is nested too deep "
+        f"to be read, while at most {DEEPEST} levels may be written; another program wrote it, or "
+        "an earlier version: read it with a higher sys.setrecursionlimit, or reset this network",
+        key=key,
+    )

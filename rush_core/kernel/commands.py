@@ -30,7 +30,7 @@ from rush_core.connection.script import (
     name_culprit,
     retry_unreachable,
 )
-from rush_core.errors import ServerRefusedError, ServerUnreachableError
+from rush_core.errors import ServerFullError, ServerUnreachableError
 from rush_core.kernel.codec import encode
 from rush_core.keys import NetworkKeys
 
@@ -125,6 +125,8 @@ class Commands:
             if is_sent:
                 try:
                     reply = command.script.run(self._connection, *arguments)
+                except ServerFullError:
+                    is_sent = False  # nothing was written: try again until there is room
                 except ServerUnreachableError:
                     pass
                 else:
@@ -173,8 +175,9 @@ class Commands:
                             raise name_culprit(refusal(read), self._connection, logs)
                     if not isinstance(reply, hiredis.ReplyError):
                         return reply, replies
-                    if not is_missing(reply):
-                        raise command.script.refused(self._connection, reply)
+                    refused = command.script.refused(self._connection, reply)
+                    if not (is_missing(reply) or isinstance(refused, ServerFullError)):
+                        raise refused
                     is_sent = False
             reply = self._run_in_new_epoch(command, arguments, is_sent)
             return reply, retry_unreachable(lambda: execute_all_on(self._connection, logs, reads))
@@ -186,7 +189,14 @@ class Commands:
 
         def attempt() -> Any:
             nonlocal is_sent
-            is_registered = self._raise_epoch()
+            try:
+                is_registered = self._raise_epoch()
+            except ServerFullError as error:
+                if not is_sent:
+                    raise
+                raise ServerUnreachableError(
+                    f"cannot find out whether the last command was executed: {error}"
+                ) from None
             # What the server did before it removed the worker is still in the log.
             if is_sent and (is_registered or command.is_in_log):
                 reply = command.find_reply(arguments)
@@ -195,7 +205,11 @@ class Commands:
             if not is_registered:
                 return OUT
             is_sent = True
-            return command.script.run(self._connection, *arguments)
+            try:
+                return command.script.run(self._connection, *arguments)
+            except ServerFullError:
+                is_sent = False
+                raise
 
         return retry_unreachable(attempt)
 
@@ -207,13 +221,9 @@ class Commands:
         may_register = b"" if self._is_worker else b"1"
         try:
             reply = self._renew.run(self._connection, b"%d" % self.epoch, may_register)
-        except ServerRefusedError as error:
-            if "OOM" not in str(error.found):
-                raise
-            # Without a new epoch it cannot be found out whether the last command was executed.
-            raise ServerUnreachableError(
-                f"cannot find out whether the last command was executed: {error}"
-            ) from None
+        except ServerFullError:
+            self.epoch -= 1  # nothing was written: what is sent next carries the old one
+            raise
         self._renew_prefixes()
         self._generation = self._connection.generation
         return bool(reply != OUT)

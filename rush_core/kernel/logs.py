@@ -1,5 +1,8 @@
 """Reading logs: lists of records that only grow, of which each read transfers only what is new.
 
+A log is read in slices, so that a long one does not hold the server for long. If the connection
+breaks in between, the next read goes on after the last slice that has arrived.
+
 Each read overlaps the last one by one record. If this record is still in its place, the list is
 still the one that was read before. If not, the network was reset, and reading starts anew.
 
@@ -13,6 +16,7 @@ from typing import Generic, TypeVar
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
+from rush_core.kernel.slices import SLICE
 from rush_core.kernel.table import TaskTable
 from rush_core.kernel.task import Task, decode_tasks
 
@@ -35,7 +39,7 @@ class LogPosition(Generic[R]):
     Attributes
     ----------
     n_read : int
-        How many records have been read.
+        How many records have arrived.
     """
 
     def __init__(
@@ -47,19 +51,24 @@ class LogPosition(Generic[R]):
         self._connection = connection
         self._redis_key = redis_key
         self._decode = decode
-        # The packed command LRANGE key first -1, in which only `first` changes.
+        # The packed command LRANGE key first last, in which only the two numbers change.
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
-        self._request += b"$%d\r\n%b\r\n$2\r\n-1\r\n"
+        self._request += b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
         self._last: bytes | None = None
+        self._arrived: list[bytes] = []  # slices of a read that has not come to its end
+        self._continues = True
         self.n_read = 0
 
     def request(self) -> bytes:
-        """Pack a read of all that is new."""
-        first = b"%d" % (self.n_read - 1 if self.n_read else 0)
-        return self._request % (len(first), first)
+        """Pack a read of the next slice."""
+        start = self.n_read - 1 if self.n_read else 0
+        first, last = b"%d" % start, b"%d" % (start + SLICE)
+        return self._request % (len(first), first, len(last), last)
 
     def accept(self, records: list[bytes], request: bytes) -> tuple[list[R], bool]:
-        """Take the reply to `request`; if another thread has read since, read again.
+        """Take the reply to `request`, and read further slices if there are any.
+
+        If another thread has read since the request was packed, read again.
 
         Returns
         -------
@@ -72,24 +81,30 @@ class LogPosition(Generic[R]):
             return self._take(records) if request == self.request() else self.read()
 
     def read(self) -> tuple[list[R], bool]:
-        """Read what is new; one round trip. Returns what `accept` returns."""
+        """Read what is new; one round trip for each slice. Returns what `accept` returns."""
         with self._connection.exclusive:
             return self._take(self._execute())
 
     def _take(self, records: list[bytes]) -> tuple[list[R], bool]:
-        continues = True
-        if self._last is not None:
-            continues = bool(records) and records[0] == self._last
-            if continues:
-                records = records[1:]
-            else:
-                self.n_read, self._last = 0, None
-                records = self._execute()
-        new = self._decode(records, self._redis_key)
-        if records:
-            self._last = records[-1]
-            self.n_read += len(records)
+        while not self._take_slice(records):
+            records = self._execute()
+        new = self._decode(self._arrived, self._redis_key)
+        self._arrived = []
+        continues, self._continues = self._continues, True
         return new, continues
+
+    def _take_slice(self, records: list[bytes]) -> bool:
+        """Take the records of one slice; return whether it is the last one."""
+        if self._last is not None and records[:1] != [self._last]:
+            # The log was replaced: read it from its beginning.
+            self.n_read, self._last, self._arrived, self._continues = 0, None, [], False
+            return False
+        new = records if self._last is None else records[1:]
+        if new:
+            self._arrived += new
+            self._last = new[-1]
+            self.n_read += len(new)
+        return len(records) <= SLICE
 
     def _execute(self) -> list[bytes]:
         records: list[bytes] = execute_on(self._connection, self._redis_key, self.request())
@@ -112,7 +127,7 @@ class TaskCache:
         self._tasks: list[Task] = []
 
     def fetch(self) -> TaskTable:
-        """Return all tasks; one round trip, which transfers the new ones."""
+        """Return all tasks; one round trip for each slice of new ones, which are transferred."""
         with self._connection.exclusive:
             new, _ = retry_unreachable(self._log.read)
             if len(new) == self._log.n_read:

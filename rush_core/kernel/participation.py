@@ -83,11 +83,13 @@ class Participation:
         """
         return self._register(at, epoch, is_return=True)
 
-    def leave(self, at: float, reason: str | None) -> None:
+    def leave(
+        self, at: float, reason: str | None, state: WorkerState = WorkerState.STOPPED
+    ) -> None:
         """Remove the worker, and fail the tasks that it is running; one round trip, atomic."""
         arguments = removal(
             self._worker_id,
-            WorkerState.STOPPED,
+            state,
             at=at,
             reason=reason or "",
             task_error=reason or "the worker left the network before the task ended",

@@ -15,12 +15,12 @@ from rush_core.connection.script import (
     Script,
     execute_all_on,
     pack_sleep,
-    read_atomically,
     retry_unreachable,
 )
-from rush_core.errors import ServerUnreachableError
+from rush_core.errors import ServerFullError, ServerUnreachableError
 from rush_core.kernel.logs import LogPosition, TaskCache
 from rush_core.kernel.report import Report, decode_reports
+from rush_core.kernel.snapshot import fetch_tasks
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState, decode_tasks
 from rush_core.keys import NetworkKeys
@@ -73,19 +73,10 @@ class TaskReader:
         return TaskCounts(*retry_unreachable(lambda: self._count.run(self._connection)))
 
     def fetch(self, states: tuple[str, ...]) -> TaskTable:
-        """Fetch the tasks in some states, all if none is named; one round trip, atomic."""
-        wanted = [TaskState(state) for state in states] or list(TaskState)
-        places = [
-            (getattr(self._keys, state.value), state is TaskState.RUNNING)
-            for state in TaskState
-            if state in wanted
-        ]
-        reads = [(b"HVALS", key) if is_hash else (b"LRANGE", key, 0, -1) for key, is_hash in places]
-        found = retry_unreachable(lambda: read_atomically(self._connection, reads))
-        tasks: list[Task] = []
-        for (key, _), records in zip(places, found, strict=True):
-            tasks += decode_tasks(records, key)
-        return TaskTable(tasks)
+        """Fetch the tasks in some states, all if none is named; see `snapshot.fetch_tasks`."""
+        wanted = {TaskState(state) for state in states or TaskState}
+        fetch = functools.partial(fetch_tasks, self._connection, self._keys, wanted)
+        return TaskTable(retry_unreachable(fetch))
 
     def fetch_finished(self) -> TaskTable:
         """Fetch all finished tasks; one round trip, which transfers only the new ones."""
@@ -165,6 +156,8 @@ class TaskReader:
             left_s = max(deadline - time.monotonic(), 0.0)
             try:
                 return self._wait_once(left_s, n_finished, reads)
+            except ServerFullError:  # a wait needs a little room
+                return retry_unreachable(lambda: self._wait_once(0.0, n_finished, reads))
             except ServerUnreachableError:
                 retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from rush_core.errors import CorruptRecordError
-from rush_core.kernel.codec import array_header, encode_record, mapping_decoder
+from rush_core.kernel.codec import array_header, encode_record, mapping_decoder, too_deep
 
 __all__ = ["Report", "decode_reports", "report_end"]
 
@@ -70,12 +70,15 @@ def decode_reports(records: Collection[bytes], redis_key: bytes) -> list[Report]
     Raises
     ------
     CorruptRecordError
-        If one is no record of a report; the message names `redis_key`.
+        If one is no record of a report, or is nested too deep to be read; the message names
+        `redis_key`.
     """
     try:
         reports = list(map(_decode_report, records))
         if any(record[0] != _HEADER for record in records):
             raise ValueError("not the fields of a report")
+    except RecursionError:
+        raise too_deep(_decode_report, records, redis_key) from None
     except ValueError as error:
         raise CorruptRecordError(
             f"{redis_key.decode()} holds bytes that are no report ({error}); another program "

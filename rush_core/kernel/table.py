@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from rush_core.kernel.columns import Columns
 from rush_core.kernel.task import Task, decode_tasks, ended_record
 
 if TYPE_CHECKING:
@@ -183,17 +185,30 @@ class TaskTable(Sequence[Task]):
     def to_pandas(self) -> pd.DataFrame:
         """Return a DataFrame with one row for each task.
 
-        The columns of parameters begin with ``config.``, the others with ``result.``, ``extra.``
-        and ``result_extra.``. A column keeps the types of its values. If a task lacks a name, the
-        column has None there.
+        The first columns are those of the task itself. The columns of parameters begin with
+        ``config.``, then come ``result.``, ``extra.`` and ``result_extra.``. A column keeps the
+        types of its values. If a task lacks a name, the column has None there, or NaN if all other
+        values are floats.
         """
         import pandas as pd
 
-        rows = [_flat(task) for task in self]
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        if not rows:
-            names = list(_FIXED)
-        return pd.DataFrame({name: _series([row.get(name) for row in rows]) for name in names})
+        own = Columns("")
+        mappings = {name: Columns(f"{name}.") for name in _MAPPINGS}
+        for start in range(0, max(self._length, 1), _PART):
+            tasks = self._tasks[start : min(start + _PART, self._length)]
+            columns: dict[str, list[Any]]
+            columns = {name: list(map(operator.attrgetter(name), tasks)) for name in _FIXED}
+            own.append(columns | {"state": [state.value for state in columns["state"]]}, len(tasks))
+            for name, collected in mappings.items():
+                rows = [getattr(task, name) or {} for task in tasks]
+                names = dict.fromkeys(chain.from_iterable(rows))
+                collected.append(
+                    {name: [row.get(name) for row in rows] for name in names}, len(rows)
+                )
+        series = own.to_series()
+        for collected in mappings.values():
+            series |= collected.to_series()
+        return pd.DataFrame(series, copy=False)
 
 
 class EndedTasks(NamedTuple):
@@ -208,27 +223,10 @@ class EndedTasks(NamedTuple):
 
 
 _FIXED = ("key", "state", "worker_id", "started_at", "ended_at", "error")
+_MAPPINGS = ("config", "result", "extra", "result_extra")
 
-
-def _flat(task: Task) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(task, name) for name in _FIXED}
-    row["state"] = task.state.value
-    row |= {f"config.{name}": value for name, value in task.config.items()}
-    row |= {f"result.{name}": value for name, value in (task.result or {}).items()}
-    row |= {f"extra.{name}": value for name, value in task.extra.items()}
-    row |= {f"result_extra.{name}": value for name, value in task.result_extra.items()}
-    return row
-
-
-def _series(values: list[Any]) -> Any:
-    """Make a column that keeps the types of its values; only columns of one type get a dtype."""
-    import pandas as pd
-
-    types = {type(value) for value in values}
-    if types == {float, type(None)}:
-        types, values = {float}, [float("nan") if value is None else value for value in values]
-    uniform = len(types) == 1 and types <= {bool, int, float, str}
-    return pd.Series(values, dtype=None if uniform else object)
+# So many tasks are decoded at a time for a DataFrame. The time does not depend on it much.
+_PART = 10_000
 
 
 @functools.lru_cache(maxsize=32)

@@ -31,7 +31,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rush_core.errors import CorruptRecordError
-from rush_core.kernel.codec import array_header, encode, encode_record, mapping_decoder
+from rush_core.kernel.codec import (
+    array_header,
+    encode,
+    encode_record,
+    mapping_decoder,
+    too_deep,
+)
 
 __all__ = [
     "Task",
@@ -188,13 +194,16 @@ def decode_tasks(records: Collection[bytes], redis_key: bytes) -> list[Task]:
     Raises
     ------
     CorruptRecordError
-        If one is no record of a task in this place; the message names `redis_key`.
+        If one is no record of a task in this place, or is nested too deep to be read; the message
+        names `redis_key`, and of a record that is too deep its task.
     """
     place = redis_key.rpartition(b":")[2]
     try:
         tasks = list(map(_decode_task, records))
         if not {_HEADERS[place]}.issuperset(map(_first_byte, records)):
             raise ValueError(f"not the fields of a {place.decode()} task")
+    except RecursionError:
+        raise too_deep(_decode_task, records, redis_key) from None
     except ValueError as error:
         raise CorruptRecordError(
             f"{redis_key.decode()} holds bytes that are no task record ({error}); another program "

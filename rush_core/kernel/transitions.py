@@ -24,6 +24,7 @@ from rush_core.errors import RushError, ServerUnreachableError, WorkerLostError
 from rush_core.kernel.codec import encode
 from rush_core.kernel.commands import OUT, Command, Commands
 from rush_core.kernel.lost_replies import LostReplies
+from rush_core.kernel.slices import SLICE, batches
 from rush_core.keys import NetworkKeys
 
 __all__ = ["Transitions"]
@@ -240,22 +241,26 @@ class Transitions:
         return self._note_ended(reply, 1)[0], replies
 
     def push(self, records: Sequence[bytes]) -> None:
-        """Append records to the queue; one round trip."""
-        self._require_registered(self._commands.run(self._push, tuple(records)))
+        """Append records to the queue; one round trip for each batch (see `slices`)."""
+        self._push_batches(self._push, records)
 
     def push_finished(self, records: Sequence[bytes]) -> None:
-        """Append records to the finished log; one round trip."""
-        self._require_registered(self._commands.run(self._push_finished, tuple(records)))
+        """Append records to the finished log, like `push`."""
+        self._push_batches(self._push_finished, records)
 
     def push_failed(self, records: Sequence[bytes]) -> None:
-        """Append records to the failed tasks; one round trip."""
-        self._require_registered(self._commands.run(self._push_failed, tuple(records)))
+        """Append records to the failed tasks, like `push`."""
+        self._push_batches(self._push_failed, records)
 
     def clear_queue(self, end: bytes) -> int:
-        """Make all queued tasks failed and return how many; one round trip."""
-        n_cleared: int = self._commands.run(self._clear, (end,))
-        self._require_registered(n_cleared)
-        return n_cleared
+        """Make all queued tasks failed and return how many; one round trip for each slice."""
+        n_cleared, most = 0, b"%d" % SLICE
+        while True:
+            n: int = self._commands.run(self._clear, (end, most))
+            self._require_registered(n)
+            n_cleared += n
+            if n < SLICE:
+                return n_cleared
 
     def note_out(self) -> None:
         """Note that the worker is not registered any more."""
@@ -282,6 +287,18 @@ class Transitions:
                 expected=self._pid,
                 found=os.getpid(),
             )
+
+    def _push_batches(self, command: Command, records: Sequence[bytes]) -> None:
+        """Push records in batches, each of which is pushed as a whole or not at all."""
+        n_pushed = 0
+        try:
+            for batch in batches(records):
+                self._require_registered(self._commands.run(command, batch))
+                n_pushed += len(batch)
+        except RushError as error:
+            if n_pushed:
+                error.add_note(f"the first {n_pushed} of {len(records)} tasks were pushed")
+            raise
 
     def _run_in_budget(
         self,

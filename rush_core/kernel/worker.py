@@ -14,7 +14,16 @@ from typing import Any, Self
 from rush_core.arguments import check_timeout, error_text, line_up
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection
-from rush_core.errors import DuplicateTaskError, RushError, ServerUnreachableError, WorkerLostError
+from rush_core.connection.fitness import check_server
+from rush_core.connection.script import retry_not_now
+from rush_core.errors import (
+    DuplicateTaskError,
+    RushError,
+    ServerFullError,
+    ServerUnreachableError,
+    WorkerLostError,
+)
+from rush_core.kernel.format import check_format, store_format
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.participation import Participation
 from rush_core.kernel.reader import TaskReader
@@ -32,7 +41,7 @@ from rush_core.kernel.task import (
     running_record,
 )
 from rush_core.kernel.transitions import Transitions
-from rush_core.kernel.workers import WorkerInfo, fetch_workers
+from rush_core.kernel.workers import WorkerInfo, WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys, check_identifier
 
 __all__ = ["Worker"]
@@ -107,6 +116,9 @@ class Worker:
         expire_s = None if heartbeat is None else heartbeat.expire_s
         self._participation = Participation(connection, keys, worker_id, expire_s)
         try:
+            retry_not_now(lambda: check_format(connection, keys))
+            check_server(connection)
+            store_format(connection, keys)
             self._clock = ServerClock(connection)
             self.number = self._participation.join(self._clock.now(), epoch=1)
         except BaseException:
@@ -116,6 +128,7 @@ class Worker:
         self._reader = TaskReader(connection, keys, worker_id, waiting=connection)
         self._keys_of_tasks = key_sequence()
         self._was_asked_to_stop = False
+        self._leaves_as = WorkerState.STOPPED
         self._heart: Heart | None = None
         if heartbeat is None:
             return
@@ -222,6 +235,9 @@ class Worker:
         extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
         """Append tasks to the queue, from which any worker claims them; one round trip, atomic.
+
+        More than 5,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
+        round trip each. A batch is pushed as a whole or not at all.
 
         Returns
         -------
@@ -434,6 +450,10 @@ class Worker:
     def fetch_tasks(self, *states: str) -> TaskTable:
         """Fetch the tasks in some states, by default all; one round trip, atomic.
 
+        If there are more than 5,000 queued, finished or failed tasks, they are read in slices, with
+        one round trip each. Then each task is in the table once, in a state that it had during the
+        call. Tasks that were added during the call may be missing.
+
         Parameters
         ----------
         *states : str or TaskState
@@ -442,7 +462,10 @@ class Worker:
         return self._reader.fetch(states)
 
     def fetch_finished_tasks(self) -> TaskTable:
-        """Fetch all finished tasks; one round trip, which transfers only the new ones."""
+        """Fetch all finished tasks; one round trip, which transfers only the new ones.
+
+        More than 5,000 new tasks take one round trip for each 5,000.
+        """
         return self._reader.fetch_finished()
 
     def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
@@ -497,14 +520,22 @@ class Worker:
         self._transitions.is_current = False
         return self._was_asked_to_stop or self._transitions.must_stop
 
-    def stop_after_task(self) -> None:
+    def stop_after_task(self, *, interrupted: bool = False) -> None:
         """Make `should_stop` true from now on; no more tasks are started, and no call waits.
 
         One round trip over a separate connection, so a signal handler may call this while the
         worker waits in `claim_task`, which then returns None. If the server cannot be reached, this
         returns without an error.
+
+        Parameters
+        ----------
+        interrupted : bool
+            Whether a signal from outside is the cause. The worker then leaves as interrupted, and
+            the manager that started its process finds it with `Network.detect_lost_workers`.
         """
         self._was_asked_to_stop = True
+        if interrupted:
+            self._leaves_as = WorkerState.INTERRUPTED
         connection = Connection(self._connection.url, timeout_s=2.0)
         with contextlib.closing(connection), contextlib.suppress(RushError):
             self._participation.request_stop(connection)
@@ -560,7 +591,9 @@ class Worker:
         if self._heart is not None:
             self._heart.close()
         try:
-            self._participation.leave(self._clock.now(), reason)
+            self._participation.leave(self._clock.now(), reason, self._leaves_as)
+        except ServerFullError:
+            raise
         except ServerUnreachableError:
             pass
         finally:

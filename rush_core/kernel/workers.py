@@ -21,14 +21,21 @@ import socket
 
 import msgspec
 
-from rush_core.connection.connection import Connection
-from rush_core.connection.script import read_atomically, retry_unreachable
+from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import execute_on, read_atomically, retry_unreachable
 from rush_core.errors import CorruptRecordError
 from rush_core.kernel.codec import array_header, encode
 from rush_core.kernel.task import decode_tasks, failed_end
 from rush_core.keys import NetworkKeys
 
-__all__ = ["WorkerInfo", "WorkerState", "fetch_workers", "registration", "removal"]
+__all__ = [
+    "WorkerInfo",
+    "WorkerState",
+    "fetch_watched",
+    "fetch_workers",
+    "registration",
+    "removal",
+]
 
 
 class WorkerState(enum.StrEnum):
@@ -37,6 +44,7 @@ class WorkerState(enum.StrEnum):
     RUNNING = "running"  # registered
     STOPPING = "stopping"  # registered, and asked to stop after its task
     STOPPED = "stopped"  # left the network itself
+    INTERRUPTED = "interrupted"  # left the network itself, because of a signal from outside
     KILLED = "killed"  # removed by a manager
     LOST = "lost"  # removed because its process died or its heartbeat expired
 
@@ -117,19 +125,45 @@ def fetch_workers(connection: Connection, keys: NetworkKeys) -> list[WorkerInfo]
     task_keys: dict[str, list[str]] = {}
     for task in decode_tasks(running, keys.running):
         task_keys.setdefault(task.worker_id, []).append(task.key)
+    workers = _decode_workers(records, keys)
+    workers.sort(key=lambda worker: worker.number)
+    return [
+        _info(worker, epochs.get(worker.worker_id.encode()), task_keys.get(worker.worker_id, []))
+        for worker in workers
+    ]
+
+
+def fetch_watched(connection: Connection, keys: NetworkKeys) -> dict[str, float]:
+    """Fetch the registered workers that send heartbeats; one round trip.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds without a heartbeat after which each counts as lost.
+
+    Raises
+    ------
+    CorruptRecordError
+        If the key holds something else than records of workers.
+    """
+    read = pack((b"HVALS", keys.workers))
+    records = retry_unreachable(lambda: execute_on(connection, keys.workers, read))
+    return {
+        worker.worker_id: worker.heartbeat_s
+        for worker in _decode_workers(records, keys)
+        if worker.ended_at is None and worker.heartbeat_s is not None
+    }
+
+
+def _decode_workers(records: list[bytes], keys: NetworkKeys) -> list[_Record]:
     try:
-        workers = [_decode_record(record) for record in records]
+        return [_decode_record(record) for record in records]
     except msgspec.MsgspecError as error:
         raise CorruptRecordError(
             f"{keys.workers.decode()} holds bytes that are no worker record ({error}); another "
             "program wrote to it: reset this network",
             key=keys.workers.decode(),
         ) from None
-    workers.sort(key=lambda worker: worker.number)
-    return [
-        _info(worker, epochs.get(worker.worker_id.encode()), task_keys.get(worker.worker_id, []))
-        for worker in workers
-    ]
 
 
 def _info(record: _Record, epoch: bytes | None, task_keys: list[str]) -> WorkerInfo:

@@ -8,7 +8,7 @@ import sys
 from rush_core.connection.url import environment_of, without_password
 from rush_core.kernel.heartbeat import Heartbeat
 
-__all__ = ["ONE_THREAD", "worker_command"]
+__all__ = ["ONE_THREAD", "heartbeat_options", "worker_command"]
 
 # Numerical libraries use one thread each: the workers already use all cores.
 ONE_THREAD = {
@@ -26,8 +26,13 @@ def worker_command(
     """Return a shell command that starts one worker; it contains no password and no secret."""
     words = [sys.executable, "-m", "rush_core", "worker", network_id]
     words += ["--loop", loop_digest, "--log-level", log_level]
-    words += ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s)]
-    words += ["--heartbeat-process"] if heartbeat.own_process else []
+    words += heartbeat_options(heartbeat)
     environment = environment_of(url) | {"RUSH_REDIS_URL": without_password(url)} | ONE_THREAD
     settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
     return f"{' '.join(settings)} {shlex.join(words)}"
+
+
+def heartbeat_options(heartbeat: Heartbeat) -> list[str]:
+    """Return the options of the command ``worker`` that set its heartbeat."""
+    own_process = ["--heartbeat-process"] if heartbeat.own_process else []
+    return ["--heartbeat", str(heartbeat.period_s), str(heartbeat.expire_s), *own_process]

@@ -5,8 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-__all__ = ["WorkerEnds"]
+__all__ = ["WorkerEnd", "WorkerEnds"]
+
+
+@dataclass(frozen=True)
+class WorkerEnd:
+    """The end of the process or the call of a worker.
+
+    Parameters
+    ----------
+    how : str
+        The end in words.
+    in_order : bool
+        Whether the worker loop returned, as far as exit code or call tell.
+    """
+
+    how: str
+    in_order: bool
 
 
 class WorkerEnds:
@@ -15,30 +32,30 @@ class WorkerEnds:
     Parameters
     ----------
     on_end : callable
-        Called as ``on_end(worker_id, how)`` for each end, before `wait` returns.
+        Called as ``on_end(worker_id, end)`` for each end, before `wait` returns.
 
     Attributes
     ----------
-    how : dict
-        Maps the id of each worker that has ended to a text that says how.
+    all : dict
+        Maps the id of each worker that has ended to its end.
     """
 
-    def __init__(self, on_end: Callable[[str, str], None]) -> None:
+    def __init__(self, on_end: Callable[[str, WorkerEnd], None]) -> None:
         self._on_end = on_end
         # Events instead of threads to join: an interrupted `Thread.join` can make Python believe
         # that the thread has ended.
         self._handled: dict[str, threading.Event] = {}
-        self.how: dict[str, str] = {}
+        self.all: dict[str, WorkerEnd] = {}
 
     def expect(self, worker_id: str, handled: threading.Event) -> None:
         """Let `wait` wait for `handled`, which a call of `record` has set or will set."""
         self._handled[worker_id] = handled
 
-    def record(self, worker_id: str, how: str, handled: threading.Event) -> None:
+    def record(self, worker_id: str, end: WorkerEnd, handled: threading.Event) -> None:
         """Record how a worker ended, call `on_end`, then set `handled`."""
-        self.how[worker_id] = how
+        self.all[worker_id] = end
         try:
-            self._on_end(worker_id, how)
+            self._on_end(worker_id, end)
         finally:
             handled.set()
 
@@ -58,4 +75,4 @@ class WorkerEnds:
     def forget(self) -> None:
         """Forget all workers."""
         self._handled.clear()
-        self.how.clear()
+        self.all.clear()

@@ -12,20 +12,25 @@ from pathlib import Path
 
 from rush_core.connection.url import environment_of
 from rush_core.launching.command import ONE_THREAD
-from rush_core.launching.ends import WorkerEnds
+from rush_core.launching.ends import WorkerEnd, WorkerEnds
 from rush_core.launching.output import WorkerOutput
-from rush_core.owned_process import OwnedProcess
+from rush_core.owned_process import OwnedProcess, run_at_owner_end
 
 __all__ = ["LocalWorkers"]
 
+# When this process ends, a worker tries to fail its task and to leave. An objective may prevent
+# that, for example by holding the interpreter's lock. So a process outside of the worker kills its
+# group a moment later.
+_KILL_GROUP = 'sleep 0.5; kill -9 "-$1"'
+
 
 class LocalWorkers:
-    """Worker processes that are children of this process and end when it does.
+    """Worker processes that are children of this process and end with it, whatever they do.
 
     Parameters
     ----------
     on_end : callable
-        Called as ``on_end(worker_id, how)``, in a thread of its own, when a process has ended.
+        Called as ``on_end(worker_id, end)``, in a thread of its own, when a process has ended.
 
     Attributes
     ----------
@@ -33,7 +38,7 @@ class LocalWorkers:
     output : WorkerOutput
     """
 
-    def __init__(self, on_end: Callable[[str, str], None]) -> None:
+    def __init__(self, on_end: Callable[[str, WorkerEnd], None]) -> None:
         self._processes: dict[str, OwnedProcess] = {}
         self.ends = WorkerEnds(on_end)
         self.output = WorkerOutput()
@@ -53,8 +58,10 @@ class LocalWorkers:
         with self.output.open(worker_id, log_folder) as log:
             process = OwnedProcess(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         handled = threading.Event()
-        watch = (worker_id, process, handled)
+        guard: OwnedProcess | None = None
         try:
+            guard = run_at_owner_end(_KILL_GROUP, str(process.pid))
+            watch = (worker_id, process, guard, handled)
             threading.Thread(target=self._watch, args=watch, daemon=True).start()
             # Only now, because Ctrl-C may interrupt between any two lines: `wait` must wait only
             # for a process that a thread watches.
@@ -62,6 +69,8 @@ class LocalWorkers:
             self._processes[worker_id] = process
         except BaseException:
             process.kill()
+            if guard is not None:
+                guard.kill()
             raise
 
     def started(self) -> list[str]:
@@ -71,6 +80,10 @@ class LocalWorkers:
     def running(self) -> list[str]:
         """Return the workers whose processes have not ended."""
         return [name for name, process in self._processes.items() if not process.has_ended()]
+
+    def watched(self) -> set[str]:
+        """Return the workers whose processes have been started, and whose end is not recorded."""
+        return set(self._processes) - set(self.ends.all)
 
     def kill(self, worker_ids: Iterable[str]) -> None:
         """Kill processes, and wait until their ends are handled."""
@@ -91,9 +104,14 @@ class LocalWorkers:
         self.forget()
         self.output.close()
 
-    def _watch(self, worker_id: str, process: OwnedProcess, handled: threading.Event) -> None:
-        """Wait for the end of a process and record it."""
-        self.ends.record(worker_id, _describe_exit(process.wait()), handled)
+    def _watch(
+        self, worker_id: str, process: OwnedProcess, guard: OwnedProcess, handled: threading.Event
+    ) -> None:
+        """Wait for the end of a process, end its guard, and record the end."""
+        code = process.wait()
+        guard.kill()  # at once: its group's number may now be given to other processes
+        guard.wait()
+        self.ends.record(worker_id, WorkerEnd(_describe_exit(code), code == 0), handled)
 
 
 def _describe_exit(code: int) -> str:

@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 __all__ = ["check_place"]
 
 
-def check_place(executor: object, heartbeat: object, log_folder: object) -> None:
-    """Check that `executor` is an executor or None, and that the other options have an effect.
+def check_place(executor: object, log_folder: object) -> None:
+    """Check that `executor` is an executor or None, and that `log_folder` has an effect.
 
     Raises
     ------
@@ -16,11 +16,6 @@ def check_place(executor: object, heartbeat: object, log_folder: object) -> None
         If not.
     """
     if executor is None:
-        if heartbeat is not None:
-            raise ValueError(
-                f"heartbeat={heartbeat!r} is for workers of an executor; processes on this machine "
-                "are watched without one: leave it out"
-            )
         return
     if not isinstance(executor, Executor):
         raise TypeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.script import PATIENCE_S
@@ -64,11 +64,28 @@ class Removal:
         killed = worker_id in self._killed
         self._remove_ended(worker_id, how, _PATIENCE_WITH_KILLED_S if killed else PATIENCE_S)
 
-    def find_lost(self) -> list[str]:
-        """Remove workers whose heartbeat has expired; return those lost since the last call."""
+    def add_interrupted(self, worker_id: str) -> None:
+        """Count a worker that a signal from outside stopped among the lost ones."""
+        with self._lock:
+            self._lost.append(worker_id)
+
+    def was_killed(self, worker_id: str) -> bool:
+        """Return whether this manager has killed, or is about to kill, a worker."""
+        return worker_id in self._killed
+
+    def find_lost(self, watched: Collection[str]) -> list[str]:
+        """Remove workers whose heartbeat has expired; return those lost since the last call.
+
+        Parameters
+        ----------
+        watched : collection of str
+            Workers whose end this manager notices in another way.
+        """
         for worker_id, how in list(self._not_removed.items()):
             self._remove_ended(worker_id, how, PATIENCE_S)
         for worker_id in self._registry.find_silent():
+            if worker_id in watched:
+                continue
             reason = "its heartbeat expired"
             if self._registry.remove_silent(worker_id, reason, self._clock.now()):
                 with self._lock:

@@ -1,6 +1,8 @@
 """Signals to a worker process: the first one stops the worker after its task, the second at once.
 
-SIGTERM and SIGINT do the same. At the second signal the running task fails.
+SIGTERM and SIGINT do the same. At the second signal the running task fails. The worker leaves its
+network as interrupted, because the signal can come from somebody who did not mean the network: a
+batch system, or the command `kill`.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -17,7 +20,7 @@ from rush_core.errors import WorkerInterrupt
 from rush_core.owned_process import wait_for_owner
 from rush_core.worker import Worker
 
-__all__ = ["STOP_SIGNALS", "StopSignals", "interrupt_main_thread"]
+__all__ = ["STOP_SIGNALS", "StopSignals", "interrupt_main_thread", "stop_signals_held_back"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -26,11 +29,18 @@ _LEAVING_TIMEOUT_S = 5.0
 
 
 class StopSignals:
-    """Turns the signals of this process into the end of its worker."""
+    """Turns the signals of this process into the end of its worker.
+
+    Attributes
+    ----------
+    received : signal.Signals or None
+        The first signal that came from outside of this process.
+    """
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
         self._leave_at_next = False
+        self.received: signal.Signals | None = None
 
     def stop_worker(self, worker: Worker) -> None:
         """Let the signals of this process stop `worker` from now on."""
@@ -52,8 +62,9 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> Any:
         if not self._leave_at_next:
             self._leave_at_next = True
+            self.received = signal.Signals(number)
             assert self._worker is not None
-            self._worker.stop_after_task()
+            self._worker.stop_after_task(interrupted=True)
             return
         # The worker fails its task now; further signals must not interrupt that.
         for stopping in STOP_SIGNALS:
@@ -63,6 +74,16 @@ class StopSignals:
     def _watch_owner(self) -> None:
         wait_for_owner()
         self.leave_now()
+
+
+@contextmanager
+def stop_signals_held_back() -> Iterator[None]:
+    """Hold `STOP_SIGNALS` back during a ``with`` block; at its end they take effect."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def interrupt_main_thread() -> None:

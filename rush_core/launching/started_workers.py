@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -12,17 +13,22 @@ from pathlib import Path
 
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection, pack
-from rush_core.errors import RushError, WorkersFailedError
+from rush_core.errors import LoopFailedError, RushError, WorkersFailedError
 from rush_core.kernel.heartbeat import Heartbeat
-from rush_core.kernel.workers import fetch_workers
+from rush_core.kernel.workers import WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys
+from rush_core.launching.command import heartbeat_options
+from rush_core.launching.ends import WorkerEnd
 from rush_core.launching.local import LocalWorkers
 from rush_core.launching.removal import Removal
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.registry import Registry
+from rush_core.servers.embedded import ends_with_this_process
 
 __all__ = ["StartedWorkers"]
+
+_logger = logging.getLogger(__name__)
 
 # How long one wait for a change lasts when the caller has set no time limit.
 _LONG_WAIT_S = 3600.0
@@ -55,13 +61,27 @@ class StartedWorkers:
         self._local = LocalWorkers(self._on_end)
         self._submitted = SubmittedWorkers(self._on_end)
         self._removal = Removal(registry, clock)
+        self._failures: dict[str, LoopFailedError] = {}  # in the order in which they were found
 
     def start_processes(
-        self, n: int, loop_digest: str, log_folder: Path | None, log_level: str
+        self,
+        n: int,
+        loop_digest: str,
+        heartbeat: Heartbeat | None,
+        log_folder: Path | None,
+        log_level: str,
     ) -> list[str]:
-        """Start worker processes on this machine; return their ids."""
+        """Start worker processes on this machine; return their ids.
+
+        Without a `heartbeat`, they have one if the network can outlive this process: another
+        manager must be able to find them lost when this machine is lost.
+        """
         worker_ids = self._new_ids(n)
         options = ["--loop", loop_digest, "--log-level", log_level]
+        if heartbeat is None and not ends_with_this_process(self._connection.url):
+            heartbeat = Heartbeat()
+        if heartbeat is not None:
+            options += heartbeat_options(heartbeat)
         url, network_id = self._connection.url, self._keys.network_id
         for worker_id in worker_ids:
             self._local.start(worker_id, network_id, url, options, log_folder)
@@ -116,7 +136,7 @@ class StartedWorkers:
             wanted = {*self._local.started(), *self._submitted.started()}
         while True:
             # Ends are read first: a short loop can join and end between the two reads.
-            ended = {**self._local.ends.how, **self._submitted.ends.how}
+            ended = {**self._local.ends.all, **self._submitted.ends.all}
             joined = {worker.worker_id for worker in fetch_workers(self._connection, self._keys)}
             if wanted <= joined and len(joined) >= (n or 0):
                 return
@@ -130,12 +150,23 @@ class StartedWorkers:
             wait_for_change(left_s)
 
     def join(self, timeout_s: float | None, worker_ids: Sequence[str] | None) -> bool:
-        """Wait until workers (None: all that were started) have ended; return whether they have."""
+        """Wait until workers (None: all that were started) have ended; return whether they have.
+
+        Raises
+        ------
+        LoopFailedError
+            If all have ended, and the loop of one of them failed.
+        """
         began = time.monotonic()
         if not self._local.ends.wait(timeout_s, worker_ids):
             return False
         left_s = None if timeout_s is None else max(timeout_s + began - time.monotonic(), 0.0)
-        return self._submitted.ends.wait(left_s, worker_ids)
+        if not self._submitted.ends.wait(left_s, worker_ids):
+            return False
+        for worker_id, failure in list(self._failures.items()):
+            if worker_ids is None or worker_id in worker_ids:
+                raise failure
+        return True
 
     def kill(self, worker_ids: Sequence[str] | None) -> None:
         """Kill the processes of workers (None: all), and remove other workers from the network."""
@@ -152,8 +183,12 @@ class StartedWorkers:
             self._removal.remove_killed(worker_id)
 
     def find_lost(self) -> list[str]:
-        """Remove lost workers; return those found lost since the last call."""
-        return self._removal.find_lost()
+        """Remove lost workers; return those found lost since the last call.
+
+        A process of this manager is not lost while it runs, even if it is silent: what it evaluates
+        may hold the interpreter's lock.
+        """
+        return self._removal.find_lost(self._local.watched())
 
     def forget(self) -> None:
         """Kill all workers that were started, and forget them."""
@@ -165,6 +200,7 @@ class StartedWorkers:
             for worker_id in calls:
                 self._removal.remove_killed(worker_id, in_haste=True)
         self._submitted.forget()
+        self._failures.clear()
 
     def close(self) -> None:
         """Kill the workers: processes at once; calls end at their next call to the network."""
@@ -172,16 +208,16 @@ class StartedWorkers:
         self._local.close()
 
     def _raise_if_never_joined(
-        self, ended: dict[str, str], joined: set[str], worker_ids: Sequence[str] | None
+        self, ended: dict[str, WorkerEnd], joined: set[str], worker_ids: Sequence[str] | None
     ) -> None:
         """Raise if one of `worker_ids` (None: any) has ended and never joined."""
-        for worker_id, how in ended.items():
+        for worker_id, end in ended.items():
             if worker_id in joined or (worker_ids is not None and worker_id not in worker_ids):
                 continue
             printed = self._local.output.last_lines(worker_id)
             raise WorkersFailedError(
                 f"worker {worker_id} ended before it joined network {self._keys.network_id!r}: "
-                f"{how}" + (f". The last lines that it printed:\n{printed}" if printed else ""),
+                f"{end.how}" + (f". The last lines that it printed:\n{printed}" if printed else ""),
                 key=worker_id,
             )
 
@@ -190,11 +226,13 @@ class StartedWorkers:
         self._removal.mark_killed(calls)
         self._submitted.cancel(calls)
 
-    def _on_end(self, worker_id: str, how: str) -> None:
+    def _on_end(self, worker_id: str, end: WorkerEnd) -> None:
         """Remove a worker that has ended, then wake the manager."""
         # If the server is away or out of memory, `find_lost` tries again.
         with contextlib.suppress(RushError):
-            self._removal.remove_ended(worker_id, how)
+            self._removal.remove_ended(worker_id, end.how)
+            if not (end.in_order or self._removal.was_killed(worker_id)):
+                self._look_into(worker_id)
             wake = self._keys.wake(self._manager_id)
             self._connection.execute_many(
                 (
@@ -203,6 +241,21 @@ class StartedWorkers:
                     pack((b"PEXPIRE", wake, 60000)),
                 )
             )
+
+    def _look_into(self, worker_id: str) -> None:
+        """Find out why a worker that did not end in order has left; one round trip."""
+        workers = fetch_workers(self._connection, self._keys)
+        worker = next((worker for worker in workers if worker.worker_id == worker_id), None)
+        if worker is None:
+            return
+        if worker.state is WorkerState.INTERRUPTED:
+            _logger.warning("a signal from outside stopped worker %s", worker_id)
+            self._removal.add_interrupted(worker_id)
+        elif worker.state is WorkerState.STOPPED and worker.reason:
+            message = f"the loop of worker {worker_id} failed; {worker.reason}"
+            if not self._failures:  # the others have probably failed for the same reason
+                _logger.error("%s", message)
+            self._failures[worker_id] = LoopFailedError(message, key=worker_id)
 
     def _new_ids(self, n: int) -> list[str]:
         """Make ids for workers that are about to be started."""

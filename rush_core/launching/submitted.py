@@ -6,8 +6,9 @@ import functools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
+from typing import Any
 
-from rush_core.launching.ends import WorkerEnds
+from rush_core.launching.ends import WorkerEnd, WorkerEnds
 
 __all__ = ["SubmittedWorkers"]
 
@@ -18,19 +19,19 @@ class SubmittedWorkers:
     Parameters
     ----------
     on_end : callable
-        Called as ``on_end(worker_id, how)``, in a thread of the executor, when a call has ended.
+        Called as ``on_end(worker_id, end)``, in a thread of the executor, when a call has ended.
 
     Attributes
     ----------
     ends : WorkerEnds
     """
 
-    def __init__(self, on_end: Callable[[str, str], None]) -> None:
-        self._futures: dict[str, Future[None]] = {}
+    def __init__(self, on_end: Callable[[str, WorkerEnd], None]) -> None:
+        self._futures: dict[str, Future[Any]] = {}
         self._ending = threading.Lock()
         self.ends = WorkerEnds(on_end)
 
-    def start(self, executor: Executor, worker_id: str, run: Callable[[], None]) -> None:
+    def start(self, executor: Executor, worker_id: str, run: Callable[[], object]) -> None:
         """Submit one worker; the executor must be able to pickle `run`."""
         future = executor.submit(run)
         self._futures[worker_id] = future
@@ -59,17 +60,18 @@ class SubmittedWorkers:
             self._futures.clear()
             self.ends.forget()
 
-    def _on_done(self, worker_id: str, handled: threading.Event, done: Future[None]) -> None:
+    def _on_done(self, worker_id: str, handled: threading.Event, done: Future[Any]) -> None:
         """Record the end of a call."""
         with self._ending:
             if worker_id in self._futures:  # else the manager has forgotten its workers
-                self.ends.record(worker_id, _describe_end(done), handled)
+                self.ends.record(worker_id, _end_of(done), handled)
 
 
-def _describe_end(done: Future[None]) -> str:
-    """Return in words how a call ended."""
+def _end_of(done: Future[Any]) -> WorkerEnd:
+    """Return how a call ended."""
     if done.cancelled():
-        return "its call was cancelled"
+        return WorkerEnd("its call was cancelled", in_order=False)
     if error := done.exception():
-        return f"its call ended with {type(error).__name__}: {error}"
-    return "its call returned"
+        how = f"its call ended with {type(error).__name__}: {error}"
+        return WorkerEnd(how, in_order=False)
+    return WorkerEnd("its call returned", in_order=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import PATIENCE_S, retry_unreachable
+from rush_core.errors import WorkerInterrupt
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 from rush_core.launching.process_exit import limit_exit
 from rush_core.launching.shipping import ShippedLoop, load_loop
-from rush_core.launching.signals import StopSignals
+from rush_core.launching.signals import StopSignals, stop_signals_held_back
 from rush_core.membership.log_handler import log_to_network
 from rush_core.worker import Worker
 
@@ -29,7 +32,7 @@ def run_worker(
     log_level: str,
     owns_process: bool = True,
     orphan_check: bool = False,
-) -> None:
+) -> signal.Signals | None:
     """Fetch the shipped loop, join the network, run the loop and leave.
 
     Parameters
@@ -50,6 +53,11 @@ def run_worker(
         Whether the manager owns this process, so that the worker must leave when the manager ends
         (see `rush_core.owned_process`).
 
+    Returns
+    -------
+    signal.Signals or None
+        The signal from outside that stopped the worker, if one did.
+
     Raises
     ------
     LoopError
@@ -61,19 +69,21 @@ def run_worker(
     # back. A command line can have a wrong URL or password, and must say so at once.
     loop, args, kwargs = _fetch_loop(url, keys, loop_digest, PATIENCE_S if worker_id else 0.0)
     signals = StopSignals()
-    worker = retry_unreachable(
-        lambda: Worker(
-            network_id,
-            url=url,
-            worker_id=worker_id,
-            heartbeat=heartbeat,
-            on_killed=signals.leave_now if owns_process else None,
+    # A signal that arrives between the registration and the handlers would end a registered worker.
+    with stop_signals_held_back() if owns_process else contextlib.nullcontext():
+        worker = retry_unreachable(
+            lambda: Worker(
+                network_id,
+                url=url,
+                worker_id=worker_id,
+                heartbeat=heartbeat,
+                on_killed=signals.leave_now if owns_process else None,
+            )
         )
-    )
+        if owns_process:
+            signals.stop_worker(worker)
     try:
         with worker, log_to_network(url, keys, worker.worker_id, log_level):
-            if owns_process:
-                signals.stop_worker(worker)
             if orphan_check:
                 signals.leave_with_owner()
             try:
@@ -81,9 +91,14 @@ def run_worker(
             except Exception:
                 _logger.exception("the worker loop failed")
                 raise
+    except WorkerInterrupt:
+        # Two signals from outside: the manager that owns this process learns it from the exit code.
+        if not (orphan_check and signals.received):
+            raise
     finally:
         if owns_process:
             limit_exit()
+    return signals.received
 
 
 def _fetch_loop(url: str, keys: NetworkKeys, digest: str, patience_s: float) -> ShippedLoop:

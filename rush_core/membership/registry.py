@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import PATIENCE_S, Script, retry_unreachable
-from rush_core.kernel.workers import WorkerState, fetch_workers, removal
+from rush_core.kernel.workers import WorkerState, fetch_watched, removal
 from rush_core.keys import NetworkKeys
 
 __all__ = ["Registry"]
@@ -46,20 +46,17 @@ class Registry:
         While the server is away, it receives no heartbeats, and they expire nevertheless. So a
         worker counts as silent only if the connection has held for as long as its heartbeats last.
         """
-        watched = {
-            worker.worker_id: worker.heartbeat_s
-            for worker in fetch_workers(self._connection, self._keys)
-            if worker.ended_at is None and worker.heartbeat_s is not None
-        }
+        watched = fetch_watched(self._connection, self._keys)
         if not watched:
             return []
-        reads = [pack((b"EXISTS", self._keys.alive(worker_id))) for worker_id in watched]
-        alive = retry_unreachable(lambda: self._connection.execute_many(reads))
+        # One command for all workers: one for each would cost most of the time.
+        read = pack((b"MGET", *map(self._keys.alive, watched)))
+        beats = retry_unreachable(lambda: self._connection.execute(read))
         reachable_s = self._reachable_s()
         return [
             worker_id
-            for (worker_id, heartbeat_s), is_alive in zip(watched.items(), alive, strict=True)
-            if not is_alive and heartbeat_s <= reachable_s
+            for (worker_id, heartbeat_s), beat in zip(watched.items(), beats, strict=True)
+            if beat is None and heartbeat_s <= reachable_s
         ]
 
     def remove_silent(self, worker_id: str, reason: str, at: float) -> bool:

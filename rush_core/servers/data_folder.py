@@ -1,14 +1,13 @@
 """The folder in which a server keeps its data, and the lock against a second server there.
 
-The server process inherits the lock and holds it until it has ended. So a server that starts in the
-folder of one that is just ending waits until all data are written.
+A server and its guard inherit the lock and hold it until both have ended. So a server that starts
+in the folder of one that is just ending waits until all data are written.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,18 +42,13 @@ def open_lock(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def take_lock(descriptor: int, timeout_s: float = 0.0) -> bool:
-    """Take the lock within `timeout_s` seconds; return whether it was free."""
-    deadline = time.monotonic() + timeout_s
-    while True:  # the system's own wait for a lock has no time limit
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
+def take_lock(descriptor: int) -> bool:
+    """Take the lock unless another process holds it; return whether it was free."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_served(folder: Path) -> bool:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from rush_core.connection.connection import OLDEST_SERVER, Connection, pack, parse_info
+from rush_core.connection.fitness import evicting_policy
 from rush_core.connection.url import is_private
 from rush_core.servers.permissions import ACL_RULE, find_denied
 
@@ -112,8 +113,7 @@ def _persistence(info: dict[str, str]) -> Finding:
 
 def _memory(info: dict[str, str]) -> Finding:
     limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
-    policy = info.get("maxmemory_policy", "noeviction")
-    if limit and policy != "noeviction":
+    if policy := evicting_policy(info):
         return Finding(
             "memory",
             Level.FAULT,
@@ -126,7 +126,7 @@ def _memory(info: dict[str, str]) -> Finding:
     if limit and used > _NEARLY_FULL * limit:
         text = f"{used:,} of {limit:,} bytes are used; raise maxmemory"
         return Finding("memory", Level.ADVICE, text)
-    text = f"{used:,} bytes used, limit {limit or 'none'}, {policy}"
+    text = f"{used:,} bytes used, limit {limit or 'none'}, noeviction"
     return Finding("memory", Level.OK, text)
 
 

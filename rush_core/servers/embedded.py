@@ -1,13 +1,16 @@
 """The embedded server: a private server that ends with the process that started it.
 
-A shell starts the server and waits for its owner (see `rush_core.owned_process`). When the owner
-ends, the shell ends the server and then removes the folder of the socket.
+Between the owner and the server there is a guard, `rush_core.servers.guard`: it starts a killed
+server again on its data, and ends the server when the owner ends.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -17,6 +20,7 @@ from typing import IO, Self
 
 from rush_core.errors import RushError
 from rush_core.owned_process import OwnedProcess
+from rush_core.servers import guard
 from rush_core.servers.binary import (
     LONGEST_SOCKET_PATH,
     append_only_options,
@@ -24,29 +28,33 @@ from rush_core.servers.binary import (
     unix_socket_options,
 )
 
-__all__ = ["EmbeddedServer", "serve"]
+__all__ = ["EmbeddedServer", "ends_with_this_process", "serve"]
+
+logger = logging.getLogger(__name__)
 
 # A server that cannot start exits, which shows at once. A server that reads its data, one second
 # for 100,000 tasks, prints nothing until it is ready.
 _START_TIMEOUT_S = 300.0
 
-_GUARD = """
-"$@" &
-server=$!
-trap '' TERM      # a batch system may send it to all processes; the folder must still be removed
-exec >&- 2>&-     # now only the server holds the output open, so its end shows when it dies
-read -r _         # returns when the owner closes the pipe or ends
-kill "$server"
-wait "$server"
-rm -rf "$RUSH_SERVER_FOLDER"
-"""
+# Isolated from the user's environment, and without the search for packages, which takes time.
+_GUARD = (sys.executable, "-I", "-S", guard.__file__)
+
+
+# The servers without data that this program has started: URL, and number of the process.
+_passing: dict[str, int] = {}
+
+
+def ends_with_this_process(url: str) -> bool:
+    """Return whether the server at `url` and its data end together with this process."""
+    return _passing.get(url) == os.getpid()
 
 
 class EmbeddedServer:
     """A running private server.
 
     It listens on a unix socket in a folder that only this user can enter, and on no TCP port. It
-    ends on `close`, at the end of a ``with`` block, or when the process that started it ends.
+    ends on `close`, at the end of a ``with`` block, or when the process that started it ends. If it
+    is killed and keeps data, it is started again: the URL stays the same, and nothing is lost.
 
     Parameters
     ----------
@@ -72,17 +80,19 @@ class EmbeddedServer:
     def __init__(self, data_folder: Path | None = None, *, inherited: Sequence[int] = ()) -> None:
         binary = find_server_binary()
         folder = _new_socket_folder()
-        socket_path = folder / "server.sock"
-        self.url = f"unix://{socket_path}"
-        options = unix_socket_options(socket_path) | append_only_options(data_folder or folder)
+        self._socket_path = folder / "server.sock"
+        self.url = f"unix://{self._socket_path}"
+        options = unix_socket_options(self._socket_path)
+        options |= append_only_options(data_folder or folder)
         if data_folder is None:
             options["appendonly"] = "no"
+            _passing[self.url] = os.getpid()
+        keeps_data = "0" if data_folder is None else "1"
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = OwnedProcess(
-            ["/bin/sh", "-c", _GUARD, "sh", str(binary), *arguments],
+            [*_GUARD, keeps_data, str(folder), str(binary), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RUSH_SERVER_FOLDER": str(folder)},
             pass_fds=inherited,
         )
         self._last_lines: deque[str] = deque(maxlen=20)
@@ -99,6 +109,21 @@ class EmbeddedServer:
     def __repr__(self) -> str:
         return f"<EmbeddedServer at {self.url}>"
 
+    def has_ended(self) -> bool:
+        """Tell whether the server was killed, or has ended otherwise; also in a forked child.
+
+        A server with data that is just being started again counts as ended, too.
+        """
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.setblocking(False)
+            try:
+                caller.connect(os.fsencode(self._socket_path))
+            except (ConnectionRefusedError, FileNotFoundError):
+                return True
+            except BlockingIOError:  # many others are about to connect
+                return False
+        return False
+
     def close(self) -> None:
         """End the server; the data in a data folder stay."""
         self._guard.close()
@@ -110,11 +135,13 @@ class EmbeddedServer:
         self.close()
 
     def _read(self, output: IO[bytes]) -> None:
-        """Read what the server prints until it ends; notice that it is ready."""
+        """Read what server and guard print; notice that the server is ready."""
         with output:
             for line in output:
                 text = line.decode(errors="replace").rstrip()
                 self._last_lines.append(text)
+                if text.startswith(guard.NOTE):
+                    logger.warning("%s", text.removeprefix(guard.NOTE))
                 if "eady to accept connections" in text:
                     self._is_ready = True
                     self._started_or_ended.set()

@@ -7,9 +7,11 @@ processes of this user read it there.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import platform
 import threading
+import time
 from pathlib import Path
 
 from rush_core.connection.connection import Connection, pack
@@ -21,8 +23,11 @@ from rush_core.servers.embedded import EmbeddedServer, serve
 
 __all__ = ["answers", "explicit_url", "resolve_running_url", "resolve_url"]
 
-# How long to wait for the end of a server that lost its owner. It has written nearly all data.
-_END_TIMEOUT_S = 10.0
+# How long to wait for the end of a server that lost its owner, or until one that was killed answers
+# again: it reads its data, one second for 100,000 tasks.
+_END_TIMEOUT_S = 20.0
+
+logger = logging.getLogger(__name__)
 
 _nameless_lock = threading.Lock()
 _nameless_server: EmbeddedServer | None = None
@@ -36,7 +41,8 @@ def resolve_url(url: str | None, network_id: str | None = None) -> str:
     embedded server. If the URL has no password, `RUSH_REDIS_PASSWORD` is added.
 
     A named network has an embedded server of its own, which keeps its data and which other
-    processes find. Networks without a name share one server per process, which keeps no data.
+    processes find. Networks without a name share one server per process, which keeps no data; if it
+    was killed, another one is started.
 
     Raises
     ------
@@ -52,6 +58,14 @@ def resolve_url(url: str | None, network_id: str | None = None) -> str:
         return _find_or_start(network_id)
     global _nameless_server
     with _nameless_lock:
+        if _nameless_server is not None and _nameless_server.has_ended():
+            logger.warning(
+                "the embedded server %s was killed, and its networks are lost: they had no name, "
+                "so it kept no data; a new server is started",
+                _nameless_server.url,
+            )
+            _nameless_server.close()
+            _nameless_server = None
         if _nameless_server is None:
             _nameless_server = serve()
         return _nameless_server.url
@@ -102,22 +116,33 @@ def _find_or_start(network_id: str) -> str:
     make_private(folder)
     with (folder / "starting").open("w") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)  # of several processes at a time, one starts it
-        if running := _running_url(folder):
-            return running
         with open_lock(folder) as lock:
-            if not take_lock(lock, _END_TIMEOUT_S):
-                where = " of ".join(_read_note(folder)) or "an unknown place"
-                raise RushError(
-                    f"network {network_id!r} is served at {where}, which does not answer here: a "
-                    "unix socket is visible only on its machine and, in a batch job with a private "
-                    "/tmp, only in that job. End that server, or run one that all can reach "
-                    "(`rush serve`) and give its URL everywhere"
-                )
+            deadline = time.monotonic() + _END_TIMEOUT_S
+            while not take_lock(lock):  # the system's own wait for a lock has no time limit
+                if running := _running_url(folder):
+                    return running
+                if time.monotonic() > deadline:
+                    raise _unreachable(network_id, folder)
+                time.sleep(0.02)
+            if network_id in _named_servers:
+                _named_servers.pop(
+                    network_id
+                ).close()  # it has ended, or the lock would not be free
             server = EmbeddedServer(folder, inherited=[lock])
         owner = f"process {os.getpid()} on {platform.node()}"
         (folder / "url").write_text(f"{server.url}\n{owner}\n")
         _named_servers[network_id] = server
         return server.url
+
+
+def _unreachable(network_id: str, folder: Path) -> RushError:
+    """Return the error to raise if a server holds the lock of a data folder and does not answer."""
+    where = " of ".join(_read_note(folder)) or "an unknown place"
+    return RushError(
+        f"network {network_id!r} is served at {where}, which does not answer here: a unix socket "
+        "is visible only on its machine and, in a batch job with a private /tmp, only in that job. "
+        "End that server, or run one that all can reach (`rush serve`) and give its URL everywhere"
+    )
 
 
 def _running_url(folder: Path) -> str | None:

@@ -20,7 +20,7 @@ __all__ = ["ACL_RULE", "find_denied"]
 _TRIALS = (
     """
 PING; TIME; MULTI; EXEC; SCRIPT LOAD return; EVAL return 0
-TYPE $string; SET $string 1; GET $string; EXISTS $string; PEXPIRE $string 60000
+TYPE $string; SET $string 1; GET $string; MGET $string; EXISTS $string; PEXPIRE $string 60000
 INCR $number; INCRBY $number 1; DECR $number; DECRBY $number 1
 HSET $hash a b; HGET $hash a; HEXISTS $hash a; HGETALL $hash; HKEYS $hash
 HVALS $hash; HLEN $hash; HDEL $hash a
@@ -29,7 +29,7 @@ LTRIM $list 0 0; BLPOP $list 0.01
 SADD $set a; SMEMBERS $set; SISMEMBER $set a; SREM $set a
 ZADD $zset 1 a; ZRANGE $zset 0 -1; ZREM $zset a; ZPOPMAX $zset 1
 XADD $stream * a b; XREAD STREAMS $stream 0; XREVRANGE $stream + - COUNT 1
-DEL $string $number $hash $list $set $zset $stream
+UNLINK $number; DEL $string $number $hash $list $set $zset $stream
 """.strip()
     .replace("\n", "; ")
     .split("; ")

@@ -62,6 +62,8 @@ class TuneResult:
         - ``interrupted``: the user pressed Ctrl-C.
         - The rule of `stop` that held, such as ``Target(value=0.1)``.
         - The text with which a callback raised `StopRun`, or ``callback`` if it gave none.
+        - ``server lost``: the server was killed, or its memory or disk was full. Trials that ended
+          shortly before may be missing.
         - ``stopped``: another process asked the workers of the network to stop.
         - ``not stopped``: the result is from an `Advisor`, whose trials continue.
     network_id : str

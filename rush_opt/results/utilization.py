@@ -32,6 +32,10 @@ _COLUMNS = [
 ]
 
 
+# How workers end that the run may have replaced.
+_REPLACED = (WorkerState.LOST, WorkerState.INTERRUPTED)
+
+
 class _Presence(NamedTuple):
     """A worker, and when its part of the wall clock begins and ends."""
 
@@ -74,16 +78,16 @@ def _presences(workers: Sequence[WorkerInfo], started_at: float, until: float) -
     """Return the workers of this run, each with its part of the wall clock.
 
     The part begins with the run: the time until the worker joined is its startup. The part of a
-    lost worker ends when the worker was lost. A worker that joined later may be a replacement, so
-    its part begins when it joined.
+    lost or interrupted worker ends with the worker. A worker that joined later may replace one,
+    so its part begins when it joined.
     """
     mine = [w for w in workers if w.ended_at is None or w.ended_at > started_at]
-    losses = [w.ended_at for w in mine if w.state is WorkerState.LOST and w.ended_at is not None]
+    losses = [w.ended_at for w in mine if w.state in _REPLACED and w.ended_at is not None]
     first_loss = min(losses, default=math.inf)
     presences = []
     for worker in mine:
         since = worker.started_at if first_loss < worker.started_at else started_at
-        lost_at = worker.ended_at if worker.state is WorkerState.LOST else None
+        lost_at = worker.ended_at if worker.state in _REPLACED else None
         presences.append(
             _Presence(worker, since, until if lost_at is None else min(lost_at, until))
         )

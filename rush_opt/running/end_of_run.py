@@ -137,7 +137,15 @@ class EndOfRun:
         # A list of trials ends when the queue is empty. A worker that was asked to stop leaves
         # some of them there.
         is_listed = self._plan.optimizer.placement == "listed"
-        return "exhausted" if is_listed and not self._network.count_tasks().queued else "stopped"
+        if is_listed and not self._network.count_tasks().queued:
+            return "exhausted"
+        n_signals = sum(w.state is WorkerState.INTERRUPTED for w in workers)
+        logger.warning(
+            "the run ended early, after %d trials: its workers were stopped from outside (%d of %d "
+            "by a signal)",
+            *(self._history.n_ended, n_signals, len(workers)),
+        )
+        return "stopped"
 
     def _cause(self, workers: Sequence[WorkerInfo]) -> str | None:
         """Return what ended the run; None if nothing here did."""

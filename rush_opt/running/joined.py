@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from rush_core import Network, WorkerInfo, WorkerState
+from rush_core import LoopFailedError, Network, WorkerInfo, WorkerState
 
-__all__ = ["JoinedWorkers"]
+__all__ = ["JoinedWorkers", "have_ended_within"]
 
 _EXIT_WITHIN_S = 0.1  # how long to wait for the exit of workers that have left the network
+_LEFT = (WorkerState.STOPPED, WorkerState.INTERRUPTED)
+
+
+def have_ended_within(
+    timeout_s: float, network: Network, worker_ids: Sequence[str] | None = None
+) -> bool:
+    """Wait until workers that this process started (None: all) have ended, also if they failed.
+
+    The records of the workers tell why they ended; `EndOfRun` decides what that means for the run.
+    """
+    try:
+        return network.join_workers(timeout_s, worker_ids=worker_ids)
+    except LoopFailedError:
+        return True
 
 
 class JoinedWorkers:
@@ -61,6 +75,18 @@ class JoinedWorkers:
         self.fetch()
         return any(worker.ended_at is None for worker in self.all)
 
+    def others_hold_trials(self) -> bool:
+        """Tell whether a worker with a heartbeat runs a trial; one round trip.
+
+        If no worker of this run is left, that is one of an earlier run or of another program. It
+        ends its trial, or is found lost, and then its place in the budget is free.
+        """
+        self.fetch()
+        return any(
+            worker.ended_at is None and worker.heartbeat_s is not None and worker.task_keys
+            for worker in self.all
+        )
+
     def all_have_left(self) -> bool:
         """Tell whether no worker is registered, and those that left have exited; one round trip.
 
@@ -70,8 +96,8 @@ class JoinedWorkers:
         """
         if self.some_are_active():
             return False
-        left = [worker.worker_id for worker in self.all if worker.state is WorkerState.STOPPED]
-        return self._network.join_workers(_EXIT_WITHIN_S, worker_ids=left)
+        left = [worker.worker_id for worker in self.all if worker.state in _LEFT]
+        return have_ended_within(_EXIT_WITHIN_S, self._network, left)
 
     def state_of(self, worker_id: str) -> WorkerState:
         """Return the state of a worker; killed if the network was reset since it joined."""

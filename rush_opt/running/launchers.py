@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from rush_core import Network, WorkersFailedError, WorkerState
 from rush_opt.evaluation.plan import RunPlan
-from rush_opt.running.joined import JoinedWorkers
+from rush_opt.running.joined import JoinedWorkers, have_ended_within
 from rush_opt.running.loops import evaluate_trials
 
 __all__ = ["CommandLauncher", "ExecutorLauncher", "Launcher", "LocalLauncher"]
@@ -88,7 +88,7 @@ class LocalLauncher:
 
     def pause(self, longest_s: float, *, is_due: bool) -> bool:
         """Wait for processes to end; see `Launcher.pause`."""
-        return self._network.join_workers(timeout_s=longest_s)
+        return have_ended_within(longest_s, self._network)
 
     def have_ended(self, *, none_left: bool, is_due: bool, is_interrupted: bool) -> bool:
         """See `Launcher.have_ended`."""
@@ -128,7 +128,7 @@ class ExecutorLauncher:
 
     def pause(self, longest_s: float, *, is_due: bool) -> bool:
         """Wait for calls to end; see `Launcher.pause`."""
-        return self._network.join_workers(timeout_s=longest_s)
+        return have_ended_within(longest_s, self._network)
 
     def have_ended(self, *, none_left: bool, is_due: bool, is_interrupted: bool) -> bool:
         """See `Launcher.have_ended`."""
@@ -178,7 +178,7 @@ class CommandLauncher:
     def pause(self, longest_s: float, *, is_due: bool) -> bool:
         """Let the moment pass, unless the run is about to end; see `Launcher.pause`."""
         # A proposer may run here.
-        none_left = self._network.join_workers(timeout_s=longest_s)
+        none_left = have_ended_within(longest_s, self._network)
         if not is_due:
             # The end of a launched worker is not seen here. No event is missed by this sleep: the
             # server delays its next reply only if nothing has happened since the last one.

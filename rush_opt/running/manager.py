@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from rush_core import LoopError, Network, WorkerInfo
+from rush_core import LoopError, Network, RushError, WorkerInfo
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.optimizers.base import ListingOptimizer
 from rush_opt.results.trials import WARM_START, FrozenTrial
@@ -125,6 +125,30 @@ class Manager:
             self._stop_if_wanted()
             return self._follow()  # a second interrupt is raised to the caller
 
+    def end_without_server(self, error: RushError) -> str:
+        """End a run whose server is lost; return why the run ended. No round trip.
+
+        Parameters
+        ----------
+        error : RushError
+            With which `run` ended.
+
+        Raises
+        ------
+        RushError
+            `error`, if no trial has finished.
+        """
+        self.ended_at = self._network.now()
+        if not any(trial.state == "finished" for trial in self.trials):
+            raise error
+        logger.warning(
+            "the run ends early and returns the %d trials that this process has read, because it "
+            "lost its server: %s",
+            len(self.trials),
+            error,
+        )
+        return "server lost"
+
     def _fill(self, points: list[dict[str, Any]], known: Known) -> bool:
         """Check what is in the network, or put in what a new run begins with; tell if it is new."""
         network, plan = self._network, self._plan
@@ -171,12 +195,16 @@ class Manager:
         # Lost workers are detected before the wait: its wake-up may have ended an earlier wait.
         lost = network.detect_lost_workers()
         nobody_left = none_left and self._launcher.sees_ends
-        self._take_in(0.0 if lost or nobody_left else self._longest_wait_s())
+        if nobody_left and not lost and self._waits_for_others():
+            none_left = nobody_left = False
+            self._take_in(_POLL_EVERY_S)
+        else:
+            self._take_in(0.0 if lost or nobody_left else self._longest_wait_s())
         self._end.raise_if_hopeless(ended=False)
         if lost:
             self._stop_if_wanted()
             if not self._is_due():
-                self._end.add_losses(len(lost))
+                self._end.add_losses(workers.count_own(lost))
                 workers.replace(lost)
             return False
         if not self._is_due():
@@ -191,6 +219,10 @@ class Manager:
             is_due=self._is_due(),
             is_interrupted=self._end.is_interrupted,
         )
+
+    def _waits_for_others(self) -> bool:
+        """Tell whether workers of others hold trials of the budget; at most one round trip."""
+        return not self._is_due() and self._joined.others_hold_trials()
 
     def _is_due(self) -> bool:
         """Tell whether the run is about to end, whatever its workers do."""

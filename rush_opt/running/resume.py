@@ -20,8 +20,8 @@ __all__ = ["check_description", "check_trials", "remove_orphans"]
 
 logger = logging.getLogger(__name__)
 
-# A worker whose manager was killed exits within 5 s, however busy its objective is.
-_ORPHANS_LEAVE_WITHIN_S = 6.0
+# A worker whose manager was killed is gone within a second, whatever its objective does.
+_ORPHANS_LEAVE_WITHIN_S = 3.0
 
 
 def check_description(network: Network, problem: Problem) -> None:
@@ -73,20 +73,16 @@ def remove_orphans(network: Network) -> None:
     """Remove workers of this host whose process has ended together with their manager.
 
     Their trials fail, and their places in the budget are free again. One round trip if there are no
-    such workers.
+    such workers. Workers of other hosts are found lost later, by their heartbeats.
     """
-    unwatched = [
-        worker
-        for worker in network.fetch_workers()
-        if worker.ended_at is None and worker.heartbeat_s is None
-    ]
-    here = [worker for worker in unwatched if worker.host == socket.gethostname()]
+    registered = [worker for worker in network.fetch_workers() if worker.ended_at is None]
+    here = [worker for worker in registered if worker.host == socket.gethostname()]
     processes = [process for process in map(_process_of, here) if process is not None]
     psutil.wait_procs(processes, timeout=_ORPHANS_LEAVE_WITHIN_S if processes else 0)
-    if gone := [worker.worker_id for worker in here if _process_of(worker) is None]:
+    if gone := [worker.worker_id for worker in here if _has_ended(worker)]:
         network.stop_workers(gone, kill=True)
-    for worker in unwatched:
-        if worker not in here and worker.task_keys:
+    for worker in registered:
+        if worker not in here and worker.heartbeat_s is None and worker.task_keys:
             logger.warning(
                 "worker %s on host %s has no heartbeat, and this host cannot see whether it runs; "
                 "if it does not, its trial takes a place in n_trials until you call "
@@ -96,7 +92,7 @@ def remove_orphans(network: Network) -> None:
 
 
 def _process_of(worker: WorkerInfo) -> psutil.Process | None:
-    """Return a worker's process on this machine; None if it has ended."""
+    """Return a worker's process on this machine, if it was started for this worker alone."""
     try:
         process = psutil.Process(worker.pid)
         # Another process may have this number by now; its command line lacks the worker's id.
@@ -105,6 +101,19 @@ def _process_of(worker: WorkerInfo) -> psutil.Process | None:
         return process
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return None
+
+
+def _has_ended(worker: WorkerInfo) -> bool:
+    """Tell whether a worker's process on this machine has ended.
+
+    Workers with a heartbeat may be a part of any program, such as an `Advisor`. If a program has
+    the number of such a worker's process, only the heartbeat shows whether the worker lives.
+    """
+    try:
+        is_there = psutil.Process(worker.pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        is_there = False
+    return not is_there or (worker.heartbeat_s is None and _process_of(worker) is None)
 
 
 def _description(problem: Problem) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rush_core import Network, WorkersFailedError, WorkerState
 from rush_opt.evaluation.plan import RunPlan
-from rush_opt.running.joined import JoinedWorkers
+from rush_opt.running.joined import JoinedWorkers, have_ended_within
 from rush_opt.running.launchers import Launcher
 from rush_opt.running.proposing import propose_trials
 
@@ -35,21 +35,31 @@ class Workers:
         self._plan = plan
         self._launcher = launcher
         self._joined = joined
-        self._n_before = 0  # how many had joined before the start
+        self._before: set[str] = set()  # those that had joined before the start
+        self._started: set[str] = set()  # by this process, without those that were lost
         self._coming: set[str] = set()  # started, and not seen to join
         self._never_joined: WorkersFailedError | None = None  # of the first that ended before
 
     def start(self) -> None:
         """Start all. They join later, and then a proposer is started: see `expect`."""
         self._joined.fetch()
-        self._n_before = len(self._joined.all)
-        self._coming.update(self._launcher.start(self._plan.n_workers))
+        self._before = {worker.worker_id for worker in self._joined.all}
+        self._expect(self._launcher.start(self._plan.n_workers))
+
+    def count_own(self, worker_ids: Sequence[str]) -> int:
+        """Count those of these workers that are of this run, not of an earlier one."""
+        return len(set(worker_ids) - self._before)
 
     def replace(self, lost: Sequence[str]) -> None:
-        """Start workers in place of lost ones; and a proposer if it was lost."""
-        n_lost = len(set(lost) - set(self._joined.proposer_ids))
-        if n_lost:
-            self._coming.update(self._launcher.replace(n_lost))
+        """Start workers in place of lost ones; and a proposer if it was lost.
+
+        The lost ones may be of an earlier run: no more than the wanted number run at a time.
+        """
+        lost_ones = set(lost) - set(self._joined.proposer_ids)
+        self._started -= lost_ones
+        n_missing = self._plan.n_workers - self._count_running()
+        if (n_new := min(len(lost_ones), n_missing)) > 0:
+            self._expect(self._launcher.replace(n_new))
         if self._proposer_state() not in (None, WorkerState.RUNNING, WorkerState.STOPPING):
             self._start_proposer()
 
@@ -69,7 +79,7 @@ class Workers:
         self._joined.fetch()
         self._coming -= {worker.worker_id for worker in self._joined.all}
         self._drop_those_that_ended()
-        some_joined = len(self._joined.all) > self._n_before
+        some_joined = len(self._joined.all) > len(self._before)
         if needs_proposer and some_joined and (self._launcher.are_elsewhere or not self._coming):
             self._start_proposer()
 
@@ -91,6 +101,15 @@ class Workers:
         self._joined.fetch()
         if all(worker.state is not WorkerState.STOPPED for worker in self._joined.of_this_run()):
             raise self._never_joined
+
+    def _expect(self, started: Sequence[str]) -> None:
+        """Note workers that this process has just started."""
+        self._started.update(started)
+        self._coming.update(started)
+
+    def _count_running(self) -> int:
+        """Count the workers that this process started and that have not ended or been lost."""
+        return sum(not have_ended_within(0.0, self._network, [name]) for name in self._started)
 
     def _drop_those_that_ended(self) -> None:
         """Expect no worker any more that ended before it joined; warn about the first."""

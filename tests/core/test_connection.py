@@ -210,7 +210,7 @@ def test_leaving_a_network_whose_server_is_gone_is_no_error(network_id: str) -> 
 
 
 def test_an_old_server_is_refused_with_both_versions() -> None:
-    from rush_core.connection.connection import check_version
+    from rush_core.connection.fitness import check_version
 
     check_version("# Server\r\nredis_version:6.2.0\r\nos:Linux\r\n", "redis://host")
     check_version("redis_version:7.2.4\r\nvalkey_version:9.0.0\r\n", "redis://host")

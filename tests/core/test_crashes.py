@@ -339,8 +339,9 @@ def test_a_run_whose_workers_are_killed_again_and_again_finishes_every_task_once
 
 
 def test_a_worker_that_ended_while_the_server_had_no_memory_is_put_out_by_the_next_look(
-    network: Network, points: Points
+    network: Network, points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rush_core.launching.removal.PATIENCE_S", 0.1)
     (worker_id,) = network.start_workers(stopping_at, 1, args=("started",))
     pid = points.wait_for("started")
     connection = Connection(network.url)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
+from rush_core import EmbeddedServer, Heartbeat, LoopFailedError, Network, Worker, WorkerState
 from tests.core.processes import insisting, polite, wait_for_running_tasks
 from tests.waiting import wait_until
 
@@ -70,8 +70,10 @@ def test_workers_of_an_executor_share_the_budget_and_leave(
 def test_an_exception_in_the_loop_fails_its_task_and_is_reported(
     network: Network, executor: Executor
 ) -> None:
-    network.start_workers(raising, 1, executor=executor, heartbeat=QUICK)
-    assert network.join_workers(PATIENCE_S)
+    (worker_id,) = network.start_workers(raising, 1, executor=executor, heartbeat=QUICK)
+    with pytest.raises(LoopFailedError, match="ValueError: no such learner") as error:
+        network.join_workers(PATIENCE_S)
+    assert error.value.key == worker_id
     network.wait_for_workers(timeout_s=PATIENCE_S)  # it did join
     (task,) = network.fetch_tasks("failed")
     assert "Traceback" in str(task.error)
@@ -204,11 +206,9 @@ def test_each_thread_sends_its_own_log_records(
     assert logging.getLogger().handlers == handlers
 
 
-def test_options_without_effect_are_refused_and_nothing_is_started(
+def test_an_option_without_effect_is_refused_and_nothing_is_started(
     network: Network, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"heartbeat=.* is for workers of an executor"):
-        network.start_workers(polite, 1, heartbeat=QUICK)
     with pytest.raises(ValueError, match=r"log_folder=.* is for processes on this machine"):
         network.start_workers(polite, 1, executor=threads, log_folder=tmp_path / "logs")
     assert not (tmp_path / "logs").exists()

@@ -119,8 +119,9 @@ def test_an_error_about_a_missing_permission_says_what_to_grant(
 
 
 def test_a_server_without_memory_writes_nothing_by_halves(
-    loopback_server: LoopbackServer, network_id: str
+    loopback_server: LoopbackServer, network_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rush_core.connection.script.PATIENCE_S", 0.1)
     url = loopback_server.url
     with Network(network_id, url) as network, Worker(network_id, url=url) as worker:
         network.push_tasks([{"x": 0}])
@@ -162,8 +163,9 @@ def test_a_server_without_memory_writes_nothing_by_halves(
 
 
 def test_the_error_that_ended_a_loop_comes_before_the_one_that_kept_it_from_leaving(
-    loopback_server: LoopbackServer, network_id: str
+    loopback_server: LoopbackServer, network_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rush_core.kernel.participation._LEAVE_PATIENCE_S", 0.1)
     url = loopback_server.url
 
     def loop(worker: Worker) -> None:

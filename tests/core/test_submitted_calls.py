@@ -23,6 +23,7 @@ from rush_core import (
     WorkerState,
     serve,
 )
+from rush_core.launching.ends import WorkerEnd
 from rush_core.launching.local import LocalWorkers
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
@@ -141,8 +142,8 @@ def test_forgetting_waits_for_an_end_that_is_being_handled(
     told: list[tuple[str, str]] = []
     was_waited_for: list[bool] = []
 
-    def handle(worker_id: str, how: str) -> None:
-        told.append((worker_id, how))
+    def handle(worker_id: str, end: WorkerEnd) -> None:
+        told.append((worker_id, end.how))
         forgetting.append(threads.submit(workers.forget))
         # The manager closes its connection after `forget`, and this function still uses it.
         was_waited_for.append(not wait(forgetting, timeout=0.2).done)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rush_core import EmbeddedServer, Network, TaskState, Worker, WorkerState
+from rush_core import EmbeddedServer, LoopFailedError, Network, TaskState, Worker, WorkerState
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 from tests.core.loopback import PASSWORD, LoopbackServer
@@ -168,7 +168,9 @@ def test_the_first_signal_lets_a_worker_end_its_task(network: Network, number: i
     os.kill(running.config["pid"], number)
     assert network.join_workers(PATIENCE_S)
     assert network.fetch_finished_tasks().results == [{"ended": "by itself"}]
-    assert info_of(network, worker_id).state is WorkerState.STOPPED
+    assert info_of(network, worker_id).state is WorkerState.INTERRUPTED
+    assert network.detect_lost_workers() == [worker_id]
+    assert network.detect_lost_workers() == []
 
 
 def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
@@ -181,8 +183,9 @@ def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
     (failed,) = network.fetch_tasks("failed")
     assert "stopped at once by SIGTERM" in str(failed.error)
     info = info_of(network, worker_id)
-    assert info.state is WorkerState.STOPPED
+    assert info.state is WorkerState.INTERRUPTED
     assert "SIGTERM" in str(info.reason)
+    assert network.detect_lost_workers() == [worker_id]
 
 
 def test_a_signal_wakes_a_worker_that_waits_for_a_task(network: Network) -> None:
@@ -226,7 +229,8 @@ def test_an_exception_in_the_loop_fails_its_task_with_the_traceback(network: Net
         evaluate()
 
     (worker_id,) = network.start_workers(loop, 1)
-    assert network.join_workers(PATIENCE_S)
+    with pytest.raises(LoopFailedError):
+        network.join_workers(PATIENCE_S)
     (task,) = network.fetch_tasks("failed")
     assert "Traceback" in str(task.error)
     assert "in evaluate" in str(task.error)

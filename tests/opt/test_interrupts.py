@@ -18,6 +18,7 @@ import pytest
 from rush_core import EmbeddedServer, Network, WorkerState
 from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, History, TuneResult, tune
+from tests.threads import in_background
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
@@ -141,6 +142,34 @@ def test_an_interrupt_when_all_workers_have_ended_loses_no_result(
     assert len(result.frozen_trials) == 5
 
 
+def test_a_handler_of_sigterm_that_the_program_has_set_is_kept(
+    run: Callable[..., TuneResult],
+) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        result = run(n_trials=5, callbacks=[lambda trial: signal.raise_signal(signal.SIGTERM)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.stop_reason == "n_trials"
+    assert received == [signal.SIGTERM] * 5
+
+
+def test_after_a_run_sigterm_has_its_default_effect_again(run: Callable[..., TuneResult]) -> None:
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    handlers: list[Any] = []
+    run(n_trials=1, callbacks=[lambda trial: handlers.append(signal.getsignal(signal.SIGTERM))])
+    assert handlers == [signal.default_int_handler]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_run_in_another_thread_leaves_sigterm_alone(run: Callable[..., TuneResult]) -> None:
+    handlers: list[Any] = []
+    look = [lambda trial: handlers.append(signal.getsignal(signal.SIGTERM))]
+    assert in_background(lambda: run(n_trials=1, callbacks=look))().stop_reason == "n_trials"
+    assert handlers == [signal.SIG_DFL]
+
+
 # -- at a terminal of its own ----------------------------------------------------------------------
 
 INTERRUPTED = """
@@ -238,6 +267,26 @@ def test_the_first_interrupt_ends_the_run_after_the_running_trials(
         "rows": 1,
     }
     assert not psutil.pid_exists(interrupted.worker_pid)
+
+
+def test_sigterm_of_the_manager_counts_as_an_interrupt(interrupted: Interrupted) -> None:
+    interrupted.program.terminate()
+    interrupted.wait_until_asked_to_stop()
+    (interrupted.folder / "go").touch()
+    ended = interrupted.end()
+    assert (ended["reason"], ended["states"]) == ("interrupted", ["finished"])
+
+
+def test_sigterm_of_the_manager_and_its_worker_returns_what_finished(
+    interrupted: Interrupted,
+) -> None:
+    os.kill(interrupted.worker_pid, signal.SIGTERM)
+    interrupted.program.terminate()
+    interrupted.wait_until_asked_to_stop()
+    (interrupted.folder / "go").touch()
+    ended = interrupted.end()
+    assert (ended["reason"], ended["states"]) == ("interrupted", ["finished"])
+    assert ended["workers"] == ["interrupted"]
 
 
 def test_the_second_interrupt_ends_the_run_at_once(interrupted: Interrupted) -> None:

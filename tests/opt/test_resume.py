@@ -83,6 +83,49 @@ def test_a_run_goes_on_after_its_manager_was_killed(
     check_network(network_id, server.url)
 
 
+@pytest.mark.long
+def test_trials_of_workers_that_died_with_their_host_are_done_again(
+    server: EmbeddedServer, network_id: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "manager.py"
+    script.write_text(MANAGER)
+    # Its workers seem to be on a host whose processes cannot be seen from here.
+    (tmp_path / "sitecustomize.py").write_text("import socket; socket.gethostname = lambda: 'far'")
+    manager = subprocess.Popen(
+        [sys.executable, str(script), network_id, server.url],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    with Network(network_id, server.url) as network:
+        wait_until(lambda: network.count_tasks().finished >= 10, PATIENCE_S)
+        workers = network.fetch_workers()
+        assert {worker.host for worker in workers} == {"far"}
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGSTOP)  # none can leave in order
+        manager.kill()
+        manager.wait()
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGKILL)
+        before = network.count_tasks()
+    assert before.running > 0
+    result = tune(
+        *(objective, X),
+        n_workers=3,
+        n_trials=before.finished + 4,
+        optimizer="random",
+        seed=3,
+        network_id=network_id,
+        url=server.url,
+        progress=False,
+    )
+    assert result.stop_reason == "n_trials"
+    assert sum(trial.lost for trial in result.frozen_trials) == before.running
+    assert sum(trial.state == "finished" for trial in result.frozen_trials) == before.finished + 4
+    lost = [worker for worker in result.workers if worker.state is WorkerState.LOST]
+    assert len(lost) >= before.running
+    assert {worker.reason for worker in lost} == {"its heartbeat expired"}
+    check_network(network_id, server.url)
+
+
 def test_a_network_that_stays_can_be_looked_at_and_gone_on_with(
     server: EmbeddedServer, network_id: str
 ) -> None:
