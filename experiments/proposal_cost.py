@@ -75,7 +75,7 @@ def cpu_ms(action: Callable[[], Any]) -> float:
 
 
 def measurements(name: str, n: int, seed: int) -> dict[str, Callable[[], Any]]:
-    """Prepare what is timed at one size, each callable again and again."""
+    """Prepare the timed functions for one size; each can be called repeatedly."""
     space, rng = SPACES[name], np.random.default_rng(seed)
     old, new = records(space, n, rng), records(space, N_NEW, rng)
     archive = Archive(space, [Goal("error")])

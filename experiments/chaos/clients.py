@@ -1,4 +1,4 @@
-"""What the clients do, each noting what it was told in a file of its own."""
+"""The operations of the clients. Each client writes its replies into its own file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_MARKS = 2_000
 
 
 class Notes:
-    """What one client was told, in a file of its own that outlives the client."""
+    """The replies to one client, in its own file, which stays after the client has ended."""
 
     def __init__(self, folder: Path, client: str) -> None:
         flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY

@@ -1,4 +1,4 @@
-"""What the clients were told against what is there."""
+"""Compare the replies to clients with the data in the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who takes part in a network: workers of all three launch kinds, managers, and who pushes."""
+"""The processes of a network: workers of all three launch kinds, managers, and pushing clients."""
 
 from __future__ import annotations
 

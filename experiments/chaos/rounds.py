@@ -34,7 +34,7 @@ class Round:
         self.impossible: list[str] = []
 
     def look(self) -> None:
-        """Ask the judge, who may be asked at any moment."""
+        """Run the checks that hold at any time."""
         with contextlib.suppress(RushError), contextlib.closing(Connection(self._server.url)) as c:
             self.impossible += find_violations(c, NetworkKeys(self.them.network_id))
             self.n_looks += 1
@@ -74,7 +74,7 @@ class Round:
         return self.them.close()
 
     def judge(self) -> tuple[Counter[str], list[str]]:
-        """Compare what the clients were told with what is there; return counts and sentences."""
+        """Compare the replies to clients with the server's data; return counts and sentences."""
         with Network(self.them.network_id, self._server.url) as network:
             found = judge(network, self.them.folder, self._limit)
             crashes = [
@@ -93,7 +93,7 @@ class Round:
 def run_chaos(
     seed: int, for_s: float, round_s: float, limit: int
 ) -> tuple[Counter[str], Counter[str], list[str]]:
-    """Run rounds one after the other; return the faults, the counts and what was impossible."""
+    """Run rounds one after the other; return the faults, the counts and the contradictions."""
     faults: Counter[str] = Counter()
     found: Counter[str] = Counter()
     sentences: list[str] = []

@@ -71,8 +71,8 @@ def initial_points(
     else:
         n = _check_n_points(given)
     n = n if n_trials is None else min(n, n_trials)
-    # With the seed of an earlier run, the design begins with the points of that run. So draw
-    # additional points, of which enough are new.
+    # With the seed of an earlier run, the design begins with the points of that run. So draw more
+    # points, so that enough of them are new.
     X = sobol_design(space, n + len(known) if n else 0, problem.design_rng())
     return space.decode(new_rows(X, space, known)[:n])
 

@@ -21,7 +21,7 @@ def check_callbacks(callbacks: object) -> None:
 def check_places(
     executor: object, launch: object
 ) -> tuple[Executor | None, Callable[[str, int], object] | None]:
-    """Return `executor` and `launch`, of which at most one may be given."""
+    """Return `executor` and `launch`; at most one of them may be given."""
     if executor is not None and launch is not None:
         raise ValueError("give either executor or launch, not both: one of them starts the workers")
     if executor is not None and not isinstance(executor, Executor):

@@ -32,7 +32,7 @@ _COLUMNS = [
 ]
 
 
-# How workers end that the run may have replaced.
+# States of ended workers that the run may have replaced.
 _REPLACED = (WorkerState.LOST, WorkerState.INTERRUPTED)
 
 

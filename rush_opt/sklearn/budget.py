@@ -45,8 +45,8 @@ def capped_n_iter(n_iter: int | None, space: Space, optimizer: str | Optimizer) 
         )
     elif what == "grid" and n_iter < n_points:
         warnings.warn(
-            f"the grid has {n_points} points, of which n_iter={n_iter} are tried; n_iter=None "
-            "tries all",
+            f"the grid has {n_points} points, but only n_iter={n_iter} of them are tried; "
+            "n_iter=None tries all",
             UserWarning,
             stacklevel=_STACK_LEVEL,
         )

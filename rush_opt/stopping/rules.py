@@ -76,7 +76,8 @@ class Stagnation(Rule):
         Number of the last finished trials, those that were stopped early included. Failed trials
         are not counted.
     min_improvement : float
-        Objective units, ``>= 0``. The run goes on if they improved the best value by more.
+        Objective units, ``>= 0``. The run continues if these trials improved the best value by
+        more.
 
     References
     ----------

@@ -37,19 +37,19 @@ class Pruner(Protocol):
 
 @dataclass(frozen=True)
 class SuccessiveHalving:
-    """Asynchronous successive halving: at each rung, only the best trials go on.
+    """Asynchronous successive halving: at each rung, only the best trials continue.
 
     Rungs are the steps ``min_resource * reduction_factor**k`` for k = 0, 1, 2 and so on. A trial
-    that reaches a rung goes on if it is among the best ``1 / reduction_factor`` of all trials that
-    have reached it so far, itself included. The best one always goes on. A trial never waits for
-    others. A stopped trial is not continued later; in the original algorithm, it can be.
+    that reaches a rung continues if it is among the best ``1 / reduction_factor`` of all trials
+    that have reached it so far, itself included. The best one always continues. A trial never waits
+    for others. A stopped trial is not continued later; in the original algorithm, it can be.
 
     Parameters
     ----------
     min_resource : float
         The step of the first rung, ``> 0``.
     reduction_factor : float
-        One of this many trials at a rung goes on, ``> 1``.
+        One of this many trials at a rung continues, ``> 1``.
 
     Notes
     -----
@@ -104,9 +104,9 @@ class SuccessiveHalving:
 
 @dataclass(frozen=True)
 class MedianRule:
-    """The median rule: stop a trial whose best value is worse than what others had on average.
+    """The median rule: stop a trial whose best value is worse than the average of other trials.
 
-    For each other trial that has reached the step, the mean of its values up to that step is taken.
+    For each other trial that has reached the step, compute the mean of its values up to that step.
     A trial is stopped if its best value is worse than the median of these means.
 
     Parameters
