@@ -36,8 +36,10 @@ WEIGHTS = {
     "lose all connections": 2,
     "run out of memory": 2,
     "forget all scripts": 1,
-    "kill who pushes": 1,
-    "stop who pushes": 1,
+    "use up the disk": 1,
+    "stop the server": 2,
+    "kill the manager": 1,
+    "stop the manager": 1,
 }
 
 
@@ -57,12 +59,12 @@ class Faults:
     them : Participants
     server : Server
     rng : random.Random
-        Chooses whom, and for how long.
+        Chooses the process of a fault, and the duration.
 
     Attributes
     ----------
     n_injected : Counter
-        How often each fault found somebody to be done to.
+        How often each fault found a process that it could affect.
     """
 
     def __init__(self, them: Participants, server: Server, rng: random.Random) -> None:
@@ -72,7 +74,7 @@ class Faults:
         self.n_injected: Counter[str] = Counter()
 
     def inject(self, fault: str) -> None:
-        """Do one thing that should not happen; it counts if there was somebody to do it to."""
+        """Cause one fault; it counts if there was a process that it could affect."""
         self.n_injected[fault] += self._inject(fault)
 
     def _inject(self, fault: str) -> bool:
@@ -114,10 +116,18 @@ class Faults:
             self.after(rng.uniform(0.1, 0.5), lambda: tell("CONFIG", "SET", "maxmemory", "0"))
         elif fault == "forget all scripts":
             tell("SCRIPT", "FLUSH")
-        elif fault == "kill who pushes":
-            them.pusher.kill()
-        elif fault == "stop who pushes":
-            return self._stop_process(them.pusher.pid, rng.uniform(0.1, 3.0))
+        elif fault == "use up the disk":
+            self._server.use_up_disk()
+            time.sleep(rng.uniform(0.1, 0.5))  # a server that is killed meanwhile loses data
+            self._server.free_disk()
+        elif fault == "stop the server":
+            self._server.stop()  # and nobody here may ask it for anything meanwhile
+            time.sleep(rng.uniform(0.1, 1.0))
+            self._server.resume()
+        elif fault == "kill the manager":
+            them.manager.kill()
+        elif fault == "stop the manager":
+            return self._stop_process(them.manager.pid, rng.uniform(0.1, 3.0))
         return True
 
     def _signal(self, number: int, kind: str) -> bool:
@@ -148,11 +158,11 @@ class Faults:
             proxy._held = b""
 
     def after(self, delay_s: float, call: Callable[[], object]) -> None:
-        """Do something later: what a fault began has to end."""
+        """Schedule an action, such as the end of a fault."""
         heapq.heappush(self._later, (time.monotonic() + delay_s, next(self._order), call))
 
     def due(self, *, all_of_them: bool = False) -> None:
-        """Do what is due."""
+        """Run all actions that are due."""
         while self._later and (all_of_them or self._later[0][0] <= time.monotonic()):
             call = heapq.heappop(self._later)[2]
             with contextlib.suppress(RushError, psutil.NoSuchProcess):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rush_core.connection.connection import Connection
-from rush_core.connection.script import retry_unreachable
 from rush_core.kernel.logs import LogPosition
 from rush_core.kernel.task import decode_tasks
 from rush_core.keys import NetworkKeys
@@ -36,8 +35,10 @@ class EndedKeys:
         """Read what is new; return False if a log was replaced, because the network was reset."""
         was_reset = False
         for log in (self._finished, self._failed):
-            new, continues = retry_unreachable(log.read)
-            if not continues and not was_reset:
+            n_before = log.n_read
+            new: list[str] = log.read(list)
+            # All of a log that was replaced is new.
+            if log.n_read - len(new) != n_before and not was_reset:
                 was_reset = True
                 self.found.clear()
             self.found.update(new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Collection, Sequence, Set
-from typing import Any
+from typing import Any, TypeVar
 
 import hiredis
 
@@ -32,6 +32,7 @@ _NOT_ENDED = ("queued", "running")
 
 # How long one wait lasts when the caller has set no time limit.
 _LONG_WAIT_S = 3600.0
+T = TypeVar("T")
 
 
 class TaskReader:
@@ -99,12 +100,12 @@ class TaskReader:
         if timeout_s > 0:
             request = self.new_log.request()
             (records,) = self._wait(timeout_s, self.new_log.n_read, request)
-            return TaskTable(retry_unreachable(lambda: self.new_log.accept(records, request))[0])
-        return TaskTable(retry_unreachable(self.new_log.read)[0])
+            return self.new_log.accept(records, request, TaskTable)
+        return self.new_log.read(TaskTable)
 
     def fetch_new_failed(self) -> TaskTable:
         """Fetch the tasks that a worker failed since the last call; one round trip."""
-        return _failed_by_worker(retry_unreachable(self._failed_log.read)[0])
+        return self._failed_log.read(_failed_by_worker)
 
     def fetch_new_ended(self, timeout_s: float) -> EndedTasks:
         """Fetch what `fetch_new` and `fetch_new_failed` return; one round trip for both."""
@@ -125,17 +126,21 @@ class TaskReader:
         self, replies: Sequence[list[bytes]], requests: tuple[bytes, bytes]
     ) -> EndedTasks:
         """Take the replies to `ended_requests`."""
-        logs = (self.new_log, self._failed_log)
-        accepts = [
-            functools.partial(log.accept, reply, request)
-            for log, reply, request in zip(logs, replies, requests, strict=True)
-        ]
-        (finished, _), (failed, _) = map(retry_unreachable, accepts)
-        return EndedTasks(TaskTable(finished), _failed_by_worker(failed))
+        failed: list[Task] = []
+        try:
+            failed = self._failed_log.accept(replies[1], requests[1], _unchanged)
+            return self.new_log.accept(
+                replies[0],
+                requests[0],
+                lambda finished: EndedTasks(TaskTable(finished), _failed_by_worker(failed)),
+            )
+        except BaseException:  # an interrupt
+            self._failed_log.give_back(failed)
+            raise
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch the reports since the last call; one round trip."""
-        return retry_unreachable(self.reports.read)[0]
+        return self.reports.read(_unchanged)
 
     def wait_for_tasks(self, task_keys: Collection[str], timeout_s: float | None) -> None:
         """Wait until tasks have ended; see `Network.wait_for_tasks`."""
@@ -231,6 +236,10 @@ def _some(task_keys: Set[str]) -> str:
     """Return the first keys as a text."""
     shown = [repr(key) for key in sorted(task_keys)[:3]]
     return ", ".join(shown) + (", ..." if len(task_keys) > 3 else "")
+
+
+def _unchanged(new: list[T]) -> list[T]:
+    return new
 
 
 def _failed_by_worker(failed: list[Task]) -> TaskTable:

@@ -374,7 +374,7 @@ class Worker:
         log = self._reader.new_log
         request = log.request()
         won, (reply,) = self._transitions.finish_and_read(key.encode(), end, request)
-        return won, TaskTable(log.accept(reply, request)[0])
+        return won, log.accept(reply, request, TaskTable)
 
     def finish_and_fetch_ended(
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
@@ -439,7 +439,7 @@ class Worker:
         log = self._reader.reports
         request = log.request()
         won, (reply,) = self._transitions.report_and_read(key.encode(), end, request)
-        return won, log.accept(reply, request)[0]
+        return won, log.accept(reply, request, list)
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch the reports of all workers since the last call, in order; one round trip."""
