@@ -35,7 +35,7 @@ MOVED: dict[str, tuple[str, ...]] = {
         "models.targets",
     ),
     "incumbent": ("stopping.incumbent",),
-    "limits": ("evaluation.limits",),
+    "limits": ("evaluation.limits", "evaluation.evaluation_process"),
     "loops": ("optimizers",),
     "pareto": ("results.pareto",),
     "plots": ("results.plots",),

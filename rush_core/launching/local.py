@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -50,12 +49,12 @@ class LocalWorkers:
         options: Sequence[str],
         log_folder: Path | None,
     ) -> None:
-        """Start one process, a new Python interpreter; its output goes to a file."""
+        """Start one process, a new Python interpreter; its output goes to two files."""
         command = [*MODULE, "worker", network_id, *options]
         command += ["--worker-id", worker_id, "--orphan-check"]
         environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
-        with self.output.open(worker_id, log_folder) as log:
-            process = OwnedProcess(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        with self.output.open(worker_id, log_folder) as (out, err):
+            process = OwnedProcess(command, stdout=out, stderr=err, env=environment)
         handled = threading.Event()
         guard: OwnedProcess | None = None
         try:

@@ -5,12 +5,13 @@ How a worker itself joins and leaves is in `rush_core.kernel.participation`.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterable, Sequence
 
 from rush_core.connection.connection import Connection, pack
-from rush_core.connection.script import PATIENCE_S, Script, retry_unreachable
+from rush_core.connection.script import PATIENCE_S, Script, execute_all_on, retry_unreachable
 from rush_core.kernel.workers import WorkerState, fetch_watched, removal
 from rush_core.keys import NetworkKeys
 
@@ -131,6 +132,14 @@ class Registry:
         Its process may be about to register. Otherwise like `remove`.
         """
         return self._remove("remove_or_refuse_worker", worker_id, state, reason, at, patience_s)
+
+    def find_unknown(self, worker_ids: Iterable[str]) -> list[str]:
+        """Return those of some workers that have never joined; one round trip."""
+        names = list(dict.fromkeys(worker_ids))
+        reads = [pack((b"HEXISTS", self._keys.workers, name)) for name in names]
+        call = functools.partial(execute_all_on, self._connection, (self._keys.workers,), reads)
+        joined = retry_unreachable(call)
+        return [name for name, has_joined in zip(names, joined, strict=True) if not has_joined]
 
     def request_stop(self, worker_ids: Iterable[str] | None) -> int:
         """Ask workers to stop after their task; one round trip.

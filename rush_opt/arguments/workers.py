@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 
-__all__ = ["check_callbacks", "check_places", "usable_cpus"]
+__all__ = ["check_callbacks", "check_debug", "check_log_folder", "check_places", "usable_cpus"]
 
 
 def check_callbacks(callbacks: object) -> None:
@@ -35,6 +36,43 @@ def check_places(
             f"`command` n_workers times, got {launch!r:.80}"
         )
     return executor, launch
+
+
+def check_log_folder(log_folder: object, **places: object) -> Path | None:
+    """Return `log_folder` as an absolute path; `places` are the arguments that exclude it."""
+    if log_folder is None:
+        return None
+    if not isinstance(log_folder, str | os.PathLike):
+        raise TypeError(f"log_folder must be a path, got {log_folder!r:.80}")
+    for name, value in places.items():
+        if value:
+            raise ValueError(
+                f"log_folder is for worker processes that tune() starts on this machine, and has "
+                f"no effect with {name}={value!r:.80}: leave out one of them"
+            )
+    path = Path(os.fspath(log_folder)).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_debug(debug: object, n_workers: object, **others: object) -> bool:
+    """Return `debug`; `others` are the arguments that need worker processes."""
+    if not isinstance(debug, bool):
+        raise TypeError(f"debug must be True or False, got {debug!r:.80}")
+    if not debug:
+        return False
+    if n_workers not in (None, 1):
+        raise ValueError(
+            f"debug=True evaluates all trials in this process, one after the other: n_workers must "
+            f"be 1 or left out, got {n_workers!r:.80}"
+        )
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(
+                f"debug=True evaluates all trials in this process, so {name} has no effect, got "
+                f"{name}={value!r:.80}: leave out one of them"
+            )
+    return True
 
 
 def usable_cpus() -> int:

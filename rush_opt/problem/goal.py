@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rush_opt.space.validation import check_name
+
 __all__ = ["Direction", "Goal"]
 
 Direction = Literal["minimize", "maximize"]
@@ -28,7 +30,7 @@ class Goal:
     TypeError
         If the name is not a text, or empty.
     ValueError
-        If the direction is another one.
+        If the name cannot be written as UTF-8, or the direction is another one.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Goal:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(f"a goal needs the name of a result, a text, got {self.name!r:.80}")
+        check_name(self.name)
         if self.direction not in get_args(Direction):
             raise ValueError(
                 f"the direction of a goal must be 'minimize' or 'maximize', got "

@@ -30,7 +30,7 @@ from rush_opt.space.constraint import Config, Constraint, broken, called, check_
 from rush_opt.space.json import dump_parameters, load_parameters
 from rush_opt.space.parameter import Parameter
 from rush_opt.space.table import table
-from rush_opt.space.validation import Validator
+from rush_opt.space.validation import Validator, check_name
 
 __all__ = ["MOST_DRAWS", "Space"]
 
@@ -410,6 +410,7 @@ def _named_parameters(
         parameter = Constant(value) if is_plain else value
         if not isinstance(name, str):
             raise TypeError(f"a parameter's name needs to be a string, got {name!r}; quote it")
+        check_name(name)
         if not isinstance(parameter, Parameter):
             raise TypeError(
                 f"parameter {name!r} needs to be a Float, Integer, Categorical, Ordinal, Boolean, "

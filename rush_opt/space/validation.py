@@ -10,7 +10,24 @@ from rush_opt.space.condition import Condition
 from rush_opt.space.constraint import Config
 from rush_opt.space.parameter import Parameter
 
-__all__ = ["Validator"]
+__all__ = ["Validator", "check_name"]
+
+
+def check_name(name: str) -> None:
+    """Check that a name can be sent to a server.
+
+    Raises
+    ------
+    ValueError
+        If it is no text that can be written as UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the name {name!r} cannot be written as UTF-8: it contains a part of a character; "
+            "choose another name"
+        ) from None
 
 
 class Validator:

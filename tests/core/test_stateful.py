@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import warnings
 from dataclasses import dataclass, field
 
 import pytest
@@ -197,7 +198,8 @@ class NetworkMachine(RuleBasedStateMachine):
         if sure != 2:
             return
         model = self.some_worker(data)
-        self.some_network(data).stop_workers([model.worker.worker_id], kill=True)
+        with warnings.catch_warnings(action="ignore"):  # a reset may have forgotten it
+            self.some_network(data).stop_workers([model.worker.worker_id], kill=True)
         if not model.out:
             self.lose_running_of(model.worker.worker_id)
         model.out, model.may_rejoin = True, model.out and model.may_rejoin
