@@ -15,10 +15,12 @@ from rush_core.connection.fork import keep_from_children
 
 __all__ = ["OwnedProcess", "run_at_owner_end", "take_owner_pipe", "wait_for_owner"]
 
-# A batch system may send SIGTERM to all processes of a job. The script has to run all the same.
+# A batch system may send SIGTERM to all processes of a job. The script has to run all the same. It
+# finds the usual programs also if the PATH of this process is empty.
 _AT_OWNER_END = """
 trap '' TERM
 read -r _
+PATH="${PATH:+$PATH:}/usr/bin:/bin"
 """
 
 

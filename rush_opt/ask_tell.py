@@ -268,6 +268,11 @@ class Advisor:
             If there is no number for each metric, or a value cannot be stored; the trial stays
             open.
         """
+        if not isinstance(trial, OpenTrial):
+            raise TypeError(
+                f"tell() needs the trial that ask() returned, got {trial!r:.80} "
+                f"({type(trial).__name__}): tell(trial, value)"
+            )
         metrics = self._problem.metrics
         result = with_numbers(f"trial {trial.key!r} stays open", value, metrics)
         for metric in metrics:

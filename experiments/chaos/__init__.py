@@ -1,11 +1,12 @@
 """Does anything get lost, doubled or stuck when everything fails at once?
 
-Asked: workers of all three launch kinds start, claim, finish and fail tasks with retries while a
-manager pushes, and meanwhile processes are killed and stopped, the server is killed and restarted
-on its append-only file, connections are cut, and memory runs out. Every operation that the server
-acknowledged is noted by its client in a file of its own. Expected: an acknowledged end is in its
-log exactly once, an acknowledged start or push is somewhere, a refused one is nowhere, the budget
-is used up exactly, and no process and no running task is left over.
+Workers that were started in three ways start, claim, report on, finish and fail tasks with retries,
+while managers push, clear, count and read. Meanwhile processes are killed and stopped, the server
+is killed and restarted on its append-only file, connections are cut, requests arrive late, and
+memory and disk are used up. Each client writes its operations to a history of its own, and the
+judge of `tests.core.history` compares all histories with the final contents. Expected: nothing that
+was acknowledged is lost, nothing is there twice, nothing that was refused is there, operations have
+their order in time, the budget is used up exactly, and no process and no running task is left over.
 
 A run is a row of rounds. Each is a network with a budget of its own; when its faults are over, it
 has to end by itself. Which faults come, and when, follows from the seed.

@@ -8,9 +8,8 @@ import time
 
 import experiments.chaos
 from experiments.chaos.faults import WEIGHTS
-from experiments.chaos.judge import VERDICTS
 from experiments.chaos.report import as_markdown
-from experiments.chaos.rounds import run_chaos
+from experiments.chaos.rounds import VERDICTS, run_chaos
 from experiments.chaos.server import APPENDFSYNC, server_version
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 
@@ -34,14 +33,15 @@ def main() -> None:
             "n_injected": faults[fault],
             "minutes": round((time.monotonic() - began) / 60.0, 1),
             **{name: found[name] for name in ("rounds", "acknowledged", "finished", "failed")},
-            **{name: found[name] for name in ("lost_tasks", "reaped", "looks", *VERDICTS)},
+            **{name: found[name] for name in ("lost_tasks", "reaped", "looks")},
+            **{name.replace(" ", "_"): found[name] for name in VERDICTS},
             "seed": given.seed,
             "server": f"{server_version()}, appendfsync {APPENDFSYNC}",
             **origin,
         }
         for fault in WEIGHTS
     ]
-    append_rows(RAW / "chaos.csv", rows)
+    append_rows(RAW / "chaos_histories.csv", rows)
     table = as_markdown(rows, sentences)
     print(table)
     (TABLES / "chaos.md").write_text(table)

@@ -36,8 +36,10 @@ WEIGHTS = {
     "lose all connections": 2,
     "run out of memory": 2,
     "forget all scripts": 1,
-    "kill who pushes": 1,
-    "stop who pushes": 1,
+    "use up the disk": 1,
+    "stop the server": 2,
+    "kill the manager": 1,
+    "stop the manager": 1,
 }
 
 
@@ -114,10 +116,18 @@ class Faults:
             self.after(rng.uniform(0.1, 0.5), lambda: tell("CONFIG", "SET", "maxmemory", "0"))
         elif fault == "forget all scripts":
             tell("SCRIPT", "FLUSH")
-        elif fault == "kill who pushes":
-            them.pusher.kill()
-        elif fault == "stop who pushes":
-            return self._stop_process(them.pusher.pid, rng.uniform(0.1, 3.0))
+        elif fault == "use up the disk":
+            self._server.use_up_disk()
+            time.sleep(rng.uniform(0.1, 0.5))  # a server that is killed meanwhile loses data
+            self._server.free_disk()
+        elif fault == "stop the server":
+            self._server.stop()  # and nobody here may ask it for anything meanwhile
+            time.sleep(rng.uniform(0.1, 1.0))
+            self._server.resume()
+        elif fault == "kill the manager":
+            them.manager.kill()
+        elif fault == "stop the manager":
+            return self._stop_process(them.manager.pid, rng.uniform(0.1, 3.0))
         return True
 
     def _signal(self, number: int, kind: str) -> bool:

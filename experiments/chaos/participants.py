@@ -1,4 +1,4 @@
-"""Who takes part in a network: workers of all three launch kinds, managers, and who pushes."""
+"""The clients of a network: workers that were started in three ways, and managers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil
 
-from experiments.chaos.clients import evaluating, pushing
 from rush_core import Heartbeat, LoopFailedError, Network, RushError, WorkerInfo
+from tests.core.history.clients import evaluating, managing
+from tests.core.history.operations import History
 from tests.core.proxy import BreakingProxy
 
 PATIENCE_S = 90.0  # a round that has not ended so long after its last fault never will
@@ -34,7 +35,7 @@ class Participants:
     url : str
         The server.
     folder : Path
-        In which their notes get one of their own.
+        In which their histories get a folder of their own.
     seed : int
     limit : int
         The budget of the network.
@@ -44,12 +45,13 @@ class Participants:
     ----------
     network_id : str
     folder : Path
-        Where the clients keep their notes.
+        Where the clients write their histories.
     proxy : BreakingProxy
         Through which the connections go that can be cut: of one manager and of its workers.
     far, near : Network
         The manager behind the proxy, and one that is not.
-    pusher : multiprocessing.Process
+    manager : multiprocessing.Process
+        A manager that pushes and reads.
     n_reaped : int
         How many workers were found lost.
     """
@@ -62,21 +64,22 @@ class Participants:
         self._arguments = (limit, self.folder, seed)
         self.proxy = BreakingProxy(url)
         self.far = Network(self.network_id, self.proxy.url, max_retries=MAX_RETRIES)
-        self.near = self._manager()
+        self.near = self._connect()
         self.n_reaped = 0
         self._pool: ProcessPoolExecutor | None = None
         self._kinds: dict[str, str] = {}
         self._commands: list[subprocess.Popen[bytes]] = []
-        self.pusher = self._start_pushing()
+        self.manager = self._start_managing()
+        self._history = History(self.folder, "reapers")
         self._processes: set[psutil.Process] = set()
 
-    def _manager(self) -> Network:
+    def _connect(self) -> Network:
         return Network(self.network_id, self._url, max_retries=MAX_RETRIES)
 
-    def _start_pushing(self) -> Any:
+    def _start_managing(self) -> Any:
         context = multiprocessing.get_context("spawn")
         arguments = (self.network_id, self.proxy.url, self.folder, self._rng.getrandbits(32))
-        process = context.Process(target=pushing, args=arguments, daemon=True)
+        process = context.Process(target=managing, args=arguments, daemon=True)
         process.start()
         return process
 
@@ -86,8 +89,8 @@ class Participants:
         self._start_local(live)
         self._start_commands()
         self._start_pool(live)
-        if not self.pusher.is_alive():
-            self.pusher = self._start_pushing()
+        if not self.manager.is_alive():
+            self.manager = self._start_managing()
         self._processes.update(psutil.Process().children(recursive=True))
 
     def _start_local(self, live: set[str]) -> None:
@@ -151,20 +154,24 @@ class Participants:
         """Let several managers look for lost workers at once."""
 
         def look() -> None:
-            with contextlib.suppress(RushError), self._manager() as reaper:
-                self.n_reaped += len(reaper.detect_lost_workers())
+            with contextlib.suppress(RushError), self._connect() as reaper:
+                self._detect_lost(reaper)
 
         threads = [threading.Thread(target=look) for _ in range(n)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self.n_reaped += len(self.far.detect_lost_workers())
+        self._detect_lost(self.far)
+
+    def _detect_lost(self, network: Network) -> None:
+        note, detect = self._history.note, network.detect_lost_workers
+        self.n_reaped += len(note("remove", {}, detect, lambda workers: {"workers": workers}))
 
     def close(self) -> int:
         """End all processes politely; return how many did not, which are killed then."""
-        self.pusher.kill()
-        self.pusher.join()
+        self.manager.kill()
+        self.manager.join()
         left: list[psutil.Process] = []
         try:
             self.near.stop_workers()

@@ -13,13 +13,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from experiments.chaos.faults import Faults, fault_sequence
-from experiments.chaos.judge import VERDICTS, judge
 from experiments.chaos.participants import PATIENCE_S, Participants
 from experiments.chaos.server import Server
 from rush_core import Network, RushError, WorkerState
 from rush_core.connection.connection import Connection
 from rush_core.kernel.invariants import find_violations
 from rush_core.keys import NetworkKeys
+from tests.core.history.contents import read_contents
+from tests.core.history.judge import KINDS, judge
+from tests.core.history.operations import read_histories
+
+# What is counted: the kinds of violations, loops that an error ended, and states that break a rule.
+VERDICTS = (*KINDS, "crashed", "impossible")
 
 
 class Round:
@@ -74,26 +79,35 @@ class Round:
         return self.them.close()
 
     def judge(self) -> tuple[Counter[str], list[str]]:
-        """Compare what the clients were told with what is there; return counts and sentences."""
+        """Compare the histories with what is there; return counts and sentences."""
+        operations = read_histories(self.them.folder)
+        contents = read_contents(self._server.url, self.them.network_id)
+        contradictions = judge(operations, contents, limit=self._limit)
+        found = Counter(kind for kind, _ in contradictions)
+        found["acknowledged"] = sum(operation.is_done for operation in operations)
+        for place in ("finished", "failed"):
+            found[place] = len(contents.of(place))
+        found["lost_tasks"] = sum(task.is_lost for task in contents.tasks)
         with Network(self.them.network_id, self._server.url) as network:
-            found = judge(network, self.them.folder, self._limit)
             crashes = [
                 worker.reason
                 for worker in network.fetch_workers()
                 if worker.state is WorkerState.STOPPED and worker.reason
             ]
         found["crashed"] += len(crashes)
-        violations = [f"a look found: {text}" for text in sorted(set(self.impossible))]
-        violations += [f"a worker loop ended with {reason}" for reason in crashes]
+        impossible = [f"a look found: {text}" for text in sorted(set(self.impossible))]
         with contextlib.closing(Connection(self._server.url)) as connection:
-            violations += find_violations(connection, NetworkKeys(self.them.network_id))
+            impossible += find_violations(connection, NetworkKeys(self.them.network_id))
+        found["impossible"] = len(impossible)
+        violations = [f"{kind}: {text}" for kind, text in contradictions] + impossible
+        violations += [f"a worker loop ended with {reason}" for reason in crashes]
         return found, violations
 
 
 def run_chaos(
     seed: int, for_s: float, round_s: float, limit: int
 ) -> tuple[Counter[str], Counter[str], list[str]]:
-    """Run rounds one after the other; return the faults, the counts and what was impossible."""
+    """Run rounds one after the other; return faults, counts and sentences."""
     faults: Counter[str] = Counter()
     found: Counter[str] = Counter()
     sentences: list[str] = []
@@ -113,21 +127,20 @@ def run_chaos(
             finally:
                 n_left = round_.close()
             faults += round_.faults.n_injected
-            counts, impossible = round_.judge()
+            counts, violations = round_.judge()
             found += counts
             found["stuck"] += n_left
-            found["impossible"] += len(impossible) - counts["crashed"]
             found["rounds"] += 1
             found["looks"] += round_.n_looks
             found["reaped"] += round_.them.n_reaped
-            sentences += [f"{round_.them.network_id}: {text}" for text in impossible]
+            sentences += [f"{round_.them.network_id}: {text}" for text in violations]
             verdict = {name: counts[name] for name in VERDICTS if counts[name]}
             print(
                 f"{time.monotonic() - began:6.0f} s  network {number}: "
                 f"{counts['finished']} finished, {counts['failed']} failed, "
                 f"{sum(round_.faults.n_injected.values())} faults, "
                 f"{n_left} processes left, {verdict or 'sound'}",
-                *impossible[:5],
+                *violations[:5],
                 sep="\n  ",
                 flush=True,
             )

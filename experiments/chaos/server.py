@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import resource
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -39,13 +41,45 @@ class Server:
         options |= {"appendfsync": self._appendfsync}
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
-            [str(find_server_binary()), *arguments], stdout=subprocess.DEVNULL
+            [str(find_server_binary()), *arguments],
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_ignore_full_disk,
         )
         deadline = time.monotonic() + 30.0
         while not self.answers():
             if time.monotonic() > deadline:
                 raise RuntimeError("the server did not come back within 30 s")
             time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop its process until `resume`: connections stay, and nothing is answered."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the stopped process go on."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def use_up_disk(self) -> None:
+        """Let no file of the server grow any more: it refuses to write, as on a full disk.
+
+        Only Linux can do this to another process; elsewhere nothing happens.
+        """
+        largest = max(path.stat().st_size for path in self._folder.rglob("*.aof"))
+        self._limit_files(largest)
+
+    def free_disk(self) -> None:
+        """Let files grow again."""
+        self._limit_files(resource.RLIM_INFINITY)
+
+    def _limit_files(self, size: int) -> None:
+        if hasattr(resource, "prlimit"):
+            pid = self._running().pid
+            hardest = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hardest))
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
 
     def answers(self) -> bool:
         """Tell whether it can be used."""
@@ -63,6 +97,11 @@ class Server:
         """Execute one command, on a connection for it alone."""
         with contextlib.closing(Connection(self.url)) as connection:
             return connection.execute(pack(command))
+
+
+def _ignore_full_disk() -> None:
+    """Let a write beyond the limit of file sizes fail, which would end the server otherwise."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
 def server_version() -> str:

@@ -93,7 +93,9 @@ class StepRequests:
 
     def note_read(self, n_records: int) -> None:
         """Go on reading behind the records of a reply; each overlaps the last one by one."""
-        self._log.n_read += n_records - (1 if self._log.n_read else 0)
+        n_read = self._log.n_read
+        n_read += n_records - (1 if n_read else 0)
+        self._log.position = self._log.position._replace(n_read=n_read)
 
     @property
     def _key(self) -> str:

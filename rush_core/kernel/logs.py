@@ -6,13 +6,15 @@ breaks in between, the next read goes on after the last slice that has arrived.
 Each read overlaps the last one by one record. If this record is still in its place, the list is
 still the one that was read before. If not, the network was reset, and reading starts anew.
 
-Several threads may read with one object: each record is returned to one of them.
+Several threads may read with one object: each record is returned to one of them. If a read is
+interrupted, for example by Ctrl-C, the next read returns what it had taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
@@ -20,9 +22,29 @@ from rush_core.kernel.slices import SLICE
 from rush_core.kernel.table import TaskTable
 from rush_core.kernel.task import Task, decode_tasks
 
-__all__ = ["LogPosition", "TaskCache"]
+__all__ = ["LogPosition", "Position", "TaskCache"]
 
 R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Position(NamedTuple, Generic[R]):
+    """Up to where a log was read. It is replaced as a whole, so no interrupt leaves half of it.
+
+    Attributes
+    ----------
+    n_read : int
+        How many records have been read.
+    last : bytes or None
+        The last of them.
+    waiting : tuple of list
+        What was read and not returned yet: the slices of a read that has not come to its end, and
+        what calls had read that were interrupted before they returned.
+    """
+
+    n_read: int
+    last: bytes | None
+    waiting: tuple[list[R], ...]
 
 
 class LogPosition(Generic[R]):
@@ -38,8 +60,7 @@ class LogPosition(Generic[R]):
 
     Attributes
     ----------
-    n_read : int
-        How many records have arrived.
+    position : Position
     """
 
     def __init__(
@@ -54,60 +75,91 @@ class LogPosition(Generic[R]):
         # The packed command LRANGE key first last, in which only the two numbers change.
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
         self._request += b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
-        self._last: bytes | None = None
-        self._arrived: list[bytes] = []  # slices of a read that has not come to its end
-        self._continues = True
-        self.n_read = 0
+        self.position: Position[R] = Position(0, None, ())
+
+    @property
+    def n_read(self) -> int:
+        """How many records have been read."""
+        return self.position.n_read
 
     def request(self) -> bytes:
         """Pack a read of the next slice."""
-        start = self.n_read - 1 if self.n_read else 0
+        n_read = self.position.n_read
+        start = n_read - 1 if n_read else 0
         first, last = b"%d" % start, b"%d" % (start + SLICE)
         return self._request % (len(first), first, len(last), last)
 
-    def accept(self, records: list[bytes], request: bytes) -> tuple[list[R], bool]:
+    def read(self, convert: Callable[[list[R]], S]) -> S:
+        """Read what is new, and return what `convert` makes of it; one round trip for each slice.
+
+        If the log was replaced since the last read, all of it is new, after one more round trip.
+        """
+        return self._take(None, b"", convert)
+
+    def accept(self, records: list[bytes], request: bytes, convert: Callable[[list[R]], S]) -> S:
         """Take the reply to `request`, and read further slices if there are any.
 
-        If another thread has read since the request was packed, read again.
-
-        Returns
-        -------
-        new : list
-        continues : bool
-            False if the log was replaced since the last read. Then `new` is all of it, after a
-            second round trip.
+        If another thread has read since the request was packed, read again. Returns what `read`
+        returns.
         """
-        with self._connection.exclusive:
-            return self._take(records) if request == self.request() else self.read()
+        return self._take(records, request, convert)
 
-    def read(self) -> tuple[list[R], bool]:
-        """Read what is new; one round trip for each slice. Returns what `accept` returns."""
+    def give_back(self, new: list[R]) -> None:
+        """Let the next read return these records again: the caller was interrupted."""
         with self._connection.exclusive:
-            return self._take(self._execute())
+            n_read, last, waiting = self.position
+            self.position = Position(n_read, last, (new, *waiting))
 
-    def _take(self, records: list[bytes]) -> tuple[list[R], bool]:
+    def look(self, reply: list[bytes] | None = None) -> tuple[list[R], Position[R]]:
+        """Return what is new, and the position behind it, which the caller has to store.
+
+        No round trip for a first slice that is given: `reply`, the reply to `request`. The caller
+        holds ``connection.exclusive``.
+        """
+        records = self._execute() if reply is None else reply
         while not self._take_slice(records):
             records = self._execute()
-        new = self._decode(self._arrived, self._redis_key)
-        self._arrived = []
-        continues, self._continues = self._continues, True
-        return new, continues
+        n_read, last, waiting = self.position
+        new = waiting[0] if len(waiting) == 1 else list(chain.from_iterable(waiting))
+        return new, Position(n_read, last, ())
+
+    def _take(
+        self, reply: list[bytes] | None, request: bytes, convert: Callable[[list[R]], S]
+    ) -> S:
+        new: list[R] = []
+        is_taken = False
+        try:
+            with self._connection.exclusive:
+                is_current = reply is not None and request == self.request()
+                new, behind = self.look(reply if is_current else None)
+                result = convert(new)
+                # One line without a call: an interrupt comes before it or after it.
+                self.position, is_taken = behind, True
+            return result
+        except BaseException:
+            if is_taken:
+                self.give_back(new)
+            raise
 
     def _take_slice(self, records: list[bytes]) -> bool:
         """Take the records of one slice; return whether it is the last one."""
-        if self._last is not None and records[:1] != [self._last]:
+        n_read, last, waiting = self.position
+        if last is not None and records[:1] != [last]:
             # The log was replaced: read it from its beginning.
-            self.n_read, self._last, self._arrived, self._continues = 0, None, [], False
+            self.position = Position(0, None, ())
             return False
-        new = records if self._last is None else records[1:]
+        new = records if last is None else records[1:]
         if new:
-            self._arrived += new
-            self._last = new[-1]
-            self.n_read += len(new)
+            decoded = self._decode(new, self._redis_key)
+            self.position = Position(n_read + len(new), new[-1], (*waiting, decoded))
         return len(records) <= SLICE
 
     def _execute(self) -> list[bytes]:
-        records: list[bytes] = execute_on(self._connection, self._redis_key, self.request())
+        """Read the next slice; try again while the server cannot be reached."""
+        request = self.request()
+        records: list[bytes] = retry_unreachable(
+            lambda: execute_on(self._connection, self._redis_key, request)
+        )
         return records
 
 
@@ -129,9 +181,12 @@ class TaskCache:
     def fetch(self) -> TaskTable:
         """Return all tasks; one round trip for each slice of new ones, which are transferred."""
         with self._connection.exclusive:
-            new, _ = retry_unreachable(self._log.read)
-            if len(new) == self._log.n_read:
-                # Everything is new. Tables that were returned before keep the old list.
-                self._tasks = []
-            self._tasks += new
-            return TaskTable(self._tasks, len(self._tasks))
+            new, behind = self._log.look()
+            n_before = behind.n_read - len(new)
+            # If everything is new, tables that were returned before keep the old list.
+            tasks = self._tasks if n_before else []
+            tasks[n_before:] = new  # and drop what an interrupted call has added
+            table = TaskTable(tasks, len(tasks))
+            # One line without a call: an interrupt comes before it or after it.
+            self._tasks, self._log.position = tasks, behind
+            return table

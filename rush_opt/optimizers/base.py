@@ -86,7 +86,12 @@ class Proposer(Protocol):
         Parameters
         ----------
         archive : Archive
-            All ended trials that are known by now; empty for the placement "independent".
+            All ended trials that are known by now; empty for the placement "independent". Its rows
+            ``X`` are snapped and in single precision; parameters that are not active in a row need
+            `Space.fill_inactive`. Its losses ``y`` are infinite for failed trials; with several
+            goals see `scalarize_at_random`. Rows are in the order in which they became known, so
+            what is new since the last call comes last. If another worker was the first to start
+            the proposed point, the proposer is asked again without new results.
         pending : Pending
             Points that should not be proposed again. For "one process" these are all trials that
             are queued or running. For "each worker" these are the trials that were open when the

@@ -87,7 +87,7 @@ class Decider:
         Raises
         ------
         TypeError, ValueError
-            If it returns something else, none, or too many.
+            If it returns something else, none, too many, or a configuration of another space.
         """
         proposals = self._proposer.propose(self.archive, self.pending, timing, n)
         if not (
@@ -103,6 +103,14 @@ class Decider:
                 f"propose() must return at least one proposal and at most n={n}, got "
                 f"{len(proposals)}"
             )
+        for proposal in proposals:
+            try:
+                self.archive.space.validate(proposal.config)
+            except ValueError as error:
+                raise ValueError(
+                    "propose() must return configurations of the space, got "
+                    f"{proposal.config!r:.80}: {error}"
+                ) from None
         return proposals
 
     def _duplicate_key(self, config: dict[str, Any]) -> bytes | None:

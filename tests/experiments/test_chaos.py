@@ -3,9 +3,8 @@
 import psutil
 
 from experiments.chaos.faults import fault_sequence
-from experiments.chaos.judge import VERDICTS
 from experiments.chaos.report import as_markdown
-from experiments.chaos.rounds import run_chaos
+from experiments.chaos.rounds import VERDICTS, run_chaos
 
 
 def test_a_few_seconds_of_chaos_break_nothing_and_leave_nothing_behind() -> None:
@@ -28,7 +27,8 @@ def test_the_same_seed_chooses_the_same_faults() -> None:
 
 def test_the_table_says_what_was_found() -> None:
     row = dict.fromkeys(("minutes", "seed", "commit", "server", "python", "machine"), "1")
-    counts = ("rounds", "acknowledged", "finished", "failed", "reaped", "looks", *VERDICTS)
+    verdicts = [name.replace(" ", "_") for name in VERDICTS]
+    counts = ("rounds", "acknowledged", "finished", "failed", "reaped", "looks", *verdicts)
     rows = [{**row, **dict.fromkeys(counts, 0), "lost": 3, "fault": "kill", "n_injected": 2}]
     table = as_markdown(rows, ["a sentence"])
     assert "| acknowledged, but not there | 3 |" in table

@@ -271,3 +271,25 @@ def test_what_propose_returns_is_checked_in_a_run(
     assert (result.stop_reason, len(result.frozen_trials)) == ("workers failed", 1)
     assert "the run ends early and returns 1 finished trials" in caplog.text
     assert "propose() must return a list of Proposal(config, notes)" in caplog.text
+
+
+@dataclass(frozen=True)
+class Lost(HillClimbing):
+    """An optimizer that proposes configurations of another space."""
+
+    def proposer(self, problem: Problem, place: Place) -> Any:
+        return ReturningProposer([Proposal({"x": 0.5, "z": 1.0})])
+
+
+@pytest.mark.parametrize("placement", ["each worker", "independent", "one process"])
+def test_a_proposal_of_another_space_is_refused_with_the_reason(placement: Placement) -> None:
+    with pytest.raises(ValueError, match=r"propose\(\) must return configurations of the space"):
+        simulate(
+            bowl,
+            SPACE,
+            optimizer=Lost(placement),
+            n_workers=2,
+            n_trials=20,
+            duration=lambda config, number: 1.0,
+            seed=1,
+        )
