@@ -30,6 +30,7 @@ from rush_core.kernel.workers import WorkerInfo, WorkerState
 from rush_core.network import Network
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
+from rush_core.terminal import printable
 from rush_core.worker import Worker
 
 if _TYPE_CHECKING:
@@ -66,6 +67,7 @@ __all__ = [
     "WorkerState",
     "WorkersFailedError",
     "core_command_line",
+    "printable",
     "run_at_owner_end",
     "serve",
 ]

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each room may import from the floors below its own, and from itself. Lowest floor first.
 FLOORS: dict[str, list[set[str]]] = {
     "rush_core": [
-        {"errors", "scripts"},
+        {"errors", "scripts", "terminal"},
         {"keys", "arguments"},
         {"connection"},
         {"owned_process"},

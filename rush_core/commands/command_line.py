@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from rush_core.errors import RushError
+from rush_core.terminal import printable
 
 __all__ = ["CommandLine", "add_server_options", "print_json"]
 
@@ -63,7 +64,7 @@ class CommandLine:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except (RushError, ValueError, OSError) as error:
-            sys.exit(f"rush: {error}")
+            sys.exit(f"rush: {printable(str(error), indent='    ')}")
         except KeyboardInterrupt:
             sys.exit(130)
 

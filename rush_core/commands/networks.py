@@ -20,6 +20,7 @@ from rush_core.commands.command_line import CommandLine, add_server_options, pri
 from rush_core.kernel.workers import WorkerInfo
 from rush_core.network import Network
 from rush_core.servers.locate import resolve_running_url
+from rush_core.terminal import printable
 
 __all__ = ["WorkerColumn", "add_network_commands"]
 
@@ -103,7 +104,7 @@ def _print_status(
     for worker, values in zip(workers, further, strict=True):
         cells = [f"{worker.number:4} {worker.worker_id:12} {worker.state.value:9}"]
         cells += [f"{worker.host}:{worker.pid}", *map(str, values.values()), *worker.task_keys]
-        print(" ".join(cells))
+        print(printable(" ".join(cells)))
 
 
 def _logs(given: argparse.Namespace) -> int:

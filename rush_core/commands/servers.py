@@ -8,6 +8,7 @@ from rush_core.commands.command_line import CommandLine, add_server_options, pri
 from rush_core.servers.doctor import Level, examine
 from rush_core.servers.locate import resolve_running_url
 from rush_core.servers.serve import serve_forever
+from rush_core.terminal import printable
 
 __all__ = ["add_server_commands"]
 
@@ -41,5 +42,6 @@ def _doctor(given: argparse.Namespace) -> int:
         if given.json:
             print_json(finding.__dict__)
         else:
-            print(f"{finding.level.value:6} {finding.subject}: {finding.text}")
+            line = f"{finding.level.value:6} {finding.subject}: {finding.text}"
+            print(printable(line, indent="    "))
     return 1 if any(finding.level is Level.FAULT for finding in findings) else 0

@@ -25,6 +25,7 @@ from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.registry import Registry
 from rush_core.servers.embedded import ends_with_this_process
+from rush_core.terminal import printable
 
 __all__ = ["StartedWorkers"]
 
@@ -218,7 +219,7 @@ class StartedWorkers:
         for worker_id, end in ended.items():
             if worker_id in joined or (worker_ids is not None and worker_id not in worker_ids):
                 continue
-            printed = self._local.output.last_lines(worker_id)
+            printed = printable(self._local.output.last_lines(worker_id), indent="")
             raise WorkersFailedError(
                 f"worker {worker_id} ended before it joined network {self._keys.network_id!r}: "
                 f"{end.how}" + (f". The last lines that it printed:\n{printed}" if printed else ""),

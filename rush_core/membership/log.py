@@ -14,6 +14,7 @@ from rush_core.connection.connection import Connection, pack, refusal
 from rush_core.connection.script import execute_on, name_culprit, retry_unreachable
 from rush_core.errors import CorruptRecordError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
+from rush_core.terminal import printable
 
 __all__ = ["LogReader", "LogRecord"]
 
@@ -42,7 +43,9 @@ class LogRecord:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.time:.3f} {self.worker_id} {self.level} {self.logger}: {self.message}"
+        """Return the record as a terminal can show it: only the message has several lines."""
+        head = printable(f"{self.worker_id} {self.level} {self.logger}")
+        return f"{self.time:.3f} {head}: {printable(self.message, indent='    ')}"
 
 
 class LogReader:

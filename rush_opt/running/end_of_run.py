@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rush_core import Network, RushError, WorkerInfo, WorkersFailedError, WorkerState
+from rush_core import Network, RushError, WorkerInfo, WorkersFailedError, WorkerState, printable
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.history import TrialHistory
@@ -104,7 +104,7 @@ class EndOfRun:
             raise WorkersFailedError(
                 f"{self._n_lost[n_ended]} workers were lost or failed, and no trial ended in "
                 "between; the objective or the optimizer seems to end its worker. The last one: "
-                f"{why or self._history.last_error()}"
+                f"{printable(why or self._history.last_error(), indent='')}"
             )
 
     def raise_if_hopeless(self, *, ended: bool) -> None:
@@ -130,7 +130,7 @@ class EndOfRun:
         WorkersFailedError
             If it ended only because its workers failed, or because the network was lost.
         """
-        errors = [w.reason for w in workers if ended_by_error(w)]
+        errors = [printable(w.reason or "", indent="") for w in workers if ended_by_error(w)]
         if errors:
             logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
         if cause := self._cause(workers):
@@ -189,6 +189,6 @@ def raise_all_failed(trials: Sequence[FrozenTrial], *, ended: bool) -> NoReturn:
     what = f"no trial finished, {n} failed" if ended else f"the first {n} trials all failed"
     raise AllTrialsFailedError(
         f"{what}{'' if ended else ', so the run was stopped'}. The first one, with "
-        f"{failed[0].params}:\n{failed[0].error}",
+        f"{failed[0].params}:\n{printable(failed[0].error or '', indent='')}",
         key=failed[0].key,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from rush_core import Network, WorkerInfo
+from rush_core import Network, WorkerInfo, printable
 from rush_opt.problem.problem import Problem
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.space.constraint import called
@@ -87,7 +87,8 @@ def remove_orphans(network: Network) -> None:
                 "worker %s on host %s has no heartbeat, and this host cannot see whether it runs; "
                 "if it does not, its trial takes a place in n_trials until you call "
                 "Network(%r).stop_workers([%r], kill=True)",
-                *(worker.worker_id, worker.host, network.network_id, worker.worker_id),
+                *(printable(worker.worker_id), printable(worker.host)),
+                *(network.network_id, worker.worker_id),
             )
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import shlex
 import signal
+import socket
 import sys
 
 import pytest
@@ -13,7 +14,7 @@ from rush_core.connection.connection import Connection, pack
 from tests.core.commands import RUSH, check_is_refused
 from tests.core.loopback import PASSWORD, LoopbackServer
 from tests.core.processes import evaluating, polite, wait_for_running_tasks
-from tests.fixture_types import Launch, Rush
+from tests.fixture_types import Join, Launch, Rush
 from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
@@ -103,7 +104,44 @@ signal.pause()
     check_is_refused(rush("status", network_id), "RUSH_REDIS_URL", network_id)
 
 
+def test_status_of_forged_hosts_is_one_line_without_control_characters(
+    network: Network,
+    join: Join,
+    rush: Rush,
+    server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forged = "\x1b[2Jnode\n   9 intruder     running\u202e\x9b31m"
+    monkeypatch.setattr(socket, "gethostname", lambda: forged)
+    worker = join()
+    printed = rush("status", network.network_id, "--url", server.url).stdout
+    assert len(printed.splitlines()) == 2
+    assert printed.replace("\n", "").isprintable()
+    assert r"\x1b[2Jnode\n   9 intruder     running\u202e\x9b31m:" in printed
+    as_json = json.loads(rush("status", network.network_id, "--json", "--url", server.url).stdout)
+    assert [row["host"] for row in as_json["workers"]] == [forged]
+    assert worker.number == 0
+
+
 # -- logs -----------------------------------------------------------------------------------------
+
+
+def test_messages_cannot_forge_records_or_control_the_terminal(
+    network: Network, logger: logging.Logger, rush: Rush, server_in_environment: None
+) -> None:
+    message = "\x1b]0;title\x07 first\n1.000 w9 CRITICAL study: forged\r2.000 w9 INFO"
+    logger.warning("%s", message)
+    other = logging.Logger("a\x1b[1m\nb")
+    other.addHandler(logger.handlers[0])
+    other.warning("second")
+    lines = rush("logs", network.network_id).stdout.split("\n")[:-1]
+    assert [line.split(" ", 1)[1] for line in lines if not line.startswith("    ")] == [
+        r"w1 WARNING study: \x1b]0;title\x07 first",
+        r"w1 WARNING a\x1b[1m\nb: second",
+    ]
+    assert lines[1] == r"    1.000 w9 CRITICAL study: forged\r2.000 w9 INFO"
+    records = rush("logs", network.network_id, "--json").stdout.splitlines()
+    assert json.loads(records[0])["message"] == message
 
 
 def test_logs_are_printed_in_order_and_at_most_n(
