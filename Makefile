@@ -11,7 +11,7 @@ PARALLEL := -n $(JOBS) --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick quick-tests test check lint clean
+.PHONY: help demo quick quick-tests test check format lint clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,10 @@ test: $(VENV)/.test  ## run all tests; PYTEST_ARGS="tests/core -k claim" runs so
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 check: lint test  ## run everything that must pass before a merge: lint, format, types, all tests
+
+format: $(VENV)/.test  ## format the code, and sort imports
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
 
 lint: $(VENV)/.test  ## check style, format and types
 	$(BIN)/ruff check .

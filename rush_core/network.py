@@ -34,8 +34,9 @@ from rush_core.launching.shipping import ship_loop
 from rush_core.launching.started_workers import StartedWorkers
 from rush_core.membership.clients import remove_client
 from rush_core.membership.log import LogReader, LogRecord
+from rush_core.membership.log_levels import LogLevels
 from rush_core.membership.registry import Registry
-from rush_core.servers.locate import resolve_url
+from rush_core.servers.locate import explicit_url, resolve_url
 
 __all__ = ["Network"]
 
@@ -52,6 +53,11 @@ class Network:
 
     Threads may share one object: each new task or report is returned to one of them. A forked child
     may use its parent's object: there it counts as another client, which has started no workers.
+
+    An object can be pickled. What is loaded from it is another client of the same network, which
+    has started no workers and to which everything is new. It connects when it is loaded. The
+    pickle has the URL with its password; an embedded server of a named network is found again, or
+    started on its data.
 
     Parameters
     ----------
@@ -94,6 +100,8 @@ class Network:
         self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
         self._keys = NetworkKeys(self.network_id)
         self.url = resolve_url(url, network_id)
+        is_own_server = network_id is not None and explicit_url(url) is None
+        self._reopen = (self.network_id, None if is_own_server else self.url, max_retries)
         self._connection = Connection(self.url)
         try:
             retry_not_now(lambda: check_format(self._connection, self._keys))
@@ -115,6 +123,9 @@ class Network:
     def __repr__(self) -> str:
         return f"<Network {self.network_id!r} at {redact(self.url)}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, self._reopen
+
     # -- tasks --------------------------------------------------------------------------------
 
     def push_tasks(
@@ -125,7 +136,7 @@ class Network:
     ) -> list[str]:
         """Append tasks to the queue; one round trip, all or none.
 
-        More than 5,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
+        More than 2,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
         round trip each. A batch is pushed as a whole or not at all. Until the last one, others see
         only the first tasks, in order. If a batch is refused, or this process ends, the batches
         before it stay; a note of the error says how many tasks these are.
@@ -161,10 +172,33 @@ class Network:
         results: Sequence[dict[str, Any]],
         *,
         extras: Sequence[dict[str, Any] | None] | None = None,
+        result_extras: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[str]:
-        """Append finished tasks that were evaluated elsewhere; otherwise like `push_tasks`."""
-        rows = line_up(configs=configs, results=results, extras=extras)
-        ended = [(config, extra, result, None) for config, result, extra in rows]
+        """Append finished tasks that were evaluated elsewhere; otherwise like `push_tasks`.
+
+        Parameters
+        ----------
+        configs, results : sequence of dict
+            What was evaluated, and what the evaluations returned.
+        extras, result_extras : sequence of dict, optional
+            Stored with each configuration, and with each result: the `extra` and the `result_extra`
+            of the tasks.
+
+        Returns
+        -------
+        list of str
+            The tasks' keys.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        """
+        rows = line_up(configs=configs, results=results, extras=extras, result_extras=result_extras)
+        ended = [
+            (config, extra, result, None, result_extra)
+            for config, result, extra, result_extra in rows
+        ]
         return self._push_ended(self._transitions.push_finished, ended)
 
     def push_failed_tasks(
@@ -176,13 +210,13 @@ class Network:
     ) -> list[str]:
         """Append failed tasks that were evaluated elsewhere; otherwise like `push_tasks`."""
         rows = line_up(configs=configs, errors=errors, extras=extras)
-        ended = [(config, extra, None, error_text(error)) for config, error, extra in rows]
+        ended = [(config, extra, None, error_text(error), None) for config, error, extra in rows]
         return self._push_ended(self._transitions.push_failed, ended)
 
     def clear_queue(self) -> int:
         """Make all queued tasks failed and return how many.
 
-        The queue is cleared from its front, 5,000 tasks in one round trip. Each round trip is
+        The queue is cleared from its front, 2,000 tasks in one round trip. Each round trip is
         atomic, the whole is not: while a long queue is cleared, others see a part of it, and
         workers may claim tasks from it. If this process ends, what was cleared stays cleared, and
         another call clears the rest.
@@ -193,8 +227,8 @@ class Network:
     def fetch_tasks(self, *states: str) -> TaskTable:
         """Fetch the tasks in `states` (default: all) as they were at one moment; one round trip.
 
-        If there are more than 5,000 queued, finished or failed tasks, they are read in slices of
-        5,000, with one round trip each. Then each task is in the table once, in a state that it had
+        If there are more than 2,000 queued, finished or failed tasks, they are read in slices of
+        2,000, with one round trip each. Then each task is in the table once, in a state that it had
         during the call. Tasks that were added during the call may be missing.
 
         Parameters
@@ -207,19 +241,44 @@ class Network:
     def fetch_finished_tasks(self) -> TaskTable:
         """Fetch all finished tasks; one round trip that transfers only what is new.
 
-        More than 5,000 new tasks take one round trip for each 5,000.
+        More than 2,000 new tasks take one round trip for each 2,000.
         """
         return self._reader.fetch_finished()
 
     def fetch_new_tasks(self, *, timeout_s: float = 0.0) -> TaskTable:
         """Fetch the tasks finished since the last call of this method; one round trip.
 
-        More than 5,000 new tasks take one round trip for each 5,000.
+        More than 2,000 new tasks take one round trip for each 2,000.
 
         If there is none, the server holds its reply back until a task ends, a worker joins or
         leaves, or `timeout_s` seconds have passed; the table can then be empty.
         """
         return self._reader.fetch_new(timeout_s)
+
+    def wait_for_tasks(self, keys: Sequence[str], *, timeout_s: float | None = None) -> None:
+        """Wait until these tasks are finished or failed; the server wakes this process.
+
+        The first call transfers all tasks that have ended, later calls only new ones. If a task
+        runs under a worker on another machine that is lost, it ends only when somebody calls
+        `detect_lost_workers`.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            As `push_tasks` returned them.
+        timeout_s : float, optional
+            Longest wait, seconds.
+
+        Raises
+        ------
+        ValueError
+            If the network has no task with one of the keys.
+        TimeoutError
+            If the tasks have not ended by then.
+        RushError
+            If the network is reset meanwhile.
+        """
+        self._reader.wait_for_tasks(keys, timeout_s)
 
     def fetch_new_reports(self) -> list[Report]:
         """Fetch what workers reported since the last call of this method, in order.
@@ -273,7 +332,7 @@ class Network:
         executor: Executor | None = None,
         heartbeat: Heartbeat | None = None,
         log_folder: str | Path | None = None,
-        log_level: str = "INFO",
+        log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
@@ -300,10 +359,13 @@ class Network:
             Processes on this machine need none if the network ends with this program, as a network
             without a name and a URL does. This object does not count them as lost while they run.
         log_folder : path, optional
-            Where the output of processes on this machine is kept, one file each; by default in a
-            temporary folder, which `close` removes.
-        log_level : str
-            The least severe records of `logging` that workers send to the network (`read_log`).
+            Where the output of processes on this machine is kept: for each worker one file
+            ``WORKER_ID.out`` and one ``WORKER_ID.err``, its standard output and standard error. By
+            default in a temporary folder, which `close` removes.
+        log_level : str or mapping of str to str
+            The least severe records of `logging` that workers send to the network (`read_log`). A
+            mapping has a level for each named logger and those below it, and one for all others
+            under the name ``""``: ``{"": "WARNING", "study": "DEBUG"}``.
         shared_folder : path, optional
             A folder, at the same path on all machines, through which the loop and its arguments go.
             By default they go through the server, which takes up to 64 MiB. The file stays there.
@@ -326,12 +388,13 @@ class Network:
         """
         n_workers = check_count("n_workers", n_workers, least=1)
         check_place(executor, log_folder)
+        level = str(LogLevels.of(log_level))
         digest = self._ship(loop, args, kwargs, shared_folder)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
-            return self._started.submit(executor, n_workers, digest, heartbeat, log_level)
+            return self._started.submit(executor, n_workers, digest, heartbeat, level)
         folder = None if log_folder is None else Path(log_folder)
-        return self._started.start_processes(n_workers, digest, heartbeat, folder, log_level)
+        return self._started.start_processes(n_workers, digest, heartbeat, folder, level)
 
     def wait_for_workers(
         self,
@@ -376,7 +439,23 @@ class Network:
             True, the processes that this object started are ended at once. All other workers are
             removed from the network, which they learn at their next call. The running tasks of
             killed workers become failed.
+
+        Warns
+        -----
+        UserWarning
+            If no worker with one of the ids has joined: it was not asked to stop.
         """
+        if worker_ids is not None:
+            unknown = self._registry.find_unknown(worker_ids)
+            if kill:
+                unknown = [name for name in unknown if name not in self._started.ids()]
+            if unknown:
+                shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
+                warnings.warn(
+                    f"no worker with the id {shown} has joined network {self.network_id!r}, so it "
+                    "was not stopped; fetch_workers() lists all that have joined",
+                    stacklevel=2,
+                )
         self._registry.request_stop(worker_ids)
         if kill:
             self._started.kill(worker_ids)
@@ -413,11 +492,14 @@ class Network:
         return self._started.join(timeout_s, worker_ids)
 
     def detect_lost_workers(self) -> list[str]:
-        """Find workers whose heartbeat has expired and remove them; two round trips.
+        """Find workers that send no heartbeats any more and remove them; two round trips.
 
         Their tasks become failed, or are queued again (see `max_retries`). If several processes do
-        this at a time, each lost worker is found by one of them. After the server was away, a
-        worker counts as lost only when its heartbeat expires anew.
+        this at a time, each lost worker is found by one of them.
+
+        Call it again and again: this object measures by its own monotonic clock for how long it has
+        seen no new heartbeat of a worker. So no clock that is set can make a live worker lost, and
+        the first call finds nobody. After the server was away, the time counts anew.
 
         The end of a process that this object started is noticed at once, without this method.
 
@@ -437,7 +519,7 @@ class Network:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
-        log_level: str = "INFO",
+        log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
     ) -> str:
         """Return a shell command that starts a worker on any machine that reaches the server.
@@ -453,8 +535,8 @@ class Network:
             As for `start_workers`.
         heartbeat : Heartbeat
             How the workers show that they live.
-        log_level : str
-            The least severe log records that workers send to the network.
+        log_level
+            As for `start_workers`.
         shared_folder : path, optional
             As for `start_workers`.
 
@@ -470,8 +552,9 @@ class Network:
         >>> command = network.worker_command(loop)
         >>> subprocess.run(["sbatch", "--array=1-10", "--wrap", command], check=True)
         """
+        level = str(LogLevels.of(log_level))
         digest = self._ship(loop, args, kwargs, shared_folder)
-        return worker_command(self.network_id, self.url, digest, heartbeat, log_level)
+        return worker_command(self.network_id, self.url, digest, heartbeat, level)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:
         """Return the last `n` log records of all workers (default: all kept); one round trip.
@@ -539,13 +622,13 @@ class Network:
     def _push_ended(
         self,
         push: Callable[[Sequence[bytes]], None],
-        ended: Sequence[tuple[dict[str, Any], dict[str, Any] | None, Any, str | None]],
+        ended: Sequence[tuple[Any, Any, Any, str | None, Any]],
     ) -> list[str]:
-        """Push tasks that have ended: configuration, extra, result and error of each."""
+        """Push tasks that have ended: the arguments of `ended_record` but the key and the time."""
         keys, records, now = [], [], self._clock.now()
-        for config, extra, result, error in ended:
+        for config, extra, result, error, result_extra in ended:
             keys.append(next(self._keys_of_tasks))
-            records.append(ended_record(keys[-1], config, extra, now, result, error))
+            records.append(ended_record(keys[-1], config, extra, now, result, error, result_extra))
         if records:
             push(records)
         return keys
@@ -562,3 +645,8 @@ class Network:
         digest = ship_loop(self._connection, self._keys, loop, args, kwargs or {}, folder)
         self.allow_workers()
         return digest
+
+
+def _open(network_id: str, url: str | None, max_retries: int) -> Network:
+    """Open a network that was pickled."""
+    return Network(network_id, url, max_retries=max_retries)

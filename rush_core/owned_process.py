@@ -13,12 +13,14 @@ from typing import IO
 
 from rush_core.connection.fork import keep_from_children
 
-__all__ = ["OwnedProcess", "run_at_owner_end", "wait_for_owner"]
+__all__ = ["OwnedProcess", "run_at_owner_end", "take_owner_pipe", "wait_for_owner"]
 
-# A batch system may send SIGTERM to all processes of a job. The script has to run all the same.
+# A batch system may send SIGTERM to all processes of a job. The script has to run all the same. It
+# finds the usual programs also if the PATH of this process is empty.
 _AT_OWNER_END = """
 trap '' TERM
 read -r _
+PATH="${PATH:+$PATH:}/usr/bin:/bin"
 """
 
 
@@ -114,7 +116,20 @@ def run_at_owner_end(script: str, *arguments: str) -> OwnedProcess:
     )
 
 
-def wait_for_owner() -> None:
+def take_owner_pipe() -> int:
+    """Return a new descriptor of the pipe to the owner, and empty the standard input.
+
+    Call this in an owned process that runs code of others: that code would otherwise read from the
+    pipe, and wait without end.
+    """
+    pipe = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return pipe
+
+
+def wait_for_owner(pipe: int = 0) -> None:
     """Wait, in an owned process, until its owner ends or closes the pipe."""
-    while os.read(0, 1):
+    while os.read(pipe, 1):
         pass

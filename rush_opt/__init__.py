@@ -1,6 +1,7 @@
 """Search spaces, optimizers and `tune()` on the coordination layer `rush_core`."""
 
 from rush_opt import moved
+from rush_opt.ask_tell import Advisor, OpenTrial
 from rush_opt.evaluation.trial import Trial
 from rush_opt.models.forest import ExtraTrees
 from rush_opt.models.gaussian_process import GaussianProcess
@@ -48,6 +49,7 @@ __all__ = [
     "ADBO",
     "CLBO",
     "CMAES",
+    "Advisor",
     "AllTrialsFailedError",
     "Boolean",
     "Candidates",
@@ -67,6 +69,7 @@ __all__ = [
     "Integer",
     "LatinHypercube",
     "MedianRule",
+    "OpenTrial",
     "Ordinal",
     "Place",
     "Problem",

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rush_core import Network, RushError, ServerRefusedError, ServerUnreachableError
+from rush_core import (
+    Network,
+    RushError,
+    ServerRefusedError,
+    ServerUnreachableError,
+    WorkersFailedError,
+)
 from rush_opt.arguments.initial_design import initial_points_of
 from rush_opt.arguments.limits import check_limits
 from rush_opt.arguments.plan import make_plan, make_problem
 from rush_opt.arguments.warm_start import known_trials
-from rush_opt.arguments.workers import check_callbacks, check_places, usable_cpus
+from rush_opt.arguments.workers import (
+    check_callbacks,
+    check_debug,
+    check_log_folder,
+    check_places,
+    usable_cpus,
+)
 from rush_opt.evaluation.objective import Objective
+from rush_opt.evaluation.plan import RunPlan
 from rush_opt.optimizers import Optimizer
 from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.results.trials import FrozenTrial
+from rush_opt.running.here import HereLauncher
+from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
 from rush_opt.running.manager import Manager
@@ -63,6 +80,8 @@ def tune(
     launch: Callable[[str, int], object] | None = None,
     trial_timeout: float | None = None,
     trial_memory: int | str | None = None,
+    log_folder: str | os.PathLike[str] | None = None,
+    debug: bool = False,
     callbacks: Sequence[Callable[[FrozenTrial], object]] = (),
     progress: bool = True,
 ) -> TuneResult:
@@ -78,10 +97,11 @@ def tune(
         ``objective(config)`` or ``objective(config, trial)``: takes a dict of parameter values and
         returns a number, or a mapping with a number under `metric`. For several objectives it
         returns a mapping with all of them, or as many numbers in the order of `metric`. A trial
-        fails if the objective raises an exception or returns NaN or an infinity. Failed trials do
-        not stop the run, unless all of the first trials fail. Data that the objective closes over
-        is shipped with it, up to 64 MiB; it should load larger data itself. What it prints is not
-        shown; for what it logs see `network_id`.
+        fails if the objective raises any exception, or returns NaN, an infinity or something that
+        cannot be stored. Failed trials do not stop the run, unless all of the first trials fail.
+        Data that the objective closes over is shipped with it, up to 64 MiB; it should load larger
+        data itself. For what it prints see `log_folder` and `debug`, for what it logs see
+        `network_id`. Its standard input is empty.
     space : mapping or Space
         Parameter name to `Float`, `Integer`, `Categorical`, `Ordinal`, `Boolean` or a fixed value;
         or a `Space` with constraints, a ConfigSpace ``ConfigurationSpace``, Optuna's distributions.
@@ -154,6 +174,15 @@ def tune(
         Bytes, or a text such as ``"2GB"``: how much memory the second process may use, with its
         children, interpreter and libraries. A trial that uses more is killed and fails. The memory
         is checked every 0.05 s, so it may be exceeded for a moment.
+    log_folder : path-like, optional
+        Where what worker processes print is kept, in one file each, named by ``worker_id``. It is
+        made if it does not exist. By default the output is in a temporary folder, which is removed.
+    debug : bool
+        Whether to evaluate all trials in this process, one after the other, in the thread of the
+        caller: there ``breakpoint()``, ``input()`` and what the objective prints work as usual.
+        Nothing else of the run changes. `n_workers` must be 1 or left out. Callbacks are called in
+        another thread. Ctrl-C and leaving the debugger end the run at once; the result has all
+        trials that ended before.
     callbacks : sequence of callable
         Each is called in this process as ``callback(trial)`` for every trial that ended: finished,
         failed or lost (see ``trial.state`` and ``trial.lost``). A callback may raise `StopRun` to
@@ -166,10 +195,11 @@ def tune(
     Returns
     -------
     TuneResult
-        After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt is
-        raised at once. SIGTERM counts as an interrupt if this is the main thread and the program
-        has no handler of its own for it. If the server of a run without a `network_id` is lost, the
-        result has the trials that were read until then.
+        After an interrupt (Ctrl-C), too: when the running trials have ended. A second interrupt
+        kills the running trials, and the result has all that ended before. Further ones have no
+        effect. SIGTERM counts as an interrupt if this is the main thread and the program has no
+        handler of its own for it. If the server of a run without a `network_id` is lost, the result
+        has the trials that were read until then.
 
     Raises
     ------
@@ -185,7 +215,8 @@ def tune(
     AllTrialsFailedError
         If the first trials all fail; the run is stopped early.
     WorkersFailedError
-        If workers cannot be started or are lost again and again, or the network is lost.
+        If workers cannot be started or are lost again and again, or the network is lost; unless the
+        run has no `network_id` and some trials have finished: then these are the result.
     RushError
         If the server cannot be used: from the beginning, or from some time on and the run has a
         `network_id` or no finished trial.
@@ -198,6 +229,16 @@ def tune(
     """
     check_callbacks(callbacks)
     executor, launch = check_places(executor, launch)
+    check_debug(
+        debug,
+        n_workers,
+        executor=executor,
+        launch=launch,
+        trial_timeout=trial_timeout,
+        trial_memory=trial_memory,
+    )
+    if debug:
+        n_workers = 1
     problem = make_problem(space, metric, direction, seed)
     plan = make_plan(
         objective,
@@ -210,6 +251,7 @@ def tune(
         stop=stop,
         limits=check_limits(trial_timeout, trial_memory),
     )
+    folder = check_log_folder(log_folder, executor=executor, launch=launch, debug=debug)
     known = known_trials(warm_start, problem)
     points = initial_points_of(plan, initial_design, known)
     shown = Progress(plan.n_trials, plan.timeout_s) if progress else None
@@ -217,44 +259,59 @@ def tune(
     max_retries = _MOST_RETRIES if plan.optimizer.placement == "listed" else 0
     network = Network(network_id, url, max_retries=max_retries)
     remove = network_id is None
-    try:
-        plan = replace(plan, began=network.now())
-        joined = JoinedWorkers(network)
-        launcher: Launcher = LocalLauncher(network, plan, joined)
-        if executor is not None:
-            launcher = ExecutorLauncher(network, plan, joined, executor)
-        elif launch is not None:
-            launcher = CommandLauncher(network, plan, joined, launch)
-        manager = Manager(network, plan, joined, launcher, callbacks, shown)
+    with Interrupts() as interrupts:
         try:
-            stop_reason = manager.run(points, known)
-        except (ServerUnreachableError, ServerRefusedError) as error:
-            if network_id is not None:
-                raise  # a later call with the same name goes on
-            remove = False
-            stop_reason = manager.end_without_server(error)
-        return TuneResult(
-            RunRecord(
-                trials=manager.trials,
-                space=problem.space,
-                goals=problem.goals,
-                seed=problem.seed,
-                stop_reason=stop_reason,
-                network_id=network.network_id,
-                started_at=manager.started_at,
-                ended_at=manager.ended_at,
-                workers=manager.workers,
-                deadline=plan.deadline,
+            plan = replace(plan, began=network.now(), log_folder=folder)
+            joined = JoinedWorkers(network)
+            here = HereLauncher(network, plan, interrupts) if debug else None
+            launcher = here or _launcher(network, plan, joined, executor, launch)
+            # In another thread, the manager cannot be interrupted.
+            allowed = Interrupts() if debug else interrupts
+            manager = Manager(network, plan, joined, launcher, callbacks, shown, allowed)
+            manage = partial(manager.run, points, known)
+            try:
+                stop_reason = manage() if here is None else here.run(manage, manager.interrupt)
+            except (ServerUnreachableError, ServerRefusedError, WorkersFailedError) as error:
+                if network_id is not None:
+                    raise  # its trials stay in the server: a later call with this name goes on
+                if isinstance(error, WorkersFailedError):
+                    stop_reason = manager.end_early(error)
+                else:
+                    remove = False
+                    stop_reason = manager.end_without_server(error)
+            return TuneResult(
+                RunRecord(
+                    trials=manager.trials,
+                    space=problem.space,
+                    goals=problem.goals,
+                    seed=problem.seed,
+                    stop_reason=stop_reason,
+                    network_id=network.network_id,
+                    started_at=manager.started_at,
+                    ended_at=manager.ended_at,
+                    workers=manager.workers,
+                    deadline=plan.deadline,
+                )
             )
-        )
-    finally:
-        if shown is not None:
-            shown.close()
-        try:
+        finally:
+            if shown is not None:
+                shown.close()
             _leave(network, remove=remove)
-        except KeyboardInterrupt:
-            # The first interrupt costs neither the result nor the removal of the network.
-            _leave(network, remove=remove)
+
+
+def _launcher(
+    network: Network,
+    plan: RunPlan,
+    joined: JoinedWorkers,
+    executor: Executor | None,
+    launch: Callable[[str, int], object] | None,
+) -> Launcher:
+    """Return what starts the workers in other processes."""
+    if executor is not None:
+        return ExecutorLauncher(network, plan, joined, executor)
+    if launch is not None:
+        return CommandLauncher(network, plan, joined, launch)
+    return LocalLauncher(network, plan, joined)
 
 
 def _leave(network: Network, *, remove: bool) -> None:

@@ -39,7 +39,9 @@ def add_worker_commands(command_line: CommandLine) -> None:
         help="send heartbeats from a process, for objectives that hold the interpreter's lock",
     )
     worker.add_argument(
-        "--log-level", default="INFO", help="the least severe log records that are sent"
+        "--log-level",
+        default="INFO",
+        help="the least severe log records that are sent, also by logger: INFO,study=DEBUG",
     )
     # For managers that start workers as their children: see rush_core.launching.local.
     worker.add_argument("--orphan-check", action="store_true", help=argparse.SUPPRESS)
@@ -54,6 +56,7 @@ def add_worker_commands(command_line: CommandLine) -> None:
 
 def _worker(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url, given.network_id)
+    heartbeat = _heartbeat(given)
     try:
         received = run_worker(
             given.network_id,
@@ -61,7 +64,7 @@ def _worker(given: argparse.Namespace) -> int:
             loop_digest=given.loop,
             worker_id=given.worker_id,
             orphan_check=given.orphan_check,
-            heartbeat=_heartbeat(given),
+            heartbeat=heartbeat,
             log_level=given.log_level,
         )
     except (ValueError, OSError) as error:

@@ -230,7 +230,8 @@ class Connection:
 
 # Words of error replies to writes for which there is no room.
 _NO_ROOM = {
-    "OOM command": "the server is at its maxmemory: raise it or free memory",
+    "OOM command": "the server is at its maxmemory: raise it or free memory; an embedded "
+    "server sets it while the disk of its data is nearly full: make room there",
     "MISCONF": "the server cannot write to its disk: make room there",
 }
 

@@ -39,7 +39,8 @@ def check_server(connection: Connection) -> None:
         if isinstance(reply, ReplyError):
             raise refusal(reply)
     url = redact(connection.url)
-    check_version(about.decode(), url)
+    # The name of a file in it may have any bytes.
+    check_version(about.decode(errors="replace"), url)
     if policy := evicting_policy(parse_info(memory.decode())):
         raise ServerRefusedError(
             f"need a server that keeps what is written, and {url} deletes data, also tasks, when "

@@ -8,16 +8,19 @@
 ``rediss+sentinel://...``                               the same; sentinels and servers over TLS
 ======================================================  ==========================================
 
-User name and password are those of the server. The query may have any option of redis-py's
-connections, for example ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``. The form with
-sentinels is the one that redis-sentinel-url, docket and limits use.
+In a path, ``%``, ``?``, ``#`` and bytes that are no printable ASCII are written as ``%`` and two
+digits: `unix_url` does this. User name and password are those of the server. The query may have any
+option of redis-py's connections, for example ``ssl_ca_certs``, ``ssl_certfile`` and
+``ssl_keyfile``. The form with sentinels is the one that redis-sentinel-url, docket and limits use.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from redis.connection import parse_url
 
@@ -28,6 +31,7 @@ __all__ = [
     "is_private",
     "redact",
     "split_sentinel_url",
+    "unix_url",
     "without_password",
 ]
 
@@ -57,6 +61,8 @@ def connection_arguments(url: str, timeout_s: float) -> dict[str, Any]:
         ) from None
     if url.startswith("unix:"):
         arguments.pop("host", None)
+        # redis-py would replace bytes that are no UTF-8.
+        arguments["path"] = os.fsdecode(unquote_to_bytes(urlsplit(url).path))
     if url.startswith("rediss:") and arguments.get("ssl_cert_reqs") != "none":
         arguments.setdefault(
             "ssl_check_hostname", True
@@ -64,6 +70,11 @@ def connection_arguments(url: str, timeout_s: float) -> dict[str, Any]:
     arguments["socket_timeout"] = timeout_s
     arguments["socket_connect_timeout"] = min(timeout_s, _CONNECT_TIMEOUT_S)
     return arguments
+
+
+def unix_url(socket_path: Path) -> str:
+    """Return the URL of a server that listens on a unix socket."""
+    return f"unix://{quote(os.fsencode(socket_path))}"
 
 
 def split_sentinel_url(url: str) -> tuple[list[tuple[str, int]], str, str] | None:

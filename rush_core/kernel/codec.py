@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 from numpy.lib import format as npy_format
 
-from rush_core.errors import CorruptRecordError
+from rush_core.errors import CorruptRecordError, WorkerInterrupt
 
 __all__ = [
     "DEEPEST",
@@ -136,10 +136,11 @@ def encode_record(
 
     Raises
     ------
-    TypeError, ValueError, OverflowError
+    TypeError, ValueError
         If a mapping is no dict, has a name that is no string, or holds a value that cannot be
         stored or is nested too deep; the message names it.
     """
+    named = list(zip(labels, (mapping, {} if extra is None else extra, *more), strict=False))
     try:
         if not isinstance(mapping, dict):
             raise TypeError("not a dict")
@@ -151,13 +152,11 @@ def encode_record(
         record = _encoder.encode(values)
         if _may_be_deep(record) and _is_deep(record):
             raise ValueError("nested too deep")
-        return record
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        for label, given in zip(
-            labels, (mapping, {} if extra is None else extra, *more), strict=False
-        ):
+    except Exception as error:  # methods of a value may raise anything
+        for label, given in named:
             _refuse(label, given)
-        raise
+        raise ValueError(f"a {' or '.join(labels)} cannot be stored ({error!r})") from error
+    return record
 
 
 def _check_names(mapping: Any) -> None:
@@ -169,20 +168,20 @@ def _check_names(mapping: Any) -> None:
 def _refuse(what: str, mapping: Any) -> None:
     """Raise the error that names the fault of a mapping; return if it has none."""
     if not isinstance(mapping, dict):
-        found = f"{type(mapping).__name__}: {mapping!r:.80}"
+        found = f"{type(mapping).__name__}: {_shown(mapping)}"
         hint = "; pass dict(...) of it" if isinstance(mapping, Mapping) else ""
         raise TypeError(f"{what} must be a dict of names and values, got {found}{hint}")
     for name, value in mapping.items():
         if not isinstance(name, str):
-            raise TypeError(f"names in {what} must be strings, got {name!r:.80}")
+            raise TypeError(f"names in {what} must be strings, got {_shown(name)}")
         try:
             is_deep = _is_deep(_encoder.encode(({name: value},)))
         except RecursionError:
             is_deep = True
-        except (TypeError, ValueError, OverflowError) as error:
+        except Exception as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(
-                f"{what} {name!r} holds {value!r:.80}, which cannot be stored ({error}); use "
+                f"{what} {name!r} holds {_shown(value)}, which cannot be stored ({error}); use "
                 "numbers, strings, bytes, booleans, None, NumPy arrays, or lists and dicts of these"
             ) from None
         if is_deep:
@@ -190,6 +189,18 @@ def _refuse(what: str, mapping: Any) -> None:
                 f"{what} {name!r} must be nested at most {DEEPEST} levels deep, but its lists "
                 "and dicts are nested deeper, or contain themselves; store a flat list or a text"
             )
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a value's text, also if its class cannot make one."""
+    if isinstance(value, str | bytes | bytearray):
+        value = value[:80]
+    try:
+        return f"{value!r:.80}"
+    except (WorkerInterrupt, KeyboardInterrupt):
+        raise
+    except BaseException:
+        return object.__repr__(value)
 
 
 def _may_be_deep(record: bytes) -> bool:

@@ -118,12 +118,11 @@ class Participation:
         Script("request_stop", self._keys).run(connection, self._worker_id.encode())
 
     def _register(self, at: float, epoch: int, *, is_return: bool) -> int:
-        expire_ms = b"" if self._heartbeat_s is None else b"%d" % round(self._heartbeat_s * 1000)
         arguments = (
             self._worker_id.encode(),
             b"%d" % epoch,
             registration(self._worker_id, at, self._heartbeat_s),
-            expire_ms,
+            b"" if self._heartbeat_s is None else b"1",
             b"1" if is_return else b"",
         )
         script = Script("register_worker", self._keys, self._worker_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from typing import Any, TypeVar
 
 import hiredis
@@ -17,7 +17,8 @@ from rush_core.connection.script import (
     pack_sleep,
     retry_unreachable,
 )
-from rush_core.errors import ServerFullError, ServerUnreachableError
+from rush_core.errors import RushError, ServerFullError, ServerUnreachableError
+from rush_core.kernel.ended_keys import EndedKeys
 from rush_core.kernel.logs import LogPosition, TaskCache
 from rush_core.kernel.report import Report, decode_reports
 from rush_core.kernel.snapshot import fetch_tasks
@@ -27,6 +28,10 @@ from rush_core.keys import NetworkKeys
 
 __all__ = ["TaskReader"]
 
+_NOT_ENDED = ("queued", "running")
+
+# How long one wait lasts when the caller has set no time limit.
+_LONG_WAIT_S = 3600.0
 T = TypeVar("T")
 
 
@@ -61,6 +66,7 @@ class TaskReader:
         self.new_log = LogPosition(connection, keys.finished, decode_tasks)
         self._failed_log = LogPosition(connection, keys.failed, decode_tasks)
         self.reports = LogPosition(connection, keys.reports, decode_reports)
+        self._ended_keys = EndedKeys(connection, keys)
         # The numbers at the end of the last wait: the next one ends at once if they have changed.
         self._n_finished = self._n_failed = self._n_joined = self._n_clients = 0
 
@@ -136,12 +142,46 @@ class TaskReader:
         """Fetch the reports since the last call; one round trip."""
         return self.reports.read(_unchanged)
 
+    def wait_for_tasks(self, task_keys: Collection[str], timeout_s: float | None) -> None:
+        """Wait until tasks have ended; see `Network.wait_for_tasks`."""
+        deadline = None if timeout_s is None else time.monotonic() + check_timeout(timeout_s)
+        ended, wanted = self._ended_keys, set(task_keys)
+        ended.read()
+        if not wanted <= ended.found:
+            # A task may end between two reads: then the second one of its log has it.
+            self._require_known(wanted - ended.found - set(self.fetch(_NOT_ENDED).keys))
+        while pending := wanted - ended.found:
+            left_s = _LONG_WAIT_S if deadline is None else deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError(
+                    f"waited {timeout_s:g} s for {len(wanted)} tasks of network "
+                    f"{self._keys.network_id!r}; {len(pending)} have not ended: {_some(pending)}"
+                )
+            n_finished, n_failed = ended.n_read
+            self._wait(left_s, n_finished, n_failed=n_failed)
+            if not ended.read():
+                raise RushError(
+                    f"network {self._keys.network_id!r} was reset while a client waited for "
+                    f"{len(pending)} tasks: they are gone; push them again"
+                )
+
+    def _require_known(self, task_keys: Set[str]) -> None:
+        """Raise unless all these tasks have ended."""
+        self._ended_keys.read()
+        if unknown := task_keys - self._ended_keys.found:
+            raise ValueError(
+                f"network {self._keys.network_id!r} has no task with the key {_some(unknown)}; "
+                "give keys that push_tasks() or fetch_tasks() returned"
+            )
+
     def wait(self, timeout_s: float) -> None:
         """Wait until the network changes; return at once if it has changed since the last wait."""
         read = pack((b"LLEN", self._keys.finished))
         (self._n_finished,) = self._wait(timeout_s, self._n_finished, read)
 
-    def _wait(self, timeout_s: float, n_finished: int, *reads: bytes) -> list[Any]:
+    def _wait(
+        self, timeout_s: float, n_finished: int, *reads: bytes, n_failed: int | None = None
+    ) -> list[Any]:
         """Wait until the network changes or the time is over, also if the server goes away.
 
         Parameters
@@ -151,6 +191,8 @@ class TaskReader:
             How many finished tasks the caller knows.
         *reads : bytes
             Packed requests that are executed at the end of the wait.
+        n_failed : int, optional
+            How many failed tasks the caller knows; by default those at the end of the last wait.
 
         Returns
         -------
@@ -161,14 +203,17 @@ class TaskReader:
         while True:
             left_s = max(deadline - time.monotonic(), 0.0)
             try:
-                return self._wait_once(left_s, n_finished, reads)
+                return self._wait_once(left_s, n_finished, n_failed, reads)
             except ServerFullError:  # a wait needs a little room
-                return retry_unreachable(lambda: self._wait_once(0.0, n_finished, reads))
+                return retry_unreachable(lambda: self._wait_once(0.0, n_finished, n_failed, reads))
             except ServerUnreachableError:
                 retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
 
-    def _wait_once(self, timeout_s: float, n_finished: int, reads: Sequence[bytes]) -> list[Any]:
-        known = (n_finished, self._n_failed, self._n_joined, self._n_clients)
+    def _wait_once(
+        self, timeout_s: float, n_finished: int, n_failed: int | None, reads: Sequence[bytes]
+    ) -> list[Any]:
+        n_failed = self._n_failed if n_failed is None else n_failed
+        known = (n_finished, n_failed, self._n_joined, self._n_clients)
         replies = self._waiting.execute_many(
             (
                 self._wait_for_change.pack_source(*known),
@@ -185,6 +230,12 @@ class TaskReader:
                 raise self._wait_for_change.refused(self._waiting, reply)
         self._n_failed, self._n_joined, self._n_clients = replies[2:5]
         return replies[5:]
+
+
+def _some(task_keys: Set[str]) -> str:
+    """Return the first keys as a text."""
+    shown = [repr(key) for key in sorted(task_keys)[:3]]
+    return ", ".join(shown) + (", ..." if len(task_keys) > 3 else "")
 
 
 def _unchanged(new: list[T]) -> list[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from rush_core.kernel.codec import mapping_decoder
 from rush_core.kernel.columns import Columns
 from rush_core.kernel.task import Task, decode_tasks, ended_record
 
@@ -222,6 +224,9 @@ class EndedTasks(NamedTuple):
     failed: TaskTable
 
 
+# A field of a struct of msgspec cannot have these in its name.
+_NOT_FOR_FIELDS = re.compile(r'["\\\x00-\x1f]')
+
 _FIXED = ("key", "state", "worker_id", "started_at", "ended_at", "error")
 _MAPPINGS = ("config", "result", "extra", "result_extra")
 
@@ -232,6 +237,9 @@ _PART = 10_000
 @functools.lru_cache(maxsize=32)
 def _tuple_reader(names: tuple[str, ...]) -> Callable[[msgspec.Raw], tuple[float, ...]]:
     """Return a function that reads the numbers of these names from an encoded mapping."""
+    if any(_NOT_FOR_FIELDS.search(name) for name in names):
+        read = mapping_decoder(dict[str, Any])
+        return lambda encoded: tuple(map(_as_number, map(read(encoded).get, names)))
     # The fields of a struct must be identifiers, which names of parameters need not be.
     fields = [(f"f{i}", float | int | bool) for i in range(len(names))]
     renamed = {f"f{i}": name for i, name in enumerate(names)}
@@ -239,3 +247,9 @@ def _tuple_reader(names: tuple[str, ...]) -> Callable[[msgspec.Raw], tuple[float
     decode_row = msgspec.msgpack.Decoder(row).decode
     as_tuple = msgspec.structs.astuple
     return lambda encoded: as_tuple(decode_row(encoded))
+
+
+def _as_number(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.80} is no number")
+    return value

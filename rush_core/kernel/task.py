@@ -266,9 +266,17 @@ def failed_end(ended_at: float, error: str, extra: Any) -> bytes:
 
 
 def ended_record(
-    key: str, config: Any, extra: Any, at: float, result: Any, error: str | None
+    key: str,
+    config: Any,
+    extra: Any,
+    at: float,
+    result: Any,
+    error: str | None,
+    result_extra: Any = None,
 ) -> bytes:
     """Pack the record of a task that ended outside the network; it has no worker."""
-    values = ("", 0, key, config, extra, at, at, result, error, None)
+    values = ("", 0, key, config, extra, at, at, result, error, result_extra)
+    labels = (*_GIVEN, "result", "result_extra")
     returned = result if error is None else {}
-    return encode_record(values, (*_GIVEN, "result"), config, extra, returned)
+    returned_extra = {} if result_extra is None else result_extra
+    return encode_record(values, labels, config, extra, returned, returned_extra)

@@ -236,7 +236,7 @@ class Worker:
     ) -> list[str]:
         """Append tasks to the queue, from which any worker claims them; one round trip, atomic.
 
-        More than 5,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
+        More than 2,000 tasks, or 16 MiB of them, are sent in batches of at most so many, with one
         round trip each. A batch is pushed as a whole or not at all.
 
         Returns
@@ -450,7 +450,7 @@ class Worker:
     def fetch_tasks(self, *states: str) -> TaskTable:
         """Fetch the tasks in some states, by default all; one round trip, atomic.
 
-        If there are more than 5,000 queued, finished or failed tasks, they are read in slices, with
+        If there are more than 2,000 queued, finished or failed tasks, they are read in slices, with
         one round trip each. Then each task is in the table once, in a state that it had during the
         call. Tasks that were added during the call may be missing.
 
@@ -464,7 +464,7 @@ class Worker:
     def fetch_finished_tasks(self) -> TaskTable:
         """Fetch all finished tasks; one round trip, which transfers only the new ones.
 
-        More than 5,000 new tasks take one round trip for each 5,000.
+        More than 2,000 new tasks take one round trip for each 2,000.
         """
         return self._reader.fetch_finished()
 

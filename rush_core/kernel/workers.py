@@ -133,13 +133,14 @@ def fetch_workers(connection: Connection, keys: NetworkKeys) -> list[WorkerInfo]
     ]
 
 
-def fetch_watched(connection: Connection, keys: NetworkKeys) -> dict[str, float]:
+def fetch_watched(connection: Connection, keys: NetworkKeys) -> dict[str, tuple[float, float]]:
     """Fetch the registered workers that send heartbeats; one round trip.
 
     Returns
     -------
-    dict of str to float
-        Seconds without a heartbeat after which each counts as lost.
+    dict of str to tuple of float and float
+        When each has joined, seconds since 1970 by the server's clock; and after how many seconds
+        without a heartbeat it counts as lost.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def fetch_watched(connection: Connection, keys: NetworkKeys) -> dict[str, float]
     read = pack((b"HVALS", keys.workers))
     records = retry_unreachable(lambda: execute_on(connection, keys.workers, read))
     return {
-        worker.worker_id: worker.heartbeat_s
+        worker.worker_id: (worker.started_at, worker.heartbeat_s)
         for worker in _decode_workers(records, keys)
         if worker.ended_at is None and worker.heartbeat_s is not None
     }

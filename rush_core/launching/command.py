@@ -8,7 +8,11 @@ import sys
 from rush_core.connection.url import environment_of, without_password
 from rush_core.kernel.heartbeat import Heartbeat
 
-__all__ = ["ONE_THREAD", "heartbeat_options", "worker_command"]
+__all__ = ["MODULE", "ONE_THREAD", "heartbeat_options", "worker_command"]
+
+# How a command of the core is started. With -P nothing is imported from the current directory: a
+# file there may have the name of a module. The import path of the manager comes with the loop.
+MODULE = [sys.executable, "-P", "-m", "rush_core"]
 
 # Numerical libraries use one thread each: the workers already use all cores.
 ONE_THREAD = {
@@ -24,7 +28,7 @@ def worker_command(
     network_id: str, url: str, loop_digest: str, heartbeat: Heartbeat, log_level: str
 ) -> str:
     """Return a shell command that starts one worker; it contains no password and no secret."""
-    words = [sys.executable, "-m", "rush_core", "worker", network_id]
+    words = [*MODULE, "worker", network_id]
     words += ["--loop", loop_digest, "--log-level", log_level]
     words += heartbeat_options(heartbeat)
     environment = environment_of(url) | {"RUSH_REDIS_URL": without_password(url)} | ONE_THREAD

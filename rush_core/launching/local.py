@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rush_core.connection.url import environment_of
-from rush_core.launching.command import ONE_THREAD
+from rush_core.launching.command import MODULE, ONE_THREAD
 from rush_core.launching.ends import WorkerEnd, WorkerEnds
 from rush_core.launching.output import WorkerOutput
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
@@ -51,12 +49,12 @@ class LocalWorkers:
         options: Sequence[str],
         log_folder: Path | None,
     ) -> None:
-        """Start one process, a new Python interpreter; its output goes to a file."""
-        command = [sys.executable, "-m", "rush_core", "worker", network_id, *options]
+        """Start one process, a new Python interpreter; its output goes to two files."""
+        command = [*MODULE, "worker", network_id, *options]
         command += ["--worker-id", worker_id, "--orphan-check"]
         environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
-        with self.output.open(worker_id, log_folder) as log:
-            process = OwnedProcess(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        with self.output.open(worker_id, log_folder) as (out, err):
+            process = OwnedProcess(command, stdout=out, stderr=err, env=environment)
         handled = threading.Event()
         guard: OwnedProcess | None = None
         try:

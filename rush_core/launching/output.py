@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -12,27 +14,34 @@ __all__ = ["WorkerOutput"]
 
 
 class WorkerOutput:
-    """One file per worker: in a given folder, where it stays, or in a temporary one."""
+    """Two files per worker: in a given folder, where they stay, or in a temporary one.
+
+    ``WORKER.out`` has what it printed on standard output, ``WORKER.err`` its standard error.
+    """
 
     def __init__(self) -> None:
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, tuple[Path, Path]] = {}
         self._temporary: Path | None = None
         self._remover: OwnedProcess | None = None
 
-    def open(self, worker_id: str, folder: Path | None) -> IO[bytes]:
-        """Open the file of a worker; `folder` is made if it does not exist."""
+    @contextmanager
+    def open(self, worker_id: str, folder: Path | None) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Open the two files of a worker; `folder` is made if it does not exist."""
         if folder is None:
             folder = self._temporary_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        self._paths[worker_id] = folder / f"{worker_id}.log"
-        return self._paths[worker_id].open("ab")
+        out, err = folder / f"{worker_id}.out", folder / f"{worker_id}.err"
+        self._paths[worker_id] = out, err
+        with out.open("ab") as standard_output, err.open("ab") as standard_error:
+            yield standard_output, standard_error
 
     def last_lines(self, worker_id: str, n_lines: int = 15) -> str:
-        """Return the last lines that a worker printed; empty if it has no file."""
-        path = self._paths.get(worker_id)
-        if path is None or not path.exists():
-            return ""
-        return "\n".join(path.read_text(errors="replace").splitlines()[-n_lines:])
+        """Return the last lines of a worker's output, then of its errors; empty without files."""
+        lines: list[str] = []
+        for path in self._paths.get(worker_id, ()):
+            if path.exists():
+                lines += path.read_text(errors="replace").splitlines()[-n_lines:]
+        return "\n".join(lines)
 
     def close(self) -> None:
         """Remove the temporary folder."""

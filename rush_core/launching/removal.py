@@ -83,11 +83,11 @@ class Removal:
         """
         for worker_id, how in list(self._not_removed.items()):
             self._remove_ended(worker_id, how, PATIENCE_S)
-        for worker_id in self._registry.find_silent():
+        for worker_id, beat in self._registry.find_silent().items():
             if worker_id in watched:
                 continue
             reason = "its heartbeat expired"
-            if self._registry.remove_silent(worker_id, reason, self._clock.now()):
+            if self._registry.remove_silent(worker_id, beat, reason, self._clock.now()):
                 with self._lock:
                     self._lost.append(worker_id)
         with self._lock:

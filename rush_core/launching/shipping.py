@@ -7,7 +7,8 @@ Unpickling runs code. So a worker unpickles only what has the digest that it was
 if `RUSH_SECRET` is set, the right signature.
 
 What is too large for the server goes through a folder that all machines share. The network then
-holds the signature and the path of the file.
+holds the signature and the path of the file. Everybody who may write to the server can put another
+path there. So only a regular file of limited size is read, and only if its name is the digest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +37,9 @@ ShippedLoop = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 # Every worker fetches the loop from the server: at this size, a hundred workers fetch more than
 # six gigabytes, and other clients wait meanwhile. Redis itself takes values up to 512 MiB.
 MOST_BYTES = 64 * 2**20
+
+# What a worker reads from a shared folder at most: it must fit into its memory.
+_MOST_FILE_BYTES = 4 * 2**30
 
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 _FILE = b"file:"  # no cloudpickle begins like this
@@ -130,6 +135,13 @@ def _write(path: Path, packed: bytes) -> bytes:
 
     The file is written under another name and then renamed, so that nobody reads half of it.
     """
+    if len(packed) > _MOST_FILE_BYTES:
+        raise LoopError(
+            f"the worker loop has {len(packed):,} bytes with its arguments; at most "
+            f"{_MOST_FILE_BYTES:,} go through a shared folder. Load the data inside the function",
+            expected=_MOST_FILE_BYTES,
+            found=len(packed),
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
@@ -184,14 +196,34 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
 
 
 def _read(path: Path, digest: str) -> bytes:
+    """Read a loop from a shared folder, if the path can be that of a loop.
+
+    Opening does not wait, as it would for the other end of a named pipe.
+    """
+    if path.name != digest:
+        raise _no_loop_file(path, digest, "its name is not the digest of the loop")
     try:
-        return path.read_bytes()
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise _no_loop_file(path, digest, "it is no regular file")
+            if found.st_size > _MOST_FILE_BYTES:
+                raise _no_loop_file(path, digest, f"it has more than {_MOST_FILE_BYTES:,} bytes")
+            return file.read(_MOST_FILE_BYTES)
     except OSError as error:
         raise LoopError(
             f"cannot read worker loop {digest[:12]} from the shared folder: {error}; the folder "
             "must be at the same path on all machines",
             key=digest,
         ) from error
+
+
+def _no_loop_file(path: Path, digest: str, reason: str) -> LoopError:
+    return LoopError(
+        f"{str(path)!r} cannot hold worker loop {digest[:12]}, "
+        f"because {reason}; somebody altered the network or the folder. Start new workers",
+        key=digest,
+    )
 
 
 def _signature(packed: bytes) -> bytes:

@@ -48,9 +48,9 @@ class StopSignals:
         before = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
         _restore_in_forked_children(before, self._handle)
 
-    def leave_with_owner(self) -> None:
-        """Let the worker leave at once when the owner of this process ends."""
-        threading.Thread(target=self._watch_owner, daemon=True).start()
+    def leave_with_owner(self, pipe: int) -> None:
+        """Let the worker leave at once when the owner of this process, ends, which holds `pipe`."""
+        threading.Thread(target=self._watch_owner, args=(pipe,), daemon=True).start()
 
     def leave_now(self) -> None:
         """Interrupt the worker loop in the main thread; call this from another thread."""
@@ -71,8 +71,8 @@ class StopSignals:
             signal.signal(stopping, signal.SIG_IGN)
         raise WorkerInterrupt(f"stopped at once by {signal.Signals(number).name}")
 
-    def _watch_owner(self) -> None:
-        wait_for_owner()
+    def _watch_owner(self, pipe: int) -> None:
+        wait_for_owner(pipe)
         self.leave_now()
 
 

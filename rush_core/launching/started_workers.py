@@ -133,7 +133,7 @@ class StartedWorkers:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         wanted = set(worker_ids or ())
         if worker_ids is None and n is None:
-            wanted = {*self._local.started(), *self._submitted.started()}
+            wanted = self.ids()
         while True:
             # Ends are read first: a short loop can join and end between the two reads.
             ended = {**self._local.ends.all, **self._submitted.ends.all}
@@ -167,6 +167,10 @@ class StartedWorkers:
             if worker_ids is None or worker_id in worker_ids:
                 raise failure
         return True
+
+    def ids(self) -> set[str]:
+        """Return the ids of all workers that were started."""
+        return {*self._local.started(), *self._submitted.started()}
 
     def kill(self, worker_ids: Sequence[str] | None) -> None:
         """Kill the processes of workers (None: all), and remove other workers from the network."""

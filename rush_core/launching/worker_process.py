@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import signal
+import sys
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import PATIENCE_S, retry_unreachable
@@ -15,6 +17,7 @@ from rush_core.launching.process_exit import limit_exit
 from rush_core.launching.shipping import ShippedLoop, load_loop
 from rush_core.launching.signals import StopSignals, stop_signals_held_back
 from rush_core.membership.log_handler import log_to_network
+from rush_core.owned_process import take_owner_pipe
 from rush_core.worker import Worker
 
 __all__ = ["run_worker"]
@@ -65,6 +68,12 @@ def run_worker(
         joined.
     """
     keys = NetworkKeys(network_id)
+    pipe = take_owner_pipe() if orphan_check else None
+    if owns_process:
+        # What the loop prints is in the file of the worker after each line, also if it is killed.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(line_buffering=True)
     # A manager that names a worker has just used the server, so a server that is away will come
     # back. A command line can have a wrong URL or password, and must say so at once.
     loop, args, kwargs = _fetch_loop(url, keys, loop_digest, PATIENCE_S if worker_id else 0.0)
@@ -84,8 +93,8 @@ def run_worker(
             signals.stop_worker(worker)
     try:
         with worker, log_to_network(url, keys, worker.worker_id, log_level):
-            if orphan_check:
-                signals.leave_with_owner()
+            if pipe is not None:
+                signals.leave_with_owner(pipe)
             try:
                 loop(worker, *args, **kwargs)
             except Exception:

@@ -1,8 +1,11 @@
 """Heartbeats: how a worker shows that it lives.
 
-A heartbeat is a key that expires by the server's clock. A thread of the worker's process renews the
-key over a connection of its own. If the objective holds the interpreter's lock for long, the thread
-cannot run; then a process does it (see `rush_core.membership.heartbeat_process`).
+A heartbeat adds one to a number in the server. Managers see whether the number changes, and measure
+by their own monotonic clocks how long it has not changed. No other clock plays a role.
+
+A thread of the worker's process sends the heartbeats over a connection of its own. If the objective
+holds the interpreter's lock for long, the thread cannot run; then a process does it (see
+`rush_core.membership.heartbeat_process`).
 """
 
 from __future__ import annotations
@@ -36,11 +39,10 @@ def send_heartbeats(
         goes on sending: it may come back.
     """
     script = Script("beat", keys, worker_id)
-    expire_ms = b"%d" % round(heartbeat.expire_s * 1000)
     while not wait_for_stop(heartbeat.period_s):
         # If the server cannot be reached, the next heartbeat is the next try.
         with contextlib.suppress(RushError):
-            state: str = script.run(connection, worker_id.encode(), expire_ms).decode()
+            state: str = script.run(connection, worker_id.encode()).decode()
             if state not in ("running", "stopping", "lost"):
                 return state
     return None

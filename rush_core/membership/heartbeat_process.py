@@ -44,7 +44,7 @@ class HeartbeatProcess:
 
     def __init__(self, url: str, network_id: str, worker_id: str, heartbeat: Heartbeat) -> None:
         times = [str(heartbeat.period_s), str(heartbeat.expire_s)]
-        command = [sys.executable, "-m", "rush_core", "beat", network_id, worker_id]
+        command = [sys.executable, "-P", "-m", "rush_core", "beat", network_id, worker_id]
         self._process = OwnedProcess(
             [*command, str(os.getpid()), *times],
             stdout=subprocess.PIPE,

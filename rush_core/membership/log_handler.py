@@ -11,6 +11,7 @@ from rush_core.connection.connection import Connection, pack
 from rush_core.errors import RushError
 from rush_core.kernel.codec import encode
 from rush_core.keys import NetworkKeys
+from rush_core.membership.log_levels import LogLevels
 
 __all__ = ["NetworkLogHandler", "log_to_network"]
 
@@ -59,33 +60,53 @@ class NetworkLogHandler(logging.Handler):
         super().close()
 
 
-# Several workers in one process share the root logger. Its level must be the least severe one that
-# any of them sends, and must be restored when the last of them leaves.
-_root_lock = threading.Lock()
-_root_levels: list[int] = []  # first the level to restore, then one for each worker
+# Several workers in one process share the loggers. The level of each logger must be the least
+# severe one that any of them sends, and must be restored when the last of them leaves.
+_lock = threading.Lock()
+_active: list[LogLevels] = []
+_before: dict[str, tuple[int, int]] = {}  # by logger: its own level, and the one that it inherited
 
 
 @contextmanager
 def log_to_network(url: str, keys: NetworkKeys, worker_id: str, level: str) -> Iterator[None]:
-    """Send this worker's log records to the network during a ``with`` block."""
-    root = logging.getLogger()
-    handler = NetworkLogHandler(url, keys, worker_id, level)
+    """Send this worker's log records to the network during a ``with`` block.
+
+    Parameters
+    ----------
+    url : str
+    keys : NetworkKeys
+    worker_id : str
+    level : str
+        The text form of `LogLevels`.
+    """
+    levels = LogLevels.of(level)
+    handler = NetworkLogHandler(url, keys, worker_id, logging.NOTSET)
+    handler.addFilter(levels.includes)
     here = threading.current_thread()
     if here is not threading.main_thread():  # one of several workers in this process
         handler.addFilter(lambda record: record.thread == here.ident)
-    with _root_lock:
-        if not _root_levels:
-            _root_levels.append(root.level)
-        _root_levels.append(handler.level)
-        root.setLevel(min(_root_levels))
+    root = logging.getLogger()
+    with _lock:
+        _active.append(levels)
+        _set_levels()
         root.addHandler(handler)
     try:
         yield
     finally:
-        with _root_lock:
+        with _lock:
             root.removeHandler(handler)
-            del _root_levels[1 + _root_levels[1:].index(handler.level)]
-            root.setLevel(min(_root_levels))
-            if len(_root_levels) == 1:
-                _root_levels.clear()
+            _active.remove(levels)
+            _set_levels()
         handler.close()
+
+
+def _set_levels() -> None:
+    """Let the loggers pass on what any worker sends; the caller holds the lock."""
+    for name in ["", *(name for levels in _active for name in levels.named)]:
+        logger = logging.getLogger(name)
+        _before.setdefault(name, (logger.level, logger.getEffectiveLevel()))
+    for name, (own, effective) in _before.items():
+        least = min([levels.level_of(name) for levels in _active], default=None)
+        logging.getLogger(name).setLevel(own if least is None else min(effective, least))
+    if not _active:
+        _before.clear()

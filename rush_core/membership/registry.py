@@ -5,12 +5,13 @@ How a worker itself joins and leaves is in `rush_core.kernel.participation`.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rush_core.connection.connection import Connection, pack
-from rush_core.connection.script import PATIENCE_S, Script, retry_unreachable
+from rush_core.connection.script import PATIENCE_S, Script, execute_all_on, retry_unreachable
 from rush_core.kernel.workers import WorkerState, fetch_watched, removal
 from rush_core.keys import NetworkKeys
 
@@ -37,34 +38,47 @@ class Registry:
         self._keys = keys
         self._max_retries = max_retries
         self._request_stop = Script("request_stop", keys)
+        # For each worker its last heartbeat, and when that was seen first by this process's clock.
+        self._seen: dict[str, tuple[tuple[float, bytes], float]] = {}
         self._generation = connection.generation
         self._reachable_since = -math.inf
 
-    def find_silent(self) -> list[str]:
-        """Find registered workers whose last heartbeat has expired; two round trips.
+    def find_silent(self) -> dict[str, bytes]:
+        """Find registered workers that have sent no heartbeat for too long; two round trips.
 
-        While the server is away, it receives no heartbeats, and they expire nevertheless. So a
-        worker counts as silent only if the connection has held for as long as its heartbeats last.
+        The time is measured by this process's monotonic clock, from the call of this method that
+        saw the last heartbeat first. So the first call finds nobody. While the server is away, it
+        receives no heartbeats; a worker counts as silent only if the connection has held as long.
+
+        Returns
+        -------
+        dict of str to bytes
+            For each silent worker its last heartbeat, for `remove_silent`.
         """
         watched = fetch_watched(self._connection, self._keys)
-        if not watched:
-            return []
-        # One command for all workers: one for each would cost most of the time.
-        read = pack((b"MGET", *map(self._keys.alive, watched)))
-        beats = retry_unreachable(lambda: self._connection.execute(read))
-        reachable_s = self._reachable_s()
-        return [
-            worker_id
-            for (worker_id, heartbeat_s), beat in zip(watched.items(), beats, strict=True)
-            if beat is None and heartbeat_s <= reachable_s
-        ]
+        asked_at = time.monotonic()
+        beats = self._read_beats(list(watched))
+        read_at, reachable_since = time.monotonic(), self._reachable_from()
+        seen, silent = {}, {}
+        for (worker_id, (joined_at, expire_s)), beat in zip(watched.items(), beats, strict=True):
+            mark = (joined_at, beat)  # a worker that came back counts anew
+            before, since = self._seen.get(worker_id, (None, read_at))
+            since = since if before == mark else read_at
+            seen[worker_id] = mark, since
+            if asked_at - max(since, reachable_since) >= expire_s:
+                silent[worker_id] = beat
+        self._seen = seen
+        return silent
 
-    def remove_silent(self, worker_id: str, reason: str, at: float) -> bool:
+    def remove_silent(self, worker_id: str, beat: bytes, reason: str, at: float) -> bool:
         """Remove a lost worker, unless it has sent a heartbeat since it was found silent.
 
         Parameters
         ----------
-        worker_id, reason : str
+        worker_id : str
+        beat : bytes
+            Its last heartbeat, as `find_silent` returned it.
+        reason : str
         at : float
             Seconds since 1970 by the server's clock.
 
@@ -74,7 +88,7 @@ class Registry:
             False if the worker was not registered, or is alive after all.
         """
         return self._remove(
-            "remove_silent_worker", worker_id, WorkerState.LOST, reason, at, PATIENCE_S
+            "remove_silent_worker", worker_id, WorkerState.LOST, reason, at, PATIENCE_S, beat
         )
 
     def remove(
@@ -119,6 +133,14 @@ class Registry:
         """
         return self._remove("remove_or_refuse_worker", worker_id, state, reason, at, patience_s)
 
+    def find_unknown(self, worker_ids: Iterable[str]) -> list[str]:
+        """Return those of some workers that have never joined; one round trip."""
+        names = list(dict.fromkeys(worker_ids))
+        reads = [pack((b"HEXISTS", self._keys.workers, name)) for name in names]
+        call = functools.partial(execute_all_on, self._connection, (self._keys.workers,), reads)
+        joined = retry_unreachable(call)
+        return [name for name, has_joined in zip(names, joined, strict=True) if not has_joined]
+
     def request_stop(self, worker_ids: Iterable[str] | None) -> int:
         """Ask workers to stop after their task; one round trip.
 
@@ -150,6 +172,7 @@ class Registry:
         reason: str,
         at: float,
         patience_s: float,
+        *more: bytes,
     ) -> bool:
         arguments = removal(
             worker_id,
@@ -160,12 +183,23 @@ class Registry:
             max_retries=self._max_retries if state is WorkerState.LOST else 0,
         )
         script = Script(script_name, self._keys, worker_id)
-        reply = retry_unreachable(lambda: script.run(self._connection, *arguments), patience_s)
+        reply = retry_unreachable(
+            lambda: script.run(self._connection, *arguments, *more), patience_s
+        )
         return bool(reply != -1)
 
-    def _reachable_s(self) -> float:
-        """Return how long the connection is known to have held, seconds."""
+    def _read_beats(self, worker_ids: Sequence[str]) -> list[bytes]:
+        """Return the last heartbeat of each worker, empty if there is none; one round trip."""
+        if not worker_ids:
+            return []
+        # One command for all workers: one for each would cost most of the time.
+        read = pack((b"MGET", *map(self._keys.alive, worker_ids)))
+        beats = retry_unreachable(lambda: self._connection.execute(read))
+        return [beat or b"" for beat in beats]
+
+    def _reachable_from(self) -> float:
+        """Return since when the connection is known to have held, by the monotonic clock."""
         if self._connection.generation != self._generation:
             self._generation = self._connection.generation
             self._reachable_since = time.monotonic()
-        return time.monotonic() - self._reachable_since
+        return self._reachable_since

@@ -12,9 +12,11 @@ for _, record in ipairs(records) do
     return redis.error_reply('CORRUPT ' .. KEYS[2] .. ' holds bytes that are no task record; nothing was moved')
   end
 end
-for _, record in ipairs(records) do
-  redis.call('RPUSH', KEYS[3], ENDED .. string.sub(record, 2) .. NIL .. ARGV[4]) -- started_at is nil
+for i, record in ipairs(records) do
+  records[i] = ENDED .. string.sub(record, 2) .. NIL .. ARGV[4] -- started_at is nil
 end
+-- A hundred at a time: one call for each record would take several times as long.
+for i = 1, #records, 100 do redis.call('RPUSH', KEYS[3], unpack(records, i, math.min(i + 99, #records))) end
 redis.call('LTRIM', KEYS[2], #records, -1)
 wake_all(KEYS[4], ARGV[3])
 return #records

@@ -1,7 +1,7 @@
 -- Register a worker, and wake the clients that wait for workers.
 -- KEYS: clients, workers, stop, waiting, unwanted, the worker's heartbeat
--- ARGV: wake prefix, worker_id, epoch, record without its number, milliseconds until the heartbeat expires ('' if it
---       sends none), '1' if the worker returns after it was lost
+-- ARGV: wake prefix, worker_id, epoch, record without its number, '1' if it sends heartbeats,
+--       '1' if the worker returns after it was lost
 -- Returns: its number in this network, from 0; -1: a worker of this name is registered; -2: it was not lost;
 --          -3: its manager does not want it any more
 -- Guard: no such worker is registered, unless it is this one and its reply was lost. A worker that was killed or
@@ -29,6 +29,6 @@ elseif ARGV[6] == '1' then
 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4] .. cmsgpack.pack(number))
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[3] .. (redis.call('EXISTS', KEYS[3]) == 1 and 's' or ''))
-if ARGV[5] ~= '' then redis.call('SET', KEYS[6], '', 'PX', ARGV[5]) end
+if ARGV[5] == '1' then redis.call('INCR', KEYS[6]) end
 wake_all(KEYS[4], ARGV[1])
 return number

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rush_core.errors import RushError
+
 __all__ = ["data_folder_of", "is_served", "make_private", "open_lock", "take_lock"]
 
 
@@ -20,16 +22,48 @@ def data_folder_of(network_id: str) -> Path:
 
     Below `RUSH_HOME`, by default ``rush`` in the user's data folder (`XDG_DATA_HOME`). To delete a
     network for good, delete this folder.
+
+    Raises
+    ------
+    RushError
+        If this user has no home folder, and no variable names another.
     """
-    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    home = os.environ.get("RUSH_HOME") or Path(data_home) / "rush"
-    return Path(home) / f"network-{network_id}"
+    return _home() / f"network-{network_id}"
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only this user can enter."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    """Make a folder that only this user can enter.
+
+    Raises
+    ------
+    RushError
+        If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise RushError(
+            f"the folder {str(folder)!r} for a server's data cannot be made: {error.strerror}; set "
+            "RUSH_HOME to a folder in which you can write, or give the URL of a server as url= or "
+            "in RUSH_REDIS_URL"
+        ) from None
+
+
+def _home() -> Path:
+    """Return the folder with the data of all embedded servers."""
+    if home := os.environ.get("RUSH_HOME"):
+        return Path(home).absolute()
+    if data_home := os.environ.get("XDG_DATA_HOME"):
+        return Path(data_home).absolute() / "rush"
+    try:
+        return Path.home() / ".local" / "share" / "rush"
+    except RuntimeError:
+        raise RushError(
+            "a network with a name keeps its data in a folder, and this user has no home folder: "
+            "set RUSH_HOME to a folder in which you can write, or give the URL of a server as url= "
+            "or in RUSH_REDIS_URL"
+        ) from None
 
 
 @contextmanager

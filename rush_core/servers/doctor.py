@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
+import os
+import shutil
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from rush_core.connection.connection import OLDEST_SERVER, Connection, pack, parse_info
 from rush_core.connection.fitness import evicting_policy
 from rush_core.connection.url import is_private
+from rush_core.servers.embedded import LEAST_FREE
 from rush_core.servers.permissions import ACL_RULE, find_denied
 
 __all__ = ["Finding", "Level", "examine"]
@@ -48,7 +52,7 @@ class Finding:
 
 
 def examine(url: str) -> list[Finding]:
-    """Check version, permissions, persistence, memory, clients, transport and latency.
+    """Check version, permissions, persistence, disk, memory, clients, transport and latency.
 
     About a hundred round trips. The keys that it writes are deleted again.
 
@@ -59,8 +63,9 @@ def examine(url: str) -> list[Finding]:
     """
     connection = Connection(url)
     try:
-        info = parse_info(connection.execute(pack(("INFO",))).decode())
+        info = parse_info(connection.execute(pack(("INFO",))).decode(errors="replace"))
         denied, keys_denied = find_denied(connection)
+        folder = _data_folder(connection)
         latencies_ms = []
         for _ in range(100):
             began = time.perf_counter()
@@ -72,6 +77,7 @@ def examine(url: str) -> list[Finding]:
         _version(info),
         _permissions(denied, keys_denied),
         _persistence(info),
+        _disk(info, folder),
         _memory(info),
         _clients(info),
         _transport(url),
@@ -109,6 +115,34 @@ def _persistence(info: dict[str, str]) -> Finding:
         "a crash of the server loses all changes since its last snapshot; for runs that matter: "
         "CONFIG SET appendonly yes",
     )
+
+
+def _data_folder(connection: Connection) -> Path | None:
+    """Return where a server on this machine keeps its data; None if that cannot be found out."""
+    if not connection.url.startswith("unix:"):
+        return None
+    (reply,) = connection.execute_many([pack(("CONFIG", "GET", "dir"))])
+    folder = Path(os.fsdecode(reply[1])) if isinstance(reply, list) and len(reply) == 2 else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _disk(info: dict[str, str], folder: Path | None) -> Finding:
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return Finding(
+            "disk",
+            Level.FAULT,
+            "the server could not write to its disk, so it refuses writes; make room there",
+        )
+    if info.get("aof_enabled") != "1" or folder is None:
+        return Finding("disk", Level.OK, "the last write succeeded, or none was needed")
+    free = shutil.disk_usage(folder).free
+    found = f"{free:,} bytes are left on the disk of {folder}"
+    if free < LEAST_FREE:
+        text = f"{found}; an embedded server refuses writes below {LEAST_FREE:,}; make room"
+        return Finding("disk", Level.FAULT, text)
+    if free < 10 * LEAST_FREE:
+        return Finding("disk", Level.ADVICE, f"{found}; make room before it is full")
+    return Finding("disk", Level.OK, found)
 
 
 def _memory(info: dict[str, str]) -> Finding:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
+from rush_core.connection.url import unix_url
 from rush_core.errors import RushError
 from rush_core.owned_process import OwnedProcess
 from rush_core.servers import guard
@@ -28,13 +29,17 @@ from rush_core.servers.binary import (
     unix_socket_options,
 )
 
-__all__ = ["EmbeddedServer", "ends_with_this_process", "serve"]
+__all__ = ["LEAST_FREE", "EmbeddedServer", "ends_with_this_process", "serve"]
 
 logger = logging.getLogger(__name__)
 
 # A server that cannot start exits, which shows at once. A server that reads its data, one second
 # for 100,000 tasks, prints nothing until it is ready.
 _START_TIMEOUT_S = 300.0
+
+# With less room than this on the disk of its data, bytes, a server refuses writes. It is looked at
+# five times a second: enough if the disk fills by 300 MB a second.
+LEAST_FREE = 64 * 1024**2
 
 # Isolated from the user's environment, and without the search for packages, which takes time.
 _GUARD = (sys.executable, "-I", "-S", guard.__file__)
@@ -54,7 +59,8 @@ class EmbeddedServer:
 
     It listens on a unix socket in a folder that only this user can enter, and on no TCP port. It
     ends on `close`, at the end of a ``with`` block, or when the process that started it ends. If it
-    is killed and keeps data, it is started again: the URL stays the same, and nothing is lost.
+    is killed and keeps data, it is started again: the URL stays the same, and nothing is lost. It
+    refuses writes while less than 64 MiB are free on the disk of its data.
 
     Parameters
     ----------
@@ -81,16 +87,22 @@ class EmbeddedServer:
         binary = find_server_binary()
         folder = _new_socket_folder()
         self._socket_path = folder / "server.sock"
-        self.url = f"unix://{self._socket_path}"
+        self.url = unix_url(self._socket_path)
         options = unix_socket_options(self._socket_path)
         options |= append_only_options(data_folder or folder)
         if data_folder is None:
             options["appendonly"] = "no"
             _passing[self.url] = os.getpid()
-        keeps_data = "0" if data_folder is None else "1"
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._guard = OwnedProcess(
-            [*_GUARD, keeps_data, str(folder), str(binary), *arguments],
+            [
+                *_GUARD,
+                str(folder),
+                str(data_folder or ""),
+                str(LEAST_FREE),
+                str(binary),
+                *arguments,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=inherited,

@@ -1,15 +1,19 @@
 """The guard of an embedded server: it starts the server, restarts it, and ends it with its owner.
 
-The guard is a process of its own, between the owner and the server. It waits for two events:
+The guard is a process of its own, between the owner and the server. It handles three events:
 
 - *The owner ends.* The standard input reaches its end (see `rush_core.owned_process`). The guard
   ends the server and removes the folder of the socket.
 - *The server is killed.* If the server keeps data, the guard starts it again: same socket, same
   data. Clients connect again and go on. A server without data is not started again, because its
   clients could not find their tasks.
+- *The disk of the data is nearly full.* A server goes on when it cannot write to its disk; what it
+  acknowledges then is lost if it is killed. So the guard lets it refuse writes while little room is
+  left, by a limit of its memory.
 
-This file is executed by its path (``python guard.py KEEPS_DATA FOLDER SERVER OPTION...``), not
-imported: it may import only the standard library, and starts in a few milliseconds.
+This file is executed by its path (``python guard.py FOLDER DATA_FOLDER LEAST_FREE SERVER
+OPTION...``; DATA_FOLDER is empty if the server keeps no data), not imported: it may import only the
+standard library, and starts in a few milliseconds.
 """
 
 import contextlib
@@ -30,21 +34,34 @@ _GRACE_S = 0.5
 _MOST_QUICK_ENDS = 5
 _QUICK_S = 1.0
 
+# No system announces that a disk becomes full. So the guard looks, every so many seconds.
+_LOOK_EVERY_S = 0.2
+
+# Writes are refused below the least room, and permitted again above it and this margin, bytes.
+_MARGIN = 16 * 1024**2
+
 
 class Guard:
     """Runs one server until the owner ends, or the server is not to be started again.
 
     Parameters
     ----------
+    folder : str
+        The folder of the socket, ``server.sock``.
+    data_folder : str
+        Where the server keeps its data; empty if it keeps none.
+    least_free : int
+        With how little room on the disk of the data the server refuses writes, bytes.
     command : list of str
         The server's program and its options.
-    keeps_data : bool
-        Whether the server is started again after it was killed.
     """
 
-    def __init__(self, command: list[str], keeps_data: bool) -> None:
+    def __init__(self, folder: str, data_folder: str, least_free: int, command: list[str]) -> None:
+        self._socket_path = os.path.join(folder, "server.sock")
+        self._data_folder = data_folder
+        self._least_free = least_free
         self._command = command
-        self._keeps_data = keeps_data
+        self._refuses_writes = False
         self._child_ended, wake = os.pipe()
         os.set_blocking(self._child_ended, False)
         os.set_blocking(wake, False)
@@ -62,7 +79,7 @@ class Guard:
         while True:
             began = time.monotonic()
             status = self._run_once()
-            if status is None or not (self._keeps_data and os.WIFSIGNALED(status)):
+            if status is None or not (self._data_folder and os.WIFSIGNALED(status)):
                 return
             n_quick = n_quick + 1 if time.monotonic() - began < _QUICK_S else 0
             how = f"the embedded server was killed by signal {os.WTERMSIG(status)}"
@@ -75,6 +92,7 @@ class Guard:
 
     def _run_once(self) -> int | None:
         """Start the server and wait; return its exit status, or None if the owner has ended."""
+        self._refuses_writes = False
         server = os.fork()
         if not server:
             try:
@@ -85,9 +103,11 @@ class Guard:
             finally:
                 os._exit(127)
         while True:
-            if self._owner_ends_within(None):
+            if self._owner_ends_within(_LOOK_EVERY_S if self._data_folder else None):
                 self._end(server)
                 return None
+            if self._data_folder:
+                self._heed_room()
             ended, status = os.waitpid(server, os.WNOHANG)
             if ended:
                 return status
@@ -102,6 +122,37 @@ class Guard:
         if self._child_ended in readable:
             os.read(self._child_ended, 4096)
         return readable
+
+    def _heed_room(self) -> None:
+        """Let the server refuse writes if there is little room for its data, and only then."""
+        try:
+            disk = os.statvfs(self._data_folder)
+        except OSError:  # the folder was removed: the server has no data to keep any more
+            return
+        free = disk.f_bavail * disk.f_frsize
+        least = self._least_free + (_MARGIN if self._refuses_writes else 0)
+        is_full = free < least
+        if is_full == self._refuses_writes or not self._limit_memory(1 if is_full else 0):
+            return
+        self._refuses_writes = is_full
+        if is_full:
+            note(
+                f"{free:,} bytes are left on the disk of {self._data_folder}: the embedded server "
+                f"refuses writes until there are {self._least_free + _MARGIN:,}; make room"
+            )
+        else:
+            note(f"there is room on the disk of {self._data_folder} again")
+
+    def _limit_memory(self, n_bytes: int) -> bool:
+        """Set the limit of the server's memory, 0 for none; return whether the server did it."""
+        import socket  # only if it is needed
+
+        with socket.socket(socket.AF_UNIX) as caller, contextlib.suppress(OSError):
+            caller.settimeout(_GRACE_S)
+            caller.connect(self._socket_path)
+            caller.sendall(b"CONFIG SET maxmemory %d\r\n" % n_bytes)
+            return caller.recv(100).startswith(b"+OK")
+        return False
 
     def _end(self, server: int) -> None:
         """End the server and wait for its end."""
@@ -119,14 +170,14 @@ class Guard:
 def note(text: str) -> None:
     """Print a line for the owner's log."""
     with contextlib.suppress(OSError):  # the owner has ended, and nobody reads it
-        os.write(1, f"{NOTE}{text}\n".encode())
+        os.write(1, os.fsencode(f"{NOTE}{text}\n"))
 
 
 def main(arguments: list[str]) -> None:
     """Guard a server; see the head of this file."""
-    keeps_data, folder, *command = arguments
+    folder, data_folder, least_free, *command = arguments
     try:
-        Guard(command, keeps_data == "1").run()
+        Guard(folder, data_folder, int(least_free), command).run()
     finally:
         import shutil  # only now: the import takes as long as the rest of the start
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from rush_core.connection.url import unix_url
 from rush_core.errors import RushError
 from rush_core.servers.binary import append_only_options, find_server_binary, unix_socket_options
 from rush_core.servers.data_folder import is_served, make_private, open_lock, take_lock
@@ -66,7 +67,7 @@ def _address(
     """Return the URL of a server and the options that make it listen there."""
     if host is None:
         socket_path = folder / "server.sock"
-        return f"unix://{socket_path}", unix_socket_options(socket_path)
+        return unix_url(socket_path), unix_socket_options(socket_path)
     if not password:
         raise ValueError(
             f"a server at {host} needs a password: set RUSH_REDIS_PASSWORD here and for all "
@@ -87,9 +88,12 @@ def _write_configuration(folder: Path, options: dict[str, str]) -> Path:
 
 
 def _quoted(value: str) -> str:
-    """Quote a value for the server's configuration file."""
-    escaped = value.replace("\\", r"\\").replace('"', r"\"")
-    return f'"{escaped}"'
+    """Quote a value for the server's configuration file: bytes, which may be those of a path."""
+    escaped = [
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}"
+        for byte in os.fsencode(value)
+    ]
+    return f'"{"".join(escaped)}"'
 
 
 def _print_when_it_answers(url: str, folder: Path, lock: int) -> None:

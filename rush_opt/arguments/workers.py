@@ -1,12 +1,13 @@
-"""The arguments that say where workers run and what is called for each trial."""
+"""The arguments `executor`, `launch` and `callbacks`, and the default number of workers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 
-__all__ = ["check_callbacks", "check_places", "usable_cpus"]
+__all__ = ["check_callbacks", "check_debug", "check_log_folder", "check_places", "usable_cpus"]
 
 
 def check_callbacks(callbacks: object) -> None:
@@ -21,7 +22,7 @@ def check_callbacks(callbacks: object) -> None:
 def check_places(
     executor: object, launch: object
 ) -> tuple[Executor | None, Callable[[str, int], object] | None]:
-    """Return `executor` and `launch`, of which at most one may be given."""
+    """Return `executor` and `launch`; at most one of them may be given."""
     if executor is not None and launch is not None:
         raise ValueError("give either executor or launch, not both: one of them starts the workers")
     if executor is not None and not isinstance(executor, Executor):
@@ -37,8 +38,45 @@ def check_places(
     return executor, launch
 
 
+def check_log_folder(log_folder: object, **places: object) -> Path | None:
+    """Return `log_folder` as an absolute path; `places` are the arguments that exclude it."""
+    if log_folder is None:
+        return None
+    if not isinstance(log_folder, str | os.PathLike):
+        raise TypeError(f"log_folder must be a path, got {log_folder!r:.80}")
+    for name, value in places.items():
+        if value:
+            raise ValueError(
+                f"log_folder is for worker processes that tune() starts on this machine, and has "
+                f"no effect with {name}={value!r:.80}: leave out one of them"
+            )
+    path = Path(os.fspath(log_folder)).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_debug(debug: object, n_workers: object, **others: object) -> bool:
+    """Return `debug`; `others` are the arguments that need worker processes."""
+    if not isinstance(debug, bool):
+        raise TypeError(f"debug must be True or False, got {debug!r:.80}")
+    if not debug:
+        return False
+    if n_workers not in (None, 1):
+        raise ValueError(
+            f"debug=True evaluates all trials in this process, one after the other: n_workers must "
+            f"be 1 or left out, got {n_workers!r:.80}"
+        )
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(
+                f"debug=True evaluates all trials in this process, so {name} has no effect, got "
+                f"{name}={value!r:.80}: leave out one of them"
+            )
+    return True
+
+
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -7,34 +7,56 @@ and the memory it uses is the objective's.
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import logging.handlers
 import os
 import pickle
 import resource
+import socket
+import struct
 import sys
 import threading
 import time
 import traceback
-from multiprocessing.connection import Connection
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
 
+# A message is a header and a pickled pair of a kind and a content. The header has a mark, the
+# length of the rest and its checksum: an objective may write to any descriptor of its process, and
+# the worker must not take such bytes for a message.
+HEADER = struct.Struct("!4sQI")
+MARK = b"rush"
+
+# The most bytes of a message. A result is refused when it is stored if it has a quarter of this.
+LARGEST_MESSAGE = 2**30
+
+# The most characters of an error.
+_LONGEST_ERROR = 100_000
+
+_NO_INPUT = (
+    "A trial has no terminal: its standard input is empty. To use breakpoint() or input(), call "
+    "tune(..., debug=True), which evaluates all trials in the calling process."
+)
+
 
 def main(descriptor: int) -> None:
     """Evaluate one configuration after another until the connection ends."""
     os.set_inheritable(descriptor, False)
-    parent = Parent(Connection(descriptor))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    parent = Parent(socket.socket(fileno=descriptor))
     import_path, log_level, packed = parent.receive()
     sys.path[:] = import_path
     logging.getLogger().addHandler(LogSender(parent))
     logging.getLogger().setLevel(log_level)
     try:
         objective = pickle.loads(packed)
-    except Exception:
-        parent.send("failed", (traceback.format_exc(), 0.0))
+    except BaseException as error:
+        parent.send("failed", (trial_error(error), 0.0))
         return
     parent.send("ready", None)
     while True:
@@ -45,22 +67,28 @@ def main(descriptor: int) -> None:
         parent.send(*evaluate(objective, arguments, parent))
 
 
+def framed(message: bytes) -> bytes:
+    """Return a message with its header."""
+    return HEADER.pack(MARK, len(message), zlib.crc32(message)) + message
+
+
 class Parent:
     """The worker at the other end; a message is a kind and a content."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lock = threading.Lock()
 
     def receive(self) -> Any:
         """Wait for the next message."""
-        return pickle.loads(self._connection.recv_bytes())
+        _, length, _ = HEADER.unpack(self._read(HEADER.size))
+        return pickle.loads(self._read(length))
 
     def send(self, kind: str, content: Any) -> None:
         """Send a message from any thread; code in it is sent by value."""
-        message = cloudpickle.dumps((kind, content))
+        message = framed(cloudpickle.dumps((kind, content)))
         with self._lock:
-            self._connection.send_bytes(message)
+            self._connection.sendall(message)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the trial, which lives in the worker."""
@@ -69,6 +97,16 @@ class Parent:
         if error is not None:
             raise error
         return returned
+
+    def _read(self, n_bytes: int) -> bytearray:
+        found = bytearray(n_bytes)
+        rest = memoryview(found)
+        while rest:
+            n = self._connection.recv_into(rest)
+            if n == 0:
+                raise EOFError
+            rest = rest[n:]
+        return found
 
 
 class LogSender(logging.handlers.QueueHandler):
@@ -96,15 +134,46 @@ def evaluate(
     try:
         returned = objective(config, *more)
     except BaseException as error:
-        # The first frame is this function's.
-        trace = error.__traceback__.tb_next if error.__traceback__ else None
-        text = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-        return "failed", (text, cpu_seconds())
+        return "failed", (trial_error(error), cpu_seconds())
     try:
-        return "returned", (cloudpickle.dumps(returned), cpu_seconds())
-    except Exception as error:
-        text = f"the value that the objective returned cannot be sent to its worker: {error}"
+        packed = cloudpickle.dumps(returned)
+    except BaseException as error:  # a method of what was returned raised it
+        text = f"the objective returned a value that cannot be sent:\n{trial_error(error)}"
         return "failed", (text, cpu_seconds())
+    if len(packed) > LARGEST_MESSAGE // 2:
+        text = (
+            f"the value that the objective returned has {len(packed):,} bytes, and a worker takes "
+            f"{LARGEST_MESSAGE // 2:,}; write large data to a file, and return its path"
+        )
+        return "failed", (text, cpu_seconds())
+    return "returned", (packed, cpu_seconds())
+
+
+def trial_error(error: BaseException) -> str:
+    """Return the traceback of what an objective raised, without the caller's frame."""
+    trace = error.__traceback__.tb_next if error.__traceback__ else None
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+    except Exception as second:  # a method of the first one raised it
+        text = f"{type(error).__name__}, whose text cannot be made ({type(second).__name__})"
+    if asked_for_input(error):
+        text += f"\n{_NO_INPUT}"
+    if len(text) <= _LONGEST_ERROR:
+        return text
+    half = _LONGEST_ERROR // 2
+    n_left_out = len(text) - 2 * half
+    return f"{text[:half]}\n... {n_left_out:,} characters are left out ...\n{text[-half:]}"
+
+
+def asked_for_input(error: BaseException) -> bool:
+    """Tell whether `input()` or a debugger found that the standard input is empty."""
+    is_end_of_input = type(error) is EOFError and str(error) == "EOF when reading a line"
+    if not is_end_of_input and type(error).__name__ != "BdbQuit":
+        return False
+    try:
+        return os.path.samestat(os.fstat(0), os.stat(os.devnull))
+    except OSError:  # it is closed
+        return True
 
 
 def cpu_seconds() -> float:

@@ -4,6 +4,10 @@ An objective can hold the interpreter lock or run foreign code, so nothing insid
 can end it in time. Therefore each worker keeps one evaluation process for all its trials. When a
 trial exceeds a limit, the process is killed with all its children, and replaced.
 
+An objective may stop this process in the middle of a message, or write to its connection. So every
+call of the worker to the process has the trial's deadline, and bytes that are no message fail the
+trial.
+
 Memory is the resident set of the process and its children, sampled. A limit on addresses
 (RLIMIT_AS) would be exact, but numerical libraries reserve many times what they use, and each child
 would have a limit of its own.
@@ -14,39 +18,38 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import os
+import math
 import pickle
-import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import cloudpickle
-import psutil
 
-from rush_core import run_at_owner_end
+from rush_opt.evaluation.channel import GarbledError
+from rush_opt.evaluation.evaluation_process import EvaluationProcess
+from rush_opt.evaluation.limited_process import trial_error
 from rush_opt.evaluation.objective import Objective, TrialFailure
 
 __all__ = ["LimitedObjective", "Limits"]
 
 logger = logging.getLogger(__name__)
 
-_CHILD = Path(__file__).with_name("limited_process.py")
-
-# Reading the memory of a known process costs 0.06 ms. Finding children costs milliseconds, because
-# all processes of the machine are listed.
+# How often the memory is read during a trial.
 _SAMPLE_EVERY_S = 0.05
-_FIND_CHILDREN_EVERY_S = 0.5
 
 # If children hold the connection of an evaluation process open, its end is noticed after this time.
 _LOOK_EVERY_S = 1.0
+
+# How long one message may take if there is no limit of time.
+_LONGEST_S = 1e6
+
+_GARBLED = (
+    "bytes that are no message came from the process of the objective; an objective may not write "
+    "to file descriptors that it did not open"
+)
 
 
 @dataclass(frozen=True)
@@ -99,29 +102,33 @@ class LimitedObjective:
         TrialFailure
             If it raises, exceeds a limit or ends its process; the text is the reason.
         """
-        if self._is_ready and self._process.has_ended():
-            logger.warning("the evaluation process ended after its trial: %s", self._start_anew())
+        if self._is_ready:
+            self._check_between_trials()
         if not self._is_ready:
             self._wait_until_ready()
         timeout_s = self._limits.timeout_s
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         try:
-            self._process.send((config, _described(*trial) if trial else None))
-            while True:
-                kind, content = self._receive(deadline)
-                if kind == "call":
-                    self._process.send(_call(trial[0], *content))
-                    continue
-                outcome, self.cpu_s = content
-                if kind == "failed":
-                    raise TrialFailure(outcome)
-                return pickle.loads(outcome)
+            kind, (outcome, self.cpu_s) = self._converse(config, trial, deadline)
         except _ExceededError as excess:
             self._start_anew()
             raise TrialFailure(str(excess)) from None
         except (EOFError, OSError):
             how = self._start_anew()
             raise TrialFailure(f"the objective ended its process: {how}") from None
+        except BaseException as error:
+            self._start_anew()  # it is in the middle of its trial
+            if isinstance(error, GarbledError):
+                raise TrialFailure(_GARBLED) from None
+            raise
+        if kind == "failed":
+            raise TrialFailure(outcome)
+        try:
+            return pickle.loads(outcome)
+        except Exception as error:
+            raise TrialFailure(
+                f"the objective returned a value that its worker cannot load:\n{trial_error(error)}"
+            ) from None
 
     def close(self) -> None:
         """End the evaluation process."""
@@ -144,7 +151,7 @@ class LimitedObjective:
         try:
             while (message := self._process.receive(_LOOK_EVERY_S)) is None:
                 pass
-        except (EOFError, OSError):
+        except (EOFError, OSError, GarbledError):
             how = self._start_anew()
             raise RuntimeError(f"the evaluation process cannot start: {how}") from None
         kind, content = message
@@ -152,16 +159,47 @@ class LimitedObjective:
             raise RuntimeError(f"the evaluation process cannot start:\n{content[0]}")
         self._is_ready = True
 
-    def _receive(self, deadline: float | None) -> tuple[str, Any]:
+    def _check_between_trials(self) -> None:
+        """Start another process if this one has ended or sent anything but logs after its trial."""
+        try:
+            if self._process.has_ended():
+                what = "ended"
+            elif self._process.receive(0.0) is None:
+                return
+            else:
+                what = "called a method of the trial"
+        except (EOFError, OSError):
+            what = "closed its connection"
+        except GarbledError:
+            what = "wrote to its connection"
+        logger.warning("the evaluation process %s after its trial: %s", what, self._start_anew())
+
+    def _converse(
+        self, config: dict[str, Any], trial: tuple[Any, ...], deadline: float
+    ) -> tuple[str, Any]:
+        """Let the process evaluate a trial; return the message with the outcome."""
+        self._send((config, _described(*trial) if trial else None), deadline)
+        while True:
+            kind, content = self._receive(deadline)
+            if kind != "call":
+                return kind, content
+            self._send(_call(trial[0], *content), deadline)
+
+    def _send(self, content: Any, deadline: float) -> None:
+        """Send an object; raise if the process has not read it by the deadline."""
+        try:
+            self._process.send(content, min(max(deadline - time.monotonic(), 0.0), _LONGEST_S))
+        except TimeoutError:
+            raise self._too_late() from None
+
+    def _receive(self, deadline: float) -> tuple[str, Any]:
         """Return the next message; raise if a limit is exceeded before it comes."""
         limits, process = self._limits, self._process
         while True:
             now = time.monotonic()
-            left_s = float("inf") if deadline is None else deadline - now
+            left_s = deadline - now
             if left_s <= 0:
-                raise _ExceededError(
-                    f"the trial took longer than trial_timeout={limits.timeout_s:g} s"
-                )
+                raise self._too_late()
             # This comes first, because some objectives send messages all the time.
             if limits.memory_bytes is not None and now >= self._next_sample_at:
                 self._next_sample_at = now + _SAMPLE_EVERY_S
@@ -175,115 +213,23 @@ class LimitedObjective:
             if (message := process.receive(min(left_s, most_s))) is not None:
                 return message
 
+    def _too_late(self) -> _ExceededError:
+        return _ExceededError(
+            f"the trial took longer than trial_timeout={self._limits.timeout_s or _LONGEST_S:g} s"
+        )
+
     def _start_anew(self) -> str:
         """Kill the evaluation process, start another, and return how the first one ended."""
         how = self._process.kill()
         self.cpu_s = 0.0
         self._is_ready = False
-        self._process = EvaluationProcess(
-            self._packed
-        )  # it starts while the next trial is proposed
+        # It starts while the next trial is proposed.
+        self._process = EvaluationProcess(self._packed)
         return how
-
-
-class EvaluationProcess:
-    """A process that runs `limited_process.py`, in a session of its own, and its guard.
-
-    Parameters
-    ----------
-    packed : bytes
-        The first message: import path, log level and objective.
-    """
-
-    def __init__(self, packed: bytes) -> None:
-        mine, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
-        # When the worker ends, the whole process group of the evaluation is killed.
-        self._guard = run_at_owner_end('kill -9 "-$1"', str(self._process.pid))
-        self._connection = Connection(mine.detach())
-        self._watched = psutil.Process(self._process.pid)
-        self._children: list[psutil.Process] = []
-        self._children_found_at = 0.0
-        with contextlib.suppress(OSError):  # it has ended: whoever receives will see
-            self._connection.send_bytes(packed)
-
-    def send(self, content: Any) -> None:
-        """Send an object, by value where it is code."""
-        self._connection.send_bytes(cloudpickle.dumps(content))
-
-    def receive(self, timeout_s: float) -> tuple[str, Any] | None:
-        """Return the next message that is no log record; None if none comes in time.
-
-        Raises
-        ------
-        EOFError, OSError
-            If the process has ended.
-        """
-        until = time.monotonic() + timeout_s
-        while self._connection.poll(max(until - time.monotonic(), 0.0)):
-            kind, content = pickle.loads(self._connection.recv_bytes())
-            if kind != "log":
-                return kind, content
-            content.thread = threading.get_ident()  # of several workers in a process, this one's
-            logging.getLogger(content.name).handle(content)
-            if time.monotonic() >= until:
-                return None
-        if self.has_ended():
-            raise EOFError
-        return None
-
-    def memory_bytes(self) -> int:
-        """Return the resident memory of the process and its children."""
-        now = time.monotonic()
-        if now - self._children_found_at > _FIND_CHILDREN_EVERY_S:
-            self._children = self._find_children()
-            self._children_found_at = now
-        return sum(map(_resident_bytes, (self._watched, *self._children)))
-
-    def kill(self) -> str:
-        """Kill the process and all its children; say how it ended."""
-        children = self._find_children()  # also those that left the group
-        # Not waited for before: nobody else can have got the number of the group meanwhile.
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._guard.close()
-        for child in children:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-        code = self._process.wait()
-        self._connection.close()
-        try:
-            return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        except ValueError:
-            return f"signal {-code}"
-
-    def has_ended(self) -> bool:
-        """Tell whether the process has ended, and leave it to be waited for."""
-        # os.waitid tells the same, but CPython has it on macOS only from 3.13 on.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return bool(self._watched.status() == psutil.STATUS_ZOMBIE)
-        return True  # somebody else has waited for it
-
-    def _find_children(self) -> list[psutil.Process]:
-        found: list[psutil.Process] = []
-        with contextlib.suppress(psutil.Error):
-            found = self._watched.children(recursive=True)
-        return found
 
 
 class _ExceededError(Exception):
     """A limit was exceeded."""
-
-
-def _resident_bytes(process: psutil.Process) -> int:
-    with contextlib.suppress(psutil.Error):
-        return int(process.memory_info().rss)
-    return 0
 
 
 def _described(trial: Any) -> tuple[dict[str, Any], list[str]]:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import inspect
 import math
-import traceback
-from asyncio import CancelledError
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from rush_core import WorkerInterrupt
+from rush_opt.evaluation.limited_process import trial_error
 from rush_opt.evaluation.trial import is_objective_value
 
-__all__ = ["Objective", "TrialFailure", "evaluate", "name_values", "takes_trial"]
+__all__ = [
+    "Objective",
+    "TrialFailure",
+    "ends_worker",
+    "evaluate",
+    "name_values",
+    "takes_trial",
+]
 
 Objective = Callable[..., Any]
 
@@ -30,6 +39,9 @@ def evaluate(
 ) -> tuple[dict[str, Any] | None, str]:
     """Call an objective and check what it returns.
 
+    Whatever the objective raises or returns, only its trial fails. Two exceptions are raised to the
+    caller: `WorkerInterrupt`, and a `KeyboardInterrupt` that Ctrl-C may have raised.
+
     Returns
     -------
     result : dict or None
@@ -41,10 +53,48 @@ def evaluate(
         returned = objective(config)
     except TrialFailure as failure:
         return None, str(failure)
-    except (Exception, SystemExit, CancelledError) as error:
-        # The first frame is this function's.
-        trace = error.__traceback__.tb_next if error.__traceback__ else None
-        return None, "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+    except BaseException as error:
+        if ends_worker(error):
+            raise
+        return None, trial_error(error)
+    try:
+        return _checked(returned, metrics)
+    except BaseException as error:  # a method of the returned value raised it
+        if ends_worker(error):
+            raise
+        return None, f"the objective returned a value that cannot be read:\n{trial_error(error)}"
+
+
+def ends_worker(error: BaseException) -> bool:
+    """Tell whether an exception in an objective ends the worker, and not only the trial.
+
+    These are `WorkerInterrupt`, and `KeyboardInterrupt` in a thread where Python raises it at
+    Ctrl-C; also as a part of an exception group.
+    """
+    ending: tuple[type[BaseException], ...] = (WorkerInterrupt,)
+    if _raises_at_ctrl_c():
+        ending += (KeyboardInterrupt,)
+    parts = [error]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, ending):
+            return True
+        if isinstance(part, BaseExceptionGroup):
+            parts.extend(part.exceptions)
+    return False
+
+
+def _raises_at_ctrl_c() -> bool:
+    """Tell whether Ctrl-C raises KeyboardInterrupt in this thread.
+
+    It does not in a worker process, which has its own signal handlers.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _checked(returned: Any, metrics: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
+    """Return what `evaluate` returns, given what the objective returned."""
     result = name_values(returned, metrics)
     if result is None:
         return None, (
@@ -99,9 +149,13 @@ def _finite(value: Any, metric: str) -> float | str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, str | bytes | bytearray):
+        value = value[:80]  # its whole text could need gigabytes
     try:
         return f"{value!r:.80}"
-    except Exception:  # an error in a __repr__ of the user must not end the worker
+    except BaseException as error:  # raised by a __repr__ of the user
+        if ends_worker(error):
+            raise
         return object.__repr__(value)
 
 

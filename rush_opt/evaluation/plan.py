@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rush_opt.evaluation.limits import Limits
 from rush_opt.evaluation.objective import Objective
@@ -38,6 +39,9 @@ class RunPlan:
         What each trial may take.
     began : float
         When the run began, seconds since 1970 by the server's clock; 0 in virtual time.
+    log_folder : Path or None
+        Where the processes that the manager starts write what they print; None for a temporary
+        folder.
     """
 
     problem: Problem
@@ -50,6 +54,7 @@ class RunPlan:
     stop: Rule | None = None
     limits: Limits | None = None
     began: float = 0.0
+    log_folder: Path | None = None
 
     @property
     def deadline(self) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rush_opt.space.validation import check_name
+
 __all__ = ["Direction", "Goal"]
 
 Direction = Literal["minimize", "maximize"]
@@ -12,10 +14,10 @@ Direction = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True)
 class Goal:
-    """One objective: its name in a result, and whether less or more of it is better.
+    """One objective: its name in a result, and whether lower or higher values are better.
 
-    Inside the library every value is minimized. `loss` turns a value into what is minimized, and
-    `value` turns it back.
+    Inside the library every loss is minimized. `loss` turns a value into a loss, and `value` turns
+    it back.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ class Goal:
     TypeError
         If the name is not a text, or empty.
     ValueError
-        If the direction is another one.
+        If the name cannot be written as UTF-8, or the direction is another one.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Goal:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(f"a goal needs the name of a result, a text, got {self.name!r:.80}")
+        check_name(self.name)
         if self.direction not in get_args(Direction):
             raise ValueError(
                 f"the direction of a goal must be 'minimize' or 'maximize', got "
@@ -49,7 +52,7 @@ class Goal:
         return 1.0 if self.direction == "minimize" else -1.0
 
     def loss(self, value: float) -> float:
-        """Turn an objective value into a loss, of which less is better."""
+        """Turn an objective value into a loss; lower is better."""
         return self.sign * value
 
     def value(self, loss: float) -> float:

@@ -11,6 +11,7 @@ from rush_core import Network, RushError, WorkerInfo, WorkersFailedError, Worker
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.running.history import TrialHistory
+from rush_opt.running.joined import ended_by_error
 
 __all__ = ["AllTrialsFailedError", "EndOfRun", "StopRun", "is_hopeless", "raise_all_failed"]
 
@@ -83,20 +84,27 @@ class EndOfRun:
         """Tell whether the budget of trials or of time is used up."""
         return self.has_enough_trials() or self._is_late(self._network.now())
 
-    def add_losses(self, n: int) -> None:
-        """Record lost workers.
+    def add_losses(self, n: int, why: str) -> None:
+        """Record workers that were lost or failed.
+
+        Parameters
+        ----------
+        n : int
+        why : str
+            Why the last of them ended; may be empty.
 
         Raises
         ------
         WorkersFailedError
-            If too many were lost since a trial ended.
+            If too many ended so since a trial ended.
         """
         n_ended = self._history.n_ended
         self._n_lost[n_ended] += n
         if self._n_lost[n_ended] >= _HOPELESS_LOSSES * self._plan.n_workers:
             raise WorkersFailedError(
-                f"{self._n_lost[n_ended]} workers were lost and no trial ended in between; the "
-                f"objective seems to end its process. The last one: {self._history.last_error()}"
+                f"{self._n_lost[n_ended]} workers were lost or failed, and no trial ended in "
+                "between; the objective or the optimizer seems to end its worker. The last one: "
+                f"{why or self._history.last_error()}"
             )
 
     def raise_if_hopeless(self, *, ended: bool) -> None:
@@ -122,23 +130,18 @@ class EndOfRun:
         WorkersFailedError
             If it ended only because its workers failed, or because the network was lost.
         """
-        errors = [w.reason for w in workers if w.state is WorkerState.STOPPED and w.reason]
-        cause = self._cause(workers)
-        if not (cause or workers):  # it had some, or it would not have ended
+        errors = [w.reason for w in workers if ended_by_error(w)]
+        if errors:
+            logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
+        if cause := self._cause(workers):
+            return cause
+        if not workers:  # it had some, or it would not have ended
             errors = ["its network was reset, or the server lost its data"]
-        if errors and not cause:
+        # Workers that failed were replaced, if this process could do it.
+        if len(errors) >= sum(w.state is WorkerState.STOPPED for w in workers) and errors:
             raise WorkersFailedError(
                 f"the run ended early, after {self._history.n_ended} trials: {errors[0]}"
             )
-        if errors:
-            logger.warning("%d workers ended by an error; the first: %s", len(errors), errors[0])
-        if cause:
-            return cause
-        # A list of trials ends when the queue is empty. A worker that was asked to stop leaves
-        # some of them there.
-        is_listed = self._plan.optimizer.placement == "listed"
-        if is_listed and not self._network.count_tasks().queued:
-            return "exhausted"
         n_signals = sum(w.state is WorkerState.INTERRUPTED for w in workers)
         logger.warning(
             "the run ended early, after %d trials: its workers were stopped from outside (%d of %d "
@@ -148,7 +151,7 @@ class EndOfRun:
         return "stopped"
 
     def _cause(self, workers: Sequence[WorkerInfo]) -> str | None:
-        """Return what ended the run; None if nothing here did."""
+        """Return what ended the run; None if nothing here did. At most one round trip."""
         if self.is_interrupted:
             return "interrupted"
         watch = self._history.watch
@@ -162,6 +165,11 @@ class EndOfRun:
         ends = [w.ended_at or 0.0 for w in workers if w.state is WorkerState.STOPPED]
         if self._is_late(self._network.now()) or self._is_late(max(ends, default=0.0)):
             return "timeout"
+        # A list of trials ends when the queue is empty. A worker that was asked to stop leaves
+        # some of them there.
+        is_listed = self._plan.optimizer.placement == "listed"
+        if is_listed and workers and not self._network.count_tasks().queued:
+            return "exhausted"
         return None
 
     def _is_late(self, at: float) -> bool:

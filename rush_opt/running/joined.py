@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rush_core import LoopFailedError, Network, WorkerInfo, WorkerState
 
-__all__ = ["JoinedWorkers", "have_ended_within"]
+__all__ = ["JoinedWorkers", "ended_by_error", "have_ended_within"]
 
 _EXIT_WITHIN_S = 0.1  # how long to wait for the exit of workers that have left the network
 _LEFT = (WorkerState.STOPPED, WorkerState.INTERRUPTED)
@@ -103,3 +103,8 @@ class JoinedWorkers:
         """Return the state of a worker; killed if the network was reset since it joined."""
         states = {worker.worker_id: worker.state for worker in self.all}
         return states.get(worker_id, WorkerState.KILLED)
+
+
+def ended_by_error(worker: WorkerInfo) -> bool:
+    """Tell whether a worker left its network because its loop raised an error."""
+    return worker.state is WorkerState.STOPPED and bool(worker.reason)

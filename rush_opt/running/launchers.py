@@ -82,7 +82,9 @@ class LocalLauncher:
 
     def start(self, n: int) -> list[str]:
         """Start processes."""
-        return self._network.start_workers(evaluate_trials, n, args=(self._plan,))
+        return self._network.start_workers(
+            evaluate_trials, n, args=(self._plan,), log_folder=self._plan.log_folder
+        )
 
     replace = start
 

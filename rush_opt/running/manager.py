@@ -12,6 +12,7 @@ from rush_opt.optimizers.base import ListingOptimizer
 from rush_opt.results.trials import WARM_START, FrozenTrial
 from rush_opt.running.end_of_run import EndOfRun, StopRun
 from rush_opt.running.history import TrialHistory
+from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import Launcher
 from rush_opt.running.progress import Progress
@@ -49,6 +50,9 @@ class Manager:
     callbacks : sequence of callable
         Each is called with every trial that ended.
     progress : Progress or None
+    interrupts : Interrupts
+        Allows Ctrl-C while the run is followed. The first one asks the workers to stop, the second
+        one kills them.
 
     Attributes
     ----------
@@ -64,6 +68,7 @@ class Manager:
         launcher: Launcher,
         callbacks: Sequence[Callback],
         progress: Progress | None,
+        interrupts: Interrupts,
     ) -> None:
         self._network = network
         self._plan = plan
@@ -71,6 +76,7 @@ class Manager:
         self._launcher = launcher
         self._callbacks = callbacks
         self._progress = progress
+        self._interrupts = interrupts
         self._workers = Workers(network, plan, launcher, joined)
         self._history = TrialHistory(network, plan, joined)
         self._end = EndOfRun(network, plan, self._history)
@@ -101,29 +107,85 @@ class Manager:
         known : sequence of pairs of dict
             Configurations and results of earlier trials, for such a network as well.
         """
-        network = self._network
-        is_new = self._fill(points, known)
+        with self._interrupts.allowed():
+            is_new = self._fill(points, known)
         if self._progress is not None:
             self._progress.begin(self._history.n_ended)
-        self.started_at = self._joined.began = network.now()
-        try:
-            try:
-                if not (self._end.has_enough_trials() or self._stop_if_wanted()):
-                    self._workers.start()
-            except LoopError:
-                if is_new:
-                    network.reset(workers=False)  # no worker was started: leave no task queued
-                raise
-            return self._follow()
-        except KeyboardInterrupt:
+        self.started_at = self._joined.began = self._network.now()
+        reason = self._until_interrupted(lambda: self._start_and_follow(is_new))
+        if reason is None:
             self._end.interrupt()
             if self._progress is not None:
                 self._progress.close()
             logger.warning(
-                "stopping after the running trials; Ctrl-C again ends at once and returns nothing"
+                "stopping after the running trials; Ctrl-C again kills them and returns what has "
+                "finished"
             )
-            self._stop_if_wanted()
-            return self._follow()  # a second interrupt is raised to the caller
+            reason = self._until_interrupted(self._stop_and_follow)
+        if reason is None:
+            logger.warning("killing the running trials")
+            self._end_at_once()
+            reason = "interrupted"
+        return reason
+
+    def interrupt(self) -> None:
+        """End the run as interrupted; for a thread that runs the worker itself."""
+        self._end.interrupt()
+
+    def _until_interrupted(self, step: Callable[[], str]) -> str | None:
+        """Return what a step returns; None if the user interrupted it."""
+        try:
+            with self._interrupts.allowed():
+                return step()
+        except KeyboardInterrupt:
+            return None
+
+    def _start_and_follow(self, is_new: bool) -> str:
+        """Start the workers, and follow the run until all have ended."""
+        try:
+            if not (self._end.has_enough_trials() or self._stop_if_wanted()):
+                self._workers.start()
+        except LoopError:
+            if is_new:  # no worker was started: leave no task queued
+                self._network.reset(workers=False)
+            raise
+        return self._follow()
+
+    def _stop_and_follow(self) -> str:
+        """Ask the workers to stop, and follow the run until all have ended."""
+        self._stop_if_wanted()
+        return self._follow()
+
+    def end_early(self, error: RushError) -> str:
+        """Kill the workers of a run that cannot go on; return why the run ended.
+
+        Parameters
+        ----------
+        error : RushError
+            With which `run` ended.
+
+        Raises
+        ------
+        RushError
+            `error`, if no trial has finished.
+        """
+        self._end_at_once()
+        n_finished = sum(trial.state == "finished" for trial in self.trials)
+        if not n_finished:
+            raise error
+        logger.warning("the run ends early and returns %d finished trials: %s", n_finished, error)
+        return "workers failed"
+
+    def _end_at_once(self) -> None:
+        """Kill all workers, and take in what ended before, if the server can still be used."""
+        self.ended_at = self._network.now()
+        try:
+            self._network.stop_workers(kill=True)
+            self._history.fetch_missed()
+            self._joined.fetch()
+        except RushError as error:
+            logger.warning("trials that ended at last may be missing: %s", error)
+        self._call_back()
 
     def end_without_server(self, error: RushError) -> str:
         """End a run whose server is lost; return why the run ended. No round trip.
@@ -192,20 +254,23 @@ class Manager:
         """Wait for an event, handle it, and tell whether all workers have ended."""
         workers, network = self._workers, self._network
         none_left = self._launcher.pause(_PAUSE_S, is_due=self._is_due())
-        # Lost workers are detected before the wait: its wake-up may have ended an earlier wait.
-        lost = network.detect_lost_workers()
+        # Ends are looked for before the wait: the wake-up may have ended an earlier wait.
+        gone = network.detect_lost_workers()
+        failed = workers.find_failed()
+        gone += [worker.worker_id for worker in failed]
         nobody_left = none_left and self._launcher.sees_ends
-        if nobody_left and not lost and self._waits_for_others():
+        if nobody_left and not gone and self._waits_for_others():
             none_left = nobody_left = False
             self._take_in(_POLL_EVERY_S)
         else:
-            self._take_in(0.0 if lost or nobody_left else self._longest_wait_s())
+            self._take_in(0.0 if gone or nobody_left else self._longest_wait_s())
         self._end.raise_if_hopeless(ended=False)
-        if lost:
+        if gone:
             self._stop_if_wanted()
             if not self._is_due():
-                self._end.add_losses(workers.count_own(lost))
-                workers.replace(lost)
+                why = failed[-1].reason or "" if failed else ""
+                self._end.add_losses(workers.count_own(gone), why)
+                workers.replace(gone)
             return False
         if not self._is_due():
             workers.expect()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from rush_core import Network, WorkersFailedError, WorkerState
+from rush_core import Network, WorkerInfo, WorkersFailedError, WorkerState
 from rush_opt.evaluation.plan import RunPlan
-from rush_opt.running.joined import JoinedWorkers, have_ended_within
+from rush_opt.running.joined import JoinedWorkers, ended_by_error, have_ended_within
 from rush_opt.running.launchers import Launcher
 from rush_opt.running.proposing import propose_trials
 
 __all__ = ["Workers"]
 
 logger = logging.getLogger(__name__)
+
+# A run gives up if this many processes in a row that were to propose ended before they joined.
+_MOST_PROPOSERS = 3
 
 
 class Workers:
@@ -38,6 +41,7 @@ class Workers:
         self._before: set[str] = set()  # those that had joined before the start
         self._started: set[str] = set()  # by this process, without those that were lost
         self._coming: set[str] = set()  # started, and not seen to join
+        self._not_ended: set[str] = set()  # started, and not seen to end
         self._never_joined: WorkersFailedError | None = None  # of the first that ended before
 
     def start(self) -> None:
@@ -46,19 +50,31 @@ class Workers:
         self._before = {worker.worker_id for worker in self._joined.all}
         self._expect(self._launcher.start(self._plan.n_workers))
 
+    def find_failed(self) -> list[WorkerInfo]:
+        """Return the workers whose loop ended by an error since the last call.
+
+        One round trip if a worker that this process started has ended, else none.
+        """
+        ended = {w for w in self._not_ended if have_ended_within(0.0, self._network, [w])}
+        if not ended:
+            return []
+        self._not_ended -= ended
+        self._joined.fetch()
+        return [w for w in self._joined.all if w.worker_id in ended and ended_by_error(w)]
+
     def count_own(self, worker_ids: Sequence[str]) -> int:
         """Count those of these workers that are of this run, not of an earlier one."""
         return len(set(worker_ids) - self._before)
 
-    def replace(self, lost: Sequence[str]) -> None:
-        """Start workers in place of lost ones; and a proposer if it was lost.
+    def replace(self, gone: Sequence[str]) -> None:
+        """Start workers in place of lost and failed ones; and a proposer if it is gone.
 
-        The lost ones may be of an earlier run: no more than the wanted number run at a time.
+        They may be of an earlier run: no more than the wanted number run at a time.
         """
-        lost_ones = set(lost) - set(self._joined.proposer_ids)
-        self._started -= lost_ones
+        gone_ones = set(gone) - set(self._joined.proposer_ids)
+        self._started -= gone_ones
         n_missing = self._plan.n_workers - self._count_running()
-        if (n_new := min(len(lost_ones), n_missing)) > 0:
+        if (n_new := min(len(gone_ones), n_missing)) > 0:
             self._expect(self._launcher.replace(n_new))
         if self._proposer_state() not in (None, WorkerState.RUNNING, WorkerState.STOPPING):
             self._start_proposer()
@@ -85,7 +101,11 @@ class Workers:
 
     def proposer_has_ended(self) -> bool:
         """Tell whether a proposer has ended and needs no replacement; at most one round trip."""
-        return self._proposer_state() in (WorkerState.STOPPED, WorkerState.KILLED)
+        state = self._proposer_state()
+        if state is WorkerState.STOPPED:  # a failed one is replaced
+            last = self._joined.proposer_ids[-1]
+            return not any(w.worker_id == last and ended_by_error(w) for w in self._joined.all)
+        return state is WorkerState.KILLED
 
     def raise_if_never_joined(self) -> None:
         """Raise if workers ended before they joined, and no other worker stopped regularly.
@@ -106,6 +126,7 @@ class Workers:
         """Note workers that this process has just started."""
         self._started.update(started)
         self._coming.update(started)
+        self._not_ended.update(started)
 
     def _count_running(self) -> int:
         """Count the workers that this process started and that have not ended or been lost."""
@@ -126,10 +147,28 @@ class Workers:
                     logger.warning("the run goes on without a worker: %s", error)
 
     def _start_proposer(self) -> None:
-        """Start the process that proposes for all workers, and wait until it has joined."""
-        ids = self._network.start_workers(propose_trials, 1, args=(self._plan,))
-        self._joined.proposer_ids += ids
-        self._network.wait_for_workers(worker_ids=ids)
+        """Start the process that proposes for all workers, and wait until it has joined.
+
+        Raises
+        ------
+        WorkersFailedError
+            If several processes, one after the other, ended before they joined.
+        """
+        for n_left in reversed(range(_MOST_PROPOSERS)):
+            ids = self._network.start_workers(
+                propose_trials, 1, args=(self._plan,), log_folder=self._plan.log_folder
+            )
+            self._joined.proposer_ids += ids
+            try:
+                self._network.wait_for_workers(worker_ids=ids)
+            except WorkersFailedError as error:
+                self._joined.proposer_ids.remove(*ids)
+                if n_left == 0:
+                    raise
+                logger.warning("the process that proposes is started again: %s", error)
+            else:
+                self._not_ended.update(ids)
+                return
 
     def _proposer_state(self) -> WorkerState | None:
         """Return the state of the last proposer; None without one; at most one round trip."""

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as text."""
+"""The problems of a configuration, as text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ from rush_opt.space.condition import Condition
 from rush_opt.space.constraint import Config
 from rush_opt.space.parameter import Parameter
 
-__all__ = ["Validator"]
+__all__ = ["Validator", "check_name"]
+
+
+def check_name(name: str) -> None:
+    """Check that a name can be sent to a server.
+
+    Raises
+    ------
+    ValueError
+        If it is no text that can be written as UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the name {name!r} cannot be written as UTF-8: it contains a part of a character; "
+            "choose another name"
+        ) from None
 
 
 class Validator:
-    """Checks configurations name by name; constraints aside.
+    """Checks configurations name by name; it does not check constraints.
 
     Parameters
     ----------
@@ -42,7 +59,7 @@ class Validator:
         return active
 
     def problems(self, config: Config) -> list[str]:
-        """Return all that is wrong with a configuration."""
+        """Return all problems of a configuration."""
         unknown = [f"unknown parameter {name!r}" for name in config if name not in self._parameters]
         active = self.active_part(config)
         inactive = [
@@ -60,9 +77,9 @@ class Validator:
             )
 
     def explain(self, configs: Sequence[Config]) -> None:
-        """Raise the reason why one of these could not be encoded.
+        """Raise an error that says why one of these could not be encoded.
 
-        Only active parameters count, and only searched ones: the others have no coordinate.
+        Only parameters that are active and searched count; the others have no coordinate.
         """
         fixed = {n: p.value for n, p in self._parameters.items() if isinstance(p, Constant)}
         for config in configs:
@@ -71,7 +88,7 @@ class Validator:
             self.refuse(self._problems_with(self.active_part(searched), searched))
 
     def _problems_with(self, active: Config, config: Config) -> list[str]:
-        """Return what is wrong with active parameters, in the order of the names."""
+        """Return the problems of active parameters, in the order of the names."""
         problems = []
         for name, parameter in self._parameters.items():
             if name in active:

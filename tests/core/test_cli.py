@@ -207,7 +207,16 @@ def test_doctor_succeeds_with_advice_for_a_server_without_persistence(
     assert (run.returncode, run.stderr) == (0, "")
     lines = run.stdout.splitlines()
     assert [line[7:].split(":")[0] for line in lines] == [
-        *("version", "permissions", "persistence", "memory", "clients", "transport", "latency")
+        *(
+            "version",
+            "permissions",
+            "persistence",
+            "disk",
+            "memory",
+            "clients",
+            "transport",
+            "latency",
+        )
     ]
     assert [line for line in lines if line.startswith("advice persistence: ")]
     assert [line for line in lines if line.startswith("ok     version: ")]
@@ -220,7 +229,7 @@ def test_doctor_fails_only_with_a_fault(loopback_server: LoopbackServer, rush: R
     findings = {f["subject"]: f for f in map(json.loads, run.stdout.splitlines())}
     # The latency depends on how busy this machine is.
     judged = [finding["level"] for name, finding in findings.items() if name != "latency"]
-    assert judged == ["ok"] * 6
+    assert judged == ["ok"] * 7
     assert run.returncode == 0
     # A fault is reported with what to do.
     connection.execute(pack(("CONFIG", "SET", "maxmemory", "1gb")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -92,10 +93,10 @@ class Spoiled:
             "push": lambda: network.push_tasks([{"x": 5}]),
             "push_finished": lambda: network.push_finished_tasks([{"x": 5}], [{"y": 5}]),
             "push_failed": lambda: network.push_failed_tasks([{"x": 5}], ["no"]),
-            "ask to stop": lambda: network.stop_workers(["other"]),
+            "ask to stop": lambda: stop(network, "other", kill=False),
             "clear_queue": network.clear_queue,
             "register": self.register,
-            "kill": lambda: network.stop_workers(["w"], kill=True),
+            "kill": lambda: stop(network, "w", kill=True),
             "ship a loop": lambda: network.worker_command(len),
             "load a loop": lambda: load_loop(self.connection, self.keys, self.digest),
             "describe": lambda: network.describe({"space": "x"}),
@@ -123,6 +124,12 @@ def spoiled(url: str) -> Iterator[Spoiled]:
     here = Spoiled(url)
     yield here
     here.close()
+
+
+def stop(network: Network, worker_id: str, *, kill: bool) -> None:
+    """Stop a worker, whether or not the spoiled key shows that it has joined."""
+    with warnings.catch_warnings(action="ignore"):
+        network.stop_workers([worker_id], kill=kill)
 
 
 def read(tasks: Any) -> None:

@@ -95,16 +95,63 @@ def test_no_worker_is_lost_because_the_server_was_away(
         (task,) = wait_for_running_tasks(network)
         pid, alive = task.config["pid"], NetworkKeys("away").alive(task.worker_id)
         os.kill(pid, signal.SIGSTOP)  # it continues after the check
+        before = loopback_server.ask("GET", alive)
+        assert network.detect_lost_workers() == []
+        seen_at = time.monotonic()
         loopback_server.kill()
+        wait_until(lambda: time.monotonic() - seen_at > QUICK.expire_s)
         loopback_server.start()
-        wait_until(lambda: not loopback_server.ask("EXISTS", alive))
+        assert loopback_server.ask("GET", alive) == before
         assert network.detect_lost_workers() == []
         os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: loopback_server.ask("EXISTS", alive))
+        wait_until(lambda: loopback_server.ask("GET", alive) != before)
         assert network.detect_lost_workers() == []
         assert network.count_tasks().running == 1
         os.kill(pid, signal.SIGKILL)
         assert find_lost(network) == [task.worker_id]
+
+
+def test_a_heartbeat_does_not_depend_on_the_clock_of_the_server(
+    network: Network, server: EmbeddedServer
+) -> None:
+    connection = Connection(server.url)
+    with Worker(network.network_id, url=server.url, heartbeat=QUICK) as worker:
+        alive = NetworkKeys(network.network_id).alive(worker.worker_id)
+        assert connection.execute(pack(("PTTL", alive))) == -1  # it never expires
+        wait_until(lambda: int(connection.execute(pack(("GET", alive)))) >= 5)
+        # Not even a heartbeat that vanishes makes a live worker silent.
+        connection.execute(pack(("DEL", alive)))
+        assert network.detect_lost_workers() == []
+        wait_until(lambda: connection.execute(pack(("EXISTS", alive))))
+        assert network.detect_lost_workers() == []
+    connection.close()
+
+
+def test_only_a_manager_that_has_watched_long_enough_finds_a_silent_worker(
+    network: Network, server: EmbeddedServer
+) -> None:
+    with Worker(network.network_id, url=server.url, heartbeat=QUICK) as worker:
+        fall_silent(worker)
+        assert network.detect_lost_workers() == []
+        seen_at = time.monotonic()
+        wait_until(lambda: time.monotonic() - seen_at > QUICK.expire_s)
+        with Network(network.network_id, server.url) as newcomer:
+            assert newcomer.detect_lost_workers() == []
+            assert network.detect_lost_workers() == [worker.worker_id]
+            assert newcomer.detect_lost_workers() == []
+
+
+def test_a_worker_that_comes_back_is_watched_anew(network: Network, server: EmbeddedServer) -> None:
+    beat = Heartbeat(period_s=50.0, expire_s=50.0)
+    with Worker(network.network_id, url=server.url, heartbeat=beat) as worker:
+        registry = network._registry
+        assert network.detect_lost_workers() == []
+        mark, since = registry._seen[worker.worker_id]
+        registry._seen[worker.worker_id] = mark, since - 50.0
+        assert network.detect_lost_workers() == [worker.worker_id]
+        registry._seen[worker.worker_id] = mark, since - 50.0
+        assert worker.rejoin()  # its heartbeats begin with the same number
+        assert network.detect_lost_workers() == []
 
 
 # -- silent workers -----------------------------------------------------------------------------

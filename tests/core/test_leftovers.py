@@ -47,7 +47,7 @@ def test_closing_leaves_no_process_no_client_and_no_file(
         assert later.count_tasks() == (1, 0, 0, 2)
         assert {info.state for info in later.fetch_workers()} == {WorkerState.KILLED}
         later.reset()
-    # Lists of wake-ups that nobody reads are gone by themselves after a minute.
+    # Lists of wake-ups that no client reads expire after a minute.
     _, left = connection.execute(
         pack(("SCAN", "0", "MATCH", f"rush:{{{network_id}}}:*", "COUNT", "100000"))
     )
@@ -109,7 +109,7 @@ def test_threads_and_children_that_a_loop_left_behind_are_not_waited_for_long(
     leashed, free = [task.config["pid"] for task in network.fetch_finished_tasks()]
     pids.append(leashed)
     os.kill(free, signal.SIGKILL)  # asked for nothing else, it goes on by itself
-    assert "at the exit" in (tmp_path / f"{worker_id}.log").read_text()
+    assert "at the exit" in (tmp_path / f"{worker_id}.out").read_text()
 
 
 def test_a_thread_that_a_loop_left_behind_may_end_what_it_does(

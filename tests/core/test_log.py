@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rush_core import CorruptRecordError, Network, Worker, serve
+from rush_core import CorruptRecordError, LoopFailedError, Network, Worker, serve
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 from rush_core.membership.log import LogRecord
@@ -78,7 +78,8 @@ def test_the_exception_that_ended_a_loop_is_in_the_log(network: Network) -> None
         min(task.config["x"] for task in known)
 
     worker_ids = network.start_workers(loop, 2)
-    assert network.join_workers(PATIENCE_S)
+    with pytest.raises(LoopFailedError, match="min"):
+        network.join_workers(PATIENCE_S)
     records = network.read_log()
     assert {record.worker_id for record in records} == set(worker_ids)
     for record in records:

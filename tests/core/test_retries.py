@@ -160,17 +160,14 @@ def test_the_largest_number_of_retries_can_be_used_up(
 ) -> None:
     (key,) = network.push_tasks([{"x": 1}])
     with Network(network.network_id, server.url, max_retries=127) as looker:
-        connection, keys = Connection(server.url), NetworkKeys(network.network_id)
         for attempt in range(128):
-            lost = Worker(network.network_id, url=server.url, worker_id=str(attempt))
+            beat = Heartbeat(period_s=0.01, expire_s=0.01)
+            name = str(attempt)
+            lost = Worker(network.network_id, url=server.url, worker_id=name, heartbeat=beat)
             task = lost.claim_task()
             assert task is not None
             assert (task.key, task.attempt) == (key, attempt)
-            assert lost._heart is not None
-            lost._heart.close()
-            connection.execute(pack(("DEL", keys.alive(lost.worker_id))))  # as if it had expired
-            assert looker.detect_lost_workers() == [lost.worker_id]
+            lose(lost, looker)
             lost.close()
-        connection.close()
     (task,) = network.fetch_tasks()
     assert (task.state, task.attempt) == ("failed", 127)

@@ -1,5 +1,6 @@
 """Shipping worker loops: digests, signatures, and objects that cannot be shipped."""
 
+import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -262,3 +263,35 @@ def test_a_missing_file_in_the_shared_folder_is_explained(
     (tmp_path / in_folder).unlink()
     with pytest.raises(LoopError, match=r"shared folder.*same path on all machines"):
         load_loop(connection, keys, in_folder)
+
+
+@pytest.mark.parametrize(
+    "kind", ["device", "named pipe", "link to a device", "too large", "folder"]
+)
+def test_a_path_that_cannot_be_a_loop_is_refused_before_it_is_read(
+    kind: str, network: Network, launch: Launch, tmp_path: Path
+) -> None:
+    command = network.worker_command(measuring, args=(b"",), shared_folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    connection, keys = Connection(network.url), NetworkKeys(network.network_id)
+    stored: bytes = connection.execute(pack(("HGET", keys.loops, file.name)))
+    if kind == "device":
+        altered = stored.replace(bytes(file), b"/dev/zero")
+        assert altered != stored
+        connection.execute(pack(("HSET", keys.loops, file.name, altered)))
+    file.unlink()
+    if kind == "named pipe":
+        os.mkfifo(file)
+    elif kind == "link":
+        file.symlink_to("/dev/zero")
+    elif kind == "too large":
+        with file.open("wb") as sparse:
+            sparse.truncate(1 << 40)
+    elif kind == "folder":
+        file.mkdir()
+    connection.close()
+    _, errors = launch(command).communicate(timeout=60.0)
+    assert errors.startswith("rush: ")
+    reasons = {"device": "its name is not", "too large": "more than", "folder": "folder"}
+    assert reasons.get(kind, "it is no regular file") in errors
+    assert network.fetch_workers() == []

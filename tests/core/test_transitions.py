@@ -1,6 +1,7 @@
 """What start, finish and fail do to a task, and who may end it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -195,3 +196,26 @@ def test_unequal_lengths_are_refused_and_write_nothing(network: Network, worker:
         with pytest.raises(ValueError, match="as many"):
             call()
     assert network.fetch_tasks() == before
+
+
+def test_finished_tasks_are_pushed_with_the_extras_of_their_results(network: Network) -> None:
+    keys = network.push_finished_tasks(
+        [{"x": 1}, {"x": 2}],
+        [{"y": 1}, {"y": 2}],
+        extras=[{"design": 7}, None],
+        result_extras=[None, {"seconds": 0.5}],
+    )
+    tasks = network.fetch_finished_tasks()
+    assert tasks.keys == keys
+    assert [task.extra for task in tasks] == [{"design": 7}, {}]
+    assert [task.result_extra for task in tasks] == [{}, {"seconds": 0.5}]
+    assert tasks.result_notes("seconds") == [None, 0.5]
+    bad: list[tuple[str, list[Any]]] = [
+        ("result_extra 'seconds' holds", [{"seconds": object()}]),
+        ("result_extra must be a dict", [[("seconds", 1)]]),
+        ("need as many configs as results as result_extras", [{}, {}]),
+    ]
+    for words, result_extras in bad:
+        with pytest.raises((TypeError, ValueError), match=words):
+            network.push_finished_tasks([{"x": 3}], [{"y": 3}], result_extras=result_extras)
+    assert len(network.fetch_finished_tasks()) == 2

@@ -111,7 +111,9 @@ def test_processes_share_the_limit_exactly(network: Network) -> None:
     assert network.count_tasks() == (0, 0, 101, 0)
 
 
-def test_each_worker_prints_to_a_file(network: Network, tmp_path: Path) -> None:
+def test_each_worker_prints_to_a_file_and_its_errors_to_another(
+    network: Network, tmp_path: Path
+) -> None:
     def loop(worker: Worker) -> None:
         print(f"printed by {worker.worker_id}")
         os.write(2, b"to standard error")
@@ -120,9 +122,9 @@ def test_each_worker_prints_to_a_file(network: Network, tmp_path: Path) -> None:
     assert network.join_workers(PATIENCE_S)
     network.close()
     for worker_id in worker_ids:
-        text = (tmp_path / "new" / "logs" / f"{worker_id}.log").read_text()
-        assert f"printed by {worker_id}" in text
-        assert "to standard error" in text
+        folder = tmp_path / "new" / "logs"
+        assert (folder / f"{worker_id}.out").read_text() == f"printed by {worker_id}\n"
+        assert (folder / f"{worker_id}.err").read_text() == "to standard error"
 
 
 def test_a_loop_that_cannot_be_shipped_starts_nothing(network: Network) -> None:

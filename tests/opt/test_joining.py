@@ -1,5 +1,9 @@
 """Runs some of whose workers, processes on this machine, join late or never."""
 
+import contextlib
+import itertools
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +103,58 @@ def test_a_run_all_of_whose_processes_end_before_they_joined_is_an_error(
             *(Missing(tmp_path, 0), X),
             n_workers=2,
             optimizer=optimizer,
+            url=server.url,
+            progress=False,
+        )
+
+
+class Deadly:
+    """An objective that kills some of the processes that load it."""
+
+    def __init__(self, folder: Path, killed: list[int]) -> None:
+        self.folder = folder
+        self.killed = killed
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        for i in itertools.count():
+            with contextlib.suppress(FileExistsError):
+                (self.folder / f"{i}").touch(exist_ok=False)
+                break
+        if i in self.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def __call__(self, config: dict[str, Any]) -> float:
+        return float(config["x"])
+
+
+@pytest.mark.parametrize("optimizer", ["acbo", "clbo"])
+def test_a_proposer_that_is_killed_before_it_joins_is_replaced(
+    optimizer: str, server: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = tune(
+        *(Deadly(tmp_path, [2, 3]), X),  # the workers, which are started first, are 0 and 1
+        n_workers=2,
+        n_trials=12,
+        optimizer=optimizer,
+        url=server.url,
+        progress=False,
+    )
+    assert (result.stop_reason, len(result.frozen_trials)) == ("n_trials", 12)
+    assert len(result.workers) == 2
+    assert caplog.text.count("the process that proposes is started again") == 2
+
+
+def test_a_run_whose_proposers_are_all_killed_before_they_join_ends_with_the_reason(
+    server: EmbeddedServer, tmp_path: Path, network_id: str
+) -> None:
+    with pytest.raises(WorkersFailedError, match=r"ended before it joined .*SIGKILL"):
+        tune(
+            *(Deadly(tmp_path, [2, 3, 4]), X),
+            n_workers=2,
+            n_trials=12,
+            optimizer="acbo",
+            network_id=network_id,
             url=server.url,
             progress=False,
         )

@@ -18,6 +18,7 @@ from rush_opt.optimizers import ACBO, CLBO, OPTIMIZERS
 from rush_opt.optimizers.base import Phase, Place, Proposal, ProposingOptimizer
 from rush_opt.optimizers.decider import Decider
 from rush_opt.problem.goal import Goal
+from rush_opt.problem.problem import Problem
 from rush_opt.running.loops import evaluate_trials
 from rush_opt.search.candidates import Candidates
 from rush_opt.search.design import random_design, sobol_design
@@ -30,7 +31,7 @@ from rush_opt.search.exploration import (
     draw_lambda,
 )
 from tests.fixture_types import Join
-from tests.opt.plans import plan_of
+from tests.opt.plans import LOSS, plan_of
 from tests.typed import present
 from tests.waiting import wait_until
 
@@ -249,8 +250,13 @@ ALL = pytest.mark.parametrize("name", DECENTRALIZED)
 
 
 def space_for(name: str) -> Space:
-    """Return the space of the loop tests, which has no unordered parameter for CMA-ES."""
-    return ORDERED if name == "cmaes" else SPACE
+    """Return a space of the loop tests that this optimizer accepts."""
+    settings: Any = OPTIMIZERS[name]()
+    try:
+        settings.proposer(Problem(SPACE, LOSS, 1), Place(0, 0, 1))
+    except ValueError:  # as CMA-ES, which takes no unordered parameter
+        return ORDERED
+    return SPACE
 
 
 def on_in(name: str) -> Any:

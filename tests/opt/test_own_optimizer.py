@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rush_core import EmbeddedServer, Network, WorkersFailedError
+from rush_core import EmbeddedServer, Network
 from rush_opt import Float, Space, simulate, tune
 from rush_opt.ask_tell import Advisor
 from rush_opt.optimizers.base import Place, Placement, Proposal, Timing
@@ -180,7 +180,7 @@ def test_missing_methods_are_named(
     assert f"lacks {missing}; rush_opt.optimizers.base describes" in str(refusal.value)
 
 
-def test_an_independent_optimizer_knows_no_results_at_any_door(server: EmbeddedServer) -> None:
+def test_an_independent_optimizer_gets_no_results_in_any_driver(server: EmbeddedServer) -> None:
     optimizer = HillClimbing("independent")
     options: dict[str, Any] = {"optimizer": optimizer, "n_workers": 2, "n_trials": 20, "seed": 1}
     virtual = simulate(bowl, SPACE, duration=lambda config, number: 1.0, **options)
@@ -264,10 +264,32 @@ def test_what_propose_returns_is_checked_in_an_advisor(
 
 @PLACED
 def test_what_propose_returns_is_checked_in_a_run(
-    placement: Placement, server: EmbeddedServer
+    placement: Placement, server: EmbeddedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     optimizer = Returning(placement, returned=[CONFIG])
-    with pytest.raises(WorkersFailedError) as failure:
-        tune(bowl, SPACE, optimizer=optimizer, n_workers=1, url=server.url, progress=False)
-    assert "the run ended early, after 1 trials" in str(failure.value)
-    assert "propose() must return a list of Proposal(config, notes)" in str(failure.value)
+    result = tune(bowl, SPACE, optimizer=optimizer, n_workers=1, url=server.url, progress=False)
+    assert (result.stop_reason, len(result.frozen_trials)) == ("workers failed", 1)
+    assert "the run ends early and returns 1 finished trials" in caplog.text
+    assert "propose() must return a list of Proposal(config, notes)" in caplog.text
+
+
+@dataclass(frozen=True)
+class Lost(HillClimbing):
+    """An optimizer that proposes configurations of another space."""
+
+    def proposer(self, problem: Problem, place: Place) -> Any:
+        return ReturningProposer([Proposal({"x": 0.5, "z": 1.0})])
+
+
+@pytest.mark.parametrize("placement", ["each worker", "independent", "one process"])
+def test_a_proposal_of_another_space_is_refused_with_the_reason(placement: Placement) -> None:
+    with pytest.raises(ValueError, match=r"propose\(\) must return configurations of the space"):
+        simulate(
+            bowl,
+            SPACE,
+            optimizer=Lost(placement),
+            n_workers=2,
+            n_trials=20,
+            duration=lambda config, number: 1.0,
+            seed=1,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -17,7 +18,6 @@ from rush_opt.problem.goal import Direction
 from rush_opt.results.plots import exploration_table, history_table, shares_table, spans_table
 from rush_opt.results.record import RunRecord
 from tests.opt.changing import changed, goals
-from tests.typed import present
 
 mpl.use("agg")
 
@@ -57,8 +57,6 @@ def result() -> TuneResult:
 
 @pytest.fixture(autouse=True)
 def _close_figures() -> Iterator[None]:
-    import matplotlib.pyplot as plt
-
     yield
     plt.close("all")
 
@@ -97,7 +95,7 @@ def test_the_figure_of_the_history_shows_its_table_and_names_units(
     assert np.asarray(best.get_ydata()).tolist() == [3.0, 1.0, 1.0]
     assert ax.get_xlabel() == "wall clock, seconds"
     assert ax.get_ylabel() == "loss"
-    present(ax.get_figure(root=True)).savefig(tmp_path / "history.png")
+    plt.gcf().savefig(tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 1000
     assert result.plot_history(ax) is ax
 

@@ -1,0 +1,1 @@
+"""Notebooks that show the packages at work, kept with their outputs."""
