@@ -44,7 +44,7 @@ def main() -> None:
     append_rows(RAW / "chaos_histories.csv", rows)
     table = as_markdown(rows, sentences)
     print(table)
-    (TABLES / "chaos.md").write_text(table)
+    (TABLES / "chaos_histories.md").write_text(table)
     raise SystemExit(any(found[name] for name in VERDICTS))
 
 

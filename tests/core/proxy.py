@@ -57,10 +57,6 @@ class BreakingProxy:
         """
         self._containing, self._then, self._plan = containing, then, "hold"
 
-    def copy_request(self, containing: bytes = b"") -> None:
-        """Forward the next request, and keep a copy of it for `deliver_held_request`."""
-        self._containing, self._plan = containing, "copy"
-
     def deliver_held_request(self) -> bytes:
         """Send the server the request that was kept; return the reply that nobody reads."""
         with socket.socket(socket.AF_UNIX) as server:
@@ -111,9 +107,6 @@ class BreakingProxy:
                 if plan == "hold":
                     self._held = request
                     self._then()
-                elif plan == "copy":
-                    self._held = request
-                    plan = None
                 self.n_breaks += plan is not None
                 if plan in ("before", "hold"):
                     return
