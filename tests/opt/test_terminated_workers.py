@@ -12,12 +12,14 @@ from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, tune
 from tests.opt.objectives import identity
 
+PATIENCE_S = 30.0  # for what takes a second on an idle machine
 X = {"x": Float(0, 1)}
 
 
 def terminate_all(network_id: str, url: str) -> None:
-    """Send SIGTERM to all workers that have not left."""
+    """Send SIGTERM to all workers of a run, when both have joined."""
     with Network(network_id, url) as network:
+        network.wait_for_workers(2, timeout_s=PATIENCE_S)
         for worker in network.fetch_workers():
             if worker.ended_at is None:
                 os.kill(worker.pid, signal.SIGTERM)
