@@ -1,11 +1,12 @@
 """Does ADBO find better points than random search with as many trials?
 
-Asked: the simple regret of the recommended configuration after 100 trials with 2 real workers, on
-Branin, Hartmann-6, a mixed and a noisy function, 20 seeds each, both optimizers in the same run, in
-shuffled order. Expected before measuring: ADBO is better on all four, on the noisy one by least.
+Measured: the simple regret of the recommended configuration after 100 trials with 2 real workers,
+on Branin, Hartmann-6, a mixed and a noisy function, 20 seeds each, both optimizers in the same run,
+in shuffled order. Expected before measuring: ADBO is better on all four functions, and its
+advantage is smallest on the noisy one.
 
-The noise of an evaluation is drawn from its configuration, so a run can be repeated; regret is the
-noiseless value of the configuration with the best observed value, less the function's optimum.
+The noise of an evaluation is drawn from its configuration, so a run can be repeated. Regret is the
+noiseless value of the configuration with the best observed value, minus the function's optimum.
 
 Run from the project's root: ``python -m experiments.adbo_vs_random``
 """

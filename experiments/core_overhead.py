@@ -1,16 +1,16 @@
-"""What does coordination cost beside a bare round trip?
+"""What does coordination cost, compared with a bare round trip?
 
-Asked: microseconds per operation of `rush_core` on an embedded server's unix socket, in multiples
-of the floor, a PING on a raw socket; CPU time of fetching everything; and the server's memory per
-task. Over the grid of R rush's own benchmark: parameters, numbers per parameter, tasks. Expected
-before measuring: the bounds in `BOUNDS`.
+Measured: microseconds per operation of `rush_core` on an embedded server's unix socket, in
+multiples of the floor, a PING on a raw socket; the CPU time of fetching everything; and the
+server's memory per task. The grid is that of R rush's own benchmark: parameters, numbers per
+parameter, tasks. Expected before measuring: the bounds in `BOUNDS`.
 
-Client and server share one core, because two cores would add the wake-up of a sleeping one to every
-round trip. Operations are timed in short blocks whose order is shuffled in every repeat, the floors
-among them, so that a cell is compared with the floor of the same moments.
+Client and server share one core, because with two cores every round trip would also wake a sleeping
+core. Operations and floors are timed in short blocks, whose order is shuffled in every repeat. So
+each cell is compared with a floor of the same time.
 
-Left out are cells whose numbers alone take more than `MOST_BYTES`; their rows have no value but the
-reason. Run from the project's root: ``python -m experiments.core_overhead``
+Cells whose numbers alone take more than `MOST_BYTES` are not measured; their rows have the reason
+in place of a value. Run from the project's root: ``python -m experiments.core_overhead``
 """
 
 from __future__ import annotations

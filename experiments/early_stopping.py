@@ -1,21 +1,25 @@
-"""What does stopping trials early save, and what should a model make of a stopped trial?
+"""How much does stopping trials early save, and how should a model use a stopped trial?
 
-Asked: how many steps of training, over all trials, until one trial has gone through all of its
-steps and is as good as the best 1 in 1000 random configurations (of the 1,344 real ones the best 1
-in 200), with 8 workers and a budget of 60 whole trials' steps, on three families of learning
-curves: random search, ADBO, and both with asynchronous successive halving and with the median rule.
-In `aligned` curves, simulated, who learns fast ends well; in `crossing` curves, simulated, the best
-learn slowly; those of `digits` are real ones, see `experiments/learning_curves.py`. With ADBO, a
-stopped trial enters the model in one of three ways: not at all; by its progress, as
-`rush_opt.search.stopped_trials` has it; with its last value as it is.
+Measured: the number of training steps, over all trials, until the target is reached. The target is
+a trial that has run all of its steps and is as good as the best 1 in 1000 random configurations (of
+the 1,344 real ones, the best 1 in 200). There are 8 workers, and a budget of the steps of 60 whole
+trials. Random search and ADBO run alone, with asynchronous successive halving, and with the median
+rule, on three families of learning curves:
 
-Expected before measuring: stopping saves random search most, ADBO about a half, and less where
-curves cross; of the three ways the second is best, because how much an early value says about the
-last one is learned. The form of the second way was chosen on seeds 60 to 79 of these families.
+- `aligned`, simulated: configurations that learn fast end well;
+- `crossing`, simulated: the best configurations learn slowly;
+- `digits`, real: see `experiments/learning_curves.py`.
 
-The rules, the archive, the proposals and the real curves are those of a run; only time is
-simulated: a step takes one unit, a proposal none, and what one worker reports all others know at
-once.
+With ADBO, the model uses a stopped trial in one of three ways: not at all; with its progress, as in
+`rush_opt.search.stopped_trials`; or with its last value, unchanged.
+
+Expected before measuring: stopping saves random search most, and ADBO about half of its steps; it
+saves less if curves cross. The second of the three ways is best, because the model learns how well
+an early value predicts the last one. The form of the second way was chosen on seeds 60 to 79 of
+these families.
+
+The rules, the archive, the proposals and the real curves are those of a run. Only time is
+simulated: a step takes one unit of time and a proposal none, and all workers know a report at once.
 
 Run from the project's root: ``python -m experiments.early_stopping``
 """

@@ -1,13 +1,14 @@
-"""What does a server that is killed lose of what it acknowledged?
+"""How many acknowledged changes does a killed server lose?
 
-Asked: with an append-only file, by when the server has it put on the disk (`appendfsync`) and by
-whether somebody else writes to that disk. Expected before measuring: ``no`` and ``always`` lose
-nothing, for each change is the operating system's before the reply; ``everysec`` loses nothing on
-an idle disk, and up to two seconds on a busy one, where a write waits while an fsync runs.
+Measured for servers with an append-only file: the loss for each setting of `appendfsync`, which
+decides when the server syncs the file to the disk, on an idle disk and on a busy one. Expected
+before measuring: ``no`` and ``always`` lose nothing, because the operating system has each change
+before the reply is sent. ``everysec`` loses nothing on an idle disk. On a busy disk it loses up to
+two seconds, because a write waits while an fsync runs.
 
-A client counts up as fast as the server acknowledges; after half a second to two and a half the
-server gets a SIGKILL and is started again on its file. The busy disk has a process that writes 64
-MB and syncs them, again and again. Settings and disks in shuffled order.
+A client counts up as fast as the server acknowledges. After 0.5 to 2.5 seconds, the server gets a
+SIGKILL and is started again on its file. On the busy disk, a process repeatedly writes 64 MB and
+syncs them. Settings and disks are in shuffled order.
 
 Run from the project's root: ``python -m experiments.killed_server``
 """

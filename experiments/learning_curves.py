@@ -1,9 +1,10 @@
-"""Learning curves of a small network on the digits, one of each point of a grid of settings.
+"""Learning curves of a small network on the digits, one for each point of a grid of settings.
 
-They are the real ones beside the simulated ones of `experiments/early_stopping.py`, which looks
-them up: 1,344 networks of one hidden layer, 27 passes over 60 % of scikit-learn's digits by
-stochastic gradient descent, and the log loss on the other 40 % after each pass. A large learning
-rate learns fast and ends badly, a small one learns slowly: curves cross.
+`experiments/early_stopping.py` reads these real curves, in addition to simulated ones. Each of
+1,344 networks has one hidden layer. It is trained by stochastic gradient descent in 27 passes over
+60 % of scikit-learn's digits, and the log loss on the other 40 % is recorded after each pass. With
+a large learning rate, a network learns fast and ends badly; with a small one, it learns slowly. So
+curves cross.
 
 Run from the project's root: ``python -m experiments.learning_curves`` (about 8 minutes of one core)
 """

@@ -1,7 +1,7 @@
 """How do ADBO, ACBO, CLBO and random search compare when LightGBM is tuned with many workers?
 
 The benchmark of Becker & Bischl (2026), arXiv 2606.21430, with the CPU time of every worker. See
-`experiments/lightgbm_study/README.md` for what is asked, the commands and the tables.
+`experiments/lightgbm_study/README.md` for the question, the commands and the tables.
 
 Run from anywhere: ``python experiments/lightgbm_bench.py download|design|run|report|simulate``
 """

@@ -1,4 +1,4 @@
-"""The random forest of the R package mlr3mbo, with which the experiments compare the surrogate."""
+"""The random forest of the R package mlr3mbo. Experiments compare the surrogate with it."""
 
 from __future__ import annotations
 

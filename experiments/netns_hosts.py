@@ -1,13 +1,13 @@
-"""Does a run over several hosts end with an exact budget when one of them is cut off?
+"""Does a run on several hosts use its budget exactly if one of them is disconnected?
 
-Four hosts are network namespaces of this machine, joined by a bridge: the first has the server,
-which wants a password, and the manager; each of the others has a worker that joins by TCP. After a
-quarter of the trials the link of one host is taken down, and stays down. Nothing listens on an
+Four hosts are network namespaces of this machine, connected by a bridge. The first host has the
+server, with a password, and the manager. Each of the others has a worker that joins by TCP. After a
+quarter of the trials, the link of one host is taken down, and stays down. Nothing listens on an
 interface of the machine itself.
 
-Expected before measuring: the worker behind the dead link counts as lost after its sign of life has
-expired (15 s), its running trial is failed as lost and takes no place in the budget, and exactly as
-many trials end by themselves as were asked for.
+Expected before measuring: the worker behind the dead link counts as lost after its heartbeat has
+expired (15 s). Its running trial fails as lost and does not count in the budget. The number of
+trials that finish or fail is exactly the given one.
 
 Needs Linux, root and iproute2. Run from the project's root: ``python -m experiments.netns_hosts``
 """

@@ -1,14 +1,15 @@
-"""Which configuration should a noisy search answer with?
+"""Which configuration should a noisy search return?
 
-Asked: the true regret of the trial with the best observed value, of the ones with the best value
-that a forest estimates, and of the best one that was tried, which nobody can know; after 150 trials
-of ADBO with 16 virtual workers, on four problems with noise, 50 seeds each. The forests differ in
-their targets and in how small a node they split; one of them is `TuneResult.best_estimated`.
-Expected before measuring: an estimate is better on all four, and forests that split to the end, as
-those that propose do, gain less than those whose leaves average the noise out.
+Measured: the true regret of the trial with the best observed value; of the trials with the best
+estimated value, for several forests; and of the truly best trial, which a real search cannot know.
+Each run has 150 trials of ADBO with 16 virtual workers, on four problems with noise, 50 seeds each.
+The forests differ in their targets and in the smallest node that they split; one of them is
+`TuneResult.best_estimated`. Expected before measuring: an estimate is better on all four problems.
+Forests with small leaves, as those that make proposals, gain less than forests with large leaves,
+which average the noise.
 
-Run from the project's root: ``python -m experiments.noisy_answer``, with ``--table`` to make the
-table of all rows that there are.
+Run from the project's root: ``python -m experiments.noisy_answer``. ``--table`` only makes the
+table, from all existing rows.
 """
 
 from __future__ import annotations

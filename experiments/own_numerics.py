@@ -1,23 +1,23 @@
-"""What do our own numerics save, compared with the libraries that could do the same?
+"""How much time do our own numerics save, compared with libraries that can do the same?
 
 ``python -m experiments.own_numerics`` appends rows to ``results/raw/own_numerics.csv`` and writes
 ``results/tables/own_numerics.md`` from this run's rows. Times are CPU milliseconds on one core.
 
-Compared are, each pair on the same data:
+Each comparison uses the same data for all variants:
 
-- fitting a Gaussian process whose length scales are learned by our BFGS or by SciPy's L-BFGS-B,
-  both with at most 10 evaluations from the same start and between the same bounds;
-- fitting and reading our Gaussian process, or scikit-learn's with the same kernel and its default
-  optimizer without restarts;
-- growing and reading 10 extremely randomized trees by our driver or by scikit-learn's estimator
-  with the same settings, and by the estimator with its default of 100 trees;
-- finding the non-dominated of sorted points in one pass, or by removing again and again what the
-  first point that is left dominates.
+- learning the length scales of a Gaussian process by our BFGS or by SciPy's L-BFGS-B, both with at
+  most 10 evaluations from the same start and between the same bounds;
+- fitting a Gaussian process and predicting with it: ours, or scikit-learn's with the same kernel
+  and its default optimizer without restarts;
+- growing 10 extremely randomized trees and predicting with them: our driver, scikit-learn's
+  estimator with the same settings, and the estimator with its default of 100 trees;
+- finding the non-dominated points of sorted points: in one pass, or by repeatedly removing the
+  points that the first remaining point dominates.
 
-Expected before measuring: SciPy spends more than 1 ms around 10 evaluations of the density; the
+Expected before measuring: for 10 evaluations of the density, SciPy adds more than 1 ms; the
 estimator of scikit-learn takes 5 times as long for the same 10 trees, and its Gaussian process more
-than 10 times as long; both ways of finding fronts are equally fast if less than a tenth of the
-points is on the front.
+than 10 times as long; both ways to find fronts are equally fast if less than a tenth of the points
+is on the front.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Measure what one proposal costs, and taking in new results, as finished tasks accumulate.
+"""What do a proposal and the reading of new results cost while finished tasks accumulate?
 
 ``python -m experiments.proposal_cost`` appends rows to ``results/raw/proposal_cost.csv`` and writes
 ``results/tables/proposal_cost.md`` from this run's rows. Times are CPU milliseconds on one core.
 
-Expected before measuring: in 8 dimensions at most 4 ms for a proposal after 100 finished tasks, 8
-after 1,000 and 12 after 16,000 and 100,000, whether 0, 64 or 448 points are known to be running; at
-most 1 ms to take in the results of 448 workers, records decoded.
+Expected before measuring: in 8 dimensions, a proposal takes at most 4 ms after 100 finished tasks,
+8 ms after 1,000, and 12 ms after 16,000 and 100,000, with 0, 64 or 448 pending points. Adding the
+decoded results of 448 workers takes at most 1 ms.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def cpu_ms(action: Callable[[], Any]) -> float:
 
 
 def measurements(name: str, n: int, seed: int) -> dict[str, Callable[[], Any]]:
-    """Prepare what is timed at one size, each callable again and again."""
+    """Prepare the timed functions for one size; each can be called repeatedly."""
     space, rng = SPACES[name], np.random.default_rng(seed)
     old, new = records(space, n, rng), records(space, N_NEW, rng)
     archive = Archive(space, [Goal("error")])

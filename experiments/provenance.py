@@ -1,4 +1,4 @@
-"""Where and with what a row of raw results was measured."""
+"""The machine and the versions with which a row of raw results was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The floor of all timings, requests on a bare socket; and the task that is timed beside it."""
+"""The floor of all timings: requests on a bare socket. Also the task of the timed operations."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Do the same seeds still give the same trials?
 
-Asked before and after a change that must not change any decision: `simulate()` with a given cost
+Run this before and after a change that must not change any proposal. `simulate()` with a given cost
 runs each optimizer on a mixed, a conditional, a constrained and a two-objective problem, and a
-digest of all trials is written. Two commits agree where their digests do. Expected: all agree,
-but for changes of behaviour that the commit names.
+digest of all trials is written for each run. If the digests of two commits are equal, the trials
+are equal. Expected: all digests are equal, except for changes of behaviour that the commit names.
 
-Only public names are used, so the file runs on older commits as well. Rounding differs between
-kinds of CPU and versions of NumPy and SciPy: compare rows of one machine and the same versions.
+Only public names are used, so the file also runs on older commits. Rounding differs between kinds
+of CPU and versions of NumPy and SciPy: compare rows of one machine and the same versions.
 
 Run from the project's root: ``python -m experiments.same_trials``. To compare, check out another
 commit, run it there with ``--out`` and the same file, and then ``--compare`` that file.

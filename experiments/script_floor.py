@@ -1,13 +1,15 @@
-"""What is a transition's round trip made of?
+"""What are the parts of a transition's round trip?
 
-Asked: how much of a start and a finish is the bare round trip, how much the server's script and
-each of its commands, how much the client; whether the range read of a worker's step is cheaper
-inside the finish script or behind it in the same send; and what plain commands in a transaction,
-which cannot check the epoch and the budget, would cost. Expected before measuring: each command in
-a script costs half a microsecond, and a read inside the script saves the second command's dispatch.
+Measured: the shares of the bare round trip, of the server's script, of each command in it, and of
+the client in a start and a finish; whether the range read of a worker's step is cheaper inside the
+finish script or after it in the same send; and the cost of plain commands in a transaction, which
+cannot check the epoch and the budget. Expected before measuring: each command in a script costs
+half a microsecond, and a read inside the script saves the dispatch of the second command.
 
-One core for both ends; each request is made ready untimed, with a new key each time; blocks in
-shuffled order. Run from the project's root: ``python -m experiments.script_floor``
+Client and server share one core. Each request is prepared before its time is taken, and has a new
+key. Blocks are in shuffled order.
+
+Run from the project's root: ``python -m experiments.script_floor``
 """
 
 from __future__ import annotations

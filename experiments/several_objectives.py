@@ -1,13 +1,13 @@
 """Does ADBO with random weights find better fronts than random search with as many trials?
 
-Asked: the hypervolume of all finished trials after 640 trials of 64 virtual workers, on ZDT1 and
-ZDT2 with 6 dimensions and on a mixed problem of error against cost whose objectives differ in scale
-by a factor of a thousand, 20 seeds each. Expected before measuring: ADBO is better on all three, by
-much on ZDT1 and ZDT2, where good points are rare, and by little on the mixed one.
+Measured: the hypervolume of all finished trials after 640 trials of 64 virtual workers, on ZDT1 and
+ZDT2 with 6 dimensions, and on a mixed problem of error and cost, whose objectives differ in scale
+by a factor of a thousand; 20 seeds each. Expected before measuring: ADBO is better on all three
+problems: much better on ZDT1 and ZDT2, where good points are rare, and a little on the mixed one.
 
-Run from the project's root: ``python -m experiments.several_objectives``; started again, or several
-times at once, it makes those runs that have no rows of the same commit yet. Of a run that was made
-several times the latest row counts.
+Run from the project's root: ``python -m experiments.several_objectives``. If it is started again,
+or several times in parallel, it makes only runs that have no row of the same commit yet. If a run
+has several rows, the latest one counts.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Does a simulated run do what a real one does?
+"""Does a simulated run agree with a real one?
 
-Asked: with 2, 4 and 8 workers, ADBO, ACBO and CLBO, an objective that really sleeps, and the same
-seed: how many trials end, and what share of the workers' time is the objective, in a real run and
-in a simulation of it? Both are looked at in the second half of the run, because the simulation
-starts processes and loads libraries at no cost. Expected before measuring: the real run has up to
-5 % fewer trials with 2 workers, and fewer still with 8, which here share two cores.
+Measured: the number of trials and the objective share, in a real run and in a simulation with the
+same seed; with 2, 4 and 8 workers, for ADBO, ACBO and CLBO, and an objective that sleeps. Both are
+measured in the second half of the run, because the simulation starts processes and loads libraries
+at no cost. Expected before measuring: the real run has up to 5 % fewer trials with 2 workers, and
+still fewer with 8 workers, which share two cores here.
 
-How long an evaluation sleeps follows from its configuration: log-normal, median 0.25 s.
+The configuration determines how long an evaluation sleeps: log-normal, median 0.25 s.
 
 Run from the project's root: ``python -m experiments.simulation_check``
 """

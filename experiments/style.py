@@ -1,4 +1,4 @@
-"""What all figures share: one colour per meaning."""
+"""The style of all figures: one colour per meaning."""
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 LIGHT = "#cccccc"

@@ -1,14 +1,14 @@
 """Is a version of the packages as fast as another one?
 
-Asked: the ratio of the times of two checkouts, for the operations of `experiments.core_overhead` in
-one cell (10 parameters, 1,000 finished tasks) and for proposals of `experiments.proposal_cost` (8
-dimensions, 100 and 1,000 results). Each checkout is measured in a process of its own, pinned to one
-core, and both processes of a pair follow each other in random order. Expected for a change of
+Measured: the ratio of the times of two checkouts, for the operations of `experiments.core_overhead`
+in one cell (10 parameters, 1,000 finished tasks) and for proposals of `experiments.proposal_cost`
+(8 dimensions, 100 and 1,000 results). Each checkout runs in its own process, pinned to one core.
+The two processes of a pair run one after the other, in random order. Expected for a change of
 structure: the 95 % interval of each ratio stays below 1.05.
 
-The ratio of an operation is that of its medians in PINGs on a raw socket, which each process times
-among its operations; the ratio of a proposal is that of median CPU times. The interval is that of
-the mean of the logarithms (Student's t).
+For an operation, the ratio is that of median times in PINGs on a raw socket, which each process
+times between its operations. For a proposal, it is the ratio of median CPU times. The interval is
+that of the mean logarithm of the ratios (Student's t).
 
 Run from the project's root, with the folder of another checkout:
 ``python -m experiments.versions ../before --pairs 20``

@@ -1,4 +1,4 @@
-"""Ask-and-tell: proposals for evaluations that happen outside, shared through the network."""
+"""Ask-and-tell: proposals for evaluations outside of this package, shared through a network."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from rush_opt.stopping.incumbent import STOPPED_AT
 
 __all__ = ["Advisor", "OpenTrial"]
 
-# The most that a record can count: a process that died while a trial was open says nothing against
-# the trial.
+# The largest number that a record can hold. A trial that was open in a process that died is always
+# tried again, because the death need not be the fault of the trial.
 _MOST_RETRIES = 127
 
 
 @dataclass(frozen=True)
 class OpenTrial:
-    """A trial that was asked for, and whose result is not known yet.
+    """A trial that `ask` returned and that has no result yet.
 
     Attributes
     ----------
@@ -54,53 +54,56 @@ class OpenTrial:
 class Advisor:
     """Proposes trials, and learns from the results of all trials of a network.
 
-    Any number of advisors share a network, in as many processes and on as many machines as wanted.
-    Each one knows the results of all of them, and may have many trials open at once. An advisor is
-    a worker of the network, with a heartbeat from a thread of its own. If its process dies, the
-    next advisor that asks detects it, and its open trials are given out again.
+    Any number of advisors can share a network, in any number of processes and on any number of
+    machines. Each advisor reads the results of all advisors, and can have many open trials at once.
+    An advisor is a worker of the network; a thread of its own sends its heartbeat. If the process
+    of an advisor dies, the next advisor that asks detects this, and the open trials of the dead one
+    are evaluated again.
 
     Parameters
     ----------
     space : mapping or Space
         As for `tune()`.
     network_id : str
-        The network of all advisors that belong together. An embedded server keeps its trials.
+        The network that these advisors share. An embedded server keeps its trials.
     url : str, optional
-        The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded one, which ends with the
-        process that started it: for advisors in several processes give the URL of another server.
+        The server; by default `RUSH_REDIS_URL`, `REDIS_URL` or an embedded server. An embedded
+        server ends with the process that started it: if advisors run in several processes, give the
+        URL of another server.
     optimizer : str or Optimizer
-        As for `tune()`, but not a grid. All except ``"random"`` propose no point that is known or
-        open anywhere. If several advisors propose the same point at the same moment, one starts it
-        and the others propose again. If one advisor has many trials open, choose ``"acbo"`` or
-        ``"clbo"``: their proposals are made to be evaluated at the same time.
+        As for `tune()`, but not a grid. All optimizers except ``"random"`` avoid points that any
+        advisor has evaluated or has open. If several advisors propose the same point at the same
+        moment, one of them starts it and the others propose again. If one advisor has many open
+        trials, choose ``"acbo"`` or ``"clbo"``: their proposals are meant for parallel evaluation.
     direction, metric
         As for `tune()`.
     seed : int, optional
-        As for `tune()`; each advisor draws from a stream of its own, by the order of joining.
+        As for `tune()`. Each advisor has its own random stream, by the order of joining.
     initial_design : int, sequence of mappings or design, optional
-        As for `tune()`: what is asked for first, by default as many Sobol points as the optimizer's
-        rule says for one worker. The advisor that joins first draws it, and all take trials from
-        it; the argument of the others is not used. A network that already has trials goes on from
-        those instead; also one that was stopped, if it has no active worker any more.
+        As for `tune()`: the first trials. The default is the number of Sobol points that the
+        optimizer's rule gives for one worker. The advisor that joins first draws the design, and
+        all advisors take trials from it; the arguments of the others are not used. A network that
+        already has trials continues from them without a design. This holds also for a network that
+        was stopped, if none of its workers is active any more.
     heartbeat : Heartbeat
-        How often the advisor proves that it lives, and after how long without a proof its open
-        trials go to others.
+        How often the advisor renews its heartbeat, and after how long without renewal its open
+        trials go to other advisors.
 
     Raises
     ------
     TypeError, ValueError
         If an argument cannot be used, or the network was begun with another space, metric or
-        direction; nothing was written.
+        direction. Then nothing was written.
     RushError
         If the server cannot be used.
 
     Notes
     -----
-    An advisor belongs to one thread. `ask` takes at most eight round trips, and nine for a
-    centralized optimizer; one more if trials of the network were stopped early; and three or four
-    more each time another advisor was the first to start the proposed point. `tell` takes one. If
-    the advisor that joined first fails before its design is in the queue, there is no design, and
-    the optimizer proposes from the first trial on.
+    Only one thread may use an advisor. `ask` takes at most eight round trips, and nine for a
+    centralized optimizer. It takes one more if trials of the network were stopped early, and three
+    or four more each time that another advisor starts the proposed point first. `tell` takes one.
+    If the first advisor fails before its design is in the queue, there is no design, and the
+    optimizer proposes all trials.
 
     Examples
     --------
@@ -141,8 +144,8 @@ class Advisor:
             self._worker = Worker(network_id, url=self._network.url, heartbeat=heartbeat)
             undone_by_an_error.enter_context(self._worker)
             if is_new and self._worker.number == 0:
-                # The points were drawn before joining: the next advisor finds them in the queue,
-                # unless it joins within this round trip.
+                # The points were drawn before joining, so that they are pushed at once. The next
+                # advisor finds them in the queue, unless it joins during this round trip.
                 self._worker.push_tasks(points)
             self._clock = PhaseClock()
             self._curves = Curves(self._problem.goals[0].sign)
@@ -154,14 +157,14 @@ class Advisor:
             undone_by_an_error.pop_all()
 
     def _prepare_network(self) -> bool:
-        """Check that the network fits, and let workers join it; tell whether it has no tasks."""
+        """Check that the network fits, let workers join, and return whether it has no tasks."""
         network, problem = self._network, self._problem
         known = network.fetch_tasks("finished")
         check_trials(freeze_trials(known, problem.metrics, []), problem, network.network_id)
         check_description(network, problem)
         network.detect_lost_workers()
         if all(worker.ended_at is not None for worker in network.fetch_workers()):
-            network.allow_workers()  # all workers that were asked to stop have stopped
+            network.allow_workers()  # no worker that was asked to stop is left
         return not any(network.count_tasks())
 
     def __repr__(self) -> str:
@@ -169,23 +172,23 @@ class Advisor:
 
     @property
     def open_trials(self) -> list[OpenTrial]:
-        """The trials that were asked for here and have no result yet; no round trip."""
+        """The open trials of this advisor; no round trip."""
         return list(self._open.values())
 
     def ask(self) -> OpenTrial | None:
         """Return a trial to evaluate: a queued one, else a new proposal.
 
-        Queued are trials of the design, and those that other advisors left open.
+        The queue holds trials of the design, and trials that other advisors left open.
 
         Returns
         -------
         OpenTrial or None
-            None if the network's workers were asked to stop since this advisor joined, or before
-            that while some of them were still active.
+            None if the workers of the network were asked to stop after this advisor joined. Also
+            None if they were asked before, and some were still active when it joined.
         """
         worker = self._worker
         self._network.detect_lost_workers()
-        should_stop = worker.should_stop()  # this also finds out whether this advisor was lost
+        should_stop = worker.should_stop()  # also updates `worker.is_lost`
         if worker.is_lost:
             self._open = {}  # other advisors may take them now
             if not worker.rejoin():
@@ -202,7 +205,7 @@ class Advisor:
         return trial
 
     def _start_new(self) -> OpenTrial | None:
-        """Start a trial of this advisor's own; None if it was asked to stop."""
+        """Start a newly proposed trial; return None if the advisor was asked to stop."""
         while True:
             proposal, duplicate_key = self._choose()
             notes = {**proposal.notes, **self._clock.collect()}
@@ -214,24 +217,25 @@ class Advisor:
             return None if key is None else OpenTrial(key, proposal.config)
 
     def _avoid(self, configs: Sequence[dict[str, Any]]) -> None:
-        """Propose none of these points; a centralized optimizer reads the open trials itself."""
+        """Avoid these points in proposals; `_read_new` does this for a centralized optimizer."""
         if self._optimizer.placement != "one process":
             self._decider.avoid(configs)
 
     def _choose(self) -> Choice:
-        """Read what is new if the optimizer uses it, and choose a configuration."""
+        """Read new results, unless the optimizer uses none, and choose a configuration."""
         if self._optimizer.placement != "independent":
             with self._clock.timing("coordination"):
                 self._read_new()
         return self._decider.choose(self._clock.timing)
 
     def _read_new(self) -> None:
-        """Learn from trials that have ended; for a centralized optimizer, read the open ones."""
+        """Read trials that have ended; for a centralized optimizer, also the open ones."""
         worker = self._worker
         if self._optimizer.placement != "one process":
             self._learn(worker.fetch_new_ended_tasks())
             return
-        # Open tasks are read first. A task that ends in between is in both, and is not open.
+        # Open tasks are read first. A task that ends between the two reads is in both replies; it
+        # is not open any more.
         open_tasks = worker.fetch_tasks("queued", "running")
         ended = worker.fetch_new_ended_tasks()
         self._learn(ended)
@@ -239,7 +243,7 @@ class Advisor:
         self._decider.pending.replace(task for task in open_tasks if task.key not in ended_keys)
 
     def _learn(self, ended: EndedTasks) -> None:
-        """Add ended trials to the archive; of stopped ones their reports are needed, too."""
+        """Add ended trials to the archive; if trials were stopped early, read reports first."""
         steps = ended.finished.result_notes(STOPPED_AT)
         self._some_stopped = self._some_stopped or any(step is not None for step in steps)
         if self._some_stopped:
@@ -252,15 +256,16 @@ class Advisor:
         Parameters
         ----------
         trial : OpenTrial
-            One that was asked for here.
+            A trial that `ask` of this advisor returned.
         value : float or mapping
-            What the objective of `tune()` would return; as there, a NaN or an infinity makes a
-            failed trial.
+            What the objective of `tune()` would return. As in `tune()`, a NaN or an infinity makes
+            the trial a failed one.
 
         Returns
         -------
         bool
-            False if it has ended before, or another advisor has it now; nothing was written.
+            False if the trial has already ended, or another advisor has it now. Then nothing was
+            written.
 
         Raises
         ------
@@ -285,7 +290,7 @@ class Advisor:
         return won
 
     def fail(self, trial: OpenTrial, error: str | BaseException) -> bool:
-        """Report that a trial failed, so that models avoid its neighbourhood; as `tell`."""
+        """Report that a trial failed, so that models avoid its neighbourhood; else as `tell`."""
         won = self._worker.fail_task(trial.key, error)
         self._open.pop(trial.key, None)
         return won
@@ -311,15 +316,15 @@ class Advisor:
     def close(self) -> None:
         """Leave the network, and put its open trials into the queue for other advisors.
 
-        The open trials end as lost, from which no model learns, and new ones with the same
-        parameters are queued. If this process dies between the two, they are not queued.
+        The open trials end as lost, and no model learns from lost trials. Then new trials with the
+        same parameters are queued. If this process dies between the two steps, they are not queued.
         """
         left_open: list[dict[str, Any]] = []
         try:
-            self._worker.should_stop()  # this also finds out whether this advisor was lost
+            self._worker.should_stop()  # also updates `is_lost`
             if not self._worker.is_lost:
                 left_open = [trial.params for trial in self.open_trials]
-        finally:  # also if the server did not reply, or after an interrupt
+        finally:  # also after an interrupt, or if the server does not reply
             self._open = {}
             try:
                 self._worker.close()

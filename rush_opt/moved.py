@@ -1,7 +1,7 @@
 """Old names of modules: they can be imported for one more release, with a warning.
 
-The table is all there is to edit. A name that is imported from an old module is looked up in its
-new ones, in their order.
+When a module moves, add it to `MOVED`; nothing else changes. A name that is imported from an old
+module is looked up in its new modules, in their order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["MOVED", "install"]
 
-# Old module: its new ones. All names are inside this package.
+# Old module to its new modules. All names are relative to this package.
 MOVED: dict[str, tuple[str, ...]] = {
     "acquisition": ("search.acquisition", "search.exploration"),
     "archive": ("search.archive", "search.scalarization"),
@@ -53,7 +53,7 @@ MOVED: dict[str, tuple[str, ...]] = {
 
 
 class _OldModule(Loader):
-    """Makes a module whose names are those of the new modules."""
+    """Makes a module that has the names of the new modules."""
 
     def __init__(self, new_modules: Sequence[str]) -> None:
         self._new_modules = new_modules
@@ -63,7 +63,7 @@ class _OldModule(Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module look its names up where they are now."""
+        """Let the module look up its names in the new modules."""
 
         def look_up(name: str) -> Any:
             for new in map(import_module, self._new_modules):
@@ -81,7 +81,7 @@ class _Finder(MetaPathFinder):
     """Finds old modules, and warns."""
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
-        """Return how to load an old module; None for every other one."""
+        """Return the loader of an old module; None for every other module."""
         package, _, name = fullname.partition(".")
         if package != "rush_opt" or name not in MOVED:
             return None
@@ -96,5 +96,5 @@ class _Finder(MetaPathFinder):
 
 
 def install() -> None:
-    """Let old module names be imported."""
+    """Make the old module names importable."""
     sys.meta_path.append(_Finder())

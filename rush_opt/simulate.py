@@ -1,7 +1,7 @@
 """`simulate()`: a run of any number of workers in virtual time, in one process.
 
-The optimizers decide by the same code as in `tune()`. Only the clock, the duration of the objective
-and the waiting are virtual. The cost of each decision is measured, and its worker pays for it.
+The optimizers run the same code as in `tune()`. Only the clock, the duration of the objective and
+the waiting are virtual. The CPU time of each proposal is measured and delays its worker.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def simulate(
     initial_design: int | Sequence[Mapping[str, Any]] | Design | None = None,
     warm_start: WarmStart | None = None,
 ) -> TuneResult:
-    """Predict how `tune()` would go with many workers, from an objective that is quick to call.
+    """Predict a run of `tune()` with many workers, for an objective that is quick to call.
 
     Parameters
     ----------
@@ -58,22 +58,23 @@ def simulate(
         As for `tune()`; `timeout` and `Seconds` are in virtual seconds. Reports of a trial are
         ignored.
     n_workers : int
-        Virtual workers; thousands are no problem.
+        Number of virtual workers; thousands are possible.
     duration : callable
-        ``duration(config, number)``: how long the evaluation takes, virtual seconds, ``> 0``.
-        `number` counts trials in order of starting, from 0.
+        ``duration(config, number)`` returns how long an evaluation takes, in virtual seconds,
+        ``> 0``. `number` counts trials in the order of their starts, from 0.
     cost : callable, optional
-        ``cost(n_known)``: the seconds of a proposal for fitting the surrogate and for searching the
-        acquisition function, while this many trials are known. They replace measured times, and
-        learning of new results is then free. So a run with a seed is exactly repeatable.
+        ``cost(n_known)`` returns two numbers: the seconds of a proposal for fitting the surrogate,
+        and for searching the acquisition function, while this many trials are known. They replace
+        measured times, and adding new results then costs nothing. So a run with a seed is exactly
+        repeatable.
     initial_design, warm_start
-        As for `tune()`; both are there at time 0 without cost.
+        As for `tune()`; both are known at time 0 and cost nothing.
 
     Returns
     -------
     TuneResult
-        As for `tune()`, in virtual seconds from 0. A trial that is running at the timeout is
-        finished; ``trial.ended_at <= result.deadline`` holds for those that ended in time.
+        As for `tune()`, in virtual seconds from 0. A trial that is running at the timeout still
+        finishes; ``trial.ended_at <= result.deadline`` holds for trials that ended in time.
 
     Raises
     ------
@@ -85,10 +86,11 @@ def simulate(
     Notes
     -----
     A proposal delays its worker, or the proposer of a centralized optimizer, by the CPU seconds
-    that this process needs for it: as if each worker had a core of this machine for itself. Adding
-    results of other workers delays it, too, by the cost of a row and of a call that is measured at
-    the beginning. A proposal that another worker has already started is repeated at the same cost.
-    Communication is free, and so are the server and the start of a worker.
+    that this process needs for it, as if each worker had its own core of this machine. Adding
+    results of other workers also causes a delay; its cost per row and per call is measured at the
+    beginning. If another worker has already started the proposed point, the worker proposes again,
+    and the new proposal costs time, too. Communication, the server and the start of a worker cost
+    nothing.
 
     Examples
     --------

@@ -175,8 +175,9 @@ def tune(
         children, interpreter and libraries. A trial that uses more is killed and fails. The memory
         is checked every 0.05 s, so it may be exceeded for a moment.
     log_folder : path-like, optional
-        Where what worker processes print is kept, in one file each, named by ``worker_id``. It is
-        made if it does not exist. By default the output is in a temporary folder, which is removed.
+        Where what worker processes print is kept: for each worker ``WORKER_ID.out`` has its
+        standard output, and ``WORKER_ID.err`` its standard error. It is made if it does not exist.
+        By default the output is in a temporary folder, which is removed.
     debug : bool
         Whether to evaluate all trials in this process, one after the other, in the thread of the
         caller: there ``breakpoint()``, ``input()`` and what the objective prints work as usual.

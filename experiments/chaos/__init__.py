@@ -8,8 +8,8 @@ judge of `tests.core.history` compares all histories with the final contents. Ex
 was acknowledged is lost, nothing is there twice, nothing that was refused is there, operations have
 their order in time, the budget is used up exactly, and no process and no running task is left over.
 
-A run is a row of rounds. Each is a network with a budget of its own; when its faults are over, it
-has to end by itself. Which faults come, and when, follows from the seed.
+A run is a sequence of rounds. Each round is a network with its own budget, and must end without
+help after its faults. The seed determines the faults and their times.
 
 Run from the project's root: ``python -m experiments.chaos --minutes 15 --seed 3``
 """

@@ -1,4 +1,4 @@
-"""Run all rounds, append their row for each fault, and write the table of this run."""
+"""Run all rounds, append one row for each fault, and write the table of this run."""
 
 from __future__ import annotations
 

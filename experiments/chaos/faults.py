@@ -59,12 +59,12 @@ class Faults:
     them : Participants
     server : Server
     rng : random.Random
-        Chooses whom, and for how long.
+        Chooses the process of a fault, and the duration.
 
     Attributes
     ----------
     n_injected : Counter
-        How often each fault found somebody to be done to.
+        How often each fault found a process that it could affect.
     """
 
     def __init__(self, them: Participants, server: Server, rng: random.Random) -> None:
@@ -74,7 +74,7 @@ class Faults:
         self.n_injected: Counter[str] = Counter()
 
     def inject(self, fault: str) -> None:
-        """Do one thing that should not happen; it counts if there was somebody to do it to."""
+        """Cause one fault; it counts if there was a process that it could affect."""
         self.n_injected[fault] += self._inject(fault)
 
     def _inject(self, fault: str) -> bool:
@@ -158,11 +158,11 @@ class Faults:
             proxy._held = b""
 
     def after(self, delay_s: float, call: Callable[[], object]) -> None:
-        """Do something later: what a fault began has to end."""
+        """Schedule an action, such as the end of a fault."""
         heapq.heappush(self._later, (time.monotonic() + delay_s, next(self._order), call))
 
     def due(self, *, all_of_them: bool = False) -> None:
-        """Do what is due."""
+        """Run all actions that are due."""
         while self._later and (all_of_them or self._later[0][0] <= time.monotonic()):
             call = heapq.heappop(self._later)[2]
             with contextlib.suppress(RushError, psutil.NoSuchProcess):

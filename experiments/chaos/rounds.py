@@ -39,7 +39,7 @@ class Round:
         self.impossible: list[str] = []
 
     def look(self) -> None:
-        """Ask the judge, who may be asked at any moment."""
+        """Run the checks that hold at any time."""
         with contextlib.suppress(RushError), contextlib.closing(Connection(self._server.url)) as c:
             self.impossible += find_violations(c, NetworkKeys(self.them.network_id))
             self.n_looks += 1

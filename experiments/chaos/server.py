@@ -88,7 +88,7 @@ class Server:
         return False
 
     def kill(self) -> None:
-        """Kill it; what it wrote stays."""
+        """Kill the server; its files stay."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,1 +1,1 @@
-"""At what size does the server saturate, and what then?"""
+"""At what size does the server saturate, and what happens then?"""

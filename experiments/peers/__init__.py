@@ -1,1 +1,1 @@
-"""rush beside Optuna, DeepHyper, Hyperopt and SMAC3: quality and speed; see README.md."""
+"""rush compared with Optuna, DeepHyper, Hyperopt and SMAC3: quality and speed; see README.md."""

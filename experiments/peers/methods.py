@@ -32,7 +32,7 @@ _DEFAULTS = ADBO()
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial that ended, when, and what was observed."""
+    """A trial that ended: its time and its observed value."""
 
     config: Config
     value: float
@@ -42,7 +42,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Run:
-    """What a method is to do.
+    """The task of a method.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Run:
 
 
 class AskTell(Protocol):
-    """Proposes configurations one at a time, and is told results as they come."""
+    """Proposes configurations one at a time, and receives results as they arrive."""
 
     def ask(self) -> tuple[Any, Config]:
         """Return what the method calls the trial, and its configuration."""
@@ -190,7 +190,7 @@ class OptunaStudy:
 
 
 def optuna_tpe(space: Space, seed: int) -> AskTell:
-    """Make Optuna's default; the constant liar is what it advises for parallel runs."""
+    """Make Optuna's default; its documentation advises the constant liar for parallel runs."""
     from optuna.samplers import TPESampler
 
     return OptunaStudy(space, TPESampler(seed=seed, constant_liar=True))

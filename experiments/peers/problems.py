@@ -149,7 +149,7 @@ def learners(name: str, seed: int) -> Problem:
     def value(config: Config) -> float:
         at = _coordinates(space, config)
         if config["learner"] == "svm":
-            # A ridge: what is lost by one is won back by the other.
+            # A ridge: one term loses as much as the other one gains.
             cost, gamma = at["cost"] - best["cost"], at["gamma"] - best["gamma"]
             unscaled = 0.0 if config["scale"] else 0.3
             return float(0.02 + 4 * (cost + gamma) ** 2 + gamma**2 + unscaled)
@@ -295,7 +295,7 @@ def make(name: str, seed: int) -> Problem:
 
 
 def duration(name: str, seed: int, number: int) -> float:
-    """Draw how long a trial takes, virtual units of time: the same whoever proposed it.
+    """Draw the duration of a trial, in virtual units of time; it is the same for all methods.
 
     Parameters
     ----------

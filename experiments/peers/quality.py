@@ -1,4 +1,4 @@
-"""Who finds better configurations with equally many trials, with 1, 8 and 64 workers?
+"""Which method finds better configurations with the same number of trials and 1 to 64 workers?
 
 Question, prediction, set-up and command are in README.md. The work is a list of cells, seeds
 outermost: whenever the study is stopped, the seeds before the last one are complete. Every finished
@@ -36,7 +36,7 @@ ROWS = RAW / "peers_quality.csv"
 WORKERS = (1, 8, 64)
 SEEDS = 20
 
-# What a method's row says of its package.
+# The columns of a method's row that describe its package.
 PACKAGES = {"rush": "rush-hpo", "Optuna": "optuna", "DeepHyper": "deephyper"} | {
     "Hyperopt": "hyperopt",
     "SMAC3": "smac",
@@ -168,7 +168,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Run what is missing, or report on what is there."""
+    """Run the missing runs, or report on the existing rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs=2, default=(0, SEEDS), metavar=("FROM", "TO"))
     parser.add_argument("--problems", nargs="+", choices=problems.PROBLEMS, metavar="NAME")
@@ -194,7 +194,7 @@ def main() -> None:
         arguments.workers,
     )
     done, common = cells_done(arguments.rows, arguments.since), provenance()
-    # Some warn of each trial: of what is experimental, and of features that are not in use.
+    # Some packages warn at each trial of experimental features, and of features that are not used.
     warnings.simplefilter("ignore")
     with threadpool_limits(limits=1):
         for place, cell in work:

@@ -30,13 +30,13 @@ BASE = "random"
 MOMENTS = {"regret_at_quarter": 0.25, "regret_at_half": 0.5, "regret": 1.0}
 _TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
-# Below this share of random search's median regret on the problem the optimum counts as found: how
-# many more digits of it are right matters to nobody, and would decide the ratios of regrets.
+# Below this share of random search's median regret on the problem, the optimum counts as found.
+# More correct digits have no practical value, and would decide the ratios of regrets.
 FLOOR = 1e-3
-# So much has a run that failed: it comes after all that did not.
+# The regret of a failed run, so that it ranks after all other runs.
 _FAILED = 1e12
 _RESAMPLES = 2_000
-# With fewer seeds of a problem drawing them anew tells nothing.
+# With fewer seeds of a problem, resampling them gives no information.
 _FEWEST = 5
 
 _CELL = ["problem", "n_workers", "seed", "method"]
@@ -71,7 +71,7 @@ def blocks(
 
 
 def floors(rows: pd.DataFrame) -> pd.Series:
-    """Return by problem below what a regret counts as none."""
+    """Return for each problem the limit below which a regret counts as zero."""
     base = _latest(rows).query("method == @BASE and error.astype('str') == ''")
     return FLOOR * base["regret"].astype(float).groupby(base["problem"]).median()
 

@@ -42,7 +42,7 @@ def describe(
     dict
         ``startup_s`` to the first trial's end; ``per_second`` between the first and the last;
         ``per_second_last_tenth`` over as many of the last as are a tenth of those asked for, empty
-        if fewer than that ran before them. What cannot be told is empty.
+        if fewer than that ran before them. Numbers that are not known are empty.
     """
     tenth = max(n_trials // 10, 1)
     return {

@@ -1,4 +1,4 @@
-"""What a comparison writes: its table, its figure, and the numbers that the figure shows."""
+"""The files of a comparison: its table, its figure, and the numbers that the figure shows."""
 
 from __future__ import annotations
 

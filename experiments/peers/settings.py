@@ -57,7 +57,7 @@ class AllDraw:
 
 @dataclass(frozen=True)
 class Redrawn:
-    """As `AllDraw`, with a weight that is drawn anew for every period.
+    """As `AllDraw`, with a new weight for every period.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ from experiments.provenance import RAW, ROOT, append_rows, provenance
 ROWS = RAW / "peers_speed.csv"
 # Seconds that the objective sleeps, and the numbers of trials asked for.
 GRID = {0.0: (100, 1_000, 10_000), 0.05: (100, 1_000)}
-# What a package may take beyond its time limit, to start and to stop, before it is ended.
+# Time that a package may need beyond its limit, to start and to stop, before it is killed.
 GRACE_S = 60.0
 
 
@@ -104,7 +104,7 @@ def _run(command: Sequence[str], environment: dict[str, str], limit_s: float) ->
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> None:
-    """End what a cell started and left behind."""
+    """End the processes that a cell started and did not end."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -113,7 +113,7 @@ def _end_session(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Measure what is missing, or report on what is there."""
+    """Measure the missing cells, or report on the existing rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cap", type=float, default=60.0, help="seconds for a cell's trials")

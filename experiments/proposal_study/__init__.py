@@ -1,1 +1,1 @@
-"""How should a proposal be made, and what do others' running points tell; see README.md."""
+"""How should a proposal be made, and should it use running points of others? See README.md."""

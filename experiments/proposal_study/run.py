@@ -1,4 +1,4 @@
-"""Compare ways to propose, on problems that are drawn anew with every seed.
+"""Compare ways to propose, on problems that are drawn again with every seed.
 
 Run from the project's root: ``python -m experiments.proposal_study.run``; see README.md.
 """

@@ -1,4 +1,4 @@
-"""What is compared: each variant makes a worker's proposer."""
+"""The compared variants: each one makes a worker's proposer."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Variant:
     n_before_model : int or None
         Finished trials before the first model; as many as dimensions by default.
     look : callable
-        ``look(model, pending)`` returns a model that takes account of what others are running.
+        ``look(model, pending)`` returns a model that uses the points that others are running.
     avoid : bool
-        Whether exactly what others are running is not proposed.
+        Whether exactly the points that others are running are avoided.
     p_random : float
         Share of proposals that are drawn at random.
     """
@@ -117,7 +117,7 @@ class Crowded:
 
 
 class Distant:
-    """A model that expects little within a distance of what is being evaluated."""
+    """A model that predicts worse means within a distance of running points."""
 
     def __init__(self, model: Any, pending: Pending, radius: float, penalty: float = 0.5) -> None:
         self._model, self._X, self._radius, self._penalty = model, pending.X, radius, penalty

@@ -1,1 +1,1 @@
-"""Which settings of the optimizer lead to the lowest regret; see README.md."""
+"""Which settings of the optimizer lead to the lowest regret? See README.md."""

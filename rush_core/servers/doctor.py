@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-import os
 import shutil
 import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from rush_core.connection.connection import OLDEST_SERVER, Connection, pack, parse_info
 from rush_core.connection.fitness import evicting_policy
@@ -65,7 +66,6 @@ def examine(url: str) -> list[Finding]:
     try:
         info = parse_info(connection.execute(pack(("INFO",))).decode(errors="replace"))
         denied, keys_denied = find_denied(connection)
-        folder = _data_folder(connection)
         latencies_ms = []
         for _ in range(100):
             began = time.perf_counter()
@@ -77,7 +77,7 @@ def examine(url: str) -> list[Finding]:
         _version(info),
         _permissions(denied, keys_denied),
         _persistence(info),
-        _disk(info, folder),
+        _disk(info, _data_folder(url, info)),
         _memory(info),
         _clients(info),
         _transport(url),
@@ -117,13 +117,14 @@ def _persistence(info: dict[str, str]) -> Finding:
     )
 
 
-def _data_folder(connection: Connection) -> Path | None:
+def _data_folder(url: str, info: dict[str, str]) -> Path | None:
     """Return where a server on this machine keeps its data; None if that cannot be found out."""
-    if not connection.url.startswith("unix:"):
+    if not url.startswith("unix:"):
         return None
-    (reply,) = connection.execute_many([pack(("CONFIG", "GET", "dir"))])
-    folder = Path(os.fsdecode(reply[1])) if isinstance(reply, list) and len(reply) == 2 else None
-    return folder if folder is not None and folder.is_dir() else None
+    try:  # a server works in the folder of its data
+        return Path(psutil.Process(int(info.get("process_id", 0))).cwd())
+    except psutil.Error:
+        return None
 
 
 def _disk(info: dict[str, str], folder: Path | None) -> Finding:

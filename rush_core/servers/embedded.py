@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 # for 100,000 tasks, prints nothing until it is ready.
 _START_TIMEOUT_S = 300.0
 
+# A server that lives but has not answered after so long is busy.
+_ANSWER_TIMEOUT_S = 5.0
+
 # With less room than this on the disk of its data, bytes, a server refuses writes. It is looked at
 # five times a second: enough if the disk fills by 300 MB a second.
 LEAST_FREE = 64 * 1024**2
@@ -127,14 +130,16 @@ class EmbeddedServer:
         A server with data that is just being started again counts as ended, too.
         """
         with socket.socket(socket.AF_UNIX) as caller:
-            caller.setblocking(False)
+            caller.settimeout(_ANSWER_TIMEOUT_S)
             try:
                 caller.connect(os.fsencode(self._socket_path))
-            except (ConnectionRefusedError, FileNotFoundError):
+                caller.sendall(b"PING\r\n")
+                # A server that is just ending may still accept a connection, and then closes it.
+                return not caller.recv(100)
+            except (ConnectionError, FileNotFoundError):
                 return True
-            except BlockingIOError:  # many others are about to connect
+            except OSError:  # it has much to do: no answer in time, or many who wait to connect
                 return False
-        return False
 
     def close(self) -> None:
         """End the server; the data in a data folder stay."""

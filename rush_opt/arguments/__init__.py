@@ -1,4 +1,4 @@
-"""The arguments of `tune()`, `simulate()` and `Advisor`: made usable, or refused.
+"""The arguments of `tune()`, `simulate()` and `Advisor`: checked and converted, or refused.
 
-Imports the rooms below it; the doors import it.
+Imports the rooms below it. `tune`, `simulate` and `ask_tell` import this room.
 """

@@ -10,12 +10,13 @@ __all__ = ["make_goals"]
 
 
 def make_goals(metric: object, direction: object) -> tuple[Goal, ...]:
-    """Return the goals, each with a name of `metric` and a direction of `direction`.
+    """Return the goals, each with a name from `metric` and a direction from `direction`.
 
     Raises
     ------
     TypeError, ValueError
-        If they are not as many, a name is given twice, or a direction is unknown.
+        If there are more names than directions or fewer, a name is given twice, or a direction is
+        unknown.
     """
     metrics, directions = _as_list(metric), _as_list(direction)
     for name in metrics:
@@ -43,5 +44,5 @@ def make_goals(metric: object, direction: object) -> tuple[Goal, ...]:
 
 
 def _as_list(value: object) -> list[Any]:
-    """Return the values of a list; anything else is the value of a single objective."""
+    """Return the values of a sequence; return any other value in a list of one."""
     return list(value) if isinstance(value, list | tuple) and value else [value]

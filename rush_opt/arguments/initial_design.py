@@ -27,16 +27,17 @@ def initial_points(
     n_trials: int | None,
     known: Configs = (),
 ) -> list[dict[str, Any]]:
-    """Return the configurations to evaluate first: at most `n_trials`, except for a list.
+    """Return the configurations to evaluate first: at most `n_trials` of them.
 
     Drawn points are neither known nor equal to each other. Given configurations are not changed.
-    A listing optimizer lists all of its points that are not known: what the budget does not allow
-    waits for a later run.
+    For a listing optimizer, return all of its points that are not known, also more than `n_trials`.
+    Points that exceed the budget wait in the queue for a later run.
 
     Parameters
     ----------
     given : int, sequence of mappings, Design or None
-        The argument; None for the optimizer's rule, of whose points the known ones are a part.
+        The argument. None for the number of points that the optimizer's rule gives; known
+        configurations count among them.
     problem : Problem
     optimizer : Optimizer
     n_workers : int
@@ -54,7 +55,7 @@ def initial_points(
         if given is not None:
             raise ValueError(
                 "a grid search evaluates its grid and nothing else, got initial_design="
-                f"{given!r:.80}; drop it, or use another optimizer with initial_design=Grid(...)"
+                f"{given!r:.80}; remove it, or use another optimizer with initial_design=Grid(...)"
             )
         return cast(ListingOptimizer, optimizer).points(problem, known)
     if isinstance(given, Design):
@@ -70,8 +71,8 @@ def initial_points(
     else:
         n = _check_n_points(given)
     n = n if n_trials is None else min(n, n_trials)
-    # With the seed of an earlier run, the design begins with its points: draw more, to find new
-    # ones.
+    # With the seed of an earlier run, the design begins with the points of that run. So draw more
+    # points, so that enough of them are new.
     X = sobol_design(space, n + len(known) if n else 0, problem.design_rng())
     return space.decode(new_rows(X, space, known)[:n])
 

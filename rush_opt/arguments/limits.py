@@ -12,7 +12,7 @@ __all__ = ["check_limits"]
 
 _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([kMGT]?)(i?)B")
 
-# More than half of this is used by an interpreter that has imported nothing.
+# An interpreter that has imported nothing uses more than half of this.
 _LEAST_MEMORY = 2**24
 
 
@@ -37,7 +37,7 @@ def _bytes(memory: object) -> int:
         )
     if memory < _LEAST_MEMORY:
         raise ValueError(
-            f"trial_memory must be at least {_LEAST_MEMORY:,} bytes, which an interpreter uses by "
-            f"itself, got {memory!r}"
+            f"trial_memory must be at least {_LEAST_MEMORY:,} bytes, more than half of which an "
+            f"interpreter uses by itself, got {memory!r}"
         )
     return int(memory)

@@ -10,7 +10,7 @@ __all__ = ["check_objective"]
 
 
 def check_objective(objective: Objective) -> Objective:
-    """Return an objective that can be called with a configuration, or also with the trial."""
+    """Check that an objective takes a configuration, or a configuration and the trial."""
     if not callable(objective):
         raise TypeError(
             "objective must be callable as objective(config) or objective(config, trial), got "
@@ -31,7 +31,7 @@ def check_objective(objective: Objective) -> Objective:
     except TypeError as error:
         raise TypeError(
             f"objective must be callable as objective({', '.join(arguments)}), got "
-            f"objective{signature!s:.80}: {error}; give it all else beforehand, with "
+            f"objective{signature!s:.80}: {error}; bind all other arguments beforehand, with "
             "functools.partial"
         ) from None
     return objective

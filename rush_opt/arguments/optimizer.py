@@ -20,12 +20,12 @@ _INTERFACE = "rush_opt.optimizers.base describes the interface of an optimizer o
 
 
 def choose_optimizer(optimizer: str | Optimizer) -> Optimizer:
-    """Return an optimizer by its name; settings stay as they are.
+    """Return the optimizer of a name; return settings unchanged.
 
     Raises
     ------
     TypeError
-        If they do not follow the interface.
+        If settings do not follow the interface.
     ValueError
         If there is no optimizer of this name.
     """
@@ -57,7 +57,7 @@ def check_proposer(optimizer: Optimizer, problem: Problem, n_workers: int) -> No
     Raises
     ------
     TypeError
-        If what it makes has no method ``propose``.
+        If the proposer has no method ``propose``.
     """
     if optimizer.placement == "listed":
         return

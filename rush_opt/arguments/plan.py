@@ -1,4 +1,4 @@
-"""From the arguments of a run to its plan."""
+"""Make the problem and the plan of a run from its arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEFAULT_N_TRIALS = 100
 
 
 def make_problem(space: Any, metric: object, direction: object, seed: object) -> Problem:
-    """Return what is optimized."""
+    """Return the problem: space, goals and seed."""
     return Problem(make_space(space), make_goals(metric, direction), _draw_entropy(seed))
 
 
@@ -41,7 +41,7 @@ def make_plan(
     stop: object = None,
     limits: Limits | None = None,
 ) -> RunPlan:
-    """Return the plan of a run, whose `began` is 0."""
+    """Return the plan of a run; its `began` is 0, because the run has not begun."""
     chosen, n_goals = choose_optimizer(optimizer), len(problem.goals)
     timeout_s, rule = check_timeout(timeout), check_stop(stop, n_goals)
     is_endless = n_trials is None and timeout_s is None and rule is None
@@ -63,9 +63,9 @@ def make_plan(
 
 
 def _draw_entropy(seed: object) -> int:
-    """Return a seed as the entropy of a run; without one, draw it from the system's."""
+    """Return a given seed as the entropy of a run; without one, draw it from the system."""
     if seed is None:
-        # 64 bits: the largest whole number in a record of the server.
+        # 64 bits: a record in the server cannot hold larger whole numbers.
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     if isinstance(seed, bool) or not isinstance(seed, Integral):
         raise TypeError(f"seed must be a whole number or None, got {seed!r}")

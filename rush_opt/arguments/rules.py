@@ -23,13 +23,13 @@ def check_pruner(pruner: Any, objective: Objective, n_objectives: int) -> Pruner
         )
     if n_objectives > 1:
         raise ValueError(
-            f"a pruner stops trials by one objective, but there are {n_objectives}; leave it out, "
-            "or optimize one"
+            f"a pruner needs a single objective, but there are {n_objectives}; remove pruner=, or "
+            "optimize one objective"
         )
     if not takes_trial(objective):
         raise ValueError(
-            "a pruner stops trials by what they report, so the objective must take the trial: "
-            "objective(config, trial) that calls trial.report(value, step) and then ends if "
+            "a pruner needs the reports of trials, so the objective must take the trial: write "
+            "objective(config, trial), call trial.report(value, step) in it, and return early if "
             "trial.should_stop()"
         )
     chosen: Pruner = pruner
@@ -42,7 +42,7 @@ def check_stop(stop: object, n_objectives: int) -> Rule | None:
         return None
     if n_objectives > 1:
         raise ValueError(
-            f"stop looks at one objective, but there are {n_objectives}; use n_trials or timeout, "
-            "or a callback that raises StopRun"
+            f"stop needs a single objective, but there are {n_objectives}; use n_trials or "
+            "timeout, or a callback that raises StopRun"
         )
     return make_rule(stop)

@@ -14,7 +14,7 @@ __all__ = ["foreign_space", "make_space"]
 def make_space(space: Any) -> Space:
     """Build a space from a mapping, pairs of names and parameters, or another library's space.
 
-    A `Space` stays as it is.
+    A `Space` is returned unchanged.
     """
     if isinstance(space, Space):
         return space
@@ -34,7 +34,7 @@ def make_space(space: Any) -> Space:
 
 
 def foreign_space(space: Any) -> Space | None:
-    """Build a space from a ConfigurationSpace or Optuna's distributions; None from others."""
+    """Build a space from a ConfigurationSpace or Optuna's distributions; else return None."""
     if _package(space) == "ConfigSpace":
         return from_configspace(space)
     if isinstance(space, Mapping) and "optuna" in map(_package, space.values()):
@@ -43,5 +43,5 @@ def foreign_space(space: Any) -> Space | None:
 
 
 def _package(value: object) -> str:
-    """Return the name of the package of a value's class; it need not be installed here."""
+    """Return the name of the package of a value's class, without importing the package."""
     return type(value).__module__.partition(".")[0]

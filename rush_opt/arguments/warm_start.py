@@ -36,18 +36,23 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
     Parameters
     ----------
     warm_start : TuneResult, path-like, DataFrame, sequence of pairs or None
-        A result, or the file to which `TuneResult.to_json` wrote it; a table with the columns
-        ``params_<name>`` and ``value`` of ``result.trials``, which Optuna's tables have as well, or
-        ``value_<metric>`` for several objectives; or pairs of a configuration and a number, or a
-        mapping with a number under each metric. Failed and stopped trials of results and tables are
-        left out, and so are running and waiting trials of a table.
+        One of:
+
+        - a result, or the path of the file that `TuneResult.to_json` wrote;
+        - a table with the columns ``params_<name>`` and ``value`` (``value_<metric>`` for several
+          objectives), such as ``result.trials`` or a table of Optuna;
+        - pairs of a configuration and its result: a number, or a mapping with a number for each
+          metric.
+
+        Failed and stopped trials of results and tables are left out, and so are running and waiting
+        trials of a table.
     problem : Problem
 
     Raises
     ------
     TypeError, ValueError
-        If it is none of these, a configuration or value does not fit, or a result had another
-        direction.
+        If the argument has another type, if a configuration or a value does not fit the problem, or
+        if a result had another direction.
     OSError
         If the file cannot be read.
     """
@@ -68,15 +73,14 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
         for metric in problem.metrics:
             if not math.isfinite(returned[metric]):
                 raise ValueError(
-                    f"{name}: {metric!r} must be finite, got {returned[metric]!r}; leave the trial "
-                    "out"
+                    f"{name}: {metric!r} must be finite, got {returned[metric]!r}; remove the trial"
                 )
         checked.append((dict(config), returned))
     return checked
 
 
 def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
-    """Yield a name for messages, configuration and result of each trial."""
+    """Yield the configuration and the result of each trial, and its name in error messages."""
     if warm_start is None:
         return
     if isinstance(warm_start, TuneResult):
@@ -103,15 +107,15 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
 def _whole_trials(earlier: TuneResult, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
     trials = [t for t in earlier.frozen_trials if t.state == "finished" and t.stopped_at is None]
     here, there = problem.metrics, earlier.metrics
-    # Two runs may have called their only objective by different names.
+    # Two runs may have different names for their only objective.
     is_renamed = len(here) == len(there) == 1 and not any(here[0] in t.result for t in trials)
     known = dict(zip(here if is_renamed else there, earlier.directions, strict=True))
     for goal in problem.goals:
         if known.get(goal.name, goal.direction) != goal.direction:
             raise ValueError(
-                f"warm_start must have the directions of this run, but {goal.name!r} was to "
-                f"{known[goal.name]} and is to {goal.direction}; give pairs of a configuration and "
-                "a value in the direction of this run instead"
+                f"warm_start must have the directions of this run, but {goal.name!r} has "
+                f"{known[goal.name]!r} there and {goal.direction!r} here; give pairs of a "
+                "configuration and a value in the direction of this run instead"
             )
     for trial in trials:
         result = trial.result | ({here[0]: trial.value} if is_renamed else {})
@@ -124,7 +128,7 @@ def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any
     for column in values:
         if column not in columns:
             raise ValueError(
-                f"warm_start must have a column {column!r}, as result.trials; got {columns}"
+                f"warm_start must have a column {column!r}, as result.trials has; got {columns}"
             )
     for i, row in enumerate(table.to_dict("records")):
         step = row.get(f"notes_{STOPPED_AT}")
@@ -158,10 +162,10 @@ def _config_of(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
 
 
 def _own_value(parameter: Parameter, value: Any) -> Any:
-    """Return the parameter's own value that equals this one; the value itself if there is none.
+    """Return the parameter's value that equals a cell; the cell itself if there is none.
 
     A table turns whole numbers into floats if another row has a fraction or an empty cell. A file
-    has texts if rows have values of several types; in Parquet they are JSON.
+    stores a column as texts if its values have several types; in Parquet these texts are JSON.
     """
     if isinstance(value, str) and parameter.problem_with(value):
         try:
@@ -184,12 +188,12 @@ def _plain(value: Any) -> Any:
 
 
 def with_numbers(name: str, result: Any, metrics: Sequence[str]) -> dict[str, Any]:
-    """Return a result as a mapping with a float for each metric, which may be NaN or infinite.
+    """Return a result as a mapping with a float for each metric; NaN and infinity are allowed.
 
     Raises
     ------
     TypeError, ValueError
-        If it is not such a result; the message begins with `name`.
+        If the result has another form, or lacks a metric; the message begins with `name`.
     """
     returned = name_values(result, metrics)
     if returned is None:

@@ -1,4 +1,4 @@
-"""The arguments that say where workers run and what is called for each trial."""
+"""The arguments `executor`, `launch` and `callbacks`, and the default number of workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_callbacks(callbacks: object) -> None:
 def check_places(
     executor: object, launch: object
 ) -> tuple[Executor | None, Callable[[str, int], object] | None]:
-    """Return `executor` and `launch`, of which at most one may be given."""
+    """Return `executor` and `launch`; at most one of them may be given."""
     if executor is not None and launch is not None:
         raise ValueError("give either executor or launch, not both: one of them starts the workers")
     if executor is not None and not isinstance(executor, Executor):
@@ -76,7 +76,7 @@ def check_debug(debug: object, n_workers: object, **others: object) -> bool:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -7,7 +7,7 @@ symbol         shape             meaning
 ``g``          ``(d,)``          gradient at ``x``
 ``H``          ``(d, d)``        approximation of the inverse Hessian at ``x``
 ``p``          ``(d,)``          full step from ``x``
-``alpha``      scalar            part of the full step that is tried
+``alpha``      scalar            fraction of the full step that is tried
 ``s``          ``(d,)``          an accepted step
 ``y``          ``(d,)``          change of the gradient on that step
 =============  ================  =================================================================
@@ -28,18 +28,18 @@ from rush_opt.arrays import BoolArray, FloatArray
 
 __all__ = ["descend"]
 
-# No coordinate moves by more than this in one step. The first step, of which H is only a guess,
-# moves none by more than 1.
+# Largest change of a coordinate in one step. It is 1 until the first update of H, because H is only
+# a guess before that.
 _MAX_STEP = 2.0
 
 # The descent ends when no coordinate of the full step is larger than this.
 _MIN_STEP = 1e-3
 
-# If a point is not better, the next one is at this part of the step.
+# If a point is not better, the step is multiplied by this.
 _SHRINK = 0.3
 
-# H is not updated if the curvature s'y is below this part of y'y: the difference is rounding, or
-# the function is concave along the step. The natural value of the ratio is 1.
+# H is not updated if the curvature s'y is below this fraction of y'y: then y is only rounding, or
+# the function is concave along the step. The usual size of the ratio is 1.
 _MIN_INVERSE_CURVATURE = 1e-10
 
 
@@ -56,14 +56,14 @@ def descend(
     Parameters
     ----------
     function : callable
-        Returns value and gradient at a point. Its variables are scaled so that a step of about 1
-        matters in each.
+        Returns value and gradient at a point. Its variables are scaled so that the function changes
+        noticeably over a step of about 1 in each.
     start : ndarray of shape (d,)
         Between the bounds.
     low, high : ndarray of shape (d,)
         Bounds, both included.
     n_evaluations : int
-        Most evaluations of the function, ``>= 1``.
+        Largest number of evaluations of the function, ``>= 1``.
 
     Returns
     -------
@@ -74,8 +74,8 @@ def descend(
     -----
     A coordinate at a bound stays there for a step if the gradient pushes it outwards.
 
-    `scipy.optimize.minimize` finds the same points and does more work around each evaluation. To
-    10 evaluations that take 1.2 ms, SciPy adds 1.1 ms and this function 0.5 ms
+    `scipy.optimize.minimize` finds the same points and does more work between evaluations. If 10
+    evaluations take 1.2 ms, SciPy adds 1.1 ms and this function adds 0.5 ms
     (`results/tables/own_numerics.md`).
     """
     x, (value, g) = start, function(start)

@@ -6,7 +6,7 @@ symbol         shape             meaning
 ``X``          ``(n, d)``        rows of the unit cube, single precision
 ``y``          ``(n,)``          objective values, to be minimized
 ``z``          ``(n,)``          targets of a tree: normal quantiles of the ranks of ``y``
-``leaves``     ``(trees, m)``    index of the leaf of each tree that each of ``m`` points is in
+``leaves``     ``(trees, m)``    index of the leaf that contains each of ``m`` points, per tree
 ``mu``         ``(trees, m)``    mean of the targets in that leaf
 ``var``        ``(trees, m)``    variance of the targets in that leaf
 =============  ================  =================================================================
@@ -86,7 +86,8 @@ class ExtraTrees:
     n_trees : int
         Number of trees, ``>= 1``.
     n_rows : int
-        Most rows of one tree, ``>= 1``. If there are more, each tree draws a sample of its own.
+        Largest number of rows of one tree, ``>= 1``. If there are more rows, each tree draws its
+        own sample.
     max_features : float
         Share of the features that a split chooses from, each with one random threshold; in (0, 1].
     min_samples_split : int
@@ -107,13 +108,13 @@ class ExtraTrees:
     # 25 trees took twice the time and gained nothing. 50 trees were worse than 10: a larger forest
     # is more certain, so it explores less.
     n_trees: int = 10
-    # 200, 500 and 1,500 rows could not be told apart in runs of 2,000 trials, nor 200 and 500 in
-    # runs of 8,000. 300 is between them and was not run itself. Giving the best rows to every tree
-    # gained nothing.
+    # No difference was found between 200, 500 and 1,500 rows in runs of 2,000 trials, or between
+    # 200 and 500 rows in runs of 8,000 trials. 300 is between them and was not run itself. Giving
+    # the best rows to every tree gained nothing.
     n_rows: int = 300
     # 0.5 saved a quarter of the time and had 1.1 to 1.2 times the regret.
     max_features: float = 1.0
-    # 10 was a little worse and 20 clearly worse; 2 and 4 were no better and grow larger trees.
+    # 10 was slightly worse and 20 clearly worse. 2 and 4 were not better and grow larger trees.
     min_samples_split: int = 5
 
     def __post_init__(self) -> None:
@@ -148,7 +149,7 @@ class ExtraTrees:
         Raises
         ------
         ValueError
-            If there are no rows, or not as many values as rows.
+            If there are no rows, or the numbers of rows and values differ.
         """
         if len(y) == 0 or len(X) != len(y):
             raise ValueError(

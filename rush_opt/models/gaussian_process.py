@@ -97,19 +97,19 @@ class Posterior:
 class GaussianProcess:
     """A process with a Matern-5/2 kernel, a length scale per coordinate, and few rows.
 
-    Each category has a place on a line, and so has the state "inactive". The process treats them
-    as numbers.
+    Each category has a position on a line, and so has the state "inactive". The process treats
+    these positions as numbers.
 
     Parameters
     ----------
     n_rows : int
-        Most rows, ``>= 2``. If there are more, half of these rows are the best ones and the other
-        half is drawn from the rest.
+        Largest number of rows, ``>= 2``. If there are more, half of the used rows are the best
+        ones, and the other half is drawn from the rest.
     n_learn : int
-        Most rows from which the length scales and the noise are learned, ``>= 2``.
+        Largest number of rows from which the length scales and the noise are learned, ``>= 2``.
     n_evaluations : int
-        Most evaluations of the posterior density of length scales and noise, ``>= 1``. They always
-        begin at the same place.
+        Largest number of evaluations of the posterior density of length scales and noise,
+        ``>= 1``. The search always begins at the same point.
 
     Raises
     ------

@@ -15,7 +15,7 @@ symbol         shape             meaning
 ``L``          ``(n, n)``        lower triangular, ``K = L L'``
 ``a``          ``(n,)``          ``K^-1 z``
 ``s``          scalar            ``z' K^-1 z``; the signal's most likely variance is ``s / n``
-``G``          ``(m,)``          derivative of the loss by the correlation of a pair
+``G``          ``(m,)``          derivative of the loss with respect to the correlation of a pair
 =============  ================  =================================================================
 
 References
@@ -56,7 +56,7 @@ def learn(X: FloatArray, z: FloatArray, n_evaluations: int) -> FloatArray:
     X : ndarray of shape (n, d)
     z : ndarray of shape (n,)
     n_evaluations : int
-        Most evaluations of the density, ``>= 1``.
+        Largest number of evaluations of the density, ``>= 1``.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def loss(
 ) -> tuple[float, FloatArray]:
     """Return the negative log posterior density of theta, up to a constant, and its gradient.
 
-    The signal's variance is not in theta: the density is the one at its most likely value.
+    The signal's variance is not part of theta; the density is taken at its most likely value.
     """
     n, weights, noise = len(z), np.exp(theta[:-1]), np.exp(theta[-1])
     dpotrf, dpotrs, dpotri = lapack().dpotrf, lapack().dpotrs, lapack().dpotri
@@ -99,7 +99,7 @@ def loss(
     # Its derivative, [Rasmussen] Eq. (5.9): 1/2 tr((K^-1 - n/s a a') dK). A pair is in K twice.
     inverse = dpotri(L, lower=1)[0]
     G = inverse[pairs] - (n / s) * a[i] * a[j]
-    # From Eq. (4.17), the derivative of a correlation by its squared distance is
+    # From Eq. (4.17), the derivative of a correlation with respect to its squared distance is
     # -5/6 (1 + r) exp(-r).
     slope = G * (-5.0 / 6.0) * (1.0 + r) * decay
     trace = 0.5 * (np.trace(inverse) - (n / s) * (a @ a))

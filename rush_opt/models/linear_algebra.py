@@ -17,7 +17,7 @@ _limiting = threading.Lock()
 
 @functools.cache
 def lapack() -> Any:
-    """Import `scipy.linalg.lapack`, which takes long, when it is needed."""
+    """Import `scipy.linalg.lapack` at its first use, because the import is slow."""
     from scipy.linalg import lapack
 
     return lapack

@@ -21,7 +21,7 @@ class ProcessThenTrees:
     Parameters
     ----------
     until : int
-        Most results for which the Gaussian process is fitted, ``>= 1``.
+        Largest number of results to which the Gaussian process is fitted, ``>= 1``.
     process : GaussianProcess
     trees : ExtraTrees
     """

@@ -33,8 +33,8 @@ class Model(Protocol):
 class Surrogate(Protocol):
     """Settings of a surrogate model.
 
-    An optimizer calls nothing but `fit`. The settings are sent to workers: make them a frozen
-    dataclass that can be pickled.
+    An optimizer calls only `fit`. The settings are sent to workers, so make them a frozen dataclass
+    that can be pickled.
 
     Examples
     --------
@@ -60,8 +60,8 @@ class Surrogate(Protocol):
         ----------
         X : ndarray of float32, shape (n, d)
             Rows of the unit cube, ``n >= 1``. The coordinate of an inactive parameter is
-            `rush_opt.space.INACTIVE`. If the run stops trials early, the last column is the part
-            of a trial that was evaluated: 1 for a complete trial. See
+            `rush_opt.space.INACTIVE`. If trials were stopped early, there is one more column, the
+            progress of the trial: 1 for a completed trial, less for a stopped one. See
             `rush_opt.search.stopped_trials`.
         y : ndarray of shape (n,)
             Objective values, to be minimized. The value of a failed trial is infinite.

@@ -16,9 +16,9 @@ from rush_opt.arrays import FloatArray
 
 __all__ = ["rank_quantiles", "squash"]
 
-# Upper bound of v in `squash`. Without it, one penalty of 1e300 would make up nearly all of the
-# variance, and a model could not tell the good values apart. No value of experiments/peers reaches
-# the bound.
+# Upper bound of the compressed values in `squash`. Without it, one penalty of 1e300 would cause
+# nearly all of the variance, and a model could not distinguish the good values. No value of
+# experiments/peers reaches the bound.
 _MAX_SQUASHED = 10.0
 
 
@@ -35,11 +35,11 @@ def rank_quantiles(y: FloatArray) -> FloatArray:
     ndarray of shape (n,)
         Rank r of n becomes the quantile of (r - 1/2) / n. Equal values get the mean of their ranks.
     """
-    # Imported here because it takes time to load; it takes a twentieth of the time of the trees.
+    # Imported here because the import is slow. The call takes 1/20 of the time to grow the trees.
     from scipy.special import ndtri
 
     ordered = np.sort(y)
-    # The first place of a value plus the place after its last one is twice its mean rank, less 1.
+    # `left` counts smaller values, `right` also equal ones: the sum is twice the mean rank minus 1.
     places = np.searchsorted(ordered, y, "left") + np.searchsorted(ordered, y, "right")
     return np.asarray(ndtri(places / (2.0 * len(y))), dtype=np.float64)
 
@@ -53,8 +53,8 @@ def squash(y: FloatArray) -> FloatArray:
     Parameters
     ----------
     y : ndarray of shape (n,)
-        Values without NaN. Infinities become the largest and the smallest finite value. If there
-        are no two different finite values, they become one step above and one step below them.
+        Values without NaN. Infinities become the largest and the smallest finite value. If all
+        finite values are equal, or none is finite, infinities are one step above and below them.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def squash(y: FloatArray) -> FloatArray:
     Notes
     -----
     Values are shifted and scaled to v, so that the median is at 0 and the best value at -1. Then a
-    positive v becomes min(log(1 + v), 10), and a negative v stays.
+    positive v becomes min(log(1 + v), 10), and a negative v is unchanged.
     """
     y = 0.25 * y  # no sum or difference of two values overflows after this
     finite = y[np.isfinite(y)]

@@ -26,9 +26,9 @@ _NO_DEPTH_LIMIT = 2**31 - 1
 
 @functools.cache
 def tree_parts() -> SimpleNamespace:
-    """Import the parts of scikit-learn that grow a tree, when the first tree is grown.
+    """Import the parts of scikit-learn that grow trees, at the first use.
 
-    The import takes a second. The first trials of a run do not need it.
+    The import takes a second, and the first trials of a run do not need it.
     """
     from sklearn.tree._criterion import MSE
     from sklearn.tree._splitter import RandomSplitter

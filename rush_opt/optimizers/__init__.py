@@ -1,6 +1,7 @@
 """Optimizers: one algorithm per file, all with the interface of `base`.
 
-Imports `search` and what is below it. `OPTIMIZERS` gives them their names in `tune()`.
+`OPTIMIZERS` maps the names that `tune()` accepts to the classes. Imports `search` and the rooms
+below it.
 """
 
 from rush_opt.optimizers.acbo import ACBO

@@ -26,9 +26,10 @@ __all__ = ["ACBO"]
 class ACBO:
     """Settings of ACBO.
 
-    Each proposal draws an exploration weight of its own. All weights decay together as those of one
-    ADBO worker do, so that proposals that run at one time differ as those of many workers do.
-    Pending points are not proposed again; the model ignores them, as in ADBO.
+    Each proposal has its own exploration weight, drawn at random. The weights also decay with the
+    number of proposals, as for one ADBO worker. So proposals that run at the same time differ, as
+    those of many ADBO workers do. Pending points are not proposed again; the model ignores them, as
+    in ADBO.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class ACBO:
         check_settings(self.surrogate, self.candidates)
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
-        """Return how many points are evaluated before any model: as many as for `ADBO`."""
+        """Return the number of points before the first model: the same as for `ADBO`."""
         return n_dims + n_workers
 
     def n_next(self, n_open: int, n_workers: int) -> int:

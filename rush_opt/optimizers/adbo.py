@@ -1,4 +1,4 @@
-"""ADBO, asynchronous decentralized Bayesian optimization: every worker models and decides.
+"""ADBO, asynchronous decentralized Bayesian optimization: every worker fits a model and proposes.
 
 Each worker reads all results, fits a model of its own to them, and minimizes a lower confidence
 bound with its own exploration weight. No worker waits for another, and no point is evaluated twice.
@@ -25,15 +25,16 @@ __all__ = ["ADBO"]
 class ADBO:
     """Settings of ADBO.
 
-    A model learns from ended trials only, not from running ones: using those gained nothing or made
-    it worse in `experiments/proposal_study`. Workers differ by their exploration weights. If two of
-    them choose the same point, the server lets the first one start it, and the other proposes
+    A model learns from ended trials only. In `experiments/proposal_study`, learning from running
+    trials gained nothing or was worse. Each worker has its own exploration weight. If two workers
+    choose the same point, the server lets only the first one start it, and the other proposes
     again.
 
     Parameters
     ----------
     surrogate : Surrogate
-        Anything whose ``fit(X, y, rng)`` returns something with ``predict(X) -> (mean, sd)``.
+        An object with ``fit(X, y, rng)``, which returns an object with
+        ``predict(X) -> (mean, sd)``.
     candidates : Candidates
         Where the acquisition function is searched.
     exploration : Exploration
@@ -55,9 +56,10 @@ class ADBO:
         check_exploration(self.exploration)
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
-        """Return how many points are evaluated before any model."""
-        # The first model then has n_dims results, and until then all workers are busy. Any number
-        # from 4 to 20 gave the same in experiments/surrogate_study; this rule was not run there.
+        """Return the number of points before the first model."""
+        # All workers are busy until n_dims results are known; then the first model is fitted. In
+        # experiments/surrogate_study, first models after 4 to 20 results were equally good; this
+        # rule was not run there.
         return n_dims + n_workers
 
     def proposer(self, problem: Problem, place: Place) -> ModelProposer:

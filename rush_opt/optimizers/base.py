@@ -1,7 +1,8 @@
-"""The interface of every optimizer: settings that make a proposer, which never meets a server.
+"""The interface of every optimizer: settings that make a proposer.
 
-An optimizer of one's own is one class with settings and one with the method `Proposer.propose`.
-The same two run in `tune()`, in `simulate()` and in an `Advisor`.
+A proposer does no input or output. To add an optimizer, write one class with settings and one
+class with the method `Proposer.propose`. `tune()`, `simulate()` and `Advisor` all use the same two
+classes.
 """
 
 from __future__ import annotations
@@ -28,30 +29,30 @@ __all__ = [
     "Timing",
 ]
 
-# Where decisions are made:
-# "each worker"  each worker has a proposer, which knows the results of all workers;
-# "independent"  each worker has a proposer, which knows no results;
-# "one process"  one more process has the only proposer, and workers take trials from its queue;
-# "listed"       nobody proposes: all trials are in the queue before the run begins.
+# Where proposers run:
+# "each worker"  each worker has a proposer that reads the results of all workers;
+# "independent"  each worker has a proposer that reads no results;
+# "one process"  one additional process has the only proposer; workers take trials from the queue;
+# "listed"       there is no proposer: all trials are in the queue before the run begins.
 Placement = Literal["each worker", "independent", "one process", "listed"]
 
 Phase = Literal["objective", "surrogate", "acquisition", "coordination"]
-# Accounts the time inside a `with` to a phase: by the clock in a worker, CPU time in a simulation.
+# Adds the time inside a `with` block to a phase: wall clock in a worker, CPU time in a simulation.
 Timing = Callable[[Phase], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a proposer works.
+    """The process in which a proposer runs.
 
     Parameters
     ----------
     number : int
-        The number of its process in the network, in order of joining, from 0.
+        Number of the process in the network, in order of joining, from 0.
     n_before : int
-        How many workers with a smaller number were in the network when it joined.
+        Number of workers with a smaller number that were in the network when the process joined.
     n_workers : int
-        How many workers the run has.
+        Number of workers of the run.
     """
 
     number: int
@@ -68,7 +69,7 @@ class Proposal:
     config : dict
         Parameter name to value.
     notes : mapping of str to float
-        How it was chosen. Kept with the trial, and shown in ``result.trials``.
+        How the configuration was chosen. Stored with the trial, and shown in ``result.trials``.
     """
 
     config: dict[str, Any]
@@ -76,12 +77,12 @@ class Proposal:
 
 
 class Proposer(Protocol):
-    """What chooses the next configurations of one worker, or of the only proposing process."""
+    """Chooses the next configurations, for one worker or for all workers."""
 
     def propose(
         self, archive: Archive, pending: Pending, timing: Timing, n: int
     ) -> Sequence[Proposal]:
-        """Choose configurations from what is known and what is running.
+        """Choose configurations, given the ended trials and the running ones.
 
         Parameters
         ----------
@@ -95,12 +96,12 @@ class Proposer(Protocol):
         pending : Pending
             Points that should not be proposed again. For "one process" these are all trials that
             are queued or running. For "each worker" these are the trials that were open when the
-            worker joined, and those that another worker was the first to start.
+            worker joined, and the points of this worker that another worker started first.
         timing : callable
-            ``with timing("surrogate"):`` and ``with timing("acquisition"):`` account the time spent
-            inside to fitting and to searching.
+            ``with timing("surrogate"):`` counts the time inside as fitting, and
+            ``with timing("acquisition"):`` as searching.
         n : int
-            How many configurations are wanted at most, ``>= 1``.
+            Largest number of configurations to return, ``>= 1``.
 
         Returns
         -------
@@ -110,11 +111,11 @@ class Proposer(Protocol):
 
 
 class ProposingOptimizer(Protocol):
-    """The settings of an algorithm that proposes: a frozen dataclass, which is sent to workers."""
+    """The settings of an algorithm that proposes: a frozen dataclass that is sent to workers."""
 
     @property
     def placement(self) -> Placement:
-        """Where decisions are made: "each worker", "independent" or "one process"."""
+        """Where proposers run: "each worker", "independent" or "one process"."""
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
         """Return how many points of the initial design are evaluated before the first proposal."""
@@ -122,8 +123,8 @@ class ProposingOptimizer(Protocol):
     def proposer(self, problem: Problem, place: Place) -> Proposer:
         """Return the proposer of one process.
 
-        It raises a ValueError if the algorithm cannot be used with this problem: a run makes a
-        proposer before it starts workers.
+        Raise a ValueError if the algorithm cannot be used with this problem. A run calls this
+        method once before it starts workers, so the user gets the error at once.
         """
 
 
@@ -131,7 +132,10 @@ class CentralizedOptimizer(ProposingOptimizer, Protocol):
     """The settings of an algorithm whose placement is "one process"."""
 
     def n_next(self, n_open: int, n_workers: int) -> int:
-        """Return how many to propose while `n_open` trials are queued or running; 0 to wait."""
+        """Return the number of proposals to make while `n_open` trials are queued or running.
+
+        0 means to wait.
+        """
 
 
 class ListingOptimizer(Protocol):

@@ -1,7 +1,8 @@
 """CLBO, Bayesian optimization in synchronous batches with a constant liar.
 
-One process proposes a batch, point by point. For each point already in the batch the model is given
-a lie: the mean of all values seen. Then the whole batch is waited for.
+One process proposes a batch, point by point. For each point that is already in the batch, the model
+gets an assumed value, the lie: the mean of all results so far. The next batch follows when all
+trials of the batch have ended.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["CLBO"]
 
 @dataclass(frozen=True)
 class CLBO:
-    """Settings of CLBO. The exploration weight is constant: the lies spread a batch's points.
+    """Settings of CLBO. The exploration weight is constant, because the lies spread the points.
 
     Parameters
     ----------
@@ -56,13 +57,13 @@ class CLBO:
             raise ValueError(f"need exploration >= 0, got {self.exploration!r}; try {LAMBDA_MEAN}")
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
-        """Return how many points are evaluated before any model: as many as for `ADBO`."""
+        """Return the number of points before the first model: the same as for `ADBO`."""
         return n_dims + n_workers
 
     def n_next(self, n_open: int, n_workers: int) -> int:
-        """Return how many to propose while `n_open` are queued or running.
+        """Return the number of proposals to make while `n_open` trials are queued or running.
 
-        The next batch follows when the last one has ended; its size is that of [Becker].
+        The next batch begins when the previous one has ended. Its size is that of [Becker].
         """
         return 0 if n_open else max(2, n_workers // 10)
 
@@ -78,5 +79,5 @@ def _fit_with_lies(
 ) -> Model:
     """Fit as if each pending point had the mean loss of all finished trials."""
     finished = points.y[np.isfinite(points.y)]
-    lie = float(finished.mean()) if len(finished) else np.inf  # the worst, if nothing finished
+    lie = float(finished.mean()) if len(finished) else np.inf  # the worst loss: all trials failed
     return points.fit(surrogate, rng, assumed=(pending.X, np.full(len(pending), lie)))

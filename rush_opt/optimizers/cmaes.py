@@ -1,8 +1,8 @@
-"""Decentralized CMA-ES: every worker reads the same results, and so has the same distribution.
+"""Decentralized CMA-ES: every worker computes the same distribution from the same results.
 
-The finished log is cut into blocks of one population. Each worker updates its distribution with
-block after block, in the order of the log, and samples from it with a stream of its own. So nothing
-but the log is shared. The updates are those of the package ``cmaes``.
+The finished log is divided into blocks of one population. Each worker updates its distribution with
+one block after the other, in the order of the log. It samples from the distribution with its own
+random stream. So workers share nothing but the log. The package ``cmaes`` makes the updates.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CMAES"]
 
-_MOST_TRIES = 10  # to sample a new point that satisfies the constraints
+_MOST_TRIES = 10  # attempts to sample a new point that satisfies the constraints
 
-# The workers' streams are children of the seed; the means of restarts are drawn from this one,
-# which is the same for all workers.
+# The child of the seed from which the means of restarts are drawn, the same for all workers.
+# Children 0 and 1 belong to the initial design and to the workers (`rush_opt.problem.problem`).
 _RESTARTS = 2
 
 
@@ -42,7 +42,7 @@ class CMAES:
     Parameters
     ----------
     sigma : float
-        The first standard deviation, as a part of each parameter's range, above 0.
+        The initial standard deviation, as a fraction of each parameter's range, above 0.
 
     References
     ----------
@@ -70,8 +70,8 @@ class CMAES:
         ImportError
             If the package ``cmaes`` is not installed.
         ValueError
-            If the problem has several goals, a condition, an unordered parameter, or less than two
-            parameters.
+            If the problem has several goals, a condition, an unordered parameter, or fewer than
+            two parameters.
         """
         _check_package()
         _check_problem(problem)
@@ -79,14 +79,14 @@ class CMAES:
 
 
 class SharedDistribution:
-    """Proposes samples of the distribution that all workers have.
+    """Proposes samples of a distribution that is the same in all workers.
 
     Parameters
     ----------
     sigma : float
     problem : Problem
     number : int
-        The worker's.
+        The number of the worker.
     """
 
     def __init__(self, sigma: float, problem: Problem, number: int) -> None:
@@ -111,7 +111,7 @@ class SharedDistribution:
             return [Proposal(config, {"n_known": len(archive), "n_restarts": self._n_restarts})]
 
     def _start(self) -> cmaes.CMA:
-        """Return the first distribution, or that of a restart: equal in all workers."""
+        """Return the first distribution, or the one of a restart; it is the same in all workers."""
         import cmaes
 
         n_dims = self._problem.space.n_dims
@@ -125,12 +125,12 @@ class SharedDistribution:
             sigma=self._sigma,
             bounds=np.tile([0.0, 1.0], (n_dims, 1)),
             population_size=_population(n_dims) * 2**self._n_restarts,
-            seed=int(self._rng.integers(2**31)),  # of samples only: an update draws nothing
+            seed=int(self._rng.integers(2**31)),  # for samples; an update draws no random numbers
         )
 
     def _update(self, archive: Archive) -> None:
-        """Update the distribution with each whole block of results that is new."""
-        # Failed trials come in another order to each worker: the updates leave them out.
+        """Update the distribution with each new block of results that is complete."""
+        # Each worker learns of failed trials in another order, so the updates leave them out.
         finished = np.flatnonzero(np.isfinite(archive.y))
         while len(finished) - self._n_told >= (size := self._distribution.population_size):
             block = finished[self._n_told : self._n_told + size]
@@ -142,7 +142,7 @@ class SharedDistribution:
                 self._distribution = self._start()
 
     def _sample_new(self, archive: Archive, pending: Pending) -> FloatArray | None:
-        """Return a sample that is new and allowed; None if there is none among some samples."""
+        """Return a sample that is new and allowed; None if none of `_MOST_TRIES` samples is."""
         space = archive.space
         for _ in range(_MOST_TRIES):
             row: FloatArray = space.snap(self._distribution.ask()[np.newaxis])[0]

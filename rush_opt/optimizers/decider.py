@@ -1,7 +1,6 @@
-"""The decider: what one deciding process knows, and how it asks its proposer.
+"""The decider: the known trials of one proposing process, and the calls of its proposer.
 
-It is the part of every driver that does no input or output: of the worker loops, of virtual time
-and of ask-and-tell.
+The worker loops, virtual time and ask-and-tell all use it. It does no input or output.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ __all__ = ["Choice", "Decider"]
 
 
 class Choice(NamedTuple):
-    """A proposal, and what the server checks so that no other trial repeats it.
+    """A proposal, and the key by which the server refuses a second trial at its point.
 
     Attributes
     ----------
     proposal : Proposal
     duplicate_key : bytes or None
-        The same for all trials of one point, of which the server starts only one. None if repeats
-        are allowed: the optimizer reads no results, or it has proposed a point that is known.
+        Equal for all trials at one point; the server starts only one of them. None if repeats are
+        allowed: the optimizer reads no results, or it has proposed a known point.
     """
 
     proposal: Proposal
@@ -36,7 +35,7 @@ class Choice(NamedTuple):
 
 
 class Decider:
-    """What one deciding process knows, and how it asks its proposer.
+    """Holds the known trials of one proposing process, and calls its proposer.
 
     Parameters
     ----------
@@ -44,9 +43,9 @@ class Decider:
     problem : Problem
     place : Place
     archive : Archive, optional
-        What is known; by default an empty one of its own.
+        The known trials; by default a new, empty archive.
     curves : Curves, optional
-        For such an archive: what trials reported.
+        For the new archive: what trials reported.
 
     Attributes
     ----------
@@ -72,12 +71,12 @@ class Decider:
         self._placement = optimizer.placement
 
     def avoid(self, configs: Sequence[dict[str, Any]]) -> None:
-        """Add points that others have started: each gets a name that no task has."""
+        """Add points that were started elsewhere to `pending`, under names that no task has."""
         for config in configs:
             self.pending.add(f"avoided {len(self.pending)}", config)
 
     def choose(self, timing: Timing) -> Choice:
-        """Choose the next configuration of this process; it raises what `propose` raises."""
+        """Choose the next configuration of this process; errors are those of `propose`."""
         (proposal,) = self.propose(timing, 1)
         return Choice(proposal, self._duplicate_key(proposal.config))
 
@@ -122,5 +121,5 @@ class Decider:
 
 
 def point_key(row: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> bytes:
-    """Return the bytes that all trials at a snapped row have in common."""
+    """Return the bytes that identify a snapped row, in single precision."""
     return row.astype(np.float32).tobytes()

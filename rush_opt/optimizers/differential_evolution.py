@@ -1,7 +1,7 @@
 """Asynchronous differential evolution: every worker combines the best results of all workers.
 
-There are no generations. The parents of each proposal are the best results that are known when it
-is made.
+There are no generations. The parents of a proposal are the best results that the worker knows at
+that time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from rush_opt.space import FloatArray
 
 __all__ = ["DifferentialEvolution"]
 
-_N_PARENTS = 3  # of one proposal: a base and two whose difference is added
-_MOST_TRIES = 10  # to find a new point that satisfies the constraints
+_N_PARENTS = 3  # parents of one proposal: a base, and two whose difference is added
+_MOST_TRIES = 10  # attempts to find a new point that satisfies the constraints
 
 
 @dataclass(frozen=True)
 class DifferentialEvolution:
     """Settings of differential evolution, in the variant rand-to-best/1/bin.
 
-    Several goals are combined by weights that are drawn anew for each proposal.
+    Several goals are combined by weights; new weights are drawn for each proposal.
 
     Parameters
     ----------
     population : int
-        How many of the best results can be parents, ``>= 4``; also the size of the initial design.
+        Number of best results that can be parents, ``>= 4``; also the size of the initial design.
     scale : float
         The factor F of differences, above 0.
     crossover : float
@@ -56,7 +56,7 @@ class DifferentialEvolution:
         if not (self.population >= 4 and self.scale > 0 and 0 <= self.crossover <= 1):
             raise ValueError(
                 "need population >= 4, scale > 0 and crossover from 0 to 1, got "
-                f"{self!r}; change what is out of range"
+                f"{self!r}; change the setting that is out of range"
             )
 
     def n_initial(self, n_dims: int, n_workers: int) -> int:
@@ -95,7 +95,7 @@ class Recombination:
             return [Proposal(config, {"n_known": len(points), **notes})]
 
     def _new_combination(self, points: EvaluatedPoints, pending: Pending) -> FloatArray | None:
-        """Return a row that is new and allowed; None if there are too few parents or tries."""
+        """Return a row that is new and allowed; None if parents are too few or no try succeeds."""
         space = points.space
         best = points.best(self.settings.population)
         parents = points.X[best[np.isfinite(points.y[best])]].astype(np.float64)

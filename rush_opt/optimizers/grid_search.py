@@ -19,16 +19,16 @@ class GridSearch:
     """Every point of a grid once, in random order.
 
     The whole grid waits in the network's queue, except points that a warm start or an earlier run
-    in the network has evaluated. If `n_trials` or a timeout ends the run early, it has seen an even
-    part of the grid, and another run in the same network goes on with the rest. When no point is
-    left, ``result.stop_reason`` is ``exhausted``.
+    in the network has evaluated. If `n_trials` or a timeout ends the run early, the evaluated
+    points are spread over the whole grid. A later run in the same network evaluates the rest. When
+    no point is left, ``result.stop_reason`` is ``exhausted``.
 
     Parameters
     ----------
     resolution : int or mapping of str to int
-        How many values of each parameter: one number for all, or a number for each name. Ordered
-        parameters with fewer values have all of theirs. So have unordered ones always: they need no
-        entry in a mapping.
+        Number of values of each parameter: one number for all parameters, or a mapping of names to
+        numbers. An ordered parameter with fewer values uses all of them. An unordered parameter
+        always uses all of its values and needs no entry in the mapping.
     """
 
     resolution: int | Mapping[str, int] = 10
@@ -39,7 +39,7 @@ class GridSearch:
     ) -> list[dict[str, Any]]:
         """Return the configurations of the grid in the order of their evaluation.
 
-        Those that are `known` are left out.
+        Configurations that are in `known` are left out.
 
         Raises
         ------

@@ -16,7 +16,7 @@ from rush_opt.search.pending import Pending
 
 __all__ = ["RandomSearch"]
 
-# Drawing points one by one costs more than drawing many.
+# Many points drawn at once cost less per point.
 _BATCH = 64
 
 

@@ -1,4 +1,4 @@
-"""Checks of the settings that algorithms with a model share, before a worker uses them."""
+"""Checks of the settings that all algorithms with a model share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_settings(surrogate: object, candidates: object) -> None:
     Raises
     ------
     TypeError
-        If one of them is not.
+        If one of the two conditions does not hold.
     """
     _check_method("surrogate", surrogate, "ProcessThenTrees() or ExtraTrees()", "fit")
     if not isinstance(candidates, Candidates):

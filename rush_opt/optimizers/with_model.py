@@ -19,7 +19,7 @@ __all__ = ["Fit", "ModelProposer", "fit_to_ended"]
 
 
 class Fit(Protocol):
-    """How a model takes account of pending points."""
+    """How a model uses pending points."""
 
     def __call__(
         self,
@@ -40,9 +40,9 @@ def fit_to_ended(
 
 @dataclass
 class ModelProposer:
-    """Draws at random until there is a result per dimension, then follows a model.
+    """Proposes random points until there are as many results as dimensions, then uses a model.
 
-    Stopped trials count as results once a trial was completed or failed.
+    Stopped trials count as results as soon as at least one trial has completed or failed.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class ModelProposer:
     weights : iterator of float
         The exploration weight lambda of each proposal.
     fit : callable
-        How the model takes account of pending points.
+        How the model uses pending points.
     """
 
     surrogate: Surrogate
@@ -65,11 +65,11 @@ class ModelProposer:
     def propose(
         self, archive: Archive, pending: Pending, timing: Timing, n: int
     ) -> Sequence[Proposal]:
-        """Choose `n` configurations, each as if those before it were pending.
+        """Choose `n` configurations; for each one, the chosen ones before it count as pending.
 
-        The notes of a proposal have the exploration weight as ``lambda``, how many results the
-        model was fitted to as ``n_known``, and of how many stopped trials it learned as
-        ``n_stopped``. See `Proposer.propose`.
+        The notes of a proposal are ``lambda``, the exploration weight; ``n_known``, the number of
+        results that the model was fitted to; and ``n_stopped``, the number of stopped trials that
+        it also learned from, if there were any. See `Proposer.propose`.
         """
         if n > 1:
             pending = pending.copy()

@@ -1,4 +1,4 @@
-"""What is optimized: the search space and the goals, without how and how long.
+"""The problem: the search space and the goals. Optimizer and budget do not belong to it.
 
 Imports `space` only.
 """

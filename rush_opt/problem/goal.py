@@ -14,10 +14,10 @@ Direction = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True)
 class Goal:
-    """One objective: its name in a result, and whether less or more of it is better.
+    """One objective: its name in a result, and whether lower or higher values are better.
 
-    Inside the library every value is minimized. `loss` turns a value into what is minimized, and
-    `value` turns it back.
+    Inside the library every loss is minimized. `loss` turns a value into a loss, and `value` turns
+    it back.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Goal:
         return 1.0 if self.direction == "minimize" else -1.0
 
     def loss(self, value: float) -> float:
-        """Turn an objective value into a loss, of which less is better."""
+        """Turn an objective value into a loss; lower is better."""
         return self.sign * value
 
     def value(self, loss: float) -> float:

@@ -1,4 +1,4 @@
-"""The problem: a search space, the goals in it, and where random numbers come from."""
+"""The problem: a search space, the goals, and the seed of all random numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DESIGN, _WORKERS = 0, 1
 
 @dataclass(frozen=True)
 class Problem:
-    """What is optimized: all that an optimizer needs to know before the first trial.
+    """The problem that a run solves: all that an optimizer needs before the first trial.
 
     Parameters
     ----------

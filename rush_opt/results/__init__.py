@@ -1,5 +1,5 @@
-"""What a run found: its record, and the result with its tables, pictures and files.
+"""The results of a run: its record, and the result object with tables, pictures and files.
 
-`record` and `trials` are plain data. All else reads them; `result` stands above all other modules.
+`record` and `trials` are plain data. The other modules read them. `result` imports all the others.
 Imports `space`, `problem`, `stopping` and `models`.
 """

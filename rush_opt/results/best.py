@@ -41,7 +41,7 @@ def best_estimated(record: RunRecord) -> Estimate:
 
 
 def _candidates(record: RunRecord) -> list[FrozenTrial]:
-    """Return the trials of which one is the best: those that were not stopped early, if any."""
+    """Return the trials that can be the best one: those that were not stopped early, if any."""
     if not record.finished:
         advice = "see the errors in result.trials" if record.trials else "none was run"
         raise ValueError(f"no trial finished, so there is no best one; {advice}")

@@ -1,6 +1,6 @@
-"""The answer of a search with noise: the trial with the best estimated value.
+"""The result of a search with noise: the trial with the best estimated value.
 
-With noise, the best of many values is usually a lucky one, and its configuration may be average.
+With noise, the best of many values is usually best by chance, and its configuration may be average.
 The values of similar configurations show how good a configuration really is. Use the estimate if
 repeated evaluations of one configuration differ as much as good configurations do. Without noise,
 the trial with the best value is the better answer.
@@ -77,7 +77,7 @@ def estimate_best(
         Weighted mean and standard deviation of the values. The weight of a row grows with the
         number of trees in which it shares the leaf of the best row.
     """
-    # The trees see ranks, so that extreme values do not decide where they split.
+    # Trees are fitted to ranks, so that extreme values do not decide where they split.
     best, weights = find_lowest(
         X, rank_quantiles(y), rng, min_samples_split=_min_samples_split(len(y))
     )

@@ -1,6 +1,6 @@
 """A run as a file: all of its record as JSON, or the table of its trials as Parquet.
 
-`plain` says how JSON holds values that it has no form for, such as NaN, bytes and arrays.
+JSON has no form for some values, such as NaN, bytes and arrays; `plain` defines how to write them.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = ["read_json", "write_json", "write_parquet"]
 
 _FORMAT = {"format": "rush_opt.TuneResult", "version": 1}
 
-# These fields of a record are written and read as they are.
+# These fields of a record are written and read unchanged.
 _AS_THEY_ARE = ("seed", "stop_reason", "network_id", "started_at", "ended_at", "deadline")
 
 
 def write_json(record: RunRecord, path: str | os.PathLike[str]) -> None:
     """Write a record to a file; see `TuneResult.to_json`.
 
-    The file is complete or is not there: it gets its name when all is written.
+    The file gets its name only after all is written. So an incomplete file never has this name.
     """
     content = {
         "frozen_trials": [
-            # Steps are numbers, and names in JSON are texts.
+            # A mapping in JSON can only have texts as names. Steps are numbers, so write pairs.
             {**vars(trial), "intermediate": [*trial.intermediate.items()]}
             for trial in record.trials
         ],
@@ -82,7 +82,7 @@ def write_parquet(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     table = table.copy()
     for name in list(table):
         try:
-            # Arrow has a type for an empty mapping and Parquet has none: only writing shows it.
+            # Arrow has a type for empty mappings, but Parquet has none. Only writing shows this.
             table[[name]].to_parquet(io.BytesIO(), engine="pyarrow", index=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
             table[name] = [_to_text(value) for value in table[name]]

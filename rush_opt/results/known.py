@@ -1,4 +1,4 @@
-"""What an optimizer knew when it proposed a trial."""
+"""The trials that an optimizer knew when it proposed a trial."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def known_at(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> list[FrozenTr
     """Return the trials that were known when a trial was proposed; see `TuneResult.known_at`."""
     if "n_known" not in trial.notes:
         raise ValueError(
-            f"trial {trial.number} was not proposed by looking at others: its notes have no "
-            "'n_known'; it is of a design, or its optimizer needs no results"
+            f"trial {trial.number} was not proposed from results of other trials: its notes have "
+            "no 'n_known'; it is of an initial design, or its optimizer uses no results"
         )
     n_unstopped, n_stopped = trial.notes["n_known"], trial.notes.get("n_stopped", 0)
     learned = [other for other in trials if _is_learned_from(other)]
@@ -25,11 +25,11 @@ def known_at(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> list[FrozenTr
 
 
 def _is_learned_from(trial: FrozenTrial) -> bool:
-    """Whether optimizers read the trial: not if it was lost, or removed from the queue."""
+    """Whether optimizers learn from the trial: not if it was lost, or removed from the queue."""
     was_evaluated = not trial.lost and trial.started_at is not None
     return trial.state == "finished" or was_evaluated
 
 
 def _is_stopped(trial: FrozenTrial) -> bool:
-    # A failed trial counts as one that ended by itself, even if it was also stopped early.
+    # A trial that failed does not count as stopped, even if it was also asked to stop early.
     return trial.state == "finished" and trial.stopped_at is not None

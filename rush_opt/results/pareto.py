@@ -1,4 +1,4 @@
-"""Pareto fronts: which points no other dominates, and the area that points dominate.
+"""Pareto fronts: the points that no other point dominates, and the area that points dominate.
 
 =========  ===========  ==========================================================================
 symbol     shape        meaning
@@ -33,12 +33,12 @@ def non_dominated(Y: npt.ArrayLike) -> BoolArray:
     Returns
     -------
     ndarray of bool, shape (n,)
-        Equal points do not dominate each other: all of them are True, or none.
+        Equal points do not dominate each other, so their entries are equal.
 
     Raises
     ------
     ValueError
-        If the shape is another one, or a value is NaN.
+        If `Y` has another shape, or a value is NaN.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Values of records as JSON: what JSON cannot hold is written as an object with one marked name.
+"""Values of records as JSON. A value that JSON cannot hold becomes an object with one marked name.
 
 ============  =================================================================================
 name          value
@@ -7,7 +7,7 @@ name          value
 ``$bytes``    the bytes, in base64
 ``$array``    a NumPy array, as the base64 of an ``.npy`` file
 ``$scalar``   a NumPy scalar or a complex number, in the same way
-``$dict``     a mapping as a list of pairs: one of its names is no text, or begins with ``$``
+``$dict``     a list of pairs, for a mapping with a name that is no text or begins with ``$``
 ============  =================================================================================
 """
 

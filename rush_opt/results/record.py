@@ -1,4 +1,4 @@
-"""The record of a run: plain data, from which results, files and pictures are made."""
+"""The record of a run: plain data for results, files and pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RunRecord"]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run after its end.
+    """The data of a run after its end.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class RunRecord:
         All workers that ever joined the network to evaluate trials, in the order in which they
         joined.
     deadline : float or None
-        When the run's timeout was over, by the same clock. Trials that were running then were
+        When the timeout of the run expired, by the same clock. Trials that were running then still
         finished, so `ended_at` may be later.
     """
 
@@ -69,7 +69,7 @@ class RunRecord:
         Parameters
         ----------
         consequence : str
-            Ends the message of the error: what a run with several objectives does not have.
+            The end of the error message: what a run with several objectives does not have.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class RunRecord:
         Parameters
         ----------
         purpose : str
-            Begins the message of the error: what needs the space.
+            The beginning of the error message: what needs the space.
 
         Raises
         ------

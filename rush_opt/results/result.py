@@ -36,7 +36,7 @@ class TuneResult:
     Parameters
     ----------
     record : RunRecord
-        The data of the run. All else is computed from them.
+        The data of the run. Everything else is computed from it.
     **changes
         Deprecated: fields of the record to replace, as ``dataclasses.replace(result, space=...)``
         passes them. Use `with_space`.
@@ -66,7 +66,7 @@ class TuneResult:
         - ``server lost``: the server was killed, or its memory or disk was full. Trials that ended
           shortly before may be missing.
         - ``stopped``: another process asked the workers of the network to stop.
-        - ``not stopped``: the result is that of an `Advisor`, whose trials go on.
+        - ``not stopped``: the result is from an `Advisor`, whose trials continue.
     network_id : str
         The name of the run's network.
     started_at, ended_at : float
@@ -75,8 +75,8 @@ class TuneResult:
         All workers that ever joined the network to evaluate trials, in the order in which they
         joined.
     deadline : float or None
-        When the timeout was over, by the same clock. Trials that were running then were finished;
-        those with ``trial.ended_at <= result.deadline`` ended in time.
+        When the timeout expired, by the same clock. Trials that were running then still finished;
+        trials with ``trial.ended_at <= result.deadline`` ended in time.
     """
 
     record: RunRecord
@@ -87,7 +87,7 @@ class TuneResult:
                 "dataclasses.replace(result, ...) will be removed; use result.with_space(space), "
                 "or TuneResult(dataclasses.replace(result.record, ...))",
                 DeprecationWarning,
-                # The caller of `dataclasses.replace`, which has one more frame since Python 3.13.
+                # The caller of `dataclasses.replace`. Since Python 3.13 it has one more frame.
                 stacklevel=4 if sys.version_info >= (3, 13) else 3,
             )
             record = replace(record, **changes)
@@ -168,7 +168,7 @@ class TuneResult:
 
     @property
     def deadline(self) -> float | None:
-        """When the timeout was over, in seconds since 1970; None without a timeout."""
+        """When the timeout expired, in seconds since 1970; None without a timeout."""
         return self.record.deadline
 
     def with_space(self, space: Space) -> TuneResult:
@@ -188,7 +188,7 @@ class TuneResult:
 
     @cached_property
     def best_trial(self) -> FrozenTrial:
-        """The finished trial with the best value, the earliest of equals.
+        """The finished trial with the best value; of equal ones, the earliest.
 
         A trial that was stopped early has the value of an earlier step. It is the best trial only
         if all finished trials were stopped early.
@@ -216,8 +216,9 @@ class TuneResult:
     def pareto_front(self) -> list[FrozenTrial]:
         """The finished trials that no other dominates, the best in the first objective first.
 
-        A trial dominates another if it is worse in no objective and better in one. Of trials with
-        equal values, all are on the front. With one objective, the front has the best trials.
+        A trial dominates another one if it is not worse in any objective and better in at least
+        one. Trials with equal values are on the front together. With one objective, the front has
+        the best trials.
         Trials that were stopped early are on it only if all finished trials were stopped early.
 
         Raises
@@ -231,11 +232,11 @@ class TuneResult:
     def best_estimated(self) -> Estimate:
         """The finished trial with the best *estimated* value, for an objective with noise.
 
-        The best of many noisy values is mostly luck: its configuration is worse than the value, and
-        often worse than another one. A forest that is fitted to all finished trials estimates how
-        good each configuration is from the values of its neighbours. Without noise, or with hardly
-        any, `best_trial` is the better answer; see `rush_opt.results.estimate`. Trials that were
-        stopped early count as in `best_trial`.
+        The best of many noisy values is best mostly by chance. Its configuration is worse than the
+        value suggests, and often worse than another configuration. A forest that is fitted to all
+        finished trials estimates each configuration from the values of its neighbours. Without
+        noise, or with very little, `best_trial` is the better answer; see
+        `rush_opt.results.estimate`. Trials that were stopped early count as in `best_trial`.
 
         Returns
         -------
@@ -260,7 +261,7 @@ class TuneResult:
         ``value``              the objective value; ``value_<metric>`` if there are several
         ``params_<name>``      each parameter
         ``duration_s``         seconds from the start to the end
-        ``result_<name>``      what else the objective returned
+        ``result_<name>``      each other value that the objective returned
         ``worker``             the number of the worker
         ``started_at``,        times, in UTC
         ``ended_at``
@@ -275,12 +276,13 @@ class TuneResult:
 
         An optimizer learns from trials that finished or failed, and from those that were known
         before the run. It does not learn from trials that were lost with their worker, or removed
-        from the queue. The notes of a trial count how many it had learned from: ``n_known`` trials
-        that were not stopped early, and ``n_stopped`` trials that were. Without the second note
-        there were none of them. This returns the first so many of each kind.
+        from the queue. The notes of a trial hold the numbers of trials that were known: ``n_known``
+        trials that were not stopped early, and ``n_stopped`` trials that were. Without the second
+        note, no stopped trial was known. This method returns the first `n_known` and the first
+        `n_stopped` trials of the two kinds.
 
-        If trials ended at nearly the same time, the optimizer may have learned of them in another
-        order than that of their ends.
+        If trials ended at nearly the same time, the optimizer may have read them in another order
+        than that of their ends.
 
         Parameters
         ----------
@@ -290,8 +292,8 @@ class TuneResult:
         Raises
         ------
         ValueError
-            If the trial was not proposed from results of others: it is of the initial design, was
-            known before the run, or the optimizer does not use results.
+            If the trial was not proposed from results of other trials: it belongs to the initial
+            design, was known before the run, or the optimizer does not use results.
         """
         return known_at(self.record.trials, trial)
 
@@ -313,17 +315,18 @@ class TuneResult:
         ``acquisition``,       the server
         ``coordination``
         ``idle``               the rest of the wall clock
-        ``proposer``           what a proposer spent on surrogate and acquisition function for
-                               this worker's trials; it is another process and has no row
+        ``proposer``           the time that a proposer spent on surrogate and acquisition
+                               function for this worker's trials; the proposer is another process
+                               and has no row
         ``cpu``                CPU time, child processes included
         ``objective_share``    ``objective`` over ``wall``
         ``busy_share``         ``objective``, ``surrogate``, ``acquisition`` and ``proposer`` over
                                ``wall``
         =====================  =================================================================
 
-        With a timeout, the wall clock ends at the `deadline`: of a trial that ended later, only the
-        part before it counts. If a worker is lost, its wall clock ends there, and that of its
-        replacement begins when the replacement joins.
+        With a timeout, the wall clock ends at the `deadline`. Of a trial that ended later, only the
+        time before the deadline counts. If a worker is lost, its wall clock ends at that time. The
+        wall clock of its replacement begins when the replacement joins.
         """
         return utilization_table(self.record)
 
@@ -336,7 +339,7 @@ class TuneResult:
     def busy_share(self) -> float:
         """Time in objective, surrogate and acquisition function over wall clock times workers.
 
-        A proposer's time counts, although the proposer is no worker.
+        The time of a proposer counts, although the proposer is not a worker.
         """
         return share(self.utilization, BUSY)
 
@@ -373,7 +376,7 @@ class TuneResult:
         return plot_exploration(self.record, ax)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write all of the result to a file, for `from_json` or for programs in other languages.
+        """Write the whole result to a file, for `from_json` or for programs in other languages.
 
         A space with constraints or transforms is left out: a file cannot hold their functions.
 

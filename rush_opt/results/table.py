@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["trials_table", "value_columns"]
 
-# What each column holds is in `TuneResult.trials`.
+# `TuneResult.trials` describes the columns.
 _TIMES = ("started_at", "ended_at")
 
 

@@ -24,11 +24,11 @@ __all__ = ["to_study"]
 def to_study(record: RunRecord) -> optuna.Study:
     """Make an Optuna study in memory from the trials of a run.
 
-    Numbers, parameters and values are the same. The user attributes of the trials have what Optuna
-    has no place for, under the names of the columns of ``result.trials``: ``key``, ``worker``,
-    ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals, booleans, and constants that are no
-    numbers become categories. A `Float` whose steps do not lead exactly to its upper bound, such as
-    thirds, loses its steps.
+    Numbers, parameters and values are the same. Optuna has no place for some data of a trial. The
+    user attributes of the trial hold them, under the names of the columns of ``result.trials``:
+    ``key``, ``worker``, ``result_<name>``, ``notes_<name>`` and ``error``. Ordinals, booleans, and
+    constants that are not numbers become categories. If the steps of a `Float` do not lead exactly
+    to its upper bound, such as steps of one third, the `Float` becomes continuous.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def to_study(record: RunRecord) -> optuna.Study:
     optuna.Study
         Finished trials are ``COMPLETE``, those that were stopped early are ``PRUNED``, and failed
         ones are ``FAIL``. Times are in the local time zone. Optuna's steps are whole numbers. If a
-        run has other steps, such as shares of the data, the study has their places in the order of
-        all steps, and its user attribute ``steps`` has the steps themselves.
+        run has other steps, such as fractions of the data, the steps of the study are their indices
+        in the sorted list of all steps. The user attribute ``steps`` of the study holds this list.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _empty_study(record: RunRecord) -> optuna.Study:
     study.set_user_attr("metrics", list(record.metrics))
     study.set_user_attr("seed", record.seed)
     study.set_user_attr("stop_reason", record.stop_reason)
-    if len(directions) > 1:  # with one, Optuna's table has the column `value` only without a name
+    if len(directions) > 1:  # with a name, Optuna's table would not call a single column `value`
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(record.metrics))
@@ -90,7 +90,7 @@ def _empty_study(record: RunRecord) -> optuna.Study:
 
 
 def _step_numbers(record: RunRecord) -> dict[float, int]:
-    """Return Optuna's number for each step: the step itself, or its place if not all are whole."""
+    """Return Optuna's number for each step: the step itself, or its index if not all are whole."""
     steps = sorted({step for trial in record.trials for step in trial.intermediate})
     are_whole = all(float(step).is_integer() for step in steps)
     return {step: int(step) if are_whole else place for place, step in enumerate(steps)}
@@ -113,7 +113,7 @@ def _trial(
     is_finished = trial.state == "finished"
     state = TrialState.COMPLETE if trial.stopped_at is None else TrialState.PRUNED
     return FrozenTrial(
-        number=-1,  # the study gives the numbers
+        number=-1,  # the study assigns the number
         trial_id=-1,
         state=state if is_finished else TrialState.FAIL,
         value=None,
@@ -147,7 +147,7 @@ def _distribution(name: str, parameter: Parameter, trials: list[FrozenTrial]) ->
     if isinstance(parameter, Transformed) and not parameter.n_levels:
         return FloatDistribution(*_range_of_values(name, parameter, trials))
     value = parameter.value if isinstance(parameter, Constant) else None
-    # Optuna's samplers go on with numbers as numbers only if their distribution is one of numbers.
+    # Optuna's samplers treat values as numbers only if the distribution is numeric.
     if isinstance(value, float):
         return FloatDistribution(value, value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -175,7 +175,7 @@ def _range_of_values(
     values += [trial.params[name] for trial in trials if name in trial.params]
     if not all(isinstance(value, int | float) for value in values):
         raise ValueError(
-            f"parameter {name!r} needs numbers as transformed values to be one of Optuna's, got "
-            f"{values[0]!r}"
+            f"parameter {name!r} needs numbers as transformed values, because Optuna has no other "
+            f"ranges, got {values[0]!r}"
         )
     return min(values), max(values)

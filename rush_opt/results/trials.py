@@ -1,4 +1,4 @@
-"""A trial that ended, and how it is made from the task of the network that ran it."""
+"""Trials that ended, and how to make them from tasks of a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FrozenTrial:
     Attributes
     ----------
     number : int
-        Its place in the order of completion, from 0.
+        Its position in the order of completion, from 0.
     key : str
         Its identifier in the network.
     state : str
@@ -101,8 +101,8 @@ def freeze_trials(
     metrics : sequence of str
         The names of the objective values in a result.
     workers : sequence of WorkerInfo
-        The workers of the network. A trial of a worker that is not among them has no number of a
-        worker.
+        The workers of the network. If the worker of a trial is not among them, the trial's `worker`
+        is None.
     first_number : int
         The number of the first trial.
     reported : mapping

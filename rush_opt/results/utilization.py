@@ -23,7 +23,7 @@ __all__ = ["BUSY", "OBJECTIVE", "share", "utilization_table"]
 OBJECTIVE = ("objective",)
 BUSY = ("objective", "surrogate", "acquisition", "proposer")
 
-# What a worker does itself. A proposer is another process.
+# Phases in which a worker itself is busy. A proposer is another process.
 _PHASES = ("objective", "surrogate", "acquisition", "coordination")
 _SPENT = ("n_trials", *_PHASES, "proposer", "cpu")
 _COLUMNS = [
@@ -32,7 +32,7 @@ _COLUMNS = [
 ]
 
 
-# How workers end that the run may have replaced.
+# States of ended workers that the run may have replaced.
 _REPLACED = (WorkerState.LOST, WorkerState.INTERRUPTED)
 
 
@@ -121,7 +121,7 @@ def _share_in_time(trial: FrozenTrial, until: float) -> float:
 
 def _worker_row(presence: _Presence, spent: dict[str, float]) -> dict[str, Any]:
     worker, since, until = presence
-    wall = max(until - since, 1e-9)  # a worker that was lost at once has a share, too
+    wall = max(until - since, 1e-9)  # no division by 0 if a worker was lost at once
     startup = max(worker.started_at - since, 0.0)
     own = sum(spent[phase] for phase in _PHASES)
     return {

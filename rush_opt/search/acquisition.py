@@ -31,8 +31,8 @@ def lower_confidence_bound(mean: FloatArray, sd: FloatArray, lam: float) -> Floa
     References
     ----------
     .. [Srinivas] N. Srinivas, A. Krause, S. M. Kakade, M. Seeger. Gaussian process optimization in
-       the bandit setting: no regret and experimental design. ICML 2010. There values are
-       maximized, and the bound is an upper one.
+       the bandit setting: no regret and experimental design. ICML 2010. The paper maximizes, so
+       it uses an upper bound.
     """
     if lam < 0:
         raise ValueError(f"need lam >= 0, got {lam}; a negative weight would avoid the unknown")

@@ -1,4 +1,4 @@
-"""The archive: ended trials as rows of numbers, which only grow."""
+"""The archive: ended trials as rows of numbers; rows are only added."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _INITIAL_CAPACITY = 256
 
 
 class EvaluatedPoints(Protocol):
-    """What a proposer reads: evaluated points, and one loss for each.
+    """The data that a proposer reads: evaluated points, and one loss for each.
 
-    `Archive` is this for one goal, and `Scalarized` for several.
+    `Archive` has this interface for one goal, and `Scalarized` for several goals.
     """
 
     @property
@@ -37,7 +37,7 @@ class EvaluatedPoints(Protocol):
         """Count the points, without those of stopped trials."""
 
     def __contains__(self, row: npt.NDArray[np.floating[Any]]) -> bool:
-        """Tell whether a snapped row was evaluated, to single precision."""
+        """Return whether a snapped row was evaluated; rows are compared in single precision."""
 
     @property
     def X(self) -> RowArray:  # noqa: N802  # the field's name for rows of features
@@ -49,10 +49,10 @@ class EvaluatedPoints(Protocol):
 
     @property
     def n_stopped(self) -> int:
-        """How many stopped trials `fit` uses besides."""
+        """Number of stopped trials that `fit` uses in addition."""
 
     def best(self, k: int) -> npt.NDArray[np.intp]:
-        """Return the indices of the `k` best points, the best first, equals in order."""
+        """Return the indices of the `k` best points, best first; of equals, the earlier first."""
 
     def fit(
         self,
@@ -65,11 +65,11 @@ class EvaluatedPoints(Protocol):
 
 
 class Archive:
-    """Ended trials: their points, and losses, which are always minimized.
+    """Ended trials: their points and their losses. Losses are always minimized.
 
-    A trial that was stopped early is in no row here: its value is one of an earlier step, which
-    cannot be compared with those of completed trials. Its point counts as evaluated. If reports of
-    trials are known, a model learns from it through `StoppedTrials`.
+    A trial that was stopped early has no row. Its value belongs to an earlier step and cannot be
+    compared with the values of completed trials. Its point counts as evaluated. If the archive has
+    `curves`, a model learns from stopped trials through `StoppedTrials`.
 
     Parameters
     ----------
@@ -77,7 +77,8 @@ class Archive:
     goals : sequence of Goal
         Usually one.
     curves : Curves, optional
-        What trials reported. Somebody else adds to it. Without it, `fit` ignores stopped trials.
+        What trials reported. The caller adds new reports. Without curves, `fit` ignores stopped
+        trials.
 
     Raises
     ------
@@ -107,7 +108,7 @@ class Archive:
 
     @property
     def n_stopped(self) -> int:
-        """How many stopped trials `fit` uses besides."""
+        """Number of stopped trials that `fit` uses in addition."""
         return len(self._stopped) if self._stopped is not None else 0
 
     @property
@@ -126,7 +127,7 @@ class Archive:
         """
         if len(self.goals) > 1:
             raise ValueError(
-                f"y needs one goal, but there are {self._metrics}; take Y, or combine the goals: "
+                f"y needs one goal, but there are {self._metrics}; use Y, or combine the goals: "
                 "Scalarized(archive, weights).y"
             )
         return _read_only(self._Y[: self._n, 0])
@@ -152,7 +153,7 @@ class Archive:
         Parameters
         ----------
         tasks : TaskTable
-            In order of completion. An objective value that is NaN counts as the worst there is.
+            In order of completion. An objective value that is NaN becomes an infinite loss.
 
         Raises
         ------
@@ -182,7 +183,8 @@ class Archive:
         Parameters
         ----------
         tasks : TaskTable
-            Those whose objective failed; lost and cleared tasks say nothing about their points.
+            Tasks whose objective failed. Leave out lost and cleared tasks: they say nothing about
+            their points.
 
         Raises
         ------
@@ -200,12 +202,13 @@ class Archive:
         *,
         assumed: tuple[RowArray, npt.NDArray[np.float64]] | None = None,
     ) -> Model:
-        """Fit a model to all trials; to stopped ones in the way of `StoppedTrials`.
+        """Fit a model to all trials; `StoppedTrials` makes the rows of stopped ones.
 
         Parameters
         ----------
         surrogate : Surrogate
-            If there are stopped trials, its rows have one column more than there are dimensions.
+            If there are stopped trials, its rows have one column more than the space has
+            dimensions.
         rng : numpy.random.Generator
         assumed : tuple of ndarrays of shape (k, n_dims) and (k,), optional
             Rows and losses that are assumed for points whose results are not known yet.
@@ -213,7 +216,7 @@ class Archive:
         Returns
         -------
         Model
-            Of the losses of completed trials, at rows of the unit cube.
+            It predicts the losses of completed trials at rows of the unit cube.
         """
         X, y = self.X, self.y
         if assumed is not None:
@@ -225,21 +228,21 @@ class Archive:
         return WholeTrialModel(surrogate.fit(X, np.concatenate([y, stopped_y]), rng))
 
     def __contains__(self, row: npt.NDArray[np.floating[Any]]) -> bool:
-        """Tell whether a snapped row was evaluated, to single precision."""
+        """Return whether a snapped row was evaluated; rows are compared in single precision."""
         return row.astype(np.float32).tobytes() in self._evaluated
 
     def best(self, k: int) -> npt.NDArray[np.intp]:
-        """Find the best trials; the cost follows what is new since the last call.
+        """Find the best trials; the cost depends on the number of trials since the last call.
 
         Parameters
         ----------
         k : int
-            How many, ``>= 1``.
+            Number of trials to find, ``>= 1``.
 
         Returns
         -------
         ndarray of int, shape (min(k, n),)
-            Indices, best first, earlier ones first among equals.
+            Indices, best first; of equal trials, the earlier first.
         """
         return self._ranking.best(self.y, k)
 
@@ -264,7 +267,7 @@ class Archive:
 
 
 def _row_bytes(X: RowArray) -> list[Any]:
-    """Return the bytes of each row, several times faster than row by row."""
+    """Return the bytes of each row; several times faster than a loop over the rows."""
     return X.view(np.dtype((np.void, X.shape[1] * X.itemsize))).ravel().tolist()
 
 

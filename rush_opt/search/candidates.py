@@ -1,4 +1,4 @@
-"""Candidates: where the acquisition function is evaluated, and the best one as a proposal."""
+"""Candidates: points where the acquisition function is evaluated; the best one is proposed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rush_opt.space import Space
 
 __all__ = ["Candidates", "draw_new", "propose"]
 
-# A discrete space of at most this size is searched completely for points that are left.
+# In a discrete space with at most this many points, every point is tried before one is repeated.
 _MAX_POINTS = 10_000
 
 # Random points that `draw_new` tries before it searches a small discrete space.
@@ -31,7 +31,7 @@ _MAX_DRAWS = 10
 
 @dataclass(frozen=True)
 class Candidates:
-    """How many candidates are made, and how. They are made in two stages.
+    """Number and kinds of candidates. They are made in two stages.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ class Candidates:
         Bounds of the decimal logarithm of a move's size, in edges of the unit cube.
     p_choices : float
         Probability that the choices of a proposal (`Space.is_choice`) are drawn at random. The
-        proposal is then the best candidate with these choices. Has no effect if the space has
-        choices only, or none.
+        proposal is then the best candidate with these choices. It has no effect if the space has
+        no choices, or nothing but choices.
 
     Raises
     ------
@@ -69,9 +69,9 @@ class Candidates:
     # worse with trees, and equal with a Gaussian process (experiments/peers).
     p_move: float = 0.25
     log10_step: tuple[float, float] = (-2.0, -0.5)
-    # A model that is certain of one combination of choices only refines the numbers that belong to
-    # it. It never finds out that another combination is better with numbers of its own. In
-    # experiments/peers, 0.4 was better with 1 worker and worse with 8 and 64.
+    # If the model is certain about one combination of choices, the search only refines the numbers
+    # of this combination. It does not find out that another combination is better with other
+    # numbers. In experiments/peers, 0.4 was better with 1 worker and worse with 8 and 64.
     p_choices: float = 0.2
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class Candidates:
         if not (counts_hold and shares_hold and self.log10_step[0] <= self.log10_step[1]):
             raise ValueError(
                 "need whole n_random >= 1, n_parents >= 1, n_local >= 0, n_refine >= 0, p_move and "
-                f"p_choices from 0 to 1 and log10_step in order, got {self!r}; "
+                f"p_choices from 0 to 1 and log10_step as (lower, upper), got {self!r}; "
                 "change the setting that is out of range"
             )
 
@@ -108,7 +108,7 @@ def propose(
     archive : EvaluatedPoints
         The finished trials.
     model : Model
-        Fitted to them.
+        A model that was fitted to the finished trials.
     lam : float
         Exploration weight, ``>= 0``.
     rng : numpy.random.Generator
@@ -121,8 +121,8 @@ def propose(
     Returns
     -------
     ndarray of float64, shape (n_dims,)
-        A snapped row that satisfies the constraints. It is new, unless no candidate is new. In a
-        discrete space of at most 10,000 points, it is new unless no point of the space is new.
+        A snapped row that satisfies the constraints. It repeats a point only if no candidate is
+        new; in a discrete space of at most 10,000 points, only if no point of the space is new.
 
     Raises
     ------
@@ -146,9 +146,10 @@ def propose(
 
 
 def _draw_choices(space: Space, p: float, rng: np.random.Generator) -> FloatArray | None:
-    """With probability `p`, return a random row, of which only the choices count; else None.
+    """Return a random row with probability `p`, else None; the caller uses only its choices.
 
-    None as well if the space has no choices, or nothing else: the proposal would be a random point.
+    Also return None if the space has no choices, or nothing but choices: in the second case the
+    proposal would be a random point.
     """
     if not space.is_choice.any() or space.is_choice.all() or rng.random() >= p:
         return None
@@ -165,8 +166,8 @@ def _best_first(
 ) -> Iterator[FloatArray]:
     """Yield candidates that satisfy the constraints, the lowest bound first.
 
-    Without `choices`, at least one. With `choices`, all candidates have these choices, and there is
-    none if no candidate of the first stage satisfies the constraints.
+    Without `choices`, at least one candidate is yielded. With `choices`, all candidates have these
+    choices, and none is yielded if no candidate of the first stage satisfies the constraints.
     """
     space = archive.space
     near = partial(moves, p_move=candidates.p_move, log10_step=candidates.log10_step)
@@ -205,7 +206,7 @@ def _with_choices(
 def _allowed(space: Space, points: FloatArray, score: FloatArray) -> Iterator[int]:
     """Yield indices of points that satisfy the constraints, the lowest score first.
 
-    A point is checked when its index is asked for, because checking is slow.
+    A check is slow, so a point is checked only when the caller asks for the next index.
     """
     for i in np.argsort(score):
         if not space.constraints or space.allowed(points[i : i + 1])[0]:
@@ -218,7 +219,7 @@ def draw_new(
     *,
     pending: Container[FloatArray] = (),
 ) -> FloatArray:
-    """Draw a random new point, or a repeat if no new one is found.
+    """Draw a random new point, or a known one if no new one is found.
 
     Parameters
     ----------
@@ -264,7 +265,7 @@ def _left_over(
 
 @lru_cache(maxsize=1)
 def _all_points(space: Space) -> FloatArray:
-    """Return all points of a discrete space of at most 10,000; no point of any other space."""
+    """Return all points of a discrete space with at most 10,000; for any other space, no rows."""
     n_points = math.prod(space.n_levels.tolist())  # a parameter without levels counts as 0
     if not 0 < n_points <= _MAX_POINTS:
         return np.empty((0, space.n_dims))

@@ -1,6 +1,6 @@
-"""Configurations chosen before there is a model: rows of the unit cube, snapped to the space.
+"""Initial designs: configurations that are chosen before there is a model, as snapped rows.
 
-Rows that break a constraint are left out, and others are drawn instead.
+A row that breaks a constraint is dropped, and another row is drawn instead.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ __all__ = [
     "sobol_design",
 ]
 
-# Number of points drawn at once if some may break constraints.
+# Least number of points that are drawn at once in a space with constraints.
 _MIN_DRAWS = 16
 
-# Give up after this many rejections in a row. If one point in `MOST_DRAWS` satisfies the
-# constraints, the least that a space accepts, this happens by chance once in 5e8 points.
+# Give up after this many rejections in a row. A space refuses constraints that fewer than about
+# one point in `MOST_DRAWS` satisfies. At this limit, so many rejections happen by chance once in
+# 5e8 points.
 _MAX_REJECTIONS = 20 * MOST_DRAWS
 
 
@@ -38,7 +39,7 @@ def random_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
     Parameters
     ----------
     space : Space
-        What is searched.
+        The search space.
     n : int
         Number of points, ``>= 0``.
     rng : numpy.random.Generator
@@ -47,7 +48,7 @@ def random_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (n, n_dims)
-        Snapped rows; two may be equal where the space is discrete.
+        Snapped rows; in a discrete space, rows may repeat.
 
     Raises
     ------
@@ -58,12 +59,12 @@ def random_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
 
 
 def sobol_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
-    """Return the first ``n`` points of a scrambled Sobol sequence, which are spread evenly.
+    """Return the first ``n`` points of a scrambled Sobol sequence; they are spread evenly.
 
     Parameters
     ----------
     space : Space
-        What is searched.
+        The search space.
     n : int
         Number of points, ``>= 0``; a power of two is spread most evenly.
     rng : numpy.random.Generator
@@ -72,7 +73,7 @@ def sobol_design(space: Space, n: int, rng: np.random.Generator) -> FloatArray:
     Returns
     -------
     ndarray of float64, shape (n, n_dims)
-        Snapped rows; two may be equal where the space is discrete. With constraints, the first
+        Snapped rows; in a discrete space, rows may repeat. With constraints, these are the first
         ``n`` points of the sequence that satisfy them.
 
     Raises
@@ -184,7 +185,7 @@ class LatinHypercube:
         Parameters
         ----------
         space : Space
-            What is searched.
+            The search space.
         rng : numpy.random.Generator
             Source of randomness.
 

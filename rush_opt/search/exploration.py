@@ -1,4 +1,4 @@
-"""Exploration weights: how much an uncertain candidate is preferred, from proposal to proposal.
+"""Exploration weights: how strongly each proposal prefers uncertain candidates.
 
 The weight is ``lam`` of `rush_opt.search.acquisition.lower_confidence_bound`.
 """
@@ -59,7 +59,7 @@ def draw_lambda(rng: np.random.Generator, mean: float = LAMBDA_MEAN) -> float:
 def decayed_lambda(
     lambda_0: float, t: int, *, rate: float = LAMBDA_RATE, period: int = LAMBDA_PERIOD
 ) -> float:
-    """Return the weight of a later proposal: it decays, and starts again in each period.
+    """Return the weight of a proposal: it decays, and has its first value again in each period.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Exploration(Protocol):
     """The interface of exploration: the weights of a worker, one for each proposal."""
 
     def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
-        """Yield a weight for each proposal of a worker; never ends.
+        """Yield a weight for each proposal of a worker, without an end.
 
         Parameters
         ----------
@@ -96,7 +96,8 @@ class Exploration(Protocol):
             Number of workers that had joined earlier and were still in the run when the worker
             joined.
         rng : numpy.random.Generator
-            The worker's own source of randomness. The worker draws from it between the weights.
+            The worker's own source of randomness. The worker also draws from it between two
+            weights.
 
         Yields
         ------
@@ -107,7 +108,7 @@ class Exploration(Protocol):
 
 @dataclass(frozen=True)
 class Decaying:
-    """Weights differ between workers, and each worker's weight decays and starts again.
+    """Each worker has its own weight, which decays and has its first value again in each period.
 
     The first worker always uses the mean: the result of a lone worker should not depend on its
     draw. In [Egele]_ all workers draw. With 1 and 2 workers, the rule for the first worker had less
@@ -118,9 +119,9 @@ class Decaying:
     mean : float
         Mean of the exponential distribution of the first weights, ``>= 0``.
     rate : float
-        Decay per proposal, ``>= 0``; not of the first worker.
+        Decay per proposal, ``>= 0``. The weight of the first worker does not decay.
     period : int
-        Number of proposals after which a worker's weight is the first one again, ``>= 1``.
+        Number of proposals after which a worker's weight has its first value again, ``>= 1``.
 
     References
     ----------
@@ -134,10 +135,13 @@ class Decaying:
     def __post_init__(self) -> None:
         _check_weight(self, self.mean)
         if not (self.rate >= 0 and self.period >= 1):
-            raise ValueError(f"need rate >= 0 and period >= 1, got {self!r}; change one")
+            raise ValueError(
+                f"need rate >= 0 and period >= 1, got {self!r}; "
+                "change the setting that is out of range"
+            )
 
     def weights(self, n_before: int, rng: np.random.Generator) -> Iterator[float]:
-        """Yield the mean if no worker joined before; else a drawn weight that decays in cycles."""
+        """Yield the mean for the first worker, and a drawn weight that decays for the others."""
         if n_before == 0:
             yield from itertools.repeat(self.mean)
         lambda_0 = draw_lambda(rng, self.mean)
@@ -168,5 +172,6 @@ class Steady:
 def _check_weight(exploration: Exploration, weight: float) -> None:
     if not (weight >= 0 and math.isfinite(weight)):
         raise ValueError(
-            f"need a finite weight >= 0, got {exploration!r}; a negative weight avoids the unknown"
+            f"need a finite weight >= 0, got {exploration!r}; "
+            "a negative weight would avoid uncertain candidates"
         )

@@ -30,7 +30,7 @@ class Grid:
     resolution: int | Mapping[str, int]
 
     def draw(self, space: Space, rng: np.random.Generator) -> FloatArray:
-        """Return the grid in random order, so that every beginning of it covers the whole space."""
+        """Return the grid in random order, so that its first points cover the whole space."""
         return rng.permutation(grid_design(space, self.resolution))
 
 
@@ -40,17 +40,17 @@ def grid_design(space: Space, resolution: int | Mapping[str, int]) -> FloatArray
     Parameters
     ----------
     space : Space
-        What is searched.
+        The search space.
     resolution : int or mapping of str to int
-        Number of values of each parameter, ``>= 1``: one number for all, or a number by name. All
-        values are taken of an ordered parameter that has fewer, and of any unordered parameter;
-        unordered ones need no entry in the mapping.
+        Number of values of each parameter, ``>= 1``: one number for all parameters, or a mapping
+        of names to numbers. An ordered parameter with fewer values uses all of them. An unordered
+        parameter always uses all of its values and needs no entry in the mapping.
 
     Returns
     -------
     ndarray of float64, shape (n, n_dims)
-        Snapped rows, no two equal: the values of a parameter are combined only with rows in which
-        it is active. The last parameter changes fastest, but a child always after its parents.
+        Snapped rows, no two equal. The values of a parameter are combined only with rows in which
+        it is active. The last parameter varies fastest; a child varies faster than its parents.
 
     Raises
     ------
@@ -69,14 +69,15 @@ def grid_design(space: Space, resolution: int | Mapping[str, int]) -> FloatArray
                 f"a grid needs at most {_MAX_POINTS:,} points, got {counts.sum():,} before "
                 f"all {space.n_dims} parameters are combined; lower the resolution"
             )
-        # The index of each copy among the copies of its row, which is the index of its value.
+        # A row is copied once per value. The index of a copy among them is the index of its value.
         place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         X = np.repeat(X, counts, axis=0)
         X[:, j] = np.where(np.repeat(active, counts), coordinates[place], INACTIVE)
     X = X[space.allowed(X)]
     if not len(X):
         raise ValueError(
-            "no point of the grid satisfies the constraints; raise the resolution or loosen them"
+            "no point of the grid satisfies the constraints; raise the resolution, or loosen the "
+            "constraints"
         )
     return X
 
@@ -89,14 +90,13 @@ def _grid_columns(
         unknown = sorted(set(resolution) - set(space.columns))
         if unknown:
             raise ValueError(
-                f"resolution names {unknown}, which are not searched; there are "
-                f"{list(space.columns)}"
+                f"resolution must name searched parameters, of {list(space.columns)}, got {unknown}"
             )
     return [(j, space.grid(j, _resolution_of(space, j, resolution))) for j in space.parents_first]
 
 
 def _resolution_of(space: Space, j: int, resolution: object) -> int:
-    """Return the resolution of a column; that of an unordered parameter has no effect."""
+    """Return the resolution of a column; it has no effect on an unordered parameter."""
     name, given = space.columns[j], resolution
     if isinstance(resolution, Mapping):
         given = resolution.get(name, 1 if space.n_levels[j] and not space.is_ordered[j] else None)

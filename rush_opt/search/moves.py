@@ -1,4 +1,4 @@
-"""Moves: points near to given ones, changed in some of their coordinates."""
+"""Moves: new points near given points, which differ from them in some coordinates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def moves(
     p_move: float,
     log10_step: tuple[float, float],
 ) -> FloatArray:
-    """Change points a little, each in some of its coordinates.
+    """Return points near the parents: each move changes some coordinates of a parent a little.
 
     Parameters
     ----------
     space : Space
-        What is searched.
+        The search space.
     parents : ndarray of shape (n_parents, n_dims)
         Snapped rows to start from, at least one; used in turn.
     n : int
@@ -63,7 +63,7 @@ def moves(
 
 
 def _one_active(X: FloatArray, space: Space, rng: np.random.Generator) -> IndexArray:
-    """Draw the index of an active coordinate of each row."""
+    """Draw the index of one active coordinate for each row."""
     if not space.has_conditions:
         return rng.integers(space.n_dims, size=len(X))
     keys = np.where(X == INACTIVE, -1.0, rng.random(X.shape))

@@ -1,4 +1,4 @@
-"""Pending points: where trials are queued or running."""
+"""Pending points: the points of queued and running trials."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pending:
         return len(self._rows)
 
     def __contains__(self, row: object) -> bool:
-        """Tell whether a snapped row is pending, to single precision."""
+        """Return whether a snapped row is pending; rows are compared in single precision."""
         return np.asarray(row, dtype=np.float32).tobytes() in self._rows.values()
 
     @property
@@ -49,7 +49,7 @@ class Pending:
         del self._rows[key]
 
     def replace(self, tasks: Iterable[Task]) -> None:
-        """Hold the points of these tasks and no others."""
+        """Replace all points by those of these tasks."""
         known, self._rows = self._rows, {}
         for task in tasks:
             if task.key in known:
@@ -58,7 +58,7 @@ class Pending:
                 self.add(task.key, task.config)
 
     def copy(self) -> Self:
-        """Return a copy, to which points can be added without changing this."""
+        """Return a copy; adding points to it does not change this object."""
         copied = type(self)(self._space)
         copied._rows = dict(self._rows)
         return copied

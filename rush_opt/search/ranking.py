@@ -1,4 +1,4 @@
-"""Which of a growing list of losses are the smallest."""
+"""The smallest losses of a list that only grows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Ranking"]
 
 
 class Ranking:
-    """Keeps the best of a list that only grows: each call looks at what is new only."""
+    """Finds the smallest losses of a list that only grows; each call reads only the new losses."""
 
     def __init__(self) -> None:
         self._best = np.empty(0, dtype=np.intp)
@@ -21,14 +21,15 @@ class Ranking:
         Parameters
         ----------
         y : ndarray of shape (n,)
-            All losses: those of the last call, and new ones after them.
+            All losses: first those of the last call, then new ones.
         k : int
-            How many, ``>= 1``. If it is more than ever before, all losses are ranked anew.
+            Number of losses to find, ``>= 1``. If it is larger than in all calls before, all losses
+            are ranked again.
 
         Returns
         -------
         ndarray of int, shape (min(k, n),)
-            Indices, smallest first, earlier ones first among equals.
+            Indices, smallest loss first; of equal losses, the earlier first.
         """
         if k > len(self._best):
             self._n_ranked = 0

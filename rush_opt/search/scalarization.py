@@ -1,10 +1,10 @@
-"""Several goals as one: random weights, and the loss that they make of a point.
+"""Several goals combined into one loss by random weights.
 
 =============  ==========  =======================================================================
 symbol         shape       meaning
 =============  ==========  =======================================================================
 ``Y``          ``(n, m)``  losses of ``n`` points in ``m`` goals
-``weights``    ``(m,)``    how much each goal counts; not negative, their sum is 1
+``weights``    ``(m,)``    weight of each goal; not negative, their sum is 1
 =============  ==========  =======================================================================
 """
 
@@ -24,22 +24,22 @@ from rush_opt.space import Space
 __all__ = ["Scalarized", "draw_weights", "scalarize", "scalarize_at_random"]
 
 
-# As in [Knowles] and the ParEGO of SMAC and mlr3mbo. The sum is small beside the maximum: it
-# decides between points whose largest weighted distance is the same.
+# As in [Knowles] and the ParEGO of SMAC and mlr3mbo. The factor is small: the sum mainly decides
+# between points whose largest weighted distances are equal.
 RHO = 0.05
 
 
 class Scalarized:
-    """An archive of several goals as a proposer reads it: with one loss for each trial.
+    """An archive with several goals, read as one with a single loss for each trial.
 
-    Stopped trials are left out: a rule that stops trials needs a single goal.
+    It has no stopped trials: a rule that stops trials needs a single goal.
 
     Parameters
     ----------
     archive : Archive
-        It must not grow while this is used.
+        No trials may be added to it while this object is used.
     weights : ndarray of shape (m,)
-        How much each goal counts; see `scalarize`.
+        Weight of each goal; see `scalarize`.
     """
 
     def __init__(self, archive: Archive, weights: FloatArray) -> None:
@@ -52,7 +52,7 @@ class Scalarized:
         return len(self._archive)
 
     def __contains__(self, row: npt.NDArray[np.floating[Any]]) -> bool:
-        """Tell whether a snapped row was evaluated, to single precision."""
+        """Return whether a snapped row was evaluated; rows are compared in single precision."""
         return row in self._archive
 
     @property
@@ -66,7 +66,7 @@ class Scalarized:
         return self._archive.X
 
     def best(self, k: int) -> npt.NDArray[np.intp]:
-        """Return the indices of the `k` best trials, the best first, equals in order."""
+        """Return the indices of the `k` best trials, best first; of equals, the earlier first."""
         return np.argsort(self.y, kind="stable")[:k]
 
     def fit(
@@ -86,16 +86,16 @@ class Scalarized:
 def scalarize_at_random(
     archive: Archive, rng: np.random.Generator
 ) -> tuple[EvaluatedPoints, dict[str, float]]:
-    """Combine several goals by weights that are drawn anew; leave a single goal as it is.
+    """Combine several goals by newly drawn weights; return an archive with one goal unchanged.
 
-    [Knowles] draws new weights for every proposal. So the whole Pareto front is searched, however
-    few workers there are, and workers need no agreement about who searches where.
+    [Knowles] draws new weights for every proposal. So even a single worker searches the whole
+    Pareto front, and several workers do not need to divide it among themselves.
 
     Parameters
     ----------
     archive : Archive
     rng : numpy.random.Generator
-        The proposer's own stream; nothing is drawn from it for a single goal.
+        The proposer's own stream; not used for a single goal.
 
     Returns
     -------
@@ -116,12 +116,12 @@ def scalarize_at_random(
 
 
 def draw_weights(m: int, rng: np.random.Generator) -> FloatArray:
-    """Draw weights uniformly from all that are not negative and add up to 1.
+    """Draw weights uniformly from all non-negative weights that add up to 1.
 
     Parameters
     ----------
     m : int
-        How many goals there are.
+        Number of goals.
     rng : numpy.random.Generator
         The worker's own source of randomness.
 
@@ -133,7 +133,7 @@ def draw_weights(m: int, rng: np.random.Generator) -> FloatArray:
 
 
 def scalarize(Y: FloatArray, weights: FloatArray) -> FloatArray:
-    """Make one loss of several: the augmented Tchebycheff function of their ranks' quantiles.
+    """Combine several losses into one: augmented Tchebycheff function of quantiles of their ranks.
 
     Parameters
     ----------
@@ -144,14 +144,15 @@ def scalarize(Y: FloatArray, weights: FloatArray) -> FloatArray:
     Returns
     -------
     ndarray of shape (n,)
-        Not negative: the largest weighted distance from the best plus `RHO` times the sum of all.
-        If all weights are positive, a point that dominates another has a smaller value.
+        Not negative: the largest weighted distance from the best value, plus `RHO` times the sum
+        of all weighted distances. If all weights are positive, a point that dominates another one
+        has a smaller value.
 
     Notes
     -----
-    Distances are between normal quantiles of ranks, which the forest uses as its targets, too. So
-    the result depends on the order of the losses only, and not on the goals' scales. For positive
-    weights the best point is on the Pareto front.
+    Distances are differences of normal quantiles of ranks. The forest has the same quantiles as
+    targets. So the result depends only on the order of the losses, not on the scales of the goals.
+    If all weights are positive, the best point is on the Pareto front.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What a model learns from trials that were stopped early."""
+"""Rows from which a model learns of trials that were stopped early."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from rush_opt.arrays import FloatArray, RowArray
 from rush_opt.models.surrogate import Model
 from rush_opt.stopping.curves import Curves
 
-# The change from an early value to the final one is learned from at most this many of the latest
-# completed trials, at no more than this many stopping steps.
+# The latest completed trials, at most this many, show how values change from a step to the end.
 _MOST_COMPLETED = 100
+# Early values of completed trials become rows at no more than this many stopping steps.
 _MOST_STEPS = 4
 
-# Progress of a trial: 1 if it was completed; i/k if it was stopped at the i-th of k steps, from 0.
+# Progress of a completed trial. If trials were stopped at k different steps, a trial that was
+# stopped at the i-th of them, counted from 0, has the progress i/k.
 _COMPLETED = 1.0
 
 
 class StoppedTrials:
     """Stopped trials as rows for a model, with one more column: the progress of the trial.
 
-    A value of an early step cannot be compared with a final one. So the mean change of completed
-    trials from that step to their end is added to it. Values that completed trials had on their way
-    are rows, too: the model sees an early and a final value at the same point, and learns how
-    reliable early values are.
+    A value at an early step cannot be compared with a final value. So the mean change of completed
+    trials, from that step to the end, is added to it. Early values of completed trials become rows,
+    too. Then the model has an early and a final value at the same point, and learns how reliable
+    early values are.
 
-    The idea of a model of configuration and resource is from [Klein]; this form of it is our own.
+    [Klein] introduced models of configuration and resource. This form of such a model is our own.
 
     Parameters
     ----------
     curves : Curves
-        What all trials reported. Somebody else adds to it.
+        What all trials reported. The caller adds new reports.
     n_dims : int
 
     References
@@ -66,14 +67,15 @@ class StoppedTrials:
         self._steps = np.concatenate([self._steps, steps])
 
     def rows(self) -> tuple[RowArray, FloatArray]:
-        """Return rows with losses of steps before the end.
+        """Return rows for the losses at steps before the end of a trial.
 
         Returns
         -------
         X : ndarray of float32, shape (n, n_dims + 1)
             The last column is the progress.
         y : ndarray of shape (n,)
-            All finite. A step that no completed trial has reported is left out.
+            All finite. A stopped trial is left out if no completed trial has reported at its step
+            or later.
         """
         steps, places = np.unique(self._steps, return_inverse=True)
         n, k = len(self._completed), len(steps)
@@ -118,5 +120,5 @@ def _mean_change(early: FloatArray, final: FloatArray) -> FloatArray:
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """Choose at most `most` of `n` places, evenly, with the first and the last among them."""
+    """Choose at most `most` of `n` indices, evenly spaced, with the first and the last."""
     return sorted({round(i) for i in np.linspace(0, n - 1, min(n, most))})

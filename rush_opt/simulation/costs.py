@@ -1,4 +1,4 @@
-"""What deciding costs in virtual time: measured CPU seconds, or given ones."""
+"""The cost of proposals in virtual time: measured CPU seconds, or given seconds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from rush_opt.search.pending import Pending
 
 __all__ = ["Costs"]
 
-# How many rows are added at once to measure what one costs, and how often.
+# To measure the cost of adding a row, this many rows are added at once, this many times.
 _ROWS_MEASURED = 256
 _REPEATS = 7
 
 
 class Costs:
-    """What deciding costs, virtual seconds.
+    """The cost of each proposal, in virtual seconds.
 
     Parameters
     ----------
     problem : Problem
     given : callable or None
-        ``given(n_known)``: seconds of surrogate and acquisition search of a proposal while so many
-        trials are known; then learning of results is free. None to measure all of it.
+        ``given(n_known)`` returns the seconds of a proposal for the surrogate and for the
+        acquisition search while this many trials are known. Adding results then costs nothing.
+        None to measure all of it.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Costs:
 
     @contextmanager
     def timing(self, phase: Phase) -> Iterator[None]:
-        """Measure the CPU seconds of this thread inside."""
+        """Add the CPU seconds of this thread inside the `with` block to a phase."""
         before = time.thread_time()
         try:
             yield
@@ -52,7 +53,7 @@ class Costs:
             self._measured[phase] = self._measured.get(phase, 0.0) + spent
 
     def warm_up(self, optimizer: ProposingOptimizer, place: Place) -> None:
-        """Make a first proposal for which no worker pays: it loads what is loaded only once."""
+        """Make a first proposal that costs no virtual time: it loads modules once for all."""
         if self._given is None:
             archive = Archive(self._problem.space, self._problem.goals)
             archive.add(_random_rows(self._problem))
@@ -61,14 +62,14 @@ class Costs:
             self._measured = {}
 
     def of_proposals(self, proposals: Sequence[Proposal], n_seen: int) -> list[dict[str, float]]:
-        """Return the seconds by ``<phase>_s`` of each proposal that was just made together.
+        """Return the seconds of each proposal of the latest call, by ``<phase>_s``.
 
         Parameters
         ----------
         proposals : sequence of Proposal
             Their notes have the number of known trials as ``n_known``, if there were any.
         n_seen : int
-            How many of those the proposing process had learned of before.
+            Number of trials that the proposing process had learned of before.
         """
         measured, self._measured = self._measured, {}
         costs = []
@@ -90,7 +91,7 @@ class Costs:
 
 
 def _cost_of_adding(problem: Problem) -> tuple[float, float]:
-    """Measure the CPU seconds of adding to an archive: for a call, and for each row."""
+    """Measure the CPU seconds of adding to an archive: per call, and per row."""
     rows = _random_rows(problem)
     few: list[float] = []
     many: list[float] = []

@@ -1,4 +1,4 @@
-"""What workers do in virtual time, for each placement of decisions."""
+"""The work of the workers in virtual time, for each placement of proposers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def play(run: VirtualRun, points: Points, costs: Costs) -> None:
 
 
 def _play_list(run: VirtualRun, points: Points, costs: Costs) -> None:
-    """Let every worker take from the list until nothing is left."""
+    """Let every worker take points from the list until none is left."""
     queue = _queue_of(points)
 
     def take(worker: int, now: float) -> None:
@@ -46,14 +46,14 @@ def _play_list(run: VirtualRun, points: Points, costs: Costs) -> None:
 
 
 def _play_each_worker(run: VirtualRun, points: Points, costs: Costs) -> None:
-    """Let every worker take from the initial design, and then decide for itself."""
+    """Let every worker take points of the initial design, and then propose for itself."""
     player = EachWorkerPlay(run, points, costs)
     for worker in range(run.plan.n_workers):
         run.at(0.0, lambda now, worker=worker: player.take(worker, now))  # type: ignore[misc]
 
 
 def _play_one_process(run: VirtualRun, points: Points, costs: Costs) -> None:
-    """Let one proposer fill a queue, from which workers take."""
+    """Let one proposer fill a queue from which the workers take trials."""
     run.at(0.0, OneProcessPlay(run, points, costs).begin)
 
 
@@ -70,12 +70,12 @@ def _queue_of(points: Points) -> deque[Proposed]:
 
 
 class EachWorkerPlay:
-    """Workers that decide for themselves.
+    """Workers that propose for themselves.
 
-    If several workers choose the same point, the first one starts it. Each other one pays for its
-    proposal and for a new one. The same holds for a running point of the initial design. A real
-    worker knows the design when it joins; here the memory for that would grow with the square of
-    the number of workers.
+    If several workers choose the same point, the first one starts it. Every other one spends time
+    on this proposal and on a new one. The same holds for a worker that chooses a running point of
+    the initial design. A real worker knows these points when it joins. Here the memory for them
+    would grow with the square of the number of workers.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class EachWorkerPlay:
             self._started = {point_key(row) for row in rows if row not in known}
 
     def take(self, worker: int, now: float) -> None:
-        """Start the next trial of a worker: of the design, or one that it proposes."""
+        """Start the next trial of a worker: a point of the design, or a proposal of its own."""
         if not self._run.may_start(now):
             return
         if self._queue:
@@ -122,7 +122,7 @@ class EachWorkerPlay:
         proposed = Proposed(str(next(self._keys)), config, notes)
 
         def start(now: float) -> None:
-            if not self._run.may_start(now):  # proposing can take long
+            if not self._run.may_start(now):  # the run may have ended during the proposal
                 return
             if choice.duplicate_key in self._started:
                 decider.avoid([config])
@@ -136,7 +136,7 @@ class EachWorkerPlay:
 
 
 class OneProcessPlay:
-    """One proposer, and workers that take from its queue.
+    """One proposer, and workers that take trials from its queue.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class OneProcessPlay:
         self._propose(now)
 
     def _propose(self, now: float) -> None:
-        """Let the proposer propose, unless it is busy, waits, or nothing may be started."""
+        """Let the proposer propose, unless it is busy, wants to wait, or no trial may start."""
         run, n_workers = self._run, self._run.plan.n_workers
         n_wanted = self._optimizer.n_next(len(self._queue) + run.n_running, n_workers)
         n = int(min(n_wanted, run.n_left - len(self._queue)))

@@ -1,6 +1,6 @@
-"""A run in virtual time: trials that start and end, and what is known of them.
+"""A run in virtual time: trials that start and end, and the archive of ended ones.
 
-A run is a heap of events. Events at one time happen in the order in which they were scheduled.
+A run is a heap of events. Events at the same time happen in the order of their scheduling.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Proposed:
 
 
 class VirtualRun:
-    """Trials that start and end in virtual time, and what is known of them.
+    """Trials that start and end in virtual time, and the archive of ended ones.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ class VirtualRun:
         self.trials = [self._known_trial(i, *pair) for i, pair in enumerate(known)]
 
     def learn(self) -> Archive:
-        """Add the trials that ended since the last call to what is known, and return all of it.
+        """Add the trials that ended since the last call to the archive, and return the archive.
 
-        All workers know the same. Adding many trials at once is cheaper than one by one.
+        All workers share it. Adding many trials at once is cheaper than adding them one by one.
         """
         if self._new_finished or self._new_failed:
             ended = EndedTasks(TaskTable(self._new_finished), TaskTable(self._new_failed))
@@ -93,12 +93,12 @@ class VirtualRun:
 
     @property
     def n_left(self) -> float:
-        """How many trials the budget leaves to be started; infinity without one."""
+        """Number of trials that may still start; infinity without a budget."""
         n_trials = self.plan.n_trials
         return math.inf if n_trials is None else n_trials - self.n_started
 
     def may_start(self, now: float) -> bool:
-        """Tell whether a trial may be started."""
+        """Return whether a trial may start now."""
         deadline = self.plan.deadline
         if self._watch is not None:
             self._watch.advance(now)
@@ -111,7 +111,7 @@ class VirtualRun:
         heapq.heappush(self._events, (when, next(self._order), event))
 
     def play(self) -> None:
-        """Let all events happen.
+        """Process all events in the order of their times.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The best estimator of a search: how it is fitted, and the methods of it that the search has."""
+"""The best estimator of a search: how it is fitted, and its methods that the search offers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_params(estimator: Any, params: Mapping[str, Any]) -> Any:
 
 
 def routed_to_fit(estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that the estimator's `fit` requests; all without metadata routing."""
+    """Return the parameters that the estimator's `fit` requests; without routing, all of them."""
     if not sklearn.get_config()["enable_metadata_routing"]:
         return params
     mapping = MethodMapping().add(caller="fit", callee="fit")

@@ -1,4 +1,4 @@
-"""How many settings a search tries: no more than a grid or a discrete space has."""
+"""The number of settings that a search tries: at most the points of its grid or discrete space."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rush_opt.space import Space
 
 __all__ = ["capped_n_iter", "count_points"]
 
-# The points of larger spaces are not counted: nobody tries so many settings by cross-validation.
+# The points of larger spaces are not counted: cross-validation of all of them would take too long.
 _MOST_POINTS = 100_000
 
-# The warnings point at the caller of `RushSearchCV.fit`, which calls this by a method of its own.
+# Warnings point at the caller of `RushSearchCV.fit`. `fit` calls this module through a method.
 _STACK_LEVEL = 4
 
 
@@ -26,8 +26,8 @@ def capped_n_iter(n_iter: int | None, space: Space, optimizer: str | Optimizer) 
     Parameters
     ----------
     n_iter : int or None
-        How many the user asked for. A value that is no whole number is returned: `tune()` refuses
-        it.
+        The number that the user gave. A value that is not a whole number is returned unchanged, and
+        `tune()` refuses it.
     space : Space
     optimizer : str or Optimizer
     """
@@ -39,14 +39,14 @@ def capped_n_iter(n_iter: int | None, space: Space, optimizer: str | Optimizer) 
         return n_iter
     if n_iter > n_points:
         warnings.warn(
-            f"the {what} has {n_points} points, fewer than n_iter={n_iter}; as many are tried",
+            f"the {what} has {n_points} points, fewer than n_iter={n_iter}; all of them are tried",
             UserWarning,
             stacklevel=_STACK_LEVEL,
         )
     elif what == "grid" and n_iter < n_points:
         warnings.warn(
-            f"the grid has {n_points} points, of which n_iter={n_iter} are tried; n_iter=None "
-            "tries all",
+            f"the grid has {n_points} points, but only n_iter={n_iter} of them are tried; "
+            "n_iter=None tries all",
             UserWarning,
             stacklevel=_STACK_LEVEL,
         )

@@ -17,7 +17,7 @@ def cv_columns(
     n_splits: int,
     error_score: float,
 ) -> dict[str, Any]:
-    """Make the columns of `cv_results_` from what the folds of the trials gave.
+    """Make the columns of `cv_results_` from the results of the folds of all trials.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def cv_columns(
 
 
 def _ranks(scores: Column) -> Column:
-    """Rank scores: 1 is the best, equal scores share the least of their ranks, NaN is worst."""
+    """Rank scores: 1 is the best, equal scores get the smallest of their ranks, NaN is worst."""
     known = np.where(np.isnan(scores), -np.inf, scores)
     return np.array([1 + np.sum(known > score) for score in known], dtype=np.int32)
 

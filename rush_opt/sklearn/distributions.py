@@ -17,12 +17,13 @@ from rush_opt.space.transformed import Transformed
 
 __all__ = ["from_distributions", "read_space"]
 
-# A distribution without a lower or upper end is searched from this quantile, or up to 1 minus it.
+# A distribution without a lower bound is searched from this quantile. Without an upper bound, it is
+# searched up to the quantile of 1 minus this.
 _TAIL = 1e-3
 
 
 def read_space(given: Mapping[str, Any] | Space) -> tuple[Space, dict[str, list[Any]]]:
-    """Build a space from what `RushSearchCV` takes; returns and errors of `from_distributions`."""
+    """Build a space from an argument of `RushSearchCV`; returns as `from_distributions`."""
     if isinstance(given, Space):
         return given, {}
     foreign = foreign_space(given)
@@ -49,7 +50,7 @@ def from_distributions(given: Mapping[str, Any]) -> tuple[Space, dict[str, list[
     Raises
     ------
     TypeError
-        If `given` is no mapping.
+        If `given` is not a mapping.
     ValueError
         If a distribution has neither bounds nor quantiles, or is discrete and not uniform.
     """

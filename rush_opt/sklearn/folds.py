@@ -80,7 +80,7 @@ class Folds:
         if metric not in folds:
             scores = [name.removeprefix("test_") for name in names]
             raise ValueError(
-                f"the scores are {scores}, of which one has to be optimized; name it: refit='...'"
+                f"there are the scores {scores}; name the one to optimize: refit='...'"
             )
         mean = float(folds[metric].mean())
         return {MEAN: mean} | {k: list(map(float, v)) for k, v in folds.items()}

@@ -1,4 +1,4 @@
-"""Which scores a search computes, and which of them it optimizes."""
+"""The scores that a search computes, and the one that it optimizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["choose_scorers"]
 
 
 def choose_scorers(estimator: Any, scoring: Any, refit: Any) -> tuple[Any, str | None]:
-    """Return what `cross_validate` scores with, and the name of the score to optimize.
+    """Return the scorers for `cross_validate`, and the name of the score to optimize.
 
     Parameters
     ----------
@@ -29,7 +29,8 @@ def choose_scorers(estimator: Any, scoring: Any, refit: Any) -> tuple[Any, str |
     Raises
     ------
     ValueError
-        If there are several scores, and `refit` is none of them, False or a function.
+        If there are several scores, and `refit` is neither the name of one, nor False, nor a
+        function.
     """
     if scoring is None or isinstance(scoring, str):
         return check_scoring(estimator, scoring), "test_score"
@@ -42,7 +43,7 @@ def choose_scorers(estimator: Any, scoring: Any, refit: Any) -> tuple[Any, str |
     scorers = {name: check_scoring(estimator, scorer) for name, scorer in pairs.items()}
     if metric is not None and refit not in scorers:
         raise ValueError(
-            "of several scores, refit must name the one to optimize, one of "
-            f"{list(scorers)}, or be False or a function, got refit={refit!r}"
+            "with several scores, refit must be the name of the one to optimize, one of "
+            f"{list(scorers)}, or False, or a function, got refit={refit!r}"
         )
     return scorers, metric

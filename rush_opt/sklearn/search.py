@@ -1,8 +1,8 @@
 """`RushSearchCV`: `tune()` as a search estimator of scikit-learn.
 
-It uses public functions of scikit-learn only: `cross_validate` evaluates a trial. It does not
-derive from the base class of scikit-learn's searches, because most of what a subclass needs of it
-is private and changes with the versions.
+It uses only public functions of scikit-learn: `cross_validate` evaluates a trial. It is not a
+subclass of scikit-learn's base class for searches, because a subclass needs private parts of it,
+which change between versions.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ __all__ = ["RushSearchCV"]
 class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # untyped
     """Search an estimator's parameters with cross-validation, by workers that share their results.
 
-    Its parameters, attributes and methods are those of
-    `sklearn.model_selection.RandomizedSearchCV`, with a few more.
+    It has the parameters, attributes and methods of
+    `sklearn.model_selection.RandomizedSearchCV`, and a few more.
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         distribution of `scipy.stats`, or a list of values; or a space of another package that
         `tune()` takes.
     n_iter : int, optional
-        How many settings are tried. None: until `timeout`, or 100 without a timeout. If a space of
-        lists and other discrete parameters has fewer points, all of them are tried, with a warning.
+        Number of settings to try. None means: until `timeout`, or 100 without a timeout. If a
+        discrete space has fewer points, all of them are tried, with a warning.
     timeout : float, optional
         Seconds after which no new setting is tried.
     optimizer : str or Optimizer
-        As for `tune()`. With ``"grid"``, ``n_iter=None`` tries the whole grid; a smaller number
-        tries as many of its points, with a warning.
+        As for `tune()`. With ``"grid"``, ``n_iter=None`` tries the whole grid. A number that is
+        smaller than the grid tries that number of its points, with a warning.
     scoring : str, callable, list, tuple, dict or None
         As for `RandomizedSearchCV`. If there are several scores, `refit` names the one to optimize;
         if `refit` is False or a function, the first score is optimized.
@@ -148,8 +148,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
             For the splitter.
         **fit_params
             For the estimator's `fit`. A parameter with a value per sample is split like `X`.
-            Without metadata routing, a `sample_weight` weighs the fits but not the scores; recent
-            searches of scikit-learn weigh both.
+            Without metadata routing, a `sample_weight` is used in the fits but not in the scores;
+            recent searches of scikit-learn use it in both.
 
         Returns
         -------
@@ -251,7 +251,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
             )
 
     def _keep_best(self, metric: str | None, values: Mapping[str, list[Any]]) -> None:
-        """Set `cv_results_`, and what is best by it."""
+        """Set `cv_results_` and the attributes of the best setting."""
         trials = [trial for trial in self.tune_result_.frozen_trials if not trial.lost]
         folds = [{k: v for k, v in t.result.items() if k != MEAN} or None for t in trials]
         params = [looked_up(trial.params, values) for trial in trials]
@@ -259,7 +259,7 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.cv_results_ = cv_columns(params, folds, self.n_splits_, error_score)
         self.multimetric_ = "mean_test_score" not in self.cv_results_
         if not self.refit and self.multimetric_:
-            return  # the user names no score by which one setting is the best
+            return  # no score defines the best setting
         if callable(self.refit):
             self.best_index_ = self.refit(self.cv_results_)
         else:
@@ -282,8 +282,8 @@ class RushSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]  # 
         check_is_fitted(self)
         if self.multimetric_ and not isinstance(self.refit, str):
             raise ValueError(
-                f"of several scores, refit must name the one to return, got {self.refit!r}; score "
-                "best_estimator_ with those of scorer_ instead"
+                "with several scores, refit must name the one to return, got "
+                f"{self.refit!r}; score best_estimator_ with the scorers in scorer_ instead"
             )
         scorer = self.scorer_[self.refit] if isinstance(self.scorer_, dict) else self.scorer_
         score = scorer(self.best_estimator_, X, y)

@@ -23,20 +23,21 @@ from rush_opt.space.parameter import Parameter
 
 # The coordinate of every inactive parameter. With one number for all, rows that differ only in
 # inactive parameters are equal. The number is outside the cube, so that one split of a tree can
-# separate inactive from active rows. It is near the cube: a random threshold between it and 1 falls
-# outside the cube one time in five, but every other time if it were -1. It is exact in single
-# precision.
+# separate inactive from active rows. The number is near the cube, so that few random thresholds of
+# trees are outside: one in five thresholds between it and 1, but one in two if it were -1. It is
+# exact in single precision.
 INACTIVE = -0.25
 
 # Up to this number of codes, comparing with each is much faster than `numpy.isin`.
 _MAX_COMPARED = 8
 
-# A compiled condition: alternatives, each a list of terms, each a parent's column and its codes.
+# A compiled condition: a list of alternatives. An alternative is a list of terms. A term is the
+# column of a parent and its codes.
 _Rule = list[list[tuple[int, FloatArray]]]
 
 
 class ActiveParameters:
-    """The conditions of a space, which say which parameters are active in a row.
+    """The conditions of a space: they decide which parameters are active in a row.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ class Categorical(Parameter):
 class Ordinal(Parameter):
     """One of several values in an order, such as ``["low", "middle", "high"]``.
 
-    Neighbouring values are taken to be similar: a model splits the order at one place, and a small
+    Neighbouring values count as similar: a model splits the order at one place, and a small
     move leads to the next value.
 
     Parameters
@@ -220,11 +220,12 @@ def _listed(kind: str, values: object) -> tuple[Any, ...]:
             )
         if value != value:
             raise ValueError(
-                f"{kind} needs choices that equal themselves, got NaN; use None or a name"
+                f"{kind} needs choices other than NaN, which does not equal itself; use None or a "
+                "name"
             )
     if len(set(listed)) < len(listed):
         raise ValueError(
-            f"{kind} needs choices of which no two are equal, got {listed!r}; drop the "
+            f"{kind} needs choices that all differ, got {listed!r}; drop the "
             "repeats (1, 1.0 and True are equal; use names to tell them apart)"
         )
     return listed

@@ -114,5 +114,8 @@ def _values(name: object, values: object) -> tuple[Any, ...]:
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
         values = (values,)
     if not len(values):
-        raise ValueError(f"when needs a value of {name!r}, got none; name those it is active for")
+        raise ValueError(
+            f"when needs a value of {name!r}, got none; "
+            "give the values for which the parameter is active"
+        )
     return tuple(value.item() if isinstance(value, np.generic) else value for value in values)

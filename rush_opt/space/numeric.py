@@ -74,7 +74,7 @@ class Float(Parameter):
             raise TypeError(f"Float needs a number as step, got {step!r}; pass e.g. 0.1")
         if not 0 < step < math.inf or self.log:
             raise ValueError(
-                f"Float needs a step > 0 and no log beside it, got step={step!r} and "
+                f"Float needs a step > 0 and cannot combine it with log, got step={step!r} and "
                 f"log={self.log!r}; drop one"
             )
         object.__setattr__(self, "step", float(step))
@@ -202,7 +202,7 @@ class Integer(Parameter):
             )
         if self.step < 1 or (self.log and self.step > 1):
             raise ValueError(
-                f"Integer needs a step >= 1 and no log beside a step above 1, got step={self.step} "
+                f"Integer needs a step >= 1, and step=1 if log is set, got step={self.step} "
                 f"and log={self.log!r}; drop one"
             )
         if (self.high - self.low) % self.step:

@@ -34,7 +34,7 @@ from rush_opt.space.validation import Validator, check_name
 
 __all__ = ["MOST_DRAWS", "Space"]
 
-# More than one in this many random configurations must satisfy the constraints.
+# Of this many random configurations, at least one must satisfy the constraints.
 MOST_DRAWS = 10_000
 
 
@@ -44,8 +44,8 @@ class Space:
     Parameters
     ----------
     parameters : mapping or sequence of pairs
-        Name to parameter, or to a plain value, which is fixed. A sequence of pairs can repeat a
-        name by mistake, which is refused.
+        Name to parameter, or to a plain value, which is fixed. A sequence of pairs with a repeated
+        name is refused.
     constraints : sequence of callables
         Each takes a configuration and returns whether it is allowed. Constraints that read an
         inactive parameter are skipped: the configuration does not have it.
@@ -114,7 +114,7 @@ class Space:
             if self.allowed(self.snap(rng.random((n, self.n_dims)))).any():
                 return
         raise ValueError(
-            f"the constraints need to allow something, but none of {MOST_DRAWS:,} random "
+            f"the constraints must allow some configuration, but none of {MOST_DRAWS:,} random "
             "configurations satisfies them all; loosen them, or choose parameters that cannot "
             "break them, e.g. a width instead of a second bound"
         )

@@ -1,4 +1,4 @@
-"""A space as a table for a reader."""
+"""A space as a text table."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Transformed(Parameter):
         if not close and value != again:
             raise ValueError(
                 f"Transformed needs an inverse that leads back, got {value!r} -> {after!r} -> "
-                f"{again!r}; mend inverse="
+                f"{again!r}; correct inverse="
             )
 
     def _search_value(self, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as text."""
+"""The problems of a configuration, as text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_name(name: str) -> None:
 
 
 class Validator:
-    """Checks configurations name by name; constraints aside.
+    """Checks configurations name by name; it does not check constraints.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Validator:
         return active
 
     def problems(self, config: Config) -> list[str]:
-        """Return all that is wrong with a configuration."""
+        """Return all problems of a configuration."""
         unknown = [f"unknown parameter {name!r}" for name in config if name not in self._parameters]
         active = self.active_part(config)
         inactive = [
@@ -77,9 +77,9 @@ class Validator:
             )
 
     def explain(self, configs: Sequence[Config]) -> None:
-        """Raise the reason why one of these could not be encoded.
+        """Raise an error that says why one of these could not be encoded.
 
-        Only active parameters count, and only searched ones: the others have no coordinate.
+        Only parameters that are active and searched count; the others have no coordinate.
         """
         fixed = {n: p.value for n, p in self._parameters.items() if isinstance(p, Constant)}
         for config in configs:
@@ -88,7 +88,7 @@ class Validator:
             self.refuse(self._problems_with(self.active_part(searched), searched))
 
     def _problems_with(self, active: Config, config: Config) -> list[str]:
-        """Return what is wrong with active parameters, in the order of the names."""
+        """Return the problems of active parameters, in the order of the names."""
         problems = []
         for name, parameter in self._parameters.items():
             if name in active:

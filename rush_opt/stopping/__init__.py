@@ -1,4 +1,4 @@
-"""When a run or a single trial stops: rules, what they see, and how trials are ranked.
+"""Rules that stop a run or a trial early, the data that they read, and the order of trials.
 
 Imports `space`, `problem` and the plain records of `rush_core`.
 """

@@ -1,4 +1,4 @@
-"""The finished trials of a run, as a rule sees them."""
+"""The finished trials of a run, as input of a stop rule."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class History:
     def improvement(self, n_trials: int) -> float:
         """Return by how much the last `n_trials` trials improved the best value, ``>= 0``.
 
-        Infinite if there are fewer trials, or if no value known before them compares with the best
-        value now.
+        Infinite if there are fewer trials, or if no value known before them can be compared with
+        the best value now.
         """
         if n_trials > self.n_finished:
             return math.inf

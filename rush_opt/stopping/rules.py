@@ -76,7 +76,8 @@ class Stagnation(Rule):
         Number of the last finished trials, those that were stopped early included. Failed trials
         are not counted.
     min_improvement : float
-        Objective units, ``>= 0``. The run goes on if they improved the best value by more.
+        Objective units, ``>= 0``. The run continues if these trials improved the best value by
+        more.
 
     References
     ----------
@@ -145,7 +146,7 @@ class Seconds(Rule):
 
 @dataclass(frozen=True)
 class Custom(Rule):
-    """A function that takes a `History` and returns a bool. Every worker calls it by itself."""
+    """A function that takes a `History` and returns a bool. Each worker calls its own copy."""
 
     function: Callable[[History], bool]
 

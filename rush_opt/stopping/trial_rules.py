@@ -37,19 +37,19 @@ class Pruner(Protocol):
 
 @dataclass(frozen=True)
 class SuccessiveHalving:
-    """Asynchronous successive halving: at each rung, only the best trials go on.
+    """Asynchronous successive halving: at each rung, only the best trials continue.
 
     Rungs are the steps ``min_resource * reduction_factor**k`` for k = 0, 1, 2 and so on. A trial
-    that reaches a rung goes on if it is among the best ``1 / reduction_factor`` of all trials that
-    have reached it so far, itself included. The best one always goes on. A trial never waits for
-    others. A stopped trial is not continued later; in the original algorithm, it can be.
+    that reaches a rung continues if it is among the best ``1 / reduction_factor`` of all trials
+    that have reached it so far, itself included. The best one always continues. A trial never waits
+    for others. A stopped trial is not continued later; in the original algorithm, it can be.
 
     Parameters
     ----------
     min_resource : float
         The step of the first rung, ``> 0``.
     reduction_factor : float
-        One of this many trials at a rung goes on, ``> 1``.
+        One of this many trials at a rung continues, ``> 1``.
 
     Notes
     -----
@@ -70,13 +70,13 @@ class SuccessiveHalving:
     def __post_init__(self) -> None:
         if not (is_number(self.min_resource) and 0 < self.min_resource < math.inf):
             raise ValueError(
-                f"min_resource must be a step > 0, where the first rung is, got "
+                f"min_resource, the step of the first rung, must be a number > 0, got "
                 f"{self.min_resource!r}"
             )
         if not (is_number(self.reduction_factor) and 1 < self.reduction_factor < math.inf):
             raise ValueError(
-                "reduction_factor must be a number > 1, of how many trials one goes on; got "
-                f"{self.reduction_factor!r}"
+                "reduction_factor must be a number > 1, because one of so many trials continues; "
+                f"got {self.reduction_factor!r}"
             )
 
     def should_stop(self, curve: Curve, others: Iterable[Curve]) -> bool:
@@ -104,9 +104,9 @@ class SuccessiveHalving:
 
 @dataclass(frozen=True)
 class MedianRule:
-    """The median rule: stop a trial whose best value is worse than what others had on average.
+    """The median rule: stop a trial whose best value is worse than the average of other trials.
 
-    For each other trial that has reached the step, the mean of its values up to that step is taken.
+    For each other trial that has reached the step, compute the mean of its values up to that step.
     A trial is stopped if its best value is worse than the median of these means.
 
     Parameters
@@ -119,8 +119,8 @@ class MedianRule:
     References
     ----------
     .. [Golovin] D. Golovin, B. Solnik, S. Moitra, G. Kochanski, J. Karro, D. Sculley. Google
-       Vizier: A service for black-box optimization. KDD 2017, section 3.2.2. There only
-       completed trials are compared with.
+       Vizier: A service for black-box optimization. KDD 2017, section 3.2.2. The paper compares
+       with completed trials only.
 
     Notes
     -----

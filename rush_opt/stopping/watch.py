@@ -23,8 +23,8 @@ class Watch:
     rule : Rule
     goal : Goal
     began : float
-        When the run began, seconds on the clock of the trials' ends. The rule is not judged at
-        trials that ended before: they belong to an earlier run and cannot end this one.
+        When the run began, in seconds, on the clock of the end times of trials. The rule is not
+        judged at trials that ended before: they belong to an earlier run and cannot end this one.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from typing import Self
 
 
 class BreakingProxy:
-    """Forwards one client's bytes to a server's socket and back, until told to break.
+    """Forwards one client's bytes to a server's socket and back, until a test breaks it.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ def test_closing_leaves_no_process_no_client_and_no_file(
         assert later.count_tasks() == (1, 0, 0, 2)
         assert {info.state for info in later.fetch_workers()} == {WorkerState.KILLED}
         later.reset()
-    # Lists of wake-ups that nobody reads are gone by themselves after a minute.
+    # Lists of wake-ups that no client reads expire after a minute.
     _, left = connection.execute(
         pack(("SCAN", "0", "MATCH", f"rush:{{{network_id}}}:*", "COUNT", "100000"))
     )

@@ -3,6 +3,7 @@
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -26,6 +27,17 @@ def chatty(worker: Worker) -> None:
     logging.getLogger("other").error("wrong")
 
 
+together = threading.Barrier(2, timeout=PATIENCE_S)
+
+
+def chatty_together(worker: Worker) -> None:
+    """A loop of two workers in this process, both of which log while the other runs."""
+    together.wait()
+    logging.getLogger("study").debug("details")
+    logging.getLogger("other").info("news")
+    together.wait()
+
+
 def sent(network: Network) -> list[tuple[str, str]]:
     return [(record.logger, record.level) for record in network.read_log()]
 
@@ -45,19 +57,12 @@ def test_the_levels_go_with_the_command_of_a_worker(network: Network, launch: La
 def test_workers_of_one_process_send_what_each_was_asked_for(
     network: Network, threads: ThreadPoolExecutor
 ) -> None:
-    together = threading.Barrier(2, timeout=PATIENCE_S)
-
-    def loop(worker: Worker) -> None:
-        together.wait()
-        logging.getLogger("study").debug("details")
-        logging.getLogger("other").info("news")
-        together.wait()
-
     names = ("", "study", "other")
     logging.getLogger("other").setLevel("ERROR")
     before = [logging.getLogger(name).level for name in names]
-    first = network.start_workers(loop, 1, executor=threads, log_level={"study": "DEBUG"})
-    network.start_workers(loop, 1, executor=threads, log_level={"": "ERROR", "other": "INFO"})
+    start = partial(network.start_workers, chatty_together, 1, executor=threads)
+    first = start(log_level={"study": "DEBUG"})
+    start(log_level={"": "ERROR", "other": "INFO"})
     assert network.join_workers(PATIENCE_S)
     found = {(r.worker_id in first, r.logger, r.level) for r in network.read_log()}
     assert found >= {(True, "study", "DEBUG"), (False, "other", "INFO")}

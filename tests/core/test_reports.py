@@ -49,7 +49,7 @@ def test_everybody_sees_all_reports_once_and_in_order(network: Network, join: Jo
     assert steps(second.fetch_new_reports()) == [3]
     assert second.fetch_new_reports() == []
     assert steps(network.fetch_new_reports()) == [1, 2, 3]
-    assert steps(join().fetch_new_reports()) == [1, 2, 3]  # who comes late misses nothing
+    assert steps(join().fetch_new_reports()) == [1, 2, 3]  # a late reader misses nothing
 
 
 def test_what_is_fetched_follows_what_is_new(network: Network, server: EmbeddedServer) -> None:

@@ -1,4 +1,4 @@
-"""What is claimed about who can run code, and who can see a password: one test for each claim."""
+"""Who can run code and who can see a password: one test for each claim."""
 
 import pickle
 import stat
@@ -84,7 +84,7 @@ def test_a_pickle_in_the_place_of_a_record_is_never_unpickled(
                 look()
             except RushError:
                 n_refused += 1
-        # A loop is read by nobody who was not told of it.
+        # Only a worker that was started with a loop reads it.
         assert (n_refused > 0) is (place != "loops")
         network.reset()
     connection.close()

@@ -39,7 +39,7 @@ from rush_core.keys import NetworkKeys
 from tests.core.proxy import BreakingProxy
 from tests.typed import unchecked
 
-# No sign of life comes by itself: the machine decides who falls silent.
+# No heartbeat is sent automatically: the machine decides which heartbeats expire.
 SELDOM = Heartbeat(period_s=1000.0, expire_s=1000.0)
 
 # Who reported, on which attempt of which task, and what.
@@ -342,7 +342,7 @@ class NetworkMachine(RuleBasedStateMachine):
         for key in self.queue:
             self.tasks[key].state = "failed"
             self.tasks[key].cleared = True
-        self.failed += self.queue  # nobody hears of them: they did not fail by themselves
+        self.failed += self.queue  # not reported to readers: they did not fail by themselves
         self.queue.clear()
 
     # -- what workers do -------------------------------------------------------------------------

@@ -22,7 +22,7 @@ PATIENCE_S = 30.0  # for what takes well under a second on an idle machine
 
 
 def wait_for_sleeper(network: Network, place: str, n: int = 1) -> None:
-    """Wait until the server holds the names of `n` who sleep."""
+    """Wait until the server holds the names of `n` waiting clients."""
     connection = Connection(network.url)
     sleepers = getattr(NetworkKeys(network.network_id), place)
     count = pack(("ZCARD" if place == "idle" else "SCARD", sleepers))

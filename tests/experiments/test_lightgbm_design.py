@@ -122,7 +122,7 @@ def test_a_point_that_is_lost_with_its_worker_is_evaluated_by_the_same_command_a
     assert len(design.path(tmp_path).read_text().splitlines()) == 1 + 6
 
 
-def test_a_row_that_stands_there_twice_makes_no_design_complete(
+def test_a_repeated_row_does_not_complete_a_design(
     data_dir: Path, tmp_path: Path, server: EmbeddedServer
 ) -> None:
     design = Design(folder.find(data_dir, "toy"), 1, 2, 1)

@@ -138,7 +138,7 @@ def test_shares_over_time_are_means_though_replications_do_not_end_at_the_same_i
     assert shares["objective"][:5].tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.75])
 
 
-def test_workers_are_told_apart() -> None:
+def test_the_worker_table_has_the_shares_of_each_worker() -> None:
     table = worker_table([make_run()])
     assert table["objective_share"].tolist() == [0.8, 0.5]
     assert table["busy_share"].tolist() == [1.0, 0.7]

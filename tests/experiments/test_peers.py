@@ -55,7 +55,7 @@ class Recorded:
         self.events.append(("tell", trial))
 
 
-def test_a_free_worker_asks_after_all_results_until_then_are_told() -> None:
+def test_a_proposal_knows_all_results_up_to_its_time() -> None:
     durations = [5.0, 1.0, 2.5, 1.0, 9.0]
     run = Run(
         Problem("p", Space({"x": Float(0, 9)}), lambda config: config["x"], 0.0),
@@ -275,7 +275,7 @@ def test_the_quality_table_has_every_part() -> None:
     assert "| SMAC3 | some 1.0 | 5.0 | 5.0 to 5.0 | 1 of 20 |" in table
 
 
-def test_rates_are_told_from_the_times_of_ends() -> None:
+def test_rates_follow_from_the_times_of_ends() -> None:
     ended_at = np.concatenate([10.0 + np.arange(91) / 10, 19.0 + np.arange(1, 11)])
     described = rates.describe(ended_at, 8.5, 100)
     assert described == {
@@ -316,7 +316,7 @@ def test_a_cell_of_a_repeat_that_has_a_row_is_known_again(tmp_path: Path) -> Non
     assert speed.Cell("rush ADBO", 0.0, 10_000, 3) not in done
 
 
-def test_a_cell_is_measured_without_the_memory_of_who_started_it() -> None:
+def test_the_memory_of_a_cell_does_not_include_the_starting_process() -> None:
     held = np.ones(64 * 2**20)  # 512 MiB
     cell = speed.Cell("Optuna random, serial, memory", 0.0, 15, 0)
     row = speed.measure(cell, cap_s=60.0)
@@ -331,7 +331,7 @@ def test_the_process_of_a_cell_does_not_load_pandas() -> None:
     assert done.stdout == "False\n", done.stderr
 
 
-def test_speed_is_told_as_medians_and_ratios_to_ours_of_its_kind(tmp_path: Path) -> None:
+def test_the_speed_table_has_medians_and_ratios_to_rush(tmp_path: Path) -> None:
     append_rows(tmp_path / "rows.csv", speed_rows())
     rows = pd.read_csv(tmp_path / "rows.csv", keep_default_na=False)
     found = rates.medians(rows).set_index("tool")

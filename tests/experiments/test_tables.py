@@ -57,7 +57,7 @@ def test_timings_are_medians_in_multiples_of_the_floor() -> None:
     assert cells(table.split("## Beside R")[1], "finish")[3:] == ["30.0", "260", "280"]
 
 
-def test_a_bound_that_is_exceeded_is_said_to_be() -> None:
+def test_the_table_shows_an_exceeded_bound() -> None:
     rows = [
         core_row("fail", [31.0] * 3, floor=15.0),
         core_row(core_overhead_report.TO_MATRIX, [299e3] * 3),
@@ -80,7 +80,7 @@ def test_a_cell_without_a_value_is_listed_with_its_reason() -> None:
     assert len(core_overhead_report.frame([measured, missing])) == 1
 
 
-def test_the_steps_of_a_transition_are_told_in_floors() -> None:
+def test_the_times_of_script_floor_are_given_in_floors() -> None:
     rows = script_floor.as_rows({"PING": [1e-5] * 3, "empty script": [1e-5, 2e-5, 2e-5]})
     assert [row["floors"] for row in rows] == [1.0, 2.0]
     told = cells(script_floor.as_markdown(rows, COMMON), "empty script")

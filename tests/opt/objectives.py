@@ -22,7 +22,7 @@ def bowl(config: dict[str, Any]) -> float:
 
 
 def learning(config: dict[str, Any], trial: Trial) -> float:
-    """Fall from 1 + x to x, and end early if told to."""
+    """Report values that fall from 1 + x to x, and return early if the trial should stop."""
     value = math.inf
     for step in range(1, N_STEPS + 1):
         value = config["x"] + 1 / step

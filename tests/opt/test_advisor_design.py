@@ -51,13 +51,15 @@ def test_given_configurations_are_asked_for_first(
     assert network.count_tasks().queued == 0
 
 
-def test_a_design_is_drawn_as_it_says(advise: Advise) -> None:
+def test_a_design_object_is_drawn_as_the_initial_design(advise: Advise) -> None:
     advisor = advise(initial_design=LatinHypercube(9))
     opened = [ask(advisor).params for _ in range(9)]
     assert sorted(config["n"] for config in opened) == list(range(1, 10))
 
 
-def test_a_network_that_has_trials_goes_on_from_those(advise: Advise, network: Network) -> None:
+def test_an_advisor_continues_from_the_trials_of_its_network(
+    advise: Advise, network: Network
+) -> None:
     network.push_finished_tasks([{"x": 0.5, "n": 3, "b": True}], [{"value": 0.125}])
     advisor = advise(initial_design=5)
     assert network.count_tasks() == (0, 0, 1, 0)
@@ -65,7 +67,7 @@ def test_a_network_that_has_trials_goes_on_from_those(advise: Advise, network: N
     assert advisor.result().frozen_trials[-1].notes["n_known"] == 1
 
 
-def test_a_network_that_was_begun_otherwise_is_not_joined(advise: Advise, network: Network) -> None:
+def test_an_advisor_refuses_a_network_with_another_goal(advise: Advise, network: Network) -> None:
     first = advise()
     first.tell(ask(first), 1.0)
     with pytest.raises(ValueError, match="direction was 'minimize' and is 'maximize'"):
@@ -86,7 +88,9 @@ def test_a_network_with_trials_of_another_space_is_not_joined(
     assert network.describe({"said": "nothing"}) == {"said": "nothing"}
 
 
-def test_an_advisor_that_cannot_begin_leaves_the_network(advise: Advise, network: Network) -> None:
+def test_an_advisor_that_fails_to_begin_leaves_the_network(
+    advise: Advise, network: Network
+) -> None:
     network.push_tasks([{"z": 1}])
     with pytest.raises(ValueError, match="parameter 'x' is missing"):
         advise()
@@ -155,7 +159,7 @@ def test_two_processes_share_the_design_of_the_first(network: Network) -> None:
         (ValueError, r"initial_design\[0\]: .*'x' is missing", [{"n": 1, "b": True}]),
     ],
 )
-def test_a_wrong_design_is_refused_and_nobody_joins(
+def test_a_wrong_design_is_refused_and_no_worker_joins(
     kind: type[Exception], message: str, given: Any, advise: Advise, network: Network
 ) -> None:
     with pytest.raises(kind, match=message):

@@ -1,4 +1,4 @@
-"""Advisors that leave, die or are stopped, and what becomes of their open trials."""
+"""Advisors that leave, die or are stopped, and where their open trials go."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 PATIENCE_S = 60.0  # for what takes seconds on an idle machine
 
 
-def test_what_an_advisor_leaves_open_goes_to_the_next_who_asks(
+def test_open_trials_of_a_closed_advisor_go_to_the_next_one(
     advise: Advise, network: Network
 ) -> None:
     with Advisor(SPACE, network.network_id, url=network.url, initial_design=0) as first:
@@ -75,7 +75,7 @@ def asker(network: Network) -> Iterator[Asker]:
 
 
 def take_over(advisor: Advisor, asker: Asker) -> None:
-    """Ask until all that the other process had open is open here."""
+    """Ask until all open trials of the other process are open here."""
 
     def taken() -> int:
         trial = ask(advisor)
@@ -86,7 +86,9 @@ def take_over(advisor: Advisor, asker: Asker) -> None:
     wait_until(lambda: taken() == 3, PATIENCE_S)
 
 
-def test_the_open_trials_of_a_killed_process_go_to_others(advise: Advise, asker: Asker) -> None:
+def test_the_open_trials_of_a_killed_process_go_to_other_advisors(
+    advise: Advise, asker: Asker
+) -> None:
     asker.process.send_signal(signal.SIGKILL)
     advisor = advise()
     take_over(advisor, asker)
@@ -97,9 +99,7 @@ def test_the_open_trials_of_a_killed_process_go_to_others(advise: Advise, asker:
     assert all(trial.state == "finished" for trial in result.frozen_trials)
 
 
-def test_an_advisor_that_was_only_slow_comes_back_without_its_trials(
-    advise: Advise, asker: Asker
-) -> None:
+def test_a_slow_advisor_rejoins_without_its_trials(advise: Advise, asker: Asker) -> None:
     asker.process.send_signal(signal.SIGSTOP)
     advisor = advise()
     take_over(advisor, asker)
@@ -111,7 +111,7 @@ def test_an_advisor_that_was_only_slow_comes_back_without_its_trials(
         assert advisor.tell(trial, value_of(trial))
 
 
-def test_a_killed_advisor_is_not_wanted_any_more(advise: Advise, network: Network) -> None:
+def test_a_killed_advisor_gets_no_trial(advise: Advise, network: Network) -> None:
     advisor = advise()
     trial = ask(advisor)
     network.stop_workers([worker.worker_id for worker in network.fetch_workers()], kill=True)
@@ -127,7 +127,9 @@ def test_an_advisor_ends_when_its_network_is_stopped(advise: Advise, network: Ne
     assert advisor.tell(trial, 1.0)
 
 
-def test_a_stopped_network_goes_on_when_nobody_is_left(advise: Advise, network: Network) -> None:
+def test_a_stopped_network_continues_after_all_workers_left(
+    advise: Advise, network: Network
+) -> None:
     first = advise()
     network.stop_workers()
     second = advise()
@@ -137,7 +139,7 @@ def test_a_stopped_network_goes_on_when_nobody_is_left(advise: Advise, network: 
     assert advise().ask() is not None
 
 
-def test_an_advisor_leaves_although_an_interrupt_comes_first(network_id: str) -> None:
+def test_an_interrupted_advisor_still_leaves_the_network(network_id: str) -> None:
     with serve() as own_server, Network(network_id, own_server.url) as network:
         advisor = Advisor(SPACE, network_id, url=own_server.url)
         network.stop_workers()

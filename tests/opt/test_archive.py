@@ -44,14 +44,14 @@ def test_an_empty_archive_has_no_incumbent() -> None:
     assert len(archive.best(5)) == 0
 
 
-def test_maximizing_turns_the_values_around() -> None:
+def test_maximizing_negates_the_values() -> None:
     archive = Archive(SPACE, [Goal("loss", "maximize")])
     archive.add(tasks_with([1.0, 5.0, 3.0]))
     np.testing.assert_array_equal(archive.y, [-1.0, -5.0, -3.0])
     assert archive.incumbent == 1
 
 
-def test_the_views_cannot_be_written_through_and_share_memory() -> None:
+def test_views_are_read_only_and_share_memory() -> None:
     archive = Archive(SPACE, [Goal("loss")])
     archive.add(tasks_with([1.0, 2.0]))
     with pytest.raises(ValueError, match="read-only"):
@@ -76,7 +76,7 @@ def test_a_view_keeps_its_contents_while_the_archive_grows() -> None:
     st.lists(st.lists(st.integers(0, 5), max_size=6), max_size=12),
     st.lists(st.integers(1, 9), min_size=12, max_size=12),
 )
-def test_the_best_are_those_that_sorting_everything_finds(
+def test_the_best_are_the_same_as_after_a_full_sort(
     batches: list[list[int]], ks: list[int]
 ) -> None:
     archive = Archive(SPACE, [Goal("loss")])
@@ -96,7 +96,7 @@ def test_a_nan_is_the_worst_value_in_both_directions() -> None:
         assert archive.incumbent == 1
 
 
-def test_membership_is_that_of_configurations() -> None:
+def test_a_row_is_in_the_archive_if_its_configuration_is() -> None:
     archive = Archive(SPACE, [Goal("loss")])
     archive.add(tasks_with([0.0] * 20))
     X = SPACE.encode(configs(40))
@@ -135,7 +135,7 @@ def test_a_configuration_of_another_space_is_refused_and_nothing_is_added(
     assert archive.X.shape == (0, 3)
 
 
-def test_choices_are_read_beside_numbers() -> None:
+def test_choices_and_numbers_are_both_read() -> None:
     space = Space({"kind": Categorical(["a", "b"]), "x": Float(0, 1)})
     archive = Archive(space, [Goal("loss")])
     given = [{"kind": "b", "x": 0.25}, {"kind": "a", "x": 0.5}]

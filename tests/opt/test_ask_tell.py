@@ -1,4 +1,4 @@
-"""Proposals for evaluations elsewhere: several at once, told in any order, and none twice."""
+"""Ask-and-tell: several open trials at once, results in any order, and no trial twice."""
 
 import math
 import re
@@ -20,7 +20,7 @@ PATIENCE_S = 60.0  # for what takes seconds on an idle machine
 
 
 @pytest.mark.parametrize("optimizer", ["adbo", "acbo", "clbo", "random"])
-def test_what_is_told_is_known_to_the_network(
+def test_results_of_tell_are_in_the_network(
     optimizer: str, advise: Advise, network: Network
 ) -> None:
     advisor = advise(optimizer=optimizer)
@@ -36,7 +36,7 @@ def test_what_is_told_is_known_to_the_network(
     assert [t.worker for t in result.frozen_trials] == [0] * 6
 
 
-def test_an_advisor_comes_nearer_and_nearer(advise: Advise) -> None:
+def test_proposals_of_an_advisor_approach_the_optimum(advise: Advise) -> None:
     advisor = advise()
     for _ in range(30):
         trial = ask(advisor)
@@ -45,7 +45,7 @@ def test_an_advisor_comes_nearer_and_nearer(advise: Advise) -> None:
     assert advisor.result().best_value < 0.015
 
 
-def test_an_advisor_knows_what_was_told_to_others(advise: Advise) -> None:
+def test_an_advisor_reads_the_results_of_other_advisors(advise: Advise) -> None:
     first, second = advise(), advise()
     for _ in range(5):
         trial = ask(first)
@@ -60,7 +60,7 @@ def test_an_advisor_knows_what_was_told_to_others(advise: Advise) -> None:
     assert result.known_at(last) == result.frozen_trials[:6]
 
 
-def test_nobody_learns_from_what_was_taken_out_of_the_queue(
+def test_advisors_do_not_learn_from_trials_removed_from_the_queue(
     advise: Advise, network: Network
 ) -> None:
     advisor = advise(initial_design=4)
@@ -78,7 +78,7 @@ def test_nobody_learns_from_what_was_taken_out_of_the_queue(
 
 
 @pytest.mark.parametrize("optimizer", ["adbo", "acbo", "clbo"])
-def test_an_optimizer_with_a_model_keeps_away_from_what_is_open_anywhere(
+def test_an_optimizer_with_a_model_avoids_trials_that_are_open_anywhere(
     optimizer: str, network: Network, server: Any
 ) -> None:
     space = {"n": Integer(1, 6), "b": Boolean()}
@@ -95,9 +95,7 @@ def test_an_optimizer_with_a_model_keeps_away_from_what_is_open_anywhere(
         assert len({*told, *opened}) == 11
 
 
-def test_a_space_that_was_asked_for_as_a_whole_is_asked_for_again(
-    network: Network, server: Any
-) -> None:
+def test_points_repeat_after_all_points_were_proposed(network: Network, server: Any) -> None:
     space = {"n": Integer(1, 3), "b": Boolean()}
     given: dict[str, Any] = {"url": network.url, "seed": 1, "initial_design": 0}
     with Advisor(space, network.network_id, **given) as advisor:
@@ -105,13 +103,13 @@ def test_a_space_that_was_asked_for_as_a_whole_is_asked_for_again(
     assert len(set(opened[:6])) == len(set(opened)) == 6
 
 
-def test_two_advisors_that_do_not_hear_of_each_other_in_time_open_no_trial_twice(
+def test_two_advisors_without_news_of_each_other_open_no_trial_twice(
     network: Network, server: Any
 ) -> None:
     space = {"n": Integer(1, 4), "b": Boolean()}
     given: dict[str, Any] = {"url": network.url, "seed": 1, "initial_design": 0}
     advisors = [Advisor(space, network.network_id, **given) for _ in range(2)]
-    # Nothing is told, so that an advisor knows by the server alone what the other one has started.
+    # No results arrive, so an advisor learns of the other one's trials only from refused starts.
     opened = [tuple(ask(advisor).params.values()) for advisor in advisors * 4]
     assert len(set(opened)) == 8
     for advisor in advisors:
@@ -119,7 +117,7 @@ def test_two_advisors_that_do_not_hear_of_each_other_in_time_open_no_trial_twice
 
 
 class Together:
-    """A surrogate that wants the least everywhere; first it waits until all others are as far."""
+    """A surrogate that prefers the lowest value; its first fit waits for those of all others."""
 
     def __init__(self, n: int) -> None:
         self._barrier = threading.Barrier(n)
@@ -136,7 +134,7 @@ class Together:
 
 
 @pytest.mark.parametrize("optimizer", [ADBO, ACBO, CLBO])
-def test_advisors_that_ask_in_the_same_moment_open_no_trial_twice(
+def test_advisors_that_ask_at_the_same_time_open_no_trial_twice(
     optimizer: Any, network: Network
 ) -> None:
     network.push_finished_tasks([{"n": 1}, {"n": 9}], [{"value": 1.0}, {"value": 2.0}])
@@ -151,11 +149,11 @@ def test_advisors_that_ask_in_the_same_moment_open_no_trial_twice(
             for _ in range(3)
         ]
         opened = list(pool.map(ask, advisors))
-    # All propose 2 at first, and the two that come too late 3.
+    # All propose 2 at first; the two that come too late then propose 3.
     assert sorted(trial.params["n"] for trial in opened) == [2, 3, 4]
 
 
-def test_many_trials_may_be_open_and_are_told_in_any_order(
+def test_results_of_many_open_trials_can_come_in_any_order(
     advise: Advise, network: Network
 ) -> None:
     advisor = advise()
@@ -187,7 +185,7 @@ def test_a_value_that_is_not_finite_makes_a_failed_trial(value: Any, advise: Adv
         ({"loss": 0.37}, ValueError, "the result has no 'value', only ['loss']"),
     ],
 )
-def test_a_slip_leaves_the_trial_open(
+def test_an_invalid_result_leaves_the_trial_open(
     slip: Any, error: type[Exception], said: str, advise: Advise
 ) -> None:
     advisor = advise()

@@ -137,7 +137,7 @@ def test_a_batch_is_fitted_with_the_mean_as_the_lie() -> None:
     assert spy.y.tolist() == [1, 1, 2, 2, 3, np.inf, lie, lie]
 
 
-def test_without_any_value_the_lie_is_the_worst() -> None:
+def test_without_results_the_lie_is_infinite() -> None:
     archive = Archive(SPACE, LOSS)
     archive.add_failed(TaskTable.from_results(EVERYTHING[:3], [{}] * 3))
     propose_one(CLBO(surrogate=(spy := Spy())), archive, pending_of(EVERYTHING[8]))
@@ -275,7 +275,7 @@ def test_the_proposer_leaves_at_the_deadline(
     assert network.count_tasks().queued == 2
 
 
-def test_another_proposer_goes_on_where_the_last_one_was(
+def test_a_new_proposer_continues_after_the_previous_one(
     propose: Propose, network: Network, worker: Worker
 ) -> None:
     network.push_tasks(EVERYTHING[:1])
@@ -307,14 +307,14 @@ def run(request: pytest.FixtureRequest, server: EmbeddedServer) -> TuneResult:
     )
 
 
-def test_a_run_has_its_budget_exactly_and_comes_near_the_optimum(run: TuneResult) -> None:
+def test_a_run_uses_its_budget_exactly_and_approaches_the_optimum(run: TuneResult) -> None:
     assert run.stop_reason == "n_trials"
     assert [trial.state for trial in run.frozen_trials] == ["finished"] * 50
     # Of 50 uniform points the best is within 0.002 in one run of four.
     assert run.best_value < 0.002
 
 
-def test_the_proposer_is_no_worker_of_the_result_and_its_time_is_noted_with_the_trials(
+def test_the_proposer_is_not_among_the_workers_and_its_time_is_in_the_trials_notes(
     run: TuneResult,
 ) -> None:
     assert [worker.number for worker in run.workers] == [0, 1]
@@ -371,7 +371,7 @@ def test_a_killed_proposer_is_replaced_and_the_run_goes_on(
 
 
 @pytest.mark.parametrize("optimizer", ["acbo", "clbo"])
-def test_a_killed_worker_is_replaced_and_the_queue_filled_up_again(
+def test_a_killed_worker_is_replaced_and_the_queue_is_filled_again(
     optimizer: str, server: EmbeddedServer, network_id: str
 ) -> None:
     def objective(config: dict[str, Any], trial: Trial) -> float:
@@ -399,7 +399,7 @@ def test_a_killed_worker_is_replaced_and_the_queue_filled_up_again(
     check_network(network_id, server.url)
 
 
-def test_a_run_ends_at_its_timeout_and_another_one_goes_on_with_its_network(
+def test_a_run_ends_at_its_timeout_and_another_run_continues_in_its_network(
     server: EmbeddedServer, network_id: str
 ) -> None:
     def go_on(**budget: Any) -> TuneResult:

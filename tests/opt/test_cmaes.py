@@ -46,7 +46,7 @@ def test_a_seed_decides_all_proposals() -> None:
 @pytest.mark.parametrize(
     ("function", "share"), [(smooth.wide_bowl, 0.05), (smooth.rosenbrock, 0.5)]
 )
-def test_it_comes_nearer_to_the_optimum_than_random_search(function: Any, share: float) -> None:
+def test_it_gets_closer_to_the_optimum_than_random_search(function: Any, share: float) -> None:
     """For each of ten seeds; runs repeat exactly, so there is no false alarm."""
     for seed in range(10):
         given = {"objective": function, "space": smooth.SPACE, "n_trials": 300, "seed": seed}
@@ -114,7 +114,7 @@ def test_failed_trials_do_not_make_distributions_differ() -> None:
     assert state_of(first) == state_of(second)
 
 
-def test_a_part_of_a_population_changes_nothing() -> None:
+def test_an_incomplete_population_changes_nothing() -> None:
     archive, worker = Archive(SPACE, LOSS), proposer(0)
     before = state_of(worker)
     archive.add(finished(POPULATION - 1))
@@ -160,7 +160,7 @@ def test_workers_of_a_run_restart_at_the_same_result() -> None:
     assert restarts == sorted(restarts)
 
 
-# -- what it refuses -------------------------------------------------------------------------------
+# -- problems that it refuses ----------------------------------------------------------------------
 
 XY = {"x": Float(0, 1), "y": Float(0, 1)}
 TWO_GOALS = {"metric": ["a", "b"], "direction": ["minimize", "minimize"]}
@@ -214,7 +214,7 @@ def test_a_problem_that_it_cannot_solve_is_refused(
 
 
 @ALL_DOORS
-def test_a_missing_package_is_named(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_package(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cmaes", None)
     with pytest.raises(ImportError, match=r"needs the package cmaes: pip install 'rush-hpo\[cmaes"):
         door(XY)

@@ -60,7 +60,7 @@ def test_only_active_parameters_are_in_a_configuration() -> None:
     assert list(found[2]) == ["drop", "booster", "leaves", "seed", "tag"]
 
 
-def test_what_others_are_conditional_on_is_a_choice_and_so_is_what_has_no_order() -> None:
+def test_parents_of_conditions_and_unordered_parameters_are_choices() -> None:
     is_choice = dict(zip(BOOSTER.columns, BOOSTER.is_choice.tolist(), strict=True))
     assert is_choice == {
         **{"drop": False, "booster": True, "leaves": True},
@@ -69,7 +69,7 @@ def test_what_others_are_conditional_on_is_a_choice_and_so_is_what_has_no_order(
     assert not Space({"x": Float(0, 1), "n": Integer(1, 3)}).is_choice.any()
 
 
-def test_inactive_coordinates_are_one_number_outside_the_cube() -> None:
+def test_all_inactive_coordinates_have_one_value_outside_the_cube() -> None:
     rows = BOOSTER.encode(CONFIGS)
     assert BOOSTER.columns == ("drop", "booster", "leaves", "bag", "seed", "solver")
     inactive = [[0, 5], [0, 3], [3, 5], [0, 2, 3]]
@@ -163,7 +163,7 @@ def test_validation_knows_which_parameters_are_active(config: dict[str, Any], me
         ({"booster": "rf"}, "parameter 'booster' needs one of"),
     ],
 )
-def test_encoding_refuses_what_is_wrong_with_active_parameters(
+def test_encoding_refuses_wrong_values_of_active_parameters(
     change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -172,7 +172,7 @@ def test_encoding_refuses_what_is_wrong_with_active_parameters(
         BOOSTER.encode([{"booster": "dart", "leaves": 3, "seed": 1}])
 
 
-def test_moves_change_what_is_active_and_keep_the_rest_canonical() -> None:
+def test_moves_change_active_coordinates_and_keep_the_others_canonical() -> None:
     rng = np.random.default_rng(0)
     parents = random_design(BOOSTER, 10, rng)
     found = moves(BOOSTER, parents, 2000, rng, **MOVES)
@@ -209,7 +209,7 @@ def test_proposals_are_new_canonical_rows() -> None:
         BOOSTER.validate(configs[0])
 
 
-def test_a_used_up_conditional_space_is_found_out_by_its_last_point() -> None:
+def test_the_last_point_of_a_conditional_space_is_proposed() -> None:
     space = Space({"a": Boolean(), "n": Integer(1, 3, when={"a": True})})
     configs: list[dict[str, Any]] = [{"a": False}, *({"a": True, "n": n} for n in (1, 2, 3))]
     for left_out in range(4):
@@ -290,7 +290,7 @@ def test_a_condition_can_be_written_out_and_read_back() -> None:
         (lambda: Space({"a": Boolean(when={"a": True})}), ValueError, "got the circle"),
     ],
 )
-def test_a_condition_that_makes_no_sense_is_refused(
+def test_a_meaningless_condition_is_refused(
     make: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -34,7 +34,7 @@ DRAWN = [random_design, hypercube, sobol_design]
 
 @pytest.mark.parametrize("design", DRAWN)
 @pytest.mark.parametrize("n", [0, 1, 7, 200])
-def test_designs_have_as_many_points_as_asked_for_and_all_are_allowed(design: Draw, n: int) -> None:
+def test_designs_have_the_given_number_of_points_and_all_are_allowed(design: Draw, n: int) -> None:
     X = design(SPACE, n, np.random.default_rng(0))
     assert X.shape == (n, 3)
     assert SPACE.allowed(X).all()
@@ -44,7 +44,7 @@ def test_designs_have_as_many_points_as_asked_for_and_all_are_allowed(design: Dr
 
 
 @pytest.mark.parametrize("design", DRAWN)
-def test_constraints_that_allow_all_leave_designs_as_they_are(design: Draw) -> None:
+def test_constraints_that_allow_everything_do_not_change_designs(design: Draw) -> None:
     # A design of 16 or more: fewer are drawn 16 at once.
     without = design(Space(PARAMETERS), 32, np.random.default_rng(1))
     within = design(
@@ -68,7 +68,7 @@ def test_a_grid_has_the_points_that_are_allowed() -> None:
         grid_design(SPACE, {"low": 1, "high": 1, "n": 4})
 
 
-def test_proposals_are_allowed_also_where_the_model_would_rather_not() -> None:
+def test_proposals_are_allowed_even_if_the_model_prefers_forbidden_points() -> None:
     rng = np.random.default_rng(0)
     archive = Archive(SPACE, [Goal("y")])
     configs = SPACE.decode(random_design(SPACE, 20, rng))
@@ -114,7 +114,7 @@ def test_drawn_choices_that_are_forbidden_do_not_make_a_proposal_random() -> Non
 
 
 @pytest.mark.parametrize("design", DRAWN)
-def test_a_space_that_is_let_in_is_drawn_from_as_often_as_wanted(design: Draw) -> None:
+def test_an_accepted_space_yields_any_number_of_points(design: Draw) -> None:
     # One point in 4,000 is allowed: of the gaps between them one in twelve is above 10,000.
     space = Space({"x": Float(0, 1)}, constraints=[lambda c: c["x"] < 1 / 4_000])
     rng = np.random.default_rng(0)
@@ -123,7 +123,7 @@ def test_a_space_that_is_let_in_is_drawn_from_as_often_as_wanted(design: Draw) -
     assert space.allowed(found).all()
 
 
-def test_work_is_bounded_where_almost_nothing_is_allowed() -> None:
+def test_drawing_ends_if_almost_nothing_is_allowed() -> None:
     calls = []
 
     def never_after_the_first(config: dict[str, Any]) -> bool:
@@ -138,7 +138,7 @@ def test_work_is_bounded_where_almost_nothing_is_allowed() -> None:
         assert len(calls) < 300_000
 
 
-def test_constraints_that_allow_nothing_are_refused_at_the_door() -> None:
+def test_a_space_refuses_constraints_that_allow_nothing() -> None:
     with pytest.raises(ValueError, match="none of 10,000 random configurations satisfies"):
         Space(PARAMETERS, constraints=[in_order, lambda c: c["low"] > c["high"]])
 

@@ -75,7 +75,7 @@ def test_what_trials_print_is_in_the_file_of_their_worker_at_once(
         return float(config["x"])
 
     def look(trial: FrozenTrial) -> None:
-        printed = "".join(path.read_text() for path in folder.glob("*.log"))
+        printed = "".join(path.read_text() for path in folder.glob("*.out"))
         seen.append(f"here is {trial.params['x']:.3f}\n" in printed)
 
     result = tune(
@@ -91,7 +91,7 @@ def test_what_trials_print_is_in_the_file_of_their_worker_at_once(
     )
     assert seen == [True] * 6
     files = {path.name for path in folder.iterdir()}
-    assert {f"{worker.worker_id}.log" for worker in result.workers} <= files
+    assert {f"{worker.worker_id}.out" for worker in result.workers} <= files
 
 
 # -- in this process -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The descent: where it ends, what it never does, and how often it looks."""
+"""The descent: where it ends, its bounds, and its number of evaluations."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_it_follows_a_bent_valley() -> None:
     assert rosen(found) < 1e-3 * rosen([-1.2, 1.0])
 
 
-def test_a_bound_holds_and_the_others_go_on() -> None:
+def test_coordinates_at_a_bound_stay_and_the_others_move() -> None:
     A, b = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([10.0, -3.0])
 
     def bowl(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -46,7 +46,7 @@ def test_a_bound_holds_and_the_others_go_on() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 20])
-def test_it_never_looks_more_often_nor_out_of_bounds_and_returns_the_best_it_saw(n: int) -> None:
+def test_evaluations_are_limited_and_within_bounds_and_the_best_is_returned(n: int) -> None:
     seen: list[tuple[float, np.ndarray]] = []
 
     def watched(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -59,12 +59,12 @@ def test_it_never_looks_more_often_nor_out_of_bounds_and_returns_the_best_it_saw
     np.testing.assert_array_equal(found, min(seen, key=lambda pair: pair[0])[1])
 
 
-def test_at_the_lowest_point_it_stays() -> None:
+def test_it_stays_at_the_minimum() -> None:
     found = descend(lambda x: (float(x @ x), 2.0 * x), np.zeros(3), **bounds(3), n_evaluations=9)
     np.testing.assert_array_equal(found, 0.0)
 
 
-def test_a_gradient_that_turns_aside_does_not_end_the_other_directions() -> None:
+def test_a_gradient_that_changes_across_the_step_does_not_end_the_descent() -> None:
     def saddle(x: np.ndarray) -> tuple[float, np.ndarray]:
         value = x[0] + 1e3 * x[0] * x[1] + 5e-6 * x[0] ** 2
         return float(value), np.array([1.0 + 1e3 * x[1] + 1e-5 * x[0], 1e3 * x[0]])
@@ -73,7 +73,7 @@ def test_a_gradient_that_turns_aside_does_not_end_the_other_directions() -> None
     np.testing.assert_array_equal(found, [-5.0, 5.0])
 
 
-def test_it_does_not_look_again_where_it_is() -> None:
+def test_the_start_is_evaluated_only_once() -> None:
     seen: list[np.ndarray] = []
 
     def corner(x: np.ndarray) -> tuple[float, np.ndarray]:

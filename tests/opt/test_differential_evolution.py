@@ -54,7 +54,7 @@ def archive_of(space: Space, configs: list[dict[str, Any]], losses: list[float])
 
 
 @pytest.mark.parametrize("n_finished", [0, 3, 12])
-def test_with_any_number_of_parents_there_is_a_proposal(n_finished: int) -> None:
+def test_any_number_of_parents_leads_to_a_proposal(n_finished: int) -> None:
     space = Space({"x": Float(0, 1), "n": Integer(1, 9)})
     configs = [{"x": i / 20, "n": 1 + i % 9} for i in range(20)]
     losses = [float(i) if i < n_finished else math.inf for i in range(20)]
@@ -94,7 +94,7 @@ def test_coordinates_are_reflected_at_the_bounds(x: float) -> None:
 @pytest.mark.parametrize(
     ("function", "share"), [(smooth.wide_bowl, 0.05), (smooth.rosenbrock, 0.5)]
 )
-def test_it_comes_nearer_to_the_optimum_than_random_search(function: Any, share: float) -> None:
+def test_it_gets_closer_to_the_optimum_than_random_search(function: Any, share: float) -> None:
     """For each of ten seeds; runs repeat exactly, so there is no false alarm."""
     for seed in range(10):
         given = {"objective": function, "space": smooth.SPACE, "n_trials": 300, "seed": seed}

@@ -1,4 +1,4 @@
-"""The answer of a noisy search: estimated, it is truly better than the best observed one."""
+"""The best estimated trial of a noisy search is truly better than the best observed one."""
 
 import math
 from typing import Any
@@ -22,7 +22,7 @@ def test_the_best_estimated_row_is_truly_better_than_the_luckiest() -> None:
     assert np.mean(gains) > 2.5 * np.std(gains, ddof=1) / math.sqrt(len(gains))
 
 
-def test_few_rows_are_not_all_alike_to_an_estimate() -> None:
+def test_an_estimate_from_few_rows_still_finds_low_values() -> None:
     lowest = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
@@ -42,7 +42,7 @@ def test_the_estimate_is_near_the_true_value_where_the_observed_one_is_too_good(
     assert 0.2 < sd < 0.8
 
 
-def test_a_value_out_of_all_proportion_changes_no_answer() -> None:
+def test_an_extreme_value_does_not_change_the_estimate() -> None:
     X = np.random.default_rng(3).random((100, 2))
     y = ((X - 0.5) ** 2).sum(axis=1)
     spoiled = y.copy()
@@ -51,7 +51,7 @@ def test_a_value_out_of_all_proportion_changes_no_answer() -> None:
     assert answers[0] == answers[1]
 
 
-def test_a_single_row_is_the_answer() -> None:
+def test_a_single_row_is_the_best_estimated_one() -> None:
     assert estimate_best(np.array([[0.5]]), np.array([2.0]), np.random.default_rng(1)) == (0, 2, 0)
 
 

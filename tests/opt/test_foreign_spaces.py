@@ -47,7 +47,7 @@ def conditional_space() -> C.ConfigurationSpace:
     return space
 
 
-def test_what_a_configuration_space_samples_is_valid_here() -> None:
+def test_samples_of_a_configuration_space_are_valid_in_the_converted_space() -> None:
     foreign = conditional_space()
     space = from_configspace(foreign)
     configs = [dict(config) for config in foreign.sample_configuration(300)]
@@ -57,7 +57,7 @@ def test_what_a_configuration_space_samples_is_valid_here() -> None:
     assert [set(config) for config in again] == [set(config) for config in configs]
 
 
-def test_what_is_drawn_here_is_valid_in_the_configuration_space() -> None:
+def test_samples_of_the_converted_space_are_valid_in_the_configuration_space() -> None:
     foreign = conditional_space()
     space = from_configspace(foreign)
     for config in space.decode(random_design(space, 300, np.random.default_rng(0))):
@@ -162,7 +162,7 @@ def on_float(foreign: C.ConfigurationSpace) -> C.ConfigurationSpace:
         ),
     ],
 )
-def test_what_cannot_be_said_here_is_refused(make: Any, message: str) -> None:
+def test_features_without_an_equivalent_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_configspace(make())
 
@@ -207,7 +207,7 @@ def test_distributions_of_optuna_become_parameters() -> None:
             assert distribution._contains(distribution.to_internal_repr(value))
 
 
-def test_among_distributions_of_optuna_may_be_parameters_and_values() -> None:
+def test_distributions_of_optuna_can_be_mixed_with_parameters_and_values() -> None:
     mixed = {"rate": FloatDistribution(0, 1), "depth": Integer(1, 9), "seed": 3}
     expected = Space({"rate": Float(0, 1), "depth": Integer(1, 9), "seed": Constant(3)})
     assert from_optuna(mixed) == expected
@@ -215,7 +215,7 @@ def test_among_distributions_of_optuna_may_be_parameters_and_values() -> None:
         from_optuna({**mixed, "x": object()})
 
 
-def test_the_door_takes_foreign_spaces() -> None:
+def test_tune_simulate_and_advisor_accept_foreign_spaces() -> None:
     foreign = conditional_space()
     assert make_space(foreign) == from_configspace(foreign)
     assert make_space(DISTRIBUTIONS) == from_optuna(DISTRIBUTIONS)

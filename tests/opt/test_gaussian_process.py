@@ -1,4 +1,4 @@
-"""The Gaussian process: closed forms, gradients, what it sees of values, and when trees follow."""
+"""The Gaussian process: closed forms, gradients, its targets, and when trees follow."""
 
 import sys
 from typing import Any
@@ -82,7 +82,7 @@ def test_it_predicts_a_bowl_from_few_rows() -> None:
     assert np.corrcoef(mean, truth)[0, 1] > 0.95
 
 
-def test_equal_rows_equal_values_and_infinite_ones_are_fitted() -> None:
+def test_equal_rows_equal_values_and_infinite_values_are_fitted() -> None:
     X = np.repeat(bowl(5, 3)[0], 8, axis=0)
     for y in (np.ones(40), np.full(40, np.inf), np.where(np.arange(40) < 20, np.inf, 1.0)):
         mean, sd = GaussianProcess().fit(X, y, np.random.default_rng(0)).predict(X)
@@ -107,7 +107,7 @@ def test_squashed_values_keep_their_order_and_the_better_half_its_distances() ->
 
 
 @pytest.mark.parametrize("finite", [[], [0.0], [3.0, 3.0]])
-def test_infinite_values_are_apart_also_where_all_finite_ones_are_equal(
+def test_infinite_values_differ_from_finite_ones_that_are_all_equal(
     finite: list[float],
 ) -> None:
     y = np.array([-np.inf, *finite, np.inf, np.inf])
@@ -119,7 +119,7 @@ def test_infinite_values_are_apart_also_where_all_finite_ones_are_equal(
 
 @pytest.mark.parametrize("penalty", [1e30, 1e100, sys.float_info.max])
 @pytest.mark.parametrize("n_penalties", [1, 20])
-def test_enormous_values_count_alike_and_leave_the_good_ones_apart(
+def test_enormous_values_count_equally_and_good_values_stay_distinct(
     penalty: float, n_penalties: int
 ) -> None:
     y = np.array([*np.linspace(0.0, 1.0, 21), *[penalty] * n_penalties])
@@ -139,7 +139,7 @@ def test_equal_values_are_squashed_to_zeros(value: float) -> None:
     np.testing.assert_array_equal(squash(np.full(5, value)), np.zeros(5))
 
 
-def test_a_process_keeps_away_from_where_trials_failed_among_equal_values() -> None:
+def test_a_process_avoids_failed_trials_among_equal_values() -> None:
     X = bowl(30, 1)[0]
     failed = X[:, 0] > 0.5
     y = np.where(failed, np.inf, 1.0)

@@ -20,7 +20,7 @@ def test_a_goal_without_a_name_is_refused(name: Any) -> None:
         Goal(name)
 
 
-def test_another_direction_is_refused() -> None:
+def test_an_unknown_direction_is_refused() -> None:
     direction: Any = "up"
     with pytest.raises(ValueError, match="'minimize' or 'maximize', got 'up'"):
         Goal("error", direction)

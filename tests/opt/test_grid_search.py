@@ -68,7 +68,7 @@ def test_every_point_of_the_grid_is_evaluated_once_and_that_ends_the_run(
     assert result.best_value == 1.0
 
 
-def test_the_name_stands_for_ten_values_of_each_parameter(server: EmbeddedServer) -> None:
+def test_the_name_grid_means_ten_values_of_each_parameter(server: EmbeddedServer) -> None:
     result = run(server, optimizer="grid")
     assert unordered([trial.params for trial in result.frozen_trials]) == grid(10)
 
@@ -85,7 +85,7 @@ def test_the_stop_reason_is_the_budget_or_the_end_of_the_grid(
     assert result.stop_reason == reason
 
 
-def test_a_run_of_the_same_network_goes_on_with_the_rest(
+def test_a_second_run_in_the_network_evaluates_the_rest(
     server: EmbeddedServer, network: Network
 ) -> None:
     first = run(server, n_trials=9, network_id=network.network_id)
@@ -115,7 +115,7 @@ def test_a_grid_whose_points_are_all_known_is_exhausted_at_once(server: Embedded
     assert result.best_value == 1.0
 
 
-def test_a_run_that_goes_on_evaluates_nothing_that_its_warm_start_knew(
+def test_a_continued_run_does_not_evaluate_points_of_its_warm_start(
     server: EmbeddedServer, network: Network
 ) -> None:
     known = [(config, 0.5) for config in GridSearch(4).points(PROBLEM)[:6]]
@@ -127,7 +127,7 @@ def test_a_run_that_goes_on_evaluates_nothing_that_its_warm_start_knew(
     assert unordered([trial.params for trial in whole.frozen_trials]) == grid(4)
 
 
-def test_a_network_that_was_begun_otherwise_gets_the_rest_of_the_grid(
+def test_a_network_with_a_part_of_the_grid_gets_the_rest(
     server: EmbeddedServer, network: Network
 ) -> None:
     # As a run leaves it whose manager dies before it has queued the grid.
@@ -143,7 +143,7 @@ def test_a_network_that_was_begun_otherwise_gets_the_rest_of_the_grid(
     assert unordered([t.params for t in result.frozen_trials]) == grid(4) | unordered([OFF_GRID])
 
 
-def test_the_beginning_of_a_grid_is_an_even_part_of_it() -> None:
+def test_the_first_points_of_a_grid_cover_it_evenly() -> None:
     configs = GridSearch(resolution=4).points(PROBLEM)
     assert unordered(configs) == grid(4)
     # All four values of x are among ten of 24 points with probability 0.93; this seed is fixed.
@@ -170,7 +170,7 @@ def test_a_point_whose_worker_is_killed_is_evaluated_by_another(
     assert result.stop_reason == "exhausted"
 
 
-def test_a_stop_from_outside_is_not_taken_for_the_end_of_the_grid(
+def test_a_stop_from_outside_does_not_count_as_the_end_of_the_grid(
     server: EmbeddedServer, network: Network
 ) -> None:
     url, network_id = server.url, network.network_id
@@ -254,7 +254,7 @@ def test_a_latin_hypercube_fills_every_slice() -> None:
     assert sorted(int(40 * config["x"]) for config in configs) == list(range(40))
 
 
-def test_random_points_are_as_many_as_asked_for_and_repeat_with_the_seed() -> None:
+def test_random_points_have_the_given_number_and_repeat_with_the_seed() -> None:
     assert len(points(RandomPoints(30))) == 30
     assert points(RandomPoints(30)) == points(RandomPoints(30))
     assert points(RandomPoints(30)) != points(RandomPoints(30), seed=6)
@@ -289,7 +289,7 @@ def test_a_design_has_each_point_of_a_small_space_once(design: Any) -> None:
     assert sorted(map(str, drawn)) == sorted(map(str, space.decode(grid_design(space, 3))))
 
 
-def test_configurations_that_are_given_are_evaluated_as_often_as_they_are_there() -> None:
+def test_repeated_given_configurations_are_evaluated_repeatedly() -> None:
     given = points(1) * 2
     assert points(given, known=given) == given
 

@@ -31,7 +31,7 @@ PATIENCE_S = 60.0
 
 @pytest.fixture
 def run(server: EmbeddedServer, network_id: str) -> Callable[..., TuneResult]:
-    """Run up to 1000 trials in a network that stays, unless told otherwise."""
+    """Run up to 1000 trials in a network that stays, unless the arguments differ."""
     usual: dict[str, Any] = {"n_trials": 1000, "network_id": network_id, "progress": False}
 
     def run(**options: Any) -> TuneResult:

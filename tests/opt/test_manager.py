@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 PATIENCE_S = 60.0
 X = {"x": Float(0, 1)}
 
-# Far less than the manager sleeps if nobody wakes it.
+# Far less than the manager sleeps without a wake-up.
 AT_ONCE_S = 5.0
 
 
@@ -42,7 +42,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def own_server() -> Iterator[EmbeddedServer]:
-    """A server in which nobody else is asleep."""
+    """A server in which no other client sleeps."""
     with serve() as server:
         yield server
 

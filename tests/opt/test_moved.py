@@ -34,19 +34,19 @@ def test_an_old_module_warns_and_has_the_names_of_the_new_ones(old: str) -> None
             assert getattr(module, name) is not None
 
 
-def test_a_name_is_imported_from_where_it_is_now() -> None:
+def test_a_name_is_imported_from_its_new_module() -> None:
     with pytest.warns(DeprecationWarning, match="models.process_then_trees"):
         from rush_opt.gaussian_process import ProcessThenTrees  # type: ignore[import-not-found]
     assert ProcessThenTrees is rush_opt.ProcessThenTrees
 
 
-def test_a_name_that_never_was_is_refused() -> None:
+def test_a_name_that_never_existed_is_refused() -> None:
     with pytest.warns(DeprecationWarning, match="has moved"):
         module = importlib.import_module("rush_opt.trial")
     with pytest.raises(AttributeError, match=r"moved to rush_opt.evaluation.trial, which have no"):
         _ = module.nothing_like_this
 
 
-def test_a_module_that_never_was_is_not_found() -> None:
+def test_a_module_that_never_existed_is_not_found() -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("rush_opt.nothing_like_this")

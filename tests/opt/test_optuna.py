@@ -102,7 +102,7 @@ def test_the_study_has_all_trials_with_values_states_and_times(
     assert study.study_name == result.network_id
 
 
-def test_what_optuna_has_no_place_for_is_in_the_attributes(
+def test_data_without_a_place_in_optuna_are_user_attributes(
     result: TuneResult, study: optuna.Study
 ) -> None:
     for mine, theirs in zip(result.frozen_trials, study.trials, strict=True):
@@ -142,7 +142,7 @@ def test_distributions_are_those_of_the_space(study: optuna.Study) -> None:
 @pytest.mark.parametrize(
     "parameter", [Float(0, 1, step=1 / 3), Float(0.1, 0.1 + 3 * 0.2, step=0.2)]
 )
-def test_steps_that_reach_the_bound_only_up_to_rounding_are_left_out(parameter: Float) -> None:
+def test_steps_that_miss_the_bound_by_rounding_are_left_out(parameter: Float) -> None:
     result = simulate(
         lambda config: config["x"],
         {"x": parameter},
@@ -183,7 +183,7 @@ def test_pictures_and_importances_work(study: optuna.Study) -> None:
     assert len(study.trials_dataframe()) == 60
 
 
-def test_optuna_goes_on_from_the_trials(study: optuna.Study) -> None:
+def test_optuna_continues_from_the_trials(study: optuna.Study) -> None:
     study.sampler = optuna.samplers.TPESampler(seed=1)
     study.optimize(lambda trial: trial.suggest_float("rate", 1e-3, 1.0, log=True), n_trials=3)
     assert len(study.trials) == 63
@@ -243,7 +243,7 @@ def test_a_stopped_trial_is_a_pruned_one_with_its_value() -> None:
     assert "steps" not in there.user_attrs
 
 
-def test_steps_that_are_not_whole_are_numbered_in_order_in_all_trials_alike() -> None:
+def test_fractional_steps_become_their_indices_in_all_trials() -> None:
     there = study_of(curve(0, [0.5, 0.9, 1]), curve(1, [0.9, 2.0]))
     assert there.user_attrs["steps"] == [0.5, 0.9, 1, 2.0]
     assert [list(t.intermediate_values) for t in there.trials] == [[0, 1, 2], [1, 3]]

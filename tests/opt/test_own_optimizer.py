@@ -180,7 +180,7 @@ def test_missing_methods_are_named(
     assert f"lacks {missing}; rush_opt.optimizers.base describes" in str(refusal.value)
 
 
-def test_an_independent_optimizer_knows_no_results_at_any_door(server: EmbeddedServer) -> None:
+def test_an_independent_optimizer_gets_no_results_in_any_driver(server: EmbeddedServer) -> None:
     optimizer = HillClimbing("independent")
     options: dict[str, Any] = {"optimizer": optimizer, "n_workers": 2, "n_trials": 20, "seed": 1}
     virtual = simulate(bowl, SPACE, duration=lambda config, number: 1.0, **options)

@@ -1,4 +1,4 @@
-"""Parameters of every kind: what they make of a value, and what makes none."""
+"""Parameters of every kind: the values that they accept, and the arguments that they refuse."""
 
 import math
 from typing import Any
@@ -39,18 +39,18 @@ from tests.typed import unchecked
         (lambda: Integer(2**53, 2**53 + 1), ValueError, "within"),
         (lambda: Float(0, 1, step=unchecked("0.1")), TypeError, "a number as step"),
         (lambda: Float(0, 1, step=0), ValueError, "a step > 0"),
-        (lambda: Float(1, 2, step=0.5, log=True), ValueError, "no log beside it"),
+        (lambda: Float(1, 2, step=0.5, log=True), ValueError, "cannot combine it with log"),
         (lambda: Float(0, 1, step=0.3), ValueError, r"3\.33333 steps of 0\.3 .*make high 0\.9"),
         (lambda: Float(0, 1, step=2), ValueError, r"make high 2\.0"),
         (lambda: Float(0, 1, step=1e-15), ValueError, "fewer than 2..40 steps"),
         (lambda: Float(1e15, 1e15 + 1, step=0.25), ValueError, r"got 0\.25 where .* 0\.125 apart"),
         (lambda: Integer(0, 9, step=0), ValueError, "a step >= 1"),
         (lambda: Integer(0, 9, step=unchecked(2.0)), TypeError, "a whole number as step, got 2.0"),
-        (lambda: Integer(1, 9, step=2, log=True), ValueError, "no log beside a step"),
+        (lambda: Integer(1, 9, step=2, log=True), ValueError, "step=1 if log is set"),
         (lambda: Integer(0, 9, step=2), ValueError, "steps of 2 from 0 to 9; make high 8"),
         (lambda: Ordinal(["a"]), ValueError, "at least two values"),
         (lambda: Ordinal("ab"), TypeError, "a sequence of choices, got 'ab'"),
-        (lambda: Ordinal(["a", "b", "a"]), ValueError, "no two are equal"),
+        (lambda: Ordinal(["a", "b", "a"]), ValueError, "choices that all differ"),
         (lambda: Constant([1]), TypeError, r"str, int, float, bool or None as choices, got \[1\]"),
         (lambda: Constant(math.nan), ValueError, "NaN"),
         (lambda: Space({"x": 3}), ValueError, "a parameter to search, got only fixed ones"),
@@ -78,7 +78,7 @@ from tests.typed import unchecked
         (lambda: Categorical("ab"), TypeError, "a sequence of choices, got 'ab'"),
         (lambda: Categorical(unchecked({"a", "b"})), TypeError, "a sequence of choices"),
         (lambda: Categorical(unchecked(3)), TypeError, "a sequence of choices, got 3"),
-        (lambda: Categorical([1, True]), ValueError, "no two are equal"),
+        (lambda: Categorical([1, True]), ValueError, "choices that all differ"),
         (lambda: Categorical([[1], [2]]), TypeError, r"got \[1\]"),
         (lambda: Categorical([math.nan]), ValueError, "NaN"),
         (lambda: Space({}), ValueError, "at least one parameter"),
@@ -92,7 +92,7 @@ from tests.typed import unchecked
         ),
     ],
 )
-def test_what_makes_no_space_is_refused_with_a_reason(
+def test_invalid_parameters_and_spaces_are_refused_with_a_reason(
     make: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -133,7 +133,7 @@ def test_all_steps_far_from_zero_are_values(low: float, high: float, step: float
 
 
 @pytest.mark.parametrize("change", [{"x": 0.25}, {"n": 7}])
-def test_a_value_beside_the_steps_is_refused(change: dict[str, Any]) -> None:
+def test_a_value_between_two_steps_is_refused(change: dict[str, Any]) -> None:
     space = Space({"x": Float(0, 1, step=0.1), "n": Integer(4, 16, step=4)})
     config = {"x": 0.1 + 0.2, "n": 8} | change
     for check in (space.validate, lambda config: space.encode([config])):
@@ -152,7 +152,7 @@ def test_an_ordinal_keeps_its_order() -> None:
         space.encode([{"size": "xl"}])
 
 
-def test_fixed_values_are_in_every_configuration_and_no_dimension() -> None:
+def test_fixed_values_are_in_every_configuration_and_have_no_dimension() -> None:
     space = Space({"metric": "auc", "x": Float(0, 1), "seed": Constant(3), "none": None})
     assert space.n_dims == 1
     assert space.columns == ("x",)
@@ -186,7 +186,7 @@ def test_a_transform_is_applied_to_configurations_and_taken_back_by_encoding() -
         ({"rate": -1.0}, r"'rate' needs a value that its inverse takes \(ValueError"),
     ],
 )
-def test_a_value_that_no_transform_makes_is_refused(change: dict[str, Any], message: str) -> None:
+def test_a_value_that_no_transform_returns_is_refused(change: dict[str, Any], message: str) -> None:
     config = {"batch": 8, "rate": 0.1, "layers": [8]} | change
     for check in (TRANSFORMED.validate, lambda config: TRANSFORMED.encode([config])):
         with pytest.raises(ValueError, match=message):

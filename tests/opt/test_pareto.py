@@ -23,7 +23,7 @@ def tables(m: int, highest: int = 4) -> st.SearchStrategy[np.ndarray]:
 
 
 @given(st.integers(1, 5).flatmap(tables))
-def test_those_are_found_that_comparing_all_pairs_finds(Y: np.ndarray) -> None:
+def test_the_front_is_the_same_as_by_comparing_all_pairs(Y: np.ndarray) -> None:
     expected = [not any(dominates(other, row) for other in Y) for row in Y]
     assert non_dominated(Y).tolist() == expected
 
@@ -37,7 +37,7 @@ def test_a_hundred_thousand_points_that_do_not_dominate_each_other_are_all_kept(
     assert non_dominated(beaten).sum() == 100_000
 
 
-def test_nothing_is_found_among_no_points() -> None:
+def test_the_front_of_no_points_is_empty() -> None:
     assert non_dominated(np.empty((0, 2))).tolist() == []
 
 
@@ -63,7 +63,7 @@ def test_the_hypervolume_is_that_of_the_rectangles() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
-def test_the_hypervolume_is_what_counting_the_cells_gives(points: list[tuple[int, int]]) -> None:
+def test_the_hypervolume_is_the_number_of_dominated_cells(points: list[tuple[int, int]]) -> None:
     cells = sum(any(a <= x and b <= y for a, b in points) for x in range(5) for y in range(5))
     assert hypervolume(np.array(points, dtype=float).reshape(-1, 2), [5, 5]) == cells
 
@@ -99,7 +99,7 @@ WEIGHTS = st.floats(0.01, 0.99).map(lambda w: np.array([w, 1 - w]))
 
 @settings(max_examples=40)
 @given(tables(2), WEIGHTS)
-def test_what_dominates_has_the_smaller_value(Y: np.ndarray, weights: np.ndarray) -> None:
+def test_a_dominating_point_has_the_smaller_value(Y: np.ndarray, weights: np.ndarray) -> None:
     values = scalarize(Y, weights)
     pairs = [(i, j) for i in range(len(Y)) for j in range(len(Y)) if dominates(Y[i], Y[j])]
     assert all(values[i] < values[j] for i, j in pairs)

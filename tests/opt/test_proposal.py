@@ -70,7 +70,7 @@ def test_the_last_point_of_a_small_space_is_found() -> None:
         assert space.decode(proposal(archive)[None]) == [configs[left_out]]
 
 
-def test_a_space_that_is_used_up_gives_a_repeat_of_the_best() -> None:
+def test_a_fully_evaluated_space_gives_a_repeat_of_the_best() -> None:
     space = Space({"a": Boolean(), "b": Boolean()})
     archive = Archive(space, [Goal("y")])
     for a in (False, True):
@@ -103,7 +103,7 @@ def test_the_proposal_has_the_lowest_bound_of_all_candidates_not_evaluated() -> 
     assert (found_mean - 1.5 * found_sd)[0] == pytest.approx(lowest, rel=1e-12)
 
 
-def test_choices_that_are_drawn_reach_all_there_are_and_the_rest_is_searched() -> None:
+def test_drawn_choices_reach_all_values_and_other_parameters_are_searched() -> None:
     method = {"c": ["p", "q"]}
     space = Space(
         {"c": Categorical(["p", "q", "r"]), "x": Float(0, 1), "z": Float(0, 1, when=method)}
@@ -129,7 +129,7 @@ def test_choices_that_are_drawn_reach_all_there_are_and_the_rest_is_searched() -
         space.validate(config)
 
 
-def test_drawn_choices_that_leave_nothing_new_are_given_up() -> None:
+def test_drawn_choices_without_a_new_candidate_are_dropped() -> None:
     space = Space(
         {
             "model": Categorical(["lda", "svm"]),
@@ -145,7 +145,7 @@ def test_drawn_choices_that_leave_nothing_new_are_given_up() -> None:
         assert proposal(archive, seed=seed, candidates=drawn) not in archive
 
 
-def test_where_all_that_is_searched_is_a_choice_none_is_drawn() -> None:
+def test_no_choices_are_drawn_if_all_parameters_are_choices() -> None:
     space = Space({name: Categorical(list("pqrst")) for name in "abcd"})
     archive = archive_of(space, 40)
     for seed in range(5):
@@ -165,7 +165,7 @@ def test_every_move_changes_something_and_stays_on_the_grid() -> None:
     origins = parents[np.arange(400) % 4]
     changed = found != origins
     assert not changed[:, 4].any()  # a single choice has nowhere to go
-    # Who drew only that choice, or a border, stays; all others move.
+    # A move changes nothing if it drew only that choice, or points out of the range; all others do.
     assert changed.any(axis=1).mean() > 0.85
 
 

@@ -86,7 +86,7 @@ def test_zero_can_be_the_best_value(direction: Direction) -> None:
     assert result_of(*trials, goals=goals("loss", direction)).best_trial.number == 1
 
 
-def test_changing_the_best_params_changes_no_record() -> None:
+def test_changing_best_params_does_not_change_the_record() -> None:
     result = result_of(trial(0, 1.0))
     result.best_params["x"] = 99.0
     assert result.best_params["x"] == 0.0
@@ -134,7 +134,7 @@ def test_without_a_finished_trial_there_is_no_best_one(
         ([], "<TuneResult: 0 trials finished>"),
     ],
 )
-def test_a_result_shows_itself_in_one_line(values: list[float | None], shown: str) -> None:
+def test_the_repr_of_a_result_has_one_line(values: list[float | None], shown: str) -> None:
     assert repr(result_of(*(trial(i, v) for i, v in enumerate(values)))) == shown
 
 
@@ -163,7 +163,7 @@ def test_the_table_has_a_row_per_trial_and_columns_by_group() -> None:
     assert table["started_at"][1] == pd.Timestamp(1_001.0, unit="s", tz="UTC")
 
 
-def test_a_column_has_the_type_of_what_it_holds() -> None:
+def test_a_column_has_the_type_of_its_values() -> None:
     table = result_of(trial(0, 0.5), trial(1, None)).trials
     for name in ("value", "duration_s", "params_x", "notes_cpu_s", "result_epochs"):
         assert pd.api.types.is_float_dtype(table[name]), name
@@ -217,7 +217,7 @@ def test_a_workers_time_adds_up_to_the_wall_clock() -> None:
     assert result.busy_share == pytest.approx(5.25 / 20)
 
 
-def test_failed_trials_count_with_their_time_and_lost_trials_without() -> None:
+def test_the_time_of_failed_trials_counts_and_that_of_lost_ones_does_not() -> None:
     trials = [trial(0, None), trial(2, None, notes={"lost": "lost"}), trial(4, 1.0)]
     table = result_of(*trials).utilization
     assert table["n_trials"].tolist() == [3, 0]

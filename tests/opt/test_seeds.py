@@ -52,7 +52,7 @@ def test_one_worker_repeats_a_run_of_adbo_exactly(alone: Callable[..., TuneResul
     assert not any(config in design for config in configs_of(other))
 
 
-def test_the_seed_of_a_result_repeats_a_run_that_was_given_none(
+def test_the_seed_of_a_result_repeats_a_run_without_a_given_seed(
     alone: Callable[..., TuneResult],
 ) -> None:
     first = alone("random", None)

@@ -1,4 +1,4 @@
-"""Several objectives: through runs in virtual time and a real one, in results, and at the door."""
+"""Several objectives: in virtual and real runs, in results, and in checks of arguments."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ UP_AND_DOWN: dict[str, Any] = {"metric": ["error", "recall"], "direction": ["min
 
 
 def trade_off(config: dict[str, Any]) -> dict[str, float]:
-    """Let one get better at the other's cost with x, and both where all else is 0.5."""
+    """Return two objectives: x trades one for the other, and both are best if the rest is 0.5."""
     distance = sum((value - 0.5) ** 2 for name, value in config.items() if name != "x")
     return {
         "error": 1e-6 * (config["x"] ** 2 + distance),
@@ -119,7 +119,7 @@ def test_an_archive_keeps_all_values_times_their_signs() -> None:
         _ = archive.y
 
 
-def test_weights_make_one_objective_of_an_archive_that_stays_as_it_is() -> None:
+def test_weights_combine_the_objectives_and_do_not_change_the_archive() -> None:
     archive = filled_archive()
     errors, recalls = (
         Scalarized(archive, np.array([1.0, 0.0])),
@@ -172,7 +172,7 @@ def test_every_proposal_from_results_has_weights_of_its_own(optimizer: str) -> N
     assert len(np.unique(weights[:, 0])) == len(weights) == n_proposed
 
 
-def test_workers_find_a_front_and_failed_trials_say_what_was_missing(network: Network) -> None:
+def test_workers_find_a_front_and_errors_name_the_missing_value(network: Network) -> None:
     called_with: list[FrozenTrial] = []
 
     def objective(config: dict[str, Any]) -> dict[str, float]:
@@ -249,7 +249,7 @@ def test_the_front_follows_the_directions_and_keeps_equals() -> None:
         *(("best_estimated", "pareto_front"), ("metric", "metrics"), ("direction", "directions")),
     ],
 )
-def test_what_only_one_objective_has_points_to_what_several_have(
+def test_errors_for_several_objectives_name_the_alternative(
     name: str, instead: str, result: TuneResult
 ) -> None:
     with pytest.raises(ValueError, match=r"objectives \['error', 'recall'\]") as refusal:
@@ -310,7 +310,7 @@ def test_a_front_of_other_than_two_objectives_is_not_drawn(result: TuneResult) -
         one.plot_pareto_front()
 
 
-# -- at the door -----------------------------------------------------------------------------------
+# -- checks of arguments ---------------------------------------------------------------------------
 
 
 def test_a_list_of_one_is_a_single_objective() -> None:
@@ -337,7 +337,7 @@ def test_a_list_of_one_is_a_single_objective() -> None:
     ],
 )
 @pytest.mark.parametrize("function", [tune, run])
-def test_objectives_that_do_not_fit_together_are_refused(
+def test_metrics_and_directions_that_do_not_match_are_refused(
     metric: Any, direction: Any, error: type[Exception], message: str, function: Callable[..., Any]
 ) -> None:
     given = {"objective": trade_off, "space": SPACE, "url": "redis://127.0.0.1:1"}

@@ -1,4 +1,4 @@
-"""Runs in virtual time: against closed forms, against real runs, and at the door."""
+"""Runs in virtual time: compared with closed forms and real runs, and checks of arguments."""
 
 import math
 import time
@@ -61,7 +61,7 @@ STEEP, FLAT = ADBO(surrogate=Slope(1.0)), ADBO(surrogate=Slope(0.0))
 
 
 @pytest.mark.parametrize("optimizer", ["adbo", "random", "acbo"])
-def test_workers_that_decide_at_no_cost_are_busy_all_the_time(optimizer: str) -> None:
+def test_workers_with_free_proposals_are_busy_all_the_time(optimizer: str) -> None:
     result = run(optimizer=optimizer, n_workers=7, timeout=20.0)
     assert len(result.frozen_trials) == 7 * 20
     assert result.stop_reason == "timeout"
@@ -72,7 +72,7 @@ def test_workers_that_decide_at_no_cost_are_busy_all_the_time(optimizer: str) ->
     assert [t.ended_at for t in result.frozen_trials] == [1.0 + i // 7 for i in range(140)]
 
 
-def test_what_each_worker_pays_for_its_proposals_is_not_evaluating() -> None:
+def test_the_time_for_proposals_is_not_objective_time() -> None:
     # Design: 6 points for 4 workers. Two workers evaluate two of those, then all alternate.
     result = run(optimizer=FLAT, timeout=31.5, cost=lambda n_known: (1.0, 0.5))
     proposals = [t for t in result.frozen_trials if "lambda" in t.notes]
@@ -115,7 +115,7 @@ def test_a_central_proposer_limits_the_throughput(
     assert result.busy_share == pytest.approx(share + per_s * each_s / n_workers, rel=0.05)
 
 
-def test_a_batch_is_proposed_one_by_one_and_then_waited_for() -> None:
+def test_a_batch_is_proposed_one_by_one_and_the_next_one_waits_for_it() -> None:
     # A batch is two of four workers': 2 times 1 s of proposing, then 5 s of evaluating.
     result = run(
         optimizer="clbo",
@@ -139,7 +139,7 @@ def test_a_trial_counts_in_shares_only_up_to_the_timeout() -> None:
     assert sum(present(t.ended_at) <= present(result.deadline) for t in result.frozen_trials) == 2
 
 
-def test_the_place_goes_to_whose_proposal_is_ready_first() -> None:
+def test_the_last_trial_goes_to_the_proposal_that_is_ready_first() -> None:
     # One trial is left when worker 0 begins a long proposal and worker 1 a short one.
     costs = iter([(9.0, 0.0), (1.0, 0.0)])
     result = run(
@@ -181,7 +181,7 @@ def test_a_seed_repeats_a_run_whose_cost_is_given(optimizer: str) -> None:
     assert once(3).frozen_trials != once(4).frozen_trials
 
 
-def test_a_worker_decides_as_a_real_one_with_the_same_seed(server: EmbeddedServer) -> None:
+def test_a_virtual_worker_proposes_as_a_real_one_with_the_same_seed(server: EmbeddedServer) -> None:
     real = tune(bowl, SPACE, n_workers=1, n_trials=30, seed=5, url=server.url, progress=False)
     virtual = run(n_workers=1, n_trials=30, seed=5)
     assert [t.params for t in virtual.frozen_trials] == [t.params for t in real.frozen_trials]
@@ -209,9 +209,9 @@ def test_no_point_of_a_discrete_space_is_evaluated_twice_while_others_are_left(
     assert len(points) == 30  # then repeats are all that is left
 
 
-def test_a_refused_proposal_is_paid_for_and_made_anew() -> None:
-    # Both workers are free at 1 s, propose the better one of two points that are left, and hand in
-    # at 2 s: the second one is refused, and has its other point at 3 s.
+def test_a_refused_proposal_costs_time_and_is_made_again() -> None:
+    # Both workers are free at 1 s, and propose the better one of two points that are left. Both
+    # try to start it at 2 s: the second worker is refused, and starts the other point at 3 s.
     result = run(
         objective=lambda config: config["n"],
         space={"n": Integer(1, 4)},
@@ -242,7 +242,7 @@ def test_points_that_differ_are_never_refused() -> None:
     assert all(trial.notes["surrogate_s"] == 0.25 for trial in result.frozen_trials)
 
 
-def test_a_corner_that_all_workers_want_is_evaluated_once() -> None:
+def test_a_point_that_all_workers_propose_is_evaluated_once() -> None:
     result = run(objective=lambda config: config["x"] + config["y"], n_workers=16, n_trials=200)
     assert points_of(result).count((0.0, 0.0)) == 1
     assert len(set(points_of(result))) == 200
@@ -280,7 +280,7 @@ def test_the_cpu_time_of_a_decision_delays_its_worker() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adbo", "acbo"])
-def test_a_real_run_and_a_virtual_one_come_to_about_as_many_trials(
+def test_a_real_and_a_virtual_run_have_about_the_same_number_of_trials(
     optimizer: str, server: EmbeddedServer
 ) -> None:
     def sleeping(config: dict[str, Any]) -> float:
@@ -306,7 +306,7 @@ def test_a_real_run_and_a_virtual_one_come_to_about_as_many_trials(
     assert 0.9 * took[1] < took[0] < 3.0 * took[1]
 
 
-def test_thousands_of_workers_are_no_problem() -> None:
+def test_thousands_of_workers_can_be_simulated() -> None:
     result = run(
         optimizer="random", n_workers=4096, n_trials=10_000, cost=None, duration=always(1.0)
     )

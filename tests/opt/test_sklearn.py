@@ -65,7 +65,7 @@ def search(estimator: Any = None, space: Any = None, **options: Any) -> RushSear
 
 # -- scikit-learn's own checks ---------------------------------------------------------------------
 
-# A TypeError of a fit is raised as a ValueError with its traceback: the fit may run elsewhere.
+# A TypeError of a fit becomes a ValueError with its traceback: the fit may run elsewhere.
 FAILS = "check_dtype_object"
 # Needs SciPy with its array API, which must be switched on before SciPy is imported.
 DOES_NOT_APPLY = "check_array_api_input"
@@ -191,7 +191,7 @@ def test_a_space_with_fewer_points_than_settings_is_searched_as_a_whole(optimize
 def test_a_grid_that_is_not_tried_as_a_whole_causes_a_warning() -> None:
     space = {"var_smoothing": Float(1e-9, 1.0, log=True), "priors": [None, (0.5, 0.5)]}
     wanted = search(space=space, optimizer="grid", n_iter=7)
-    with pytest.warns(UserWarning, match="grid has 20 points, of which n_iter=7 are tried") as said:
+    with pytest.warns(UserWarning, match="grid has 20 points, but only n_iter=7 of") as said:
         found = wanted.fit(X, Y)
     assert said[0].filename == __file__
     assert len(found.cv_results_["params"]) == 7
@@ -283,7 +283,7 @@ def test_a_function_may_give_several_scores() -> None:
     found = search(scoring=both, refit="error").fit(X, Y)
     assert found.best_score_ == found.cv_results_["mean_test_error"].max()
     assert found.score(X, Y) == both(found.best_estimator_, X, Y)["error"]
-    with pytest.raises(ValueError, match="of which one has to be optimized"):
+    with pytest.raises(ValueError, match="name the one to optimize"):
         search(scoring=both).fit(X, Y)
 
 
@@ -301,7 +301,7 @@ def test_of_several_scores_refit_may_be_a_function_or_false(scoring: Any) -> Non
     chosen = search(scoring=scoring, refit=middle).fit(X, Y)
     assert chosen.best_index_ == middle(chosen.cv_results_)
     assert chosen.best_estimator_.var_smoothing == chosen.best_params_["var_smoothing"]
-    with pytest.raises(ValueError, match="of several scores, refit must name the one to return"):
+    with pytest.raises(ValueError, match="with several scores, refit must name the one to return"):
         chosen.score(X, Y)
 
     found = search(scoring=scoring, refit=False).fit(X, Y)
@@ -341,7 +341,7 @@ def test_groups_and_weights_reach_the_splitter_and_the_fits() -> None:
     assert (found.predict(X) == 0).mean() > (search().fit(X, Y).predict(X) == 0).mean()
 
 
-def test_the_data_are_mapped_and_not_loaded(tmp_path: Path) -> None:
+def test_workers_map_the_data_and_do_not_load_a_copy(tmp_path: Path) -> None:
     splits = [(np.arange(40), np.arange(40, 60))]
     store(tmp_path / "data", (X, Y, splits), GaussianNB(), {}, None, {})
     folds = Folds(tmp_path / "data", "test_score")
@@ -499,11 +499,11 @@ def test_failures_are_raised_on_request_or_if_all_trials_fail() -> None:
         search(error_score="ignore").fit(X, Y)
 
 
-def test_the_first_failure_ends_a_search_that_is_to_raise_it() -> None:
+def test_the_first_failure_ends_a_search_with_error_score_raise() -> None:
     space = {"tolerance": Float(-1, 1)}
     with pytest.raises(ValueError, match="failed") as refusal:
         search(Fussy(), space, n_iter=10_000, error_score="raise").fit(X, Y)
-    # Half of the settings fail; the one worker goes on until it is told to stop.
+    # Half of the settings fail; the only worker continues until it is asked to stop.
     n_failed = re.search(r"(\d+) (?:trials )?failed", str(refusal.value))
     assert n_failed is not None
     assert int(n_failed[1]) < 1_000

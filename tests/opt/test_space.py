@@ -47,7 +47,7 @@ def test_a_space_prints_itself_as_a_table() -> None:
     ]
 
 
-def test_what_a_parameter_shows_can_be_written_in_a_program() -> None:
+def test_the_repr_of_a_parameter_is_valid_python() -> None:
     for parameter in [
         Float(0, 1, step=0.5),
         Integer(1, 9, log=True, when={"a": ["x", None]}),
@@ -111,7 +111,7 @@ def test_json_that_describes_no_space_is_refused(text: str, message: str) -> Non
         Space.from_json(text)
 
 
-def test_spaces_are_equal_if_all_that_they_are_made_of_is() -> None:
+def test_spaces_are_equal_if_all_their_parts_are_equal() -> None:
     parameters = {"x": Float(0, 1), "n": Integer(1, 3)}
     assert Space(parameters) == Space(list(parameters.items()))
     assert Space(parameters) != Space(dict(reversed(parameters.items())))
@@ -119,7 +119,7 @@ def test_spaces_are_equal_if_all_that_they_are_made_of_is() -> None:
     assert Space(parameters) != parameters
 
 
-def test_a_constraint_without_a_hash_does_not_keep_a_space_from_having_one() -> None:
+def test_a_space_with_an_unhashable_constraint_has_a_hash() -> None:
     @dataclass
     class Below:
         limit: float

@@ -1,4 +1,4 @@
-"""What holds of any space whatever: drawn with conditions on parents of every kind."""
+"""Properties of every space: spaces are drawn with conditions on parents of every kind."""
 
 import math
 from typing import Any
@@ -185,7 +185,7 @@ def test_a_grid_has_every_configuration_once(space: Space) -> None:
 
 @settings(max_examples=40)
 @given(spaces)
-def test_a_space_survives_json_and_shows_what_it_is(space: Space) -> None:
+def test_a_space_survives_json_and_repr(space: Space) -> None:
     assert Space.from_json(space.to_json()) == space
     assert len(str(space).splitlines()) == 2 + len(space.names)
     assert eval(repr(space)) == space

@@ -104,7 +104,7 @@ def test_random_search_reads_no_result_from_its_first_proposal_on(
 
 
 @NEEDS_NO_RESULTS
-def test_a_rule_that_ends_the_run_makes_such_a_worker_read_results(
+def test_a_stop_rule_makes_a_worker_of_random_search_read_results(
     network: Network, quiet_worker: Worker, sends: list[bytes], optimizer: Optimizer
 ) -> None:
     network.push_tasks([{"x": i / N_TRIALS} for i in range(N_TRIALS)])

@@ -1,4 +1,4 @@
-"""What a model learns from trials that were stopped early."""
+"""How a model learns from trials that were stopped early."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,7 @@ def rows_of(stopped: StoppedTrials) -> set[tuple[float, float, float]]:
     return {(float(row[0]), float(row[1]), float(value)) for row, value in zip(X, y, strict=True)}
 
 
-def test_an_early_value_is_moved_by_the_mean_change_of_completed_trials() -> None:
+def test_the_mean_change_of_completed_trials_is_added_to_an_early_value() -> None:
     stopped = StoppedTrials(curves(a={1: 8.0, 3: 5.0, 9: 4.0}, b={1: 6.0, 3: 3.0, 9: 1.0}), 1)
     stopped.add_completed(["a", "b"], column(0.25, 0.5), np.array([4.0, 1.0]))
     stopped.add(column(0.75, 0.875), np.array([10.0, 7.0]), [1, 3])

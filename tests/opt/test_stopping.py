@@ -72,7 +72,7 @@ def test_a_rule_holds_after_the_trial_that_makes_it_true(
     assert stops_after(rule, [5, 7, 3, 4, 3, 1], sign=sign) == n
 
 
-def test_any_names_what_holds_and_all_name_everything() -> None:
+def test_any_names_the_rule_that_holds_and_all_names_every_rule() -> None:
     watch = Watch((Target(1) | Trials(2)) & Seconds(0.5), goal(), began=0.0)
     watch.add_trial(4.0, 1.0)
     assert watch.reason is None
@@ -100,7 +100,7 @@ def test_trials_of_an_earlier_run_count_but_do_not_end_this_one() -> None:
     assert watch.is_over
 
 
-def test_known_values_are_improved_upon_but_are_no_trials() -> None:
+def test_known_values_count_for_improvement_but_not_as_trials() -> None:
     watch = Watch(Stagnation(2), goal(), began=0.0)
     for value in (3.0, 1.0, 2.0):
         watch.add_known_value(value)
@@ -113,7 +113,7 @@ def test_known_values_are_improved_upon_but_are_no_trials() -> None:
 @pytest.mark.parametrize(
     ("rule", "sign", "trials", "n"),
     [
-        # A stopped trial is no best one beside a whole one, whichever ended first.
+        # A stopped trial is never the best one if a complete one exists, whichever ended first.
         (Target(1), 1.0, [(5, False), (1, True), (1, False)], 3),
         (Target(1), 1.0, [(1.5, True), (5, False), (1, True), (0.5, False)], 4),
         (Target(9), -1.0, [(5, False), (9, True), (9, False)], 3),
@@ -122,14 +122,14 @@ def test_known_values_are_improved_upon_but_are_no_trials() -> None:
         (Stagnation(2), 1.0, [(5, False), (4, True), (3, True)], 3),
         (Stagnation(2), -1.0, [(5, False), (6, True), (7, True)], 3),
         (Stagnation(2), 1.0, [(5, False), (4, True), (4.5, False), (3, True), (3, True)], 5),
-        # Among stopped trials there is improvement, until one is whole: nothing compares with it.
+        # Stopped trials improve on each other, until one is complete: no value compares with it.
         (Stagnation(2), 1.0, [(5, True), (4, True), (3, True), (3, True), (3, True)], 5),
         (Stagnation(1), 1.0, [(5, True), (9, False), (4, True)], 3),
         (Trials(2), 1.0, [(5, True), (4, True)], 2),
         (lambda history: history.best_value == 5, 1.0, [(4, True), (5, False)], 2),
     ],
 )
-def test_a_stopped_trial_is_the_best_one_only_where_none_is_whole(
+def test_a_stopped_trial_is_the_best_one_only_if_none_is_complete(
     rule: Rule | Callable[[History], bool], sign: float, trials: list[tuple[float, bool]], n: int
 ) -> None:
     watch = Watch(make_rule(rule), goal(sign), began=0.0)
@@ -140,7 +140,7 @@ def test_a_stopped_trial_is_the_best_one_only_where_none_is_whole(
     assert held == [i >= n for i in range(1, len(trials) + 1)]
 
 
-def test_a_known_value_is_a_whole_trials() -> None:
+def test_a_known_value_counts_as_that_of_a_complete_trial() -> None:
     watch = Watch(make_rule(Target(1)), goal(), began=0.0)
     watch.add_known_value(3.0)
     watch.add_trial(0.5, 1.0, is_stopped=True)
@@ -165,7 +165,7 @@ def test_a_known_value_is_a_whole_trials() -> None:
         (lambda: stops_after(lambda history: 1, [0.0]), "must return a bool, got 1"),
     ],
 )
-def test_what_is_no_rule_is_refused(make: Callable[[], object], said: str) -> None:
+def test_an_object_that_is_not_a_rule_is_refused(make: Callable[[], object], said: str) -> None:
     with pytest.raises((TypeError, ValueError), match=re.escape(said)):
         make()
 
@@ -190,7 +190,7 @@ def test_in_virtual_time_no_trial_starts_after_the_target(optimizer: str) -> Non
 
 
 @pytest.mark.parametrize("optimizer", ["random", "acbo"])
-def test_no_worker_starts_a_trial_that_has_read_of_the_last_one(
+def test_a_worker_that_has_read_the_deciding_trial_starts_no_other(
     optimizer: str, server: EmbeddedServer
 ) -> None:
     result = tune(
@@ -209,7 +209,7 @@ def test_no_worker_starts_a_trial_that_has_read_of_the_last_one(
 
 
 def two_steps(config: dict[str, Any], trial: Trial) -> float:
-    """Report one value, and end with another unless told to stop."""
+    """Report one value, and return another unless the trial should stop."""
     trial.report(config["first"], 1)
     if trial.should_stop():
         return math.nan  # what a stopped trial returns as its value does not count
@@ -227,7 +227,7 @@ class StopsAll:
 @pytest.mark.parametrize(
     ("stop", "pruner", "reported", "n", "best_value"),
     [
-        # What is reported first decides who is stopped: here those that would end with 0.
+        # The first report decides which trials are stopped: here those that would return 0.
         (
             *(Target(0.5), SuccessiveHalving()),
             *([(0.4, 1.0), (0.5, 0.0), (0.3, 0.9), (0.6, 0.0), (0.2, 0.4), (0.7, 0.0)], 5, 0.4),

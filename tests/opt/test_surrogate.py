@@ -49,7 +49,7 @@ def test_the_prediction_is_the_law_of_total_variance_over_the_leaves() -> None:
         assert sd[i] ** 2 == pytest.approx(np.mean(variances) + np.var(means))
 
 
-def test_one_row_predicts_its_own_target_without_doubt() -> None:
+def test_one_row_predicts_its_target_with_zero_deviation() -> None:
     mean, sd = (
         ExtraTrees().fit(rows(1, 2), np.array([7.0]), np.random.default_rng(0)).predict(rows(5, 2))
     )
@@ -57,7 +57,7 @@ def test_one_row_predicts_its_own_target_without_doubt() -> None:
     np.testing.assert_array_equal(sd, 0.0)
 
 
-def test_equal_values_predict_nothing_but_the_middle() -> None:
+def test_equal_values_predict_the_middle_with_zero_deviation() -> None:
     X = rows(50, 2)
     mean, sd = ExtraTrees().fit(X, np.full(50, 3.0), np.random.default_rng(0)).predict(X)
     np.testing.assert_array_equal(mean, 0.0)
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_forest_and_another_seed_another() -> None:
     assert not np.array_equal(first, other)
 
 
-def test_infinite_values_are_the_worst_and_do_no_harm() -> None:
+def test_infinite_values_are_the_worst_and_predictions_stay_finite() -> None:
     X = rows(80, 2)
     y = np.where(X[:, 0] > 0.5, np.inf, bowl(X))
     mean, sd = ExtraTrees().fit(X, y, np.random.default_rng(0)).predict(X)
@@ -103,7 +103,7 @@ def test_infinite_values_are_the_worst_and_do_no_harm() -> None:
     assert mean[X[:, 0] < 0.45].max() < mean[X[:, 0] > 0.55].min()
 
 
-def test_a_read_only_archive_view_can_be_fitted_and_stays_as_it_is() -> None:
+def test_fitting_does_not_change_a_read_only_archive_view() -> None:
     X, y = rows(700, 2), bowl(rows(700, 2))
     before = X.copy(), y.copy()
     X.flags.writeable = y.flags.writeable = False
@@ -172,7 +172,7 @@ def test_rank_quantiles_keep_order_and_balance(values: list[int]) -> None:
     np.testing.assert_allclose(np.sort(rank_quantiles(-y)), np.sort(-z), atol=1e-12)
 
 
-def test_ranks_do_not_wait_for_trees_to_be_loaded() -> None:
+def test_rank_quantiles_do_not_import_the_trees() -> None:
     code = (
         "import sys, numpy as np; from rush_opt.models.targets import rank_quantiles; "
         "rank_quantiles(np.arange(3.0)); sys.exit('sklearn' in sys.modules)"

@@ -77,7 +77,7 @@ def test_a_changed_signature_is_explained(monkeypatch: pytest.MonkeyPatch) -> No
         grown(*rows(20, 3))
 
 
-def test_a_name_that_is_gone_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_private_name_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("sklearn.tree._splitter.RandomSplitter")
     trees.tree_parts.cache_clear()
     try:

@@ -1,4 +1,4 @@
-"""What a run cannot use is refused before anything is started or written."""
+"""Arguments that a run cannot use are refused before anything is started or written."""
 
 import math
 import re
@@ -129,7 +129,7 @@ def with_lock() -> Callable[..., Any]:
         refused(ServerUnreachableError, "no server answers", url="unix:///nowhere/at.all"),
     ],
 )
-def test_what_cannot_be_used_is_refused_at_the_door(
+def test_unusable_arguments_are_refused_before_the_run(
     arguments: dict[str, Any], error: type[Exception], said: tuple[str, ...], server: EmbeddedServer
 ) -> None:
     before = stored_keys(server.url)
@@ -161,7 +161,7 @@ def test_a_parameter_without_values_cannot_be_made(make: Callable[[], Any], said
         make()
 
 
-def test_a_wrong_password_is_said_and_not_shown() -> None:
+def test_the_error_for_a_wrong_password_does_not_show_it() -> None:
     with rush_core.serve() as locked_server:
         connection = Connection(locked_server.url)
         connection.execute(pack((b"CONFIG", b"SET", b"requirepass", b"open-sesame")))

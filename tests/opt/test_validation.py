@@ -1,4 +1,4 @@
-"""What is wrong with a configuration is said, all of it and by name."""
+"""Validation names all problems of a configuration."""
 
 import math
 from typing import Any
@@ -46,25 +46,25 @@ def test_a_value_out_of_range_is_named_by_validation_and_by_encoding(
         ({"width": 1}, "unknown parameter 'width'"),
     ],
 )
-def test_validation_looks_at_types_and_unknown_names(change: dict[str, Any], message: str) -> None:
+def test_validation_checks_types_and_unknown_names(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MIXED.validate(GOOD | change)
 
 
-def test_validation_tells_true_from_one_among_choices() -> None:
+def test_validation_distinguishes_true_from_one() -> None:
     space = Space({"p": Categorical([1, 2])})
     space.validate({"p": 1})
     with pytest.raises(ValueError, match=r"needs one of \[1, 2\], got True"):
         space.validate({"p": True})
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_the_message_lists_all_problems() -> None:
     with pytest.raises(ValueError, match=r"unknown parameter 'z'; .*'rate' is missing; .*'depth'"):
         MIXED.validate(
             {"z": 1} | {name: GOOD[name] for name in GOOD if name != "rate"} | {"depth": 99}
         )
 
 
-def test_a_missing_parameter_is_named_by_encoding() -> None:
+def test_encoding_names_a_missing_parameter() -> None:
     with pytest.raises(ValueError, match="parameter 'extra' is missing"):
         MIXED.encode([{name: value for name, value in GOOD.items() if name != "extra"}])

@@ -1,4 +1,4 @@
-"""Earlier trials, and what becomes of them in a run."""
+"""Earlier trials, and how a run uses them."""
 
 import math
 from collections.abc import Callable
@@ -97,7 +97,7 @@ def test_a_further_value_of_a_result_can_be_the_goal_of_another_run(
 @pytest.mark.parametrize("metric", ["loss", "error"])
 def test_a_result_with_another_direction_is_refused(metric: str, earlier: TuneResult) -> None:
     problem = replace(PROBLEM, goals=(Goal(metric, "maximize"),))
-    with pytest.raises(ValueError, match=f"'{metric}' was to minimize and is to maximize"):
+    with pytest.raises(ValueError, match=f"'{metric}' has 'minimize' there and 'maximize' here"):
         known_trials(earlier, problem)
 
 
@@ -105,7 +105,7 @@ def test_directions_are_compared_by_the_names_of_the_objectives(earlier: TuneRes
     two = changed(earlier, goals=goals(("loss", "epochs"), "minimize", "maximize"))
     problem = replace(PROBLEM, goals=(Goal("epochs", "maximize"), Goal("loss")))
     assert len(known_trials(two, problem)) == len(known_trials(earlier, PROBLEM))
-    with pytest.raises(ValueError, match="'epochs' was to maximize and is to minimize"):
+    with pytest.raises(ValueError, match="'epochs' has 'maximize' there and 'minimize' here"):
         known_trials(two, replace(problem, goals=(Goal("epochs"), Goal("loss"))))
 
 
@@ -169,7 +169,7 @@ def test_a_number_in_a_column_with_empty_cells_keeps_its_type(kind: Parameter) -
     assert [type(c.get("n")) for c in found] == [type(c.get("n")) for c in expected]
 
 
-def test_an_empty_cell_of_a_table_says_none_where_that_can_be(tmp_path: Path) -> None:
+def test_an_empty_cell_means_none_if_none_is_a_choice(tmp_path: Path) -> None:
     space = {
         **{"weight": Categorical(["balanced", None]), "deep": Boolean()},
         **{"depth": Integer(1, 9, when={"deep": True})},
@@ -286,7 +286,7 @@ def test_a_warm_start_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize("optimizer", ["adbo", "acbo"])
-def test_known_trials_begin_a_run_and_take_no_place_in_its_budget(
+def test_known_trials_begin_a_run_and_do_not_count_in_its_budget(
     optimizer: str, earlier: TuneResult, server: EmbeddedServer, network: Network
 ) -> None:
     called_with: list[Any] = []

@@ -1,4 +1,4 @@
-"""Pictures of a run: a module per picture, with the table that it shows and the drawing of it."""
+"""Pictures of a run. Each module makes the table of one picture, and draws it."""
 
 from rush_opt.results.plots.exploration import exploration_table, plot_exploration
 from rush_opt.results.plots.front import front_table, plot_pareto_front

@@ -1,4 +1,4 @@
-"""What the pictures share: their axes, the place of a legend, and a colour for each phase."""
+"""Parts that the pictures share: axes, the place of the legend, and a colour for each phase."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ def spans_table(record: RunRecord) -> pd.DataFrame:
     DataFrame
         Columns ``worker``, ``phase`` (``startup``, ``proposing`` or ``objective``), ``begin`` and
         ``end``, both in seconds since the run began; a row per span, sorted by ``begin``. The time
-        outside all spans went into coordination and waiting. A proposer is no worker: trials that
-        it proposed have only the span of the objective.
+        outside all spans went into coordination and waiting. The proposer of a centralized
+        optimizer is not a worker, so its trials have only the span of the objective.
 
     Notes
     -----
-    Starts and ends of trials were recorded. Of a proposal only the duration was: its span ends
-    where the trial starts, because a worker starts a trial as soon as it has proposed it.
+    Start and end of each trial were recorded. Of a proposal, only the duration was recorded. Its
+    span ends where the trial starts, because a worker starts a trial as soon as it has proposed it.
     """
     import pandas as pd
 
@@ -39,7 +39,7 @@ def spans_table(record: RunRecord) -> pd.DataFrame:
             spans.append((worker.number, "startup", record.started_at, worker.started_at))
     for trial in record.trials:
         if trial.worker is None or trial.started_at is None or trial.ended_at < record.started_at:
-            continue  # no worker ran it, or it is of an earlier run
+            continue  # no worker ran the trial, or it belongs to an earlier run
         spans.append((trial.worker, "objective", trial.started_at, trial.ended_at))
         proposing_s = trial.notes.get("surrogate_s", 0.0) + trial.notes.get("acquisition_s", 0.0)
         if proposing_s > 0 and "proposer" not in trial.notes:

@@ -86,7 +86,7 @@ def _of_hyperparameter(given: Any, when: When) -> Parameter:
         return Constant(given.default_value, when=when)
     raise ValueError(
         f"parameter {given.name!r} needs a uniform distribution without weights, got {given!r}; "
-        "every part of a range is searched alike here, so give its bounds only"
+        "all parts of a range have the same weight here, so give its bounds only"
     )
 
 

@@ -1,4 +1,4 @@
-"""Forbidden clauses of ConfigSpace as constraints, which pickle and do not need ConfigSpace."""
+"""Forbidden clauses of ConfigSpace as constraints that can be pickled without ConfigSpace."""
 
 from __future__ import annotations
 
