@@ -41,7 +41,7 @@ def test_workers_that_receive_sigterm_are_replaced(
         identity,
         X,
         n_workers=2,
-        n_trials=2000 if optimizer == "random" else 30,
+        n_trials=5000 if optimizer == "random" else 30,
         optimizer=optimizer,
         seed=1,
         network_id=network_id,
@@ -52,7 +52,7 @@ def test_workers_that_receive_sigterm_are_replaced(
     assert result.stop_reason == "n_trials"
     ended = [trial for trial in result.frozen_trials if not trial.lost]
     assert [trial.state for trial in ended] == ["finished"] * len(ended)
-    assert len(ended) == (2000 if optimizer == "random" else 30)
+    assert len(ended) == (5000 if optimizer == "random" else 30)
     states = [worker.state for worker in result.workers]
     assert WorkerState.INTERRUPTED in states
     assert "a signal from outside stopped worker" in caplog.text
