@@ -12,12 +12,14 @@ from rush_core.kernel.invariants import check_network
 from rush_opt import Float, FrozenTrial, tune
 from tests.opt.objectives import identity
 
+PATIENCE_S = 30.0  # for what takes a second on an idle machine
 X = {"x": Float(0, 1)}
 
 
 def terminate_all(network_id: str, url: str) -> None:
-    """Send SIGTERM to all workers that have not left."""
+    """Send SIGTERM to all workers of a run, when both have joined."""
     with Network(network_id, url) as network:
+        network.wait_for_workers(2, timeout_s=PATIENCE_S)
         for worker in network.fetch_workers():
             if worker.ended_at is None:
                 os.kill(worker.pid, signal.SIGTERM)
@@ -39,7 +41,7 @@ def test_workers_that_receive_sigterm_are_replaced(
         identity,
         X,
         n_workers=2,
-        n_trials=2000 if optimizer == "random" else 30,
+        n_trials=5000 if optimizer == "random" else 30,
         optimizer=optimizer,
         seed=1,
         network_id=network_id,
@@ -50,7 +52,7 @@ def test_workers_that_receive_sigterm_are_replaced(
     assert result.stop_reason == "n_trials"
     ended = [trial for trial in result.frozen_trials if not trial.lost]
     assert [trial.state for trial in ended] == ["finished"] * len(ended)
-    assert len(ended) == (2000 if optimizer == "random" else 30)
+    assert len(ended) == (5000 if optimizer == "random" else 30)
     states = [worker.state for worker in result.workers]
     assert WorkerState.INTERRUPTED in states
     assert "a signal from outside stopped worker" in caplog.text
