@@ -186,8 +186,11 @@ class Participants:
             if self._pool is not None:
                 self._pool.shutdown(wait=ended, cancel_futures=True)
             self.reap(1)
-            own = {process for process in self._processes if "rush_core" in command_of(process)}
+            own = {process for process in self._processes if is_own(process)}
             _, left = psutil.wait_procs(own, timeout=10.0)
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    print(f"  left over, {process.status()}: {' '.join(process.cmdline()):.300}")
         finally:
             for process in self._processes:
                 # Python's own tracker of resources ends with this process.
@@ -208,5 +211,11 @@ def command_of(process: psutil.Process) -> str:
     return ""
 
 
+def is_own(process: psutil.Process) -> bool:
+    """Tell whether a process is one of the package, and not the guard of a server."""
+    return "rush_core" in command_of(process) and not is_server(process)
+
+
 def is_server(process: psutil.Process) -> bool:
+    """Tell whether a process is a server or its guard, which has the same arguments."""
     return "unixsocket" in command_of(process)

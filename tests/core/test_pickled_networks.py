@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rush_core import EmbeddedServer, Network, ServerUnreachableError, Worker, WorkerState
+from tests.waiting import wait_until
 
 PUSHING = """
 import pickle, sys
@@ -69,6 +70,8 @@ def test_a_named_network_is_opened_again_after_its_server_ended(tmp_path: Path) 
 
 def test_a_nameless_network_is_gone_with_its_server(tmp_path: Path) -> None:
     file = str(tmp_path / "network.pickle")
-    run(OPENING.replace('"kept", ', ""), file)
+    url = run(OPENING.replace('"kept", ', "") + "print(network.url)", file)
+    # The server ends a moment after its program.
+    wait_until(lambda: not Path(url.removeprefix("unix://")).exists())
     with pytest.raises(ServerUnreachableError, match="no server answers"):
         pickle.loads(Path(file).read_bytes())
