@@ -216,7 +216,7 @@ def _is_deep(record: bytes) -> bool:
         level = [_plain_decoder.decode(record)]
     except RecursionError:
         return True
-    except ValueError:  # a dict whose keys are no plain values: who reads it gets the error
+    except ValueError:  # a dict with keys that are no plain values: reading it raises the error
         return False
     for _ in range(DEEPEST + 2):  # the record and the mapping are two levels themselves
         items = chain.from_iterable(
