@@ -81,6 +81,9 @@ def test_errors_have_no_traceback(rush: Rush) -> None:
         "redis://:sec#ret@127.0.0.1:1/0",
         "redis://:sec?ret@127.0.0.1:1/0",
         "redis://:secret@127.0.0.1:port/0",
+        "redis://:secret\u2100@127.0.0.1:1/0",  # one character that stands for "a/c"
+        "redis:/:secret@127.0.0.1:1/0",
+        "redis://:secret@[127.0.0.1:1/0",
         "redis://user:secret@127.0.0.1:1/0?unknown=1",
         "unix:///nowhere/server.sock?password=secret",
     ],
@@ -98,6 +101,27 @@ def test_an_invalid_network_name_is_refused(network_id: str, server_in_environme
     with pytest.raises(SystemExit) as exit_:
         main(["status", network_id])
     assert str(exit_.value.code).startswith("rush: network_id must be")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "any", "--watch", "1e300"], "--watch must be between 0 and 1e9"),
+        (["status", "any", "--watch", "nan"], "--watch must be between 0 and 1e9"),
+        (["logs", "any", "-n", "-1"], "n must be a count >= 0, got -1"),
+        (["logs", "any", "-n", "9" * 30], "not an integer or out of range"),
+        (["worker", "any", "--loop", "\udcff"], r"has no worker loop \udcff"),
+        (["worker", "any", "--loop", "x", "--worker-id", "a b"], "worker_id must be"),
+        (["worker", "any", "--loop", "x", "--log-level", "NO"], "log_level must be one of"),
+    ],
+)
+def test_an_argument_of_no_use_is_refused_in_one_sentence(
+    arguments: list[str], message: str, server_in_environment: None
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert str(exit_.value.code).startswith("rush: ")
+    assert message in str(exit_.value.code)
 
 
 @pytest.mark.parametrize("heartbeat", [("0", "1"), ("2", "1"), ("nan", "1")])
