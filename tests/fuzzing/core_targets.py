@@ -68,7 +68,7 @@ def _read_task(task: Task) -> None:
     """Decode everything of a task."""
     for values in (task.config, task.extra, task.result or {}, task.result_extra):
         assert all(type(name) is str for name in values)
-    with contextlib.suppress(ValueError):  # NumPy refuses to show some arrays
+    with contextlib.suppress(ValueError, SystemError):  # NumPy refuses to show some arrays
         repr(task)
     with contextlib.suppress(ValueError):
         TaskTable([task]).to_numpy(["x"])
