@@ -117,11 +117,21 @@ class LogPosition(Generic[R]):
         holds ``connection.exclusive``.
         """
         records = self._execute() if reply is None else reply
-        while not self._take_slice(records):
+        while True:
+            n_read, last, waiting = self.position
+            if last is not None and records[:1] != [last]:
+                # The log was replaced: read it from its beginning.
+                self.position = Position(0, None, ())
+            else:
+                fresh = records if last is None else records[1:]
+                new = self._decode(fresh, self._redis_key)
+                n_read += len(fresh)
+                last = records[-1] if records else None
+                if len(records) <= SLICE:
+                    every = list(chain(*waiting, new)) if waiting else new
+                    return every, Position(n_read, last, ())
+                self.position = Position(n_read, last, (*waiting, new))
             records = self._execute()
-        n_read, last, waiting = self.position
-        new = waiting[0] if len(waiting) == 1 else list(chain.from_iterable(waiting))
-        return new, Position(n_read, last, ())
 
     def _take(
         self, reply: list[bytes] | None, request: bytes, convert: Callable[[list[R]], S]
@@ -140,19 +150,6 @@ class LogPosition(Generic[R]):
             if is_taken:
                 self.give_back(new)
             raise
-
-    def _take_slice(self, records: list[bytes]) -> bool:
-        """Take the records of one slice; return whether it is the last one."""
-        n_read, last, waiting = self.position
-        if last is not None and records[:1] != [last]:
-            # The log was replaced: read it from its beginning.
-            self.position = Position(0, None, ())
-            return False
-        new = records if last is None else records[1:]
-        if new:
-            decoded = self._decode(new, self._redis_key)
-            self.position = Position(n_read + len(new), new[-1], (*waiting, decoded))
-        return len(records) <= SLICE
 
     def _execute(self) -> list[bytes]:
         """Read the next slice; try again while the server cannot be reached."""
