@@ -76,6 +76,7 @@ class LogPosition(Generic[R]):
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
         self._request += b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
         self.position: Position[R] = Position(0, None, ())
+        self._packed = (-1, b"")  # the last request and its n_read: `accept` needs it again
 
     @property
     def n_read(self) -> int:
@@ -85,9 +86,13 @@ class LogPosition(Generic[R]):
     def request(self) -> bytes:
         """Pack a read of the next slice."""
         n_read = self.position.n_read
-        start = n_read - 1 if n_read else 0
-        first, last = b"%d" % start, b"%d" % (start + SLICE)
-        return self._request % (len(first), first, len(last), last)
+        packed_at, request = self._packed
+        if packed_at != n_read:
+            start = n_read - 1 if n_read else 0
+            first, last = b"%d" % start, b"%d" % (start + SLICE)
+            request = self._request % (len(first), first, len(last), last)
+            self._packed = n_read, request
+        return request
 
     def read(self, convert: Callable[[list[R]], S]) -> S:
         """Read what is new, and return what `convert` makes of it; one round trip for each slice.
