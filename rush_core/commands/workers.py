@@ -6,6 +6,7 @@ import argparse
 import traceback
 
 from rush_core.commands.command_line import CommandLine
+from rush_core.connection.connection import Connection
 from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import check_identifier
@@ -59,7 +60,10 @@ def add_worker_commands(command_line: CommandLine) -> None:
 def _worker(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url, given.network_id)
     heartbeat = _heartbeat(given)
-    LogLevels.of(given.log_level)  # here, so that it is reported as an error of the command line
+    # Here, so that they are reported as errors of the command line.
+    LogLevels.of(given.log_level)
+    Connection(url)
+    check_identifier("network_id", given.network_id)
     if given.worker_id is not None:
         check_identifier("worker_id", given.worker_id)
     try:

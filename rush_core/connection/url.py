@@ -58,7 +58,7 @@ def connection_arguments(url: str, timeout_s: float) -> dict[str, Any]:
     if url.startswith("unix:"):
         arguments.pop("host", None)
         # redis-py would replace bytes that are no UTF-8.
-        arguments["path"] = os.fsdecode(unquote_to_bytes(urlsplit(url).path))
+        arguments["path"] = os.fsdecode(unquote_to_bytes(os.fsencode(urlsplit(url).path)))
     if url.startswith("rediss:") and arguments.get("ssl_cert_reqs") != "none":
         arguments.setdefault(
             "ssl_check_hostname", True

@@ -1,6 +1,11 @@
 """Errors of the `rush` command: one sentence, without a traceback and without a password."""
 
+import os
+import warnings
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rush_core.cli import main
 from tests.core.commands import check_is_refused
@@ -122,6 +127,35 @@ def test_an_argument_of_no_use_is_refused_in_one_sentence(
         main(arguments)
     assert str(exit_.value.code).startswith("rush: ")
     assert message in str(exit_.value.code)
+
+
+# What a shell can give: any bytes but zero. An option would have two hyphens.
+words = st.binary(max_size=8).map(lambda b: os.fsdecode(b.replace(b"\0", b"").lstrip(b"-")))
+
+
+@given(
+    command=st.sampled_from(["status", "logs", "stop", "reset", "doctor", "worker"]),
+    network_id=st.just("any") | words,
+    others=st.lists(words | st.sampled_from(["-n", "1", "--json", "--kill", "--loop"]), max_size=4),
+    url=st.none() | words.map("unix:///nowhere/{}".format) | words.map("://{}".format),
+)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_words_end_in_success_usage_or_one_sentence(
+    command: str,
+    network_id: str,
+    others: list[str],
+    url: str | None,
+    server_in_environment: None,
+) -> None:
+    arguments = [command, network_id, *others, *(["--url", url] if url else [])]
+    with pytest.raises(SystemExit) as exit_, warnings.catch_warnings(action="ignore"):
+        main(arguments)
+    code = exit_.value.code
+    if isinstance(code, str):
+        assert code.startswith("rush: ")
+        assert all(map(str.isprintable, code.split("\n"))), code
+    else:
+        assert code in (0, 2)
 
 
 @pytest.mark.parametrize("heartbeat", [("0", "1"), ("2", "1"), ("nan", "1")])
