@@ -6,7 +6,7 @@ takes 64 MiB of memory. Expected before measuring: nothing is left to be found.
 
 The fuzzer is libFuzzer, through atheris, which follows the branches of Python code: install
 `atheris` beside the project. Two targets run at a time. Run from the project's root:
-``python -m experiments.fuzz_decoders --minutes 60``.
+``python -m experiments.fuzz_decoders``.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import re
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.provenance import RAW, ROOT, TABLES, append_rows, provenance
+from experiments.provenance import RAW, TABLES, append_rows, provenance
+
+if TYPE_CHECKING:
+    from tests.fuzzing.target import Target
 
 ROWS = RAW / "fuzz_decoders.csv"
 
@@ -44,50 +46,74 @@ Finding = dict[str, str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=60.0, help="for all targets together")
-    parser.add_argument("--targets", nargs="*", help="by default all")
-    parser.add_argument("--fuzz", nargs=3, metavar=("TARGET", "SECONDS", "FOLDER"))
-    given = parser.parse_args()
-    if given.fuzz:
-        name, seconds, folder = given.fuzz
-        fuzz(name, int(seconds), Path(folder))
-        return
-    from tests.fuzzing.targets import TARGETS
+    import atheris
 
-    names = given.targets or list(TARGETS)
-    seconds = round(60.0 * given.minutes * N_AT_A_TIME / len(names))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=60.0, help="of all targets together")
+    given = parser.parse_args()
     origin = {"atheris": version("atheris"), **provenance()}
-    with ThreadPoolExecutor(N_AT_A_TIME) as pool:
-        rows = [row | origin for row in pool.map(lambda name: run_target(name, seconds), names)]
-    append_rows(ROWS, rows)
-    table = as_markdown(rows)
+    with atheris.instrument_imports(include=INSTRUMENTED):  # once: it takes long
+        from tests.fuzzing.targets import TARGETS
+    seconds = round(60.0 * given.minutes / len(TARGETS))
+    waiting, rows = list(TARGETS.values()), []
+    running: dict[int, FuzzingProcess] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        while waiting or running:
+            while waiting and len(running) < N_AT_A_TIME:
+                process = FuzzingProcess(waiting.pop(0), seconds, Path(folder))
+                running[process.pid] = process
+            pid, status = os.wait()
+            rows.append(running.pop(pid).row(os.waitstatus_to_exitcode(status)))
+            print(rows[-1], flush=True)
+    append_rows(ROWS, [row | origin for row in rows])
+    table = as_markdown([row | origin for row in rows])
     print(table)
     (TABLES / "fuzz_decoders.md").write_text(table)
     raise SystemExit(any(row["findings"] for row in rows))
 
 
-def run_target(name: str, seconds: int) -> dict[str, Any]:
-    """Fuzz one target in a process of its own; return its row."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "experiments.fuzz_decoders", "--fuzz"]
-        began = time.monotonic()
-        ended = subprocess.run(
-            [*command, name, str(seconds), folder], cwd=ROOT, capture_output=True, text=True
-        )
-        took = time.monotonic() - began
-        findings = read_findings(Path(folder))
-        if ended.returncode:  # an input that hangs, or a crash of the interpreter
-            findings.append({"what": f"the fuzzer ended with {ended.returncode}", "input": ""})
-            print(ended.stderr[-3000:], file=sys.stderr)
-    for finding in findings:
-        print(f"{name}: {finding}", file=sys.stderr, flush=True)
-    return {
-        "target": name,
-        "seconds": round(took, 1),
-        **read_statistics(ended.stderr),
-        "findings": len(findings),
-    }
+class FuzzingProcess:
+    """A process that fuzzes one target.
+
+    Parameters
+    ----------
+    target : Target
+    seconds : int
+        For how long.
+    folder : Path
+        Where it gets a folder of its own.
+    """
+
+    def __init__(self, target: Target, seconds: int, folder: Path) -> None:
+        self._target = target
+        self._seconds = seconds
+        self._folder = folder / target.name
+        self._folder.mkdir()
+        self._began = time.monotonic()
+        self.pid = os.fork()
+        if not self.pid:
+            os.dup2(os.open(self._log, os.O_WRONLY | os.O_CREAT), 2)
+            fuzz(target, seconds, self._folder)
+            os._exit(0)
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
+
+    def row(self, exit_code: int) -> dict[str, Any]:
+        """Return the row of the target when the process has ended."""
+        log = self._log.read_text(errors="replace")
+        findings = read_findings(self._folder)
+        if exit_code:  # an input that hangs, or a crash of the interpreter
+            findings.append({"what": f"the fuzzer ended with {exit_code}", "text": log[-3000:]})
+        for finding in findings:
+            print(f"{self._target.name}: {finding}", file=sys.stderr, flush=True)
+        return {
+            "target": self._target.name,
+            "seconds": round(time.monotonic() - self._began, 1),
+            **read_statistics(log),
+            "findings": len(findings),
+        }
 
 
 def read_statistics(log: str) -> dict[str, int]:
@@ -104,17 +130,14 @@ def read_findings(folder: Path) -> list[Finding]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def fuzz(name: str, seconds: int, folder: Path) -> None:
+def fuzz(target: Target, seconds: int, folder: Path) -> None:
     """Fuzz one target in this process, which ends with it."""
     import atheris
 
-    with atheris.instrument_imports(include=INSTRUMENTED):
-        from tests.fuzzing.targets import TARGETS
-    target = TARGETS[name]
     for example in target.examples:  # what is imported late is not the memory of an input
         target.run(example)
     corpus, words = folder / "corpus", folder / "words"
-    corpus.mkdir(parents=True)
+    corpus.mkdir()
     for i, example in enumerate(target.examples):
         (corpus / str(i)).write_bytes(example)
     words.write_text("".join(f'"{as_word(word)}"\n' for word in target.words))
@@ -125,7 +148,7 @@ def fuzz(name: str, seconds: int, folder: Path) -> None:
         *([f"-dict={words}"] if target.words else []),
         *("-print_final_stats=1", "-seed=1"),
     ]
-    atheris.Setup([name, *options, str(corpus)], watch)
+    atheris.Setup([target.name, *options, str(corpus)], watch)
     atheris.Fuzz()
 
 
