@@ -53,44 +53,55 @@ def test_any_bytes_are_decoded_or_refused(target: Target, content: bytes) -> Non
     target.run(content)
 
 
-json_values = st.recursive(
+json_plain = (
     st.none()
     | st.booleans()
     | st.integers()
     | st.just(10**400)
     | st.floats()
     | st.text(max_size=5)
-    | st.sampled_from(["a", "x", "kind", "Float", "finished", "loss", "maximize"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["$array", "$bytes", "$dict", "$float", "$scalar"]), inner, max_size=1
-        )
-    ),
-    max_leaves=5,
+    | st.sampled_from(["a", "x", "kind", "Float", "finished", "loss", "maximize"])
+)
+json_lists = st.lists(json_plain | st.lists(json_plain, max_size=2), max_size=3)
+json_names = st.text(max_size=3)
+json_marks = st.sampled_from(["$array", "$bytes", "$dict", "$float", "$scalar"])
+json_values = (
+    json_plain
+    | json_lists
+    | st.dictionaries(json_names, json_plain | json_lists, max_size=3)
+    | st.dictionaries(json_marks, json_plain | json_lists, max_size=1)
 )
 
 
-def replaced(draw: st.DrawFn, value: Any) -> Any:
-    """Return a value of JSON, one part of which, at a random place, is another value."""
-    if not isinstance(value, dict | list) or not value or draw(st.integers(0, 5)) == 0:
-        return draw(json_values)
-    if isinstance(value, dict):
-        name = draw(st.sampled_from(sorted(value)))
-        return value | {name: replaced(draw, value[name])}
-    i = draw(st.integers(0, len(value) - 1))
-    return [*value[:i], replaced(draw, value[i]), *value[i + 1 :]]
+def paths_in(value: Any) -> list[tuple[Any, ...]]:
+    """Return the way to each part of a value of JSON, from the whole to its parts."""
+    parts: Any = ()
+    if isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+    return [(), *((name, *path) for name, part in parts for path in paths_in(part))]
 
 
-@st.composite
-def altered_json(draw: st.DrawFn, target: Target) -> bytes:
-    """An example of JSON in which some parts are other values."""
-    whole = [example for example in target.examples if example[-1:] in (b"}", b"]")]
-    value = json.loads(draw(st.sampled_from(whole)))
-    for _ in range(draw(st.integers(1, 3))):
-        value = replaced(draw, value)
-    return json.dumps(value).encode()
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """Return a value of JSON of which the part at the end of a path is another one."""
+    if not path:
+        return new
+    copied = value.copy()
+    copied[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copied
+
+
+def altered_json(target: Target) -> st.SearchStrategy[bytes]:
+    """Examples of JSON in which some parts are other values."""
+    whole = [json.loads(text) for text in target.examples if text[-1:] in (b"}", b"]")]
+
+    def alter(value: Any, changes: list[tuple[int, Any]]) -> bytes:
+        for number, new in changes:
+            paths = paths_in(value)
+            value = replaced(value, paths[number % len(paths)], new)
+        return json.dumps(value).encode()
+
+    changes = st.lists(st.tuples(st.integers(0, 1000), json_values), min_size=1, max_size=3)
+    return st.builds(alter, st.sampled_from(whole), changes)
 
 
 @pytest.mark.parametrize("target", json_targets, ids=[target.name for target in json_targets])

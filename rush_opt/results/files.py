@@ -38,6 +38,7 @@ _TYPES: dict[str, Any] = {
     "ended_at": Real,
     "deadline": Real | None,
 }
+_NUMBERS = (Real, Real | None)
 _AS_THEY_ARE = tuple(_TYPES)
 
 _TRIAL_TYPES: dict[str, Any] = {
@@ -170,6 +171,8 @@ def _check_types(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
     for name, type_ in types.items():
         if not isinstance(values[name], type_) or isinstance(values[name], bool):
             raise TypeError(f"{name} must be {type_}, found {values[name]!r:.80}")
+        if type_ in _NUMBERS and values[name] is not None:
+            float(values[name])  # a whole number of JSON may be larger than any float
 
 
 def _space_to_plain(space: Space | None) -> Any:

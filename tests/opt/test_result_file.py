@@ -190,7 +190,9 @@ def test_a_damaged_file_is_refused_with_its_name(
         TuneResult.from_json(tmp_path / "damaged.json")
 
 
-@pytest.mark.parametrize("change", [{"value": "half"}, {"params": 1}, {"result": {}}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change", [{"value": "half"}, {"ended_at": 10**400}, {"params": 1}, {"result": {}}, {"more": 1}]
+)
 def test_a_damaged_trial_is_refused(
     content: dict[str, Any], change: dict[str, Any], tmp_path: Path
 ) -> None:
