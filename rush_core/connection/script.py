@@ -235,7 +235,7 @@ def retry_unreachable(call: Callable[[], T], patience_s: float | None = None) ->
     ServerFullError
         If it has no room for so long.
     """
-    return _retry(call, patience_s, lambda _: True)
+    return _retry(call, patience_s)
 
 
 def retry_not_now(call: Callable[[], T], patience_s: float | None = None) -> T:
@@ -249,15 +249,15 @@ def retry_not_now(call: Callable[[], T], patience_s: float | None = None) -> T:
 def _retry(
     call: Callable[[], T],
     patience_s: float | None,
-    may_pass: Callable[[ServerUnreachableError], bool],
+    may_pass: Callable[[ServerUnreachableError], bool] = lambda _: True,
 ) -> T:
-    patience_s = PATIENCE_S if patience_s is None else patience_s
     began: float | None = None
     pause_s, is_logged = 0.01, False
     while True:
         try:
             return call()
         except ServerUnreachableError as error:
+            patience_s = PATIENCE_S if patience_s is None else patience_s
             now = time.monotonic()
             began = now if began is None else began
             if not may_pass(error) or now + pause_s > began + patience_s:

@@ -140,7 +140,6 @@ def encode_record(
         If a mapping is no dict, has a name that is no string, or holds a value that cannot be
         stored or is nested too deep; the message names it.
     """
-    named = list(zip(labels, (mapping, {} if extra is None else extra, *more), strict=False))
     try:
         if not isinstance(mapping, dict):
             raise TypeError("not a dict")
@@ -150,11 +149,13 @@ def encode_record(
         for other in more:
             _check_names(other)
         record = _encoder.encode(values)
-        if _may_be_deep(record) and _is_deep(record):
+        # A shorter record has too few bytes to be deep: most records pay for no call.
+        if len(record) > DEEPEST and _may_be_deep(record) and _is_deep(record):
             raise ValueError("nested too deep")
     except Exception as error:  # methods of a value may raise anything
-        for label, given in named:
-            _refuse(label, given)
+        given = (mapping, {} if extra is None else extra, *more)
+        for label, one in zip(labels, given, strict=False):
+            _refuse(label, one)
         raise ValueError(f"a {' or '.join(labels)} cannot be stored ({error!r})") from error
     return record
 
@@ -205,8 +206,6 @@ def _shown(value: object) -> str:
 
 def _may_be_deep(record: bytes) -> bool:
     """Return False if a record has too few bytes that can begin a list or dict to be deep."""
-    if len(record) <= DEEPEST:
-        return False
     return len(record) - len(record.translate(None, _CONTAINER_BYTES)) > DEEPEST
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
@@ -28,7 +30,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-class Position(NamedTuple, Generic[R]):
+class Position(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """Up to where a log was read. It is replaced as a whole, so no interrupt leaves half of it.
 
     Attributes
@@ -76,6 +78,7 @@ class LogPosition(Generic[R]):
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
         self._request += b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
         self.position: Position[R] = Position(0, None, ())
+        self._packed = (-1, b"")  # the last request and its n_read: `accept` needs it again
 
     @property
     def n_read(self) -> int:
@@ -85,9 +88,13 @@ class LogPosition(Generic[R]):
     def request(self) -> bytes:
         """Pack a read of the next slice."""
         n_read = self.position.n_read
-        start = n_read - 1 if n_read else 0
-        first, last = b"%d" % start, b"%d" % (start + SLICE)
-        return self._request % (len(first), first, len(last), last)
+        packed_at, request = self._packed
+        if packed_at != n_read:
+            start = n_read - 1 if n_read else 0
+            first, last = b"%d" % start, b"%d" % (start + SLICE)
+            request = self._request % (len(first), first, len(last), last)
+            self._packed = n_read, request
+        return request
 
     def read(self, convert: Callable[[list[R]], S]) -> S:
         """Read what is new, and return what `convert` makes of it; one round trip for each slice.
@@ -107,8 +114,9 @@ class LogPosition(Generic[R]):
     def give_back(self, new: list[R]) -> None:
         """Let the next read return these records again: the caller was interrupted."""
         with self._connection.exclusive:
-            n_read, last, waiting = self.position
-            self.position = Position(n_read, last, (new, *waiting))
+            before = self.position
+            waiting = (new, *before.waiting)
+            self.position = Position(before.n_read, before.last, waiting)
 
     def look(self, reply: list[bytes] | None = None) -> tuple[list[R], Position[R]]:
         """Return what is new, and the position behind it, which the caller has to store.
@@ -117,11 +125,22 @@ class LogPosition(Generic[R]):
         holds ``connection.exclusive``.
         """
         records = self._execute() if reply is None else reply
-        while not self._take_slice(records):
+        while True:
+            before = self.position
+            n_read, last, waiting = before.n_read, before.last, before.waiting
+            if last is not None and records[:1] != [last]:
+                # The log was replaced: read it from its beginning.
+                self.position = Position(0, None, ())
+            else:
+                fresh = records if last is None else records[1:]
+                new = self._decode(fresh, self._redis_key)
+                n_read += len(fresh)
+                last = records[-1] if records else None
+                if len(records) <= SLICE:
+                    every = list(chain(*waiting, new)) if waiting else new
+                    return every, Position(n_read, last, ())
+                self.position = Position(n_read, last, (*waiting, new))
             records = self._execute()
-        n_read, last, waiting = self.position
-        new = waiting[0] if len(waiting) == 1 else list(chain.from_iterable(waiting))
-        return new, Position(n_read, last, ())
 
     def _take(
         self, reply: list[bytes] | None, request: bytes, convert: Callable[[list[R]], S]
@@ -140,19 +159,6 @@ class LogPosition(Generic[R]):
             if is_taken:
                 self.give_back(new)
             raise
-
-    def _take_slice(self, records: list[bytes]) -> bool:
-        """Take the records of one slice; return whether it is the last one."""
-        n_read, last, waiting = self.position
-        if last is not None and records[:1] != [last]:
-            # The log was replaced: read it from its beginning.
-            self.position = Position(0, None, ())
-            return False
-        new = records if last is None else records[1:]
-        if new:
-            decoded = self._decode(new, self._redis_key)
-            self.position = Position(n_read + len(new), new[-1], (*waiting, decoded))
-        return len(records) <= SLICE
 
     def _execute(self) -> list[bytes]:
         """Read the next slice; try again while the server cannot be reached."""
