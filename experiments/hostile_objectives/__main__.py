@@ -22,16 +22,11 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
     parser.add_argument("--case", default="", help="only cases with this in their names")
+    parser.add_argument("--missing", action="store_true", help="only runs without any row")
     parser.add_argument("--dry", action="store_true", help="show what is wrong, and write nothing")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are meant
-    runs = [
-        run
-        for run in all_runs()
-        if run.cases[0].partition(":")[0] in arguments.kinds
-        and run.optimizer in arguments.optimizers
-        and any(arguments.case in name for name in run.cases)
-    ]
+    runs = _chosen(arguments)
     common = {"seed": arguments.seed, **provenance()}
     rng = np.random.default_rng(np.random.SeedSequence(arguments.seed))
     for i in rng.permutation(len(runs)):
@@ -45,6 +40,27 @@ def main() -> None:
         table = as_markdown(pd.read_csv(ROWS, keep_default_na=False))
         print(table)
         (TABLES / "hostile_objectives.md").write_text(table)
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Run]:
+    played = _played() if arguments.missing else set()
+    return [
+        run
+        for run in all_runs()
+        if run.cases[0].partition(":")[0] in arguments.kinds
+        and run.optimizer in arguments.optimizers
+        and any(arguments.case in name for name in run.cases)
+        and (run.cases[0], run.limited, run.optimizer) not in played
+    ]
+
+
+def _played() -> set[tuple[str, bool, str]]:
+    """Return the runs that have rows: their first cases, whether with limits, and optimizers."""
+    if not ROWS.exists():
+        return set()
+    rows = pd.read_csv(ROWS, keep_default_na=False)
+    names = rows["kind"] + ": " + rows["case"]
+    return set(zip(names, rows["limits"] == "yes", rows["optimizer"], strict=True))
 
 
 def _rows(run: Run) -> list[dict[str, object]]:
