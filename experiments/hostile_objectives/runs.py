@@ -29,8 +29,9 @@ LIMITED = (False, True)
 # Good trials before and after the hostile ones, and trials that the optimizer proposes at last.
 _N_BEFORE, _N_AFTER, _N_PROPOSED = 2, 2, 2
 
-# Evaluation processes of runs with limits.
-_MEMORY = "500MB"
+# The limit of memory: of cases that use memory, and of others. Processes that an objective left
+# behind count as well, each with the memory that it shares with the others.
+_LITTLE_MEMORY, _MUCH_MEMORY = "500MB", "8GB"
 
 # A run that takes longer is ended as by Ctrl-C, seconds.
 _PATIENCE_S = 90.0
@@ -130,7 +131,9 @@ def play(run: Run) -> Played:
     limits: dict[str, Any] = {}
     if run.limited:
         longest = max(CASES[name].timeout_s for name in run.cases)
-        limits = {"trial_timeout": longest, "trial_memory": _MEMORY}
+        uses_memory = run.cases[0].startswith("memory")
+        memory = _LITTLE_MEMORY if uses_memory else _MUCH_MEMORY
+        limits = {"trial_timeout": longest, "trial_memory": memory}
     with Network():  # the server of this program is started before its processes are marked
         pass
     with _marked() as mark, _ended_after(_PATIENCE_S):
