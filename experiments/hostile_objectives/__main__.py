@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import signal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="show what is wrong, and write nothing")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are meant
+    # A shell ignores SIGINT in what it starts in the background; a run that hangs needs it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runs = _chosen(arguments)
     common = {"seed": arguments.seed, **provenance()}
     rng = np.random.default_rng(np.random.SeedSequence(arguments.seed))
