@@ -27,8 +27,10 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="show what is wrong, and write nothing")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are meant
-    # A shell ignores SIGINT in what it starts in the background; a run that hangs needs it.
+    # What a shell or nohup starts in the background ignores signals, and so do its children. A run
+    # that hangs is interrupted by SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     runs = _chosen(arguments)
     common = {"seed": arguments.seed, **provenance()}
     rng = np.random.default_rng(np.random.SeedSequence(arguments.seed))
