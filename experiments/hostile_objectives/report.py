@@ -20,8 +20,8 @@ def as_markdown(rows: pd.DataFrame) -> str:
     lines = [
         "# Objectives that do the worst",
         "",
-        f"{last['case'].count():,} rows: {_n_cases(last)} cases, with and without limits, with "
-        "random search and ADBO; two workers each. "
+        f"{len(last)} of {4 * _n_cases(last)} combinations have been played: {_n_cases(last)} "
+        "cases, with and without limits, with random search and ADBO; two workers each. "
         f"Machine: {last['machine'].iloc[0]}. "
         "Made by `python -m experiments.hostile_objectives` from "
         "`results/raw/hostile_objectives.csv`.",
