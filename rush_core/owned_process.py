@@ -6,6 +6,7 @@ ends, the operating system closes the pipe, and the child reads the end of the f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ class OwnedProcess:
         The environment; by default that of this process.
     pass_fds : sequence of int
         File descriptors that the child inherits.
+    folder : path, optional
+        The current directory of the child; by default that of this process.
 
     Attributes
     ----------
@@ -62,6 +65,7 @@ class OwnedProcess:
         stderr: int | IO[bytes] | None = None,
         env: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
+        folder: str | os.PathLike[str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(
             command,
@@ -70,6 +74,7 @@ class OwnedProcess:
             stderr=stderr,
             env=env,
             pass_fds=pass_fds,
+            cwd=folder,
             start_new_session=True,
         )
         assert self._process.stdin is not None
@@ -90,12 +95,30 @@ class OwnedProcess:
     def wait(self) -> int:
         """Wait until the process has ended; return its exit code (-n after signal n)."""
         code = self._process.wait()
-        self._pipe.close()
+        self.close_pipe()
         return code
+
+    def write(self, data: bytes) -> None:
+        """Write to the pipe, at once.
+
+        What could not be written because of an interrupt is written by the next call.
+
+        Raises
+        ------
+        BrokenPipeError
+            If the process has ended.
+        """
+        self._pipe.write(data)
+        self._pipe.flush()
+
+    def close_pipe(self) -> None:
+        """Close the pipe, without waiting for the end of the process."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended and left something unread
+            self._pipe.close()
 
     def close(self) -> int:
         """Close the pipe and wait until the process has ended; return its exit code."""
-        self._pipe.close()
+        self.close_pipe()
         return self.wait()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-__all__ = ["WorkerEnd", "WorkerEnds"]
+__all__ = ["WorkerEnd", "WorkerEnds", "end_of_process"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,22 @@ class WorkerEnd:
 
     how: str
     in_order: bool
+
+
+def end_of_process(code: int) -> WorkerEnd:
+    """Return the end of a worker whose process ended with this exit code (-n after signal n)."""
+    return WorkerEnd(_describe_exit(code), code == 0)
+
+
+def _describe_exit(code: int) -> str:
+    """Return in words how a process ended."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"its process was killed by {name}"
 
 
 class WorkerEnds:
