@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import IO
@@ -41,8 +42,6 @@ class OwnedProcess:
         The environment; by default that of this process.
     pass_fds : sequence of int
         File descriptors that the child inherits.
-    folder : path, optional
-        The current directory of the child; by default that of this process.
 
     Attributes
     ----------
@@ -65,7 +64,6 @@ class OwnedProcess:
         stderr: int | IO[bytes] | None = None,
         env: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
-        folder: str | os.PathLike[str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(
             command,
@@ -74,7 +72,6 @@ class OwnedProcess:
             stderr=stderr,
             env=env,
             pass_fds=pass_fds,
-            cwd=folder,
             start_new_session=True,
         )
         assert self._process.stdin is not None
@@ -88,6 +85,16 @@ class OwnedProcess:
         """Return whether the process has ended."""
         return self._process.poll() is not None
 
+    def write(self, message: bytes) -> None:
+        """Write to the standard input of the process; no effect if it has ended."""
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            self._pipe.write(message)
+            self._pipe.flush()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal; no effect if the process has ended."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """Send SIGKILL, without waiting for the end."""
         self._process.kill()
@@ -95,31 +102,17 @@ class OwnedProcess:
     def wait(self) -> int:
         """Wait until the process has ended; return its exit code (-n after signal n)."""
         code = self._process.wait()
-        self.close_pipe()
+        self._close_pipe()
         return code
-
-    def write(self, data: bytes) -> None:
-        """Write to the pipe, at once.
-
-        What could not be written because of an interrupt is written by the next call.
-
-        Raises
-        ------
-        BrokenPipeError
-            If the process has ended.
-        """
-        self._pipe.write(data)
-        self._pipe.flush()
-
-    def close_pipe(self) -> None:
-        """Close the pipe, without waiting for the end of the process."""
-        with contextlib.suppress(BrokenPipeError):  # it has ended and left something unread
-            self._pipe.close()
 
     def close(self) -> int:
         """Close the pipe and wait until the process has ended; return its exit code."""
-        self.close_pipe()
+        self._close_pipe()
         return self.wait()
+
+    def _close_pipe(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # what was written last has not been read
+            self._pipe.close()
 
 
 def run_at_owner_end(script: str, *arguments: str) -> OwnedProcess:

@@ -33,6 +33,7 @@ def add_worker_commands(command_line: CommandLine) -> None:
 
     node = command_line.add_command("node", _node, None)
     _add_worker_options(node)
+    node.add_argument("--channel", type=int, required=True)
 
     beat = command_line.add_command("beat", _beat, None)
     beat.add_argument("network_id")
@@ -78,9 +79,8 @@ def _worker(given: argparse.Namespace) -> int:
 
 def _node(given: argparse.Namespace) -> int:
     url = resolve_running_url(None)
-    worker = fork_workers(
-        functools.partial(fetch_loop, url, given.network_id, given.loop, PATIENCE_S)
-    )
+    load = functools.partial(fetch_loop, url, given.network_id, given.loop, PATIENCE_S)
+    worker = fork_workers(load, given.channel)
     if worker is None:
         return 0
     return _run(given, url, worker.load, worker.worker_id, is_owned=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from rush_core.supervised_process import describe_exit
 
 __all__ = ["WorkerEnd", "WorkerEnds", "end_of_process"]
 
@@ -29,18 +30,7 @@ class WorkerEnd:
 
 def end_of_process(code: int) -> WorkerEnd:
     """Return the end of a worker whose process ended with this exit code (-n after signal n)."""
-    return WorkerEnd(_describe_exit(code), code == 0)
-
-
-def _describe_exit(code: int) -> str:
-    """Return in words how a process ended."""
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"its process was killed by {name}"
+    return WorkerEnd(f"its process {describe_exit(code)}", in_order=code == 0)
 
 
 class WorkerEnds:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
-import subprocess
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,16 +28,9 @@ from rush_core.launching.forking_messages import (
     encode,
 )
 from rush_core.launching.fresh import FreshProcess
-from rush_core.owned_process import OwnedProcess, run_at_owner_end
+from rush_core.supervised_process import SupervisedProcess
 
 __all__ = ["ForkedProcess", "ForkingProcess"]
-
-# When this process ends, the forking process ends its workers within half a second. If it cannot,
-# for example because it is stopped, it is killed; the kernel then kills the workers.
-_KILL = 'sleep 0.8; kill -9 "-$1"'
-
-# The kernel kills the workers of a forking process that was killed. That takes a moment.
-_KILLED_TIMEOUT_S = 5.0
 
 _KILLED = end_of_process(-signal.SIGKILL)
 
@@ -53,10 +45,8 @@ class ForkingProcess:
     arguments : sequence of str
         Those of the command ``node``.
     environment : mapping of str to str
-    folder : str
-        The current directory of the workers.
-    err : file
-        Takes what Python prints before the first worker is asked for.
+    out, err : file
+        Take what is printed before the first worker is forked.
     on_unsafe : callable
         Called as ``on_unsafe(reason)``, before workers are started in another way, if the process
         cannot fork them.
@@ -71,7 +61,7 @@ class ForkingProcess:
         self,
         arguments: Sequence[str],
         environment: Mapping[str, str],
-        folder: str,
+        out: IO[bytes],
         err: IO[bytes],
         on_unsafe: Callable[[str], object],
     ) -> None:
@@ -81,22 +71,18 @@ class ForkingProcess:
         self._accepts = True
         self._has_forked = False
         self._unsafe: str | None = None
-        self._process = OwnedProcess(
-            [*MODULE, "node", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=err,
-            env=environment,
-            folder=folder,
-        )
-        guard: OwnedProcess | None = None
+        self._channel, others_end = socket.socketpair()
+        with others_end:
+            channel = others_end.fileno()
+            command = [*MODULE, "node", *arguments, "--channel", str(channel)]
+            self._process = SupervisedProcess(
+                command, stdout=out, stderr=err, env=environment, pass_fds=[channel]
+            )
+        self._watching = threading.Thread(target=self._watch, daemon=True)
         try:
-            guard = run_at_owner_end(_KILL, str(self._process.pid))
-            self._watching = threading.Thread(target=self._watch, args=(guard,), daemon=True)
             self._watching.start()
         except BaseException:
             self._process.kill()
-            if guard is not None:
-                guard.kill()
             raise
 
     def start(self, worker: ForkedProcess, out: Path, err: Path) -> bool:
@@ -141,33 +127,36 @@ class ForkingProcess:
             return worker.worker_id not in self._workers
 
     def close(self) -> None:
-        """End the process and its workers, and wait until they have ended."""
+        """End the process, and wait until it and its workers have ended."""
         with self._lock:
-            self._accepts = False
-        self._process.close()
+            self._accept_no_more()
         self._watching.join()
+
+    def _accept_no_more(self) -> None:
+        """Let the process end as soon as its workers have ended."""
+        self._accepts = False
+        with contextlib.suppress(OSError):  # it has ended
+            self._channel.shutdown(socket.SHUT_WR)
 
     def _send(self, message: Start | Kill) -> None:
         # If the process has ended, the thread that watches it ends its workers.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.write(encode(message))
+        with contextlib.suppress(ConnectionError):
+            self._channel.sendall(encode(message))
 
-    def _watch(self, guard: OwnedProcess) -> None:
+    def _watch(self) -> None:
         """Read what the process answers until it has ended; then end its workers."""
-        assert self._process.stdout is not None
-        with self._process.stdout as answers:
-            lines = Lines(Answer)
-            while (received := lines.read(answers.fileno())) is not None:
-                for answer in received:
+        lines: Lines[Answer] = Lines(Answer)
+        with self._channel, contextlib.suppress(ConnectionError):  # it ended, and did not read all
+            while received := self._channel.recv(65536):
+                for answer in lines.split(received):
                     self._take(answer)
         code = self._process.wait()
-        guard.kill()  # at once: its group's number may now be given to other processes
-        guard.wait()
         with self._lock:
             self._accepts = False
             for worker in list(self._workers.values()):
                 if self._unsafe is None or worker.was_killed:
-                    self._end(worker, _end_with_parent(worker.pid, code))
+                    # Nothing is left of the process's children when it has ended.
+                    self._end(worker, _KILLED if worker.is_forked else end_of_process(code))
                 else:
                     self._start_fresh(worker)
 
@@ -183,15 +172,14 @@ class ForkingProcess:
             if worker is None:
                 return
             if isinstance(answer, Forked):
-                worker.pid = answer.pid
+                worker.is_forked = True
                 return
             if isinstance(answer, NotForked):
                 self._end(worker, _not_started(answer.reason))
             if isinstance(answer, Ended):
                 self._end(worker, end_of_process(answer.code))
                 if not self._workers and answer.code == 0:
-                    self._accepts = False
-                    self._process.close_pipe()
+                    self._accept_no_more()
 
     def _start_fresh(self, worker: ForkedProcess) -> None:
         """Start a worker in another way."""
@@ -222,8 +210,8 @@ class ForkedProcess:
 
     Attributes
     ----------
-    pid : int or None
-        The number of the process, when it is known.
+    is_forked : bool
+        Whether the process runs, or has run.
     was_killed : bool
         Whether it was to be killed.
     instead : FreshProcess or None
@@ -241,7 +229,7 @@ class ForkedProcess:
         self.worker_id = worker_id
         self.on_end = on_end
         self.start_fresh = start_fresh
-        self.pid: int | None = None
+        self.is_forked = False
         self.was_killed = False
         self.instead: FreshProcess | None = None
 
@@ -256,21 +244,3 @@ class ForkedProcess:
 
 def _not_started(reason: str) -> WorkerEnd:
     return WorkerEnd(f"its process could not be started: {reason}", in_order=False)
-
-
-def _end_with_parent(pid: int | None, code: int) -> WorkerEnd:
-    """Return how a worker ended when the forking process did, with exit code `code`.
-
-    Parameters
-    ----------
-    pid : int or None
-        The worker, whose end is waited for; None if it was not forked.
-    code : int
-    """
-    if pid is None:
-        return end_of_process(code)
-    with contextlib.suppress(OSError):  # it is gone
-        descriptor = os.pidfd_open(pid)
-        select.select([descriptor], [], [], _KILLED_TIMEOUT_S)
-        os.close(descriptor)
-    return _KILLED

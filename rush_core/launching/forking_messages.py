@@ -5,9 +5,7 @@ Paths are bytes, because a path need not be text.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -47,10 +45,9 @@ class Kill(msgspec.Struct, frozen=True, tag=True):
 
 
 class Forked(msgspec.Struct, frozen=True, tag=True):
-    """A worker runs as the process `pid`."""
+    """The process of a worker runs."""
 
     worker_id: str
-    pid: int
 
 
 class NotForked(msgspec.Struct, frozen=True, tag=True):
@@ -61,7 +58,7 @@ class NotForked(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """The process of a worker has ended with this exit code (-n after signal n)."""
+    """The process of a worker has ended, with a code as `describe_exit` takes it."""
 
     worker_id: str
     code: int
@@ -77,8 +74,11 @@ Request = Start | Kill
 Answer = Forked | NotForked | Ended | Unsafe
 
 
-class Lines:
-    """Takes the bytes that come through a pipe apart into messages.
+T = TypeVar("T")
+
+
+class Lines(Generic[T]):
+    """Splits bytes that come through a socket into messages.
 
     Parameters
     ----------
@@ -87,16 +87,13 @@ class Lines:
     """
 
     def __init__(self, kind: Any) -> None:
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
         self._rest = b""
 
-    def read(self, pipe: int) -> Iterator[Any] | None:
-        """Wait for bytes; return the messages that they complete, None at the end of the file."""
-        received = os.read(pipe, 65536)
-        if not received:
-            return None
+    def split(self, received: bytes) -> list[T]:
+        """Return the messages that these bytes complete."""
         *lines, self._rest = (self._rest + received).split(b"\n")
-        return map(self._decoder.decode, lines)
+        return [self._decoder.decode(line) for line in lines]
 
 
 def encode(message: Request | Answer) -> bytes:

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import os
 import select
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from rush_core.launching.forking_messages import (
     Lines,
     NotForked,
     Request,
-    Start,
     Unsafe,
     encode,
 )
@@ -54,8 +54,8 @@ class ForkedWorker:
         self.load = load
 
 
-def fork_workers(load: Callable[[], ShippedLoop]) -> ForkedWorker | None:
-    """Fork workers until the owner of this process closes the pipe or ends.
+def fork_workers(load: Callable[[], ShippedLoop], channel: int) -> ForkedWorker | None:
+    """Fork workers until the owner of this process closes the channel or ends.
 
     Each worker leaves by the return of this function, so that its process ends as any interpreter
     does.
@@ -64,17 +64,19 @@ def fork_workers(load: Callable[[], ShippedLoop]) -> ForkedWorker | None:
     ----------
     load : callable
         Fetches and unpickles the loop. It is called once.
+    channel : int
+        The descriptor of a socket: requests come from the owner, and answers go to it.
 
     Returns
     -------
     ForkedWorker or None
         None in the forking process itself, when its workers have ended.
     """
-    forking = _Forking(take_owner_pipe(), _take_standard_output())
+    os.set_inheritable(channel, False)
+    forking = _Forking(take_owner_pipe(), socket.socket(fileno=channel))
+    write_lines_at_once()
     # Objects that are made here stay: a search for garbage only takes time.
     gc.disable()
-    if not forking.wait_for_first():
-        return None
     loaded = _load(load)
     if (reason := reason_not_to_fork()) is not None:
         forking.answer(Unsafe(reason))
@@ -84,81 +86,66 @@ def fork_workers(load: Callable[[], ShippedLoop]) -> ForkedWorker | None:
 
 
 class _Forking:
-    """Carries out the requests that come through a pipe.
+    """Carries out the requests of the owner.
 
     Parameters
     ----------
-    requests, answers : int
-        Descriptors of the pipes from and to the owner.
+    pipe : int
+        The pipe to the owner.
+    channel : socket
+        Requests come from it, answers go to it.
     """
 
-    def __init__(self, requests: int, answers: int) -> None:
-        self._requests = requests
-        self._answers = answers
-        self._lines = Lines(Request)
-        self._waiting: list[Request] = []
-
-    def wait_for_first(self) -> bool:
-        """Wait for requests; from now on, write into the files of the first worker.
-
-        An owner finds there why the loop could not be imported.
-
-        Returns
-        -------
-        bool
-            False if there is none, because the owner has ended.
-        """
-        while not self._waiting:
-            received = self._lines.read(self._requests)
-            if received is None:
-                return False
-            self._waiting += received
-        first = self._waiting[0]
-        assert isinstance(first, Start)
-        for path, standard in ((first.out, 1), (first.err, 2)):
-            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.dup2(file, standard)
-            os.close(file)
-        write_lines_at_once()
-        return True
+    def __init__(self, pipe: int, channel: socket.socket) -> None:
+        self._pipe = pipe
+        self._channel = channel
+        self._lines: Lines[Request] = Lines(Request)
 
     def run(self) -> str | None:
         """Fork, kill and reap; return in each worker its id, and here None at the end."""
-        children = ForkedChildren([self._requests, self._answers])
-        received: list[Request] | None = self._waiting
-        while received is not None:
-            for request in received:
-                if isinstance(request, Kill):
-                    children.kill(request.worker_id)
-                elif self._fork(children, request):
-                    return request.worker_id
-            readable, _, _ = select.select([self._requests, children.signalled], [], [])
-            if children.signalled in readable:
-                for worker_id, code in children.reap().items():
-                    self.answer(Ended(worker_id, code))
-            received = []
-            if self._requests in readable:
-                requests = self._lines.read(self._requests)
-                received = None if requests is None else list(requests)
+        children = ForkedChildren([self._pipe, self._channel.fileno()])
+        sources = [self._pipe, self._channel.fileno(), children.changed]
+        while True:
+            readable, _, _ = select.select(sources, [], [], children.seconds_left())
+            for worker_id, code in children.take_changes().items():
+                self.answer(Ended(worker_id, code))
+            if self._pipe in readable:  # it is never written to: the owner has ended
+                break
+            if self._channel.fileno() in readable:
+                if not (received := self._receive()):
+                    break
+                for request in self._lines.split(received):
+                    if self._carry_out(request, children):
+                        return request.worker_id
         children.end(_LEAVING_TIMEOUT_S)
         return None
 
     def answer(self, message: Answer) -> None:
-        """Send a message to the owner; if it has ended, the next request is the end of the file."""
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._answers, encode(message))
+        """Send a message to the owner; without effect if it has ended."""
+        with contextlib.suppress(ConnectionError):
+            self._channel.sendall(encode(message))
 
-    def _fork(self, children: ForkedChildren, request: Start) -> bool:
-        """Fork a worker; return whether this is the worker."""
+    def _receive(self) -> bytes:
+        """Receive a part of the requests; nothing if the owner sends no more."""
         try:
-            out, err = Path(os.fsdecode(request.out)), Path(os.fsdecode(request.err))
-            pid = children.fork(request.worker_id, out, err)
+            return self._channel.recv(65536)
+        except ConnectionError:
+            return b""
+
+    def _carry_out(self, request: Request, children: ForkedChildren) -> bool:
+        """Carry out one request; return whether this process is a new worker."""
+        if isinstance(request, Kill):
+            children.kill(request.worker_id)
+            return False
+        out, err = Path(os.fsdecode(request.out)), Path(os.fsdecode(request.err))
+        try:
+            if children.fork(request.worker_id, out, err):
+                self._channel.detach()  # its descriptor is closed
+                return True
         except OSError as error:
             self.answer(NotForked(request.worker_id, str(error)))
-            return False
-        if pid == 0:
-            return True
-        self.answer(Forked(request.worker_id, pid))
+        else:
+            self.answer(Forked(request.worker_id))
         return False
 
 
@@ -174,12 +161,3 @@ def _load(load: Callable[[], ShippedLoop]) -> Callable[[], ShippedLoop]:
 
         return fail
     return lambda: loop
-
-
-def _take_standard_output() -> int:
-    """Return a new descriptor of the standard output, and let that lead to nowhere."""
-    output = os.dup(1)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)
-    return output

@@ -168,7 +168,7 @@ class LocalWorkers:
             return start_fresh()
         with self._starting:
             while launch not in self._unsafe:
-                forking = self._forking_process(launch, files[1])
+                forking = self._forking_process(launch, files)
                 process = ForkedProcess(forking, worker_id, on_end, start_fresh)
                 if forking.start(process, *paths):
                     return process
@@ -176,13 +176,14 @@ class LocalWorkers:
                 del self._forking[launch]
         return start_fresh()
 
-    def _forking_process(self, launch: Launch, err: IO[bytes]) -> ForkingProcess:
+    def _forking_process(self, launch: Launch, files: Sequence[IO[bytes]]) -> ForkingProcess:
         """Return the process that forks workers for `launch`; start it if there is none."""
+        out, err = files
         if launch not in self._forking:
             self._forking[launch] = ForkingProcess(
                 (launch.network_id, *launch.options),
                 launch.worker_environment,
-                launch.folder,
+                out,
                 err,
                 functools.partial(self._note_unsafe, launch),
             )
@@ -207,4 +208,4 @@ def _start_fresh(
     arguments = [launch.network_id, *launch.options, "--worker-id", worker_id]
     environment = launch.worker_environment
     with paths[0].open("ab") as out, paths[1].open("ab") as err:
-        return FreshProcess(arguments, environment, launch.folder, out, err, on_end)
+        return FreshProcess(arguments, environment, out, err, on_end)
