@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
@@ -28,7 +30,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-class Position(NamedTuple, Generic[R]):
+class Position(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """Up to where a log was read. It is replaced as a whole, so no interrupt leaves half of it.
 
     Attributes
@@ -112,8 +114,9 @@ class LogPosition(Generic[R]):
     def give_back(self, new: list[R]) -> None:
         """Let the next read return these records again: the caller was interrupted."""
         with self._connection.exclusive:
-            n_read, last, waiting = self.position
-            self.position = Position(n_read, last, (new, *waiting))
+            before = self.position
+            waiting = (new, *before.waiting)
+            self.position = Position(before.n_read, before.last, waiting)
 
     def look(self, reply: list[bytes] | None = None) -> tuple[list[R], Position[R]]:
         """Return what is new, and the position behind it, which the caller has to store.
@@ -123,7 +126,8 @@ class LogPosition(Generic[R]):
         """
         records = self._execute() if reply is None else reply
         while True:
-            n_read, last, waiting = self.position
+            before = self.position
+            n_read, last, waiting = before.n_read, before.last, before.waiting
             if last is not None and records[:1] != [last]:
                 # The log was replaced: read it from its beginning.
                 self.position = Position(0, None, ())
