@@ -130,6 +130,7 @@ def test_libraries_with_threads_work_after_the_fork(
     network.start_workers(fit, 2, args=(module,), start_method=start_method)
     assert network.join_workers(2 * PATIENCE_S)
     first, second = network.fetch_finished_tasks().results
+    assert first is not None
     assert first == second
     assert np.isfinite(list(first.values())).all()
 

@@ -160,7 +160,7 @@ def test_a_worker_that_is_stopped_is_lost_and_the_others_go_on(network: Network)
     wait_for_running_tasks(network, 2)
     os.kill(info_of(network, stopped).pid, signal.SIGSTOP)
     assert network.join_workers(PATIENCE_S, worker_ids=[stopped])
-    assert "was stopped by SIGSTOP" in info_of(network, stopped).reason
+    assert "was stopped by SIGSTOP" in str(info_of(network, stopped).reason)
     assert is_alive(info_of(network, other).pid)
 
 
