@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
@@ -37,6 +37,9 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
+Ahead: TypeAlias = "tuple[bytes, Ahead] | None"
+
+
 class Position(NamedTuple, Generic[R]):
     """Up to where a log was read. It is replaced as a whole, so no interrupt leaves half of it.
 
@@ -49,8 +52,9 @@ class Position(NamedTuple, Generic[R]):
     waiting : tuple of list
         What was read and not returned yet: the slices of a read that has not come to its end, and
         what calls had read that were interrupted before they returned.
-    ahead : frozenset of bytes
-        Records further behind in the log that were returned already.
+    ahead : tuple of bytes and tuple, or None
+        Records further behind in the log that were returned already: the last of them, and the
+        others in the same form. To add one takes the same time however many there are.
     place : Place
         Up to where the log was read in memory. If `n_read` is larger than its `n_records`, the
         rest was read from the server.
@@ -59,7 +63,7 @@ class Position(NamedTuple, Generic[R]):
     n_read: int
     last: bytes | None
     waiting: tuple[list[R], ...]
-    ahead: frozenset[bytes] = frozenset()
+    ahead: Ahead = None
     place: Place = Place(0, 0)
 
 
@@ -126,20 +130,51 @@ class LogPosition(Generic[R]):
         """Let the next read ask the server: this client has appended to the log."""
         self._must_ask = self._shared is not None
 
-    def read(self, convert: Callable[[list[R]], S], own: bytes | None = None) -> S:
+    @property
+    def is_read_to_end(self) -> bool:
+        """Whether nothing is new in memory."""
+        shared, position = self._shared, self.position
+        if shared is None or self._must_ask or position.waiting:
+            return False
+        return shared.end == position.place.offset
+
+    def read(self, convert: Callable[[list[R]], S]) -> S:
         """Read what is new, and return what `convert` makes of it.
 
         No round trip if the log is in memory; else one for each slice. If the log was replaced
         since the last read, all of it is new, after one more round trip.
+        """
+        return self._take(None, b"", None, convert)
+
+    def read_own(self, own: bytes, decoded: R, convert: Callable[[list[R]], S]) -> S:
+        """Read what is new after this client has appended a record to the log, like `read`.
+
+        The caller has held ``connection.exclusive`` and found that the log is in memory, before it
+        appended the record. If the record is not in memory yet, it comes last.
 
         Parameters
         ----------
+        own : bytes
+        decoded : object
+            What the record holds.
         convert : callable
-        own : bytes, optional
-            A record that this client has just appended to the log. It is new in any case. If it is
-            not in memory yet, it comes last.
         """
-        return self._take(None, b"", own, convert)
+        if not self.is_read_to_end:
+            return self._take(None, b"", own, convert)
+        # The most frequent case: nothing is new but the record.
+        new = [decoded]
+        is_taken = False
+        try:
+            result = convert(new)
+            n_read, last, _, ahead, place = self.position
+            behind: Position[R] = Position(n_read, last, (), (own, ahead), place)
+            # One line without a call: an interrupt comes before it or after it.
+            self.position, is_taken = behind, True
+            return result
+        except BaseException:
+            if is_taken:
+                self.give_back(new)
+            raise
 
     def accept(self, records: list[bytes], request: bytes, convert: Callable[[list[R]], S]) -> S:
         """Take the reply to `request`, and read further slices if there are any.
@@ -207,7 +242,7 @@ class LogPosition(Generic[R]):
                     records, ahead = _skip(records, ahead)
         if own is not None and own not in records:
             records.append(own)
-            ahead |= {own}
+            ahead = (own, ahead)
         new = self._decode(records, self._redis_key)
         every = list(chain(*waiting, new)) if waiting else new
         return every, Position(n_read, last, (), ahead, place)
@@ -279,12 +314,17 @@ class LogPosition(Generic[R]):
         return records
 
 
-def _skip(records: list[bytes], ahead: frozenset[bytes]) -> tuple[list[bytes], frozenset[bytes]]:
+def _skip(records: list[bytes], ahead: Ahead) -> tuple[list[bytes], Ahead]:
     """Leave out records that were returned already; return also those that are still to come."""
-    came = ahead.intersection(records)
-    if not came:
-        return records, ahead
-    return [record for record in records if record not in came], ahead - came
+    returned = []
+    while ahead is not None:
+        own, ahead = ahead
+        returned.append(own)
+    came = set(returned).intersection(records)
+    for own in returned:
+        if own not in came:
+            ahead = (own, ahead)
+    return [record for record in records if record not in came] if came else records, ahead
 
 
 class TaskCache:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from typing import TypeVar
 
 from rush_core.arguments import check_timeout
@@ -28,6 +28,12 @@ _NOT_ENDED = ("queued", "running")
 # How long one wait lasts when the caller has set no time limit.
 _LONG_WAIT_S = 3600.0
 T = TypeVar("T")
+
+_NONE = TaskTable([])
+
+# Reads a log, and returns what a function makes of the new tasks.
+_ReadFinished = Callable[[Callable[[list[Task]], EndedTasks]], EndedTasks]
+_ReadFailed = Callable[[Callable[[list[Task]], list[Task]]], list[Task]]
 
 
 class TaskReader:
@@ -120,22 +126,33 @@ class TaskReader:
         """Return whether the next reads of both logs of ended tasks take what is in memory."""
         return self.new_log.is_in_memory and self.failed_log.is_in_memory
 
-    def read_ended(self, finished: bytes | None = None, failed: bytes | None = None) -> EndedTasks:
-        """Fetch what is new in both logs of ended tasks, of which both are in memory.
+    def read_ended(self) -> EndedTasks:
+        """Fetch what is new in both logs of ended tasks, which are in memory."""
+        return self._read_ended(self.new_log.read, self.failed_log.read)
 
-        Parameters
-        ----------
-        finished, failed : bytes, optional
-            A record that this client has just appended to one of the logs.
-        """
-        new_failed: list[Task] = []
+    def read_own_finished(self, own: bytes, decoded: Task) -> EndedTasks:
+        """Do the same after this client has appended a record to the finished log."""
+        log = self.new_log
+        if self.failed_log.is_read_to_end:
+            return log.read_own(own, decoded, _only_finished)
+        return self._read_ended(functools.partial(log.read_own, own, decoded), self.failed_log.read)
+
+    def read_own_failed(self, own: bytes, decoded: Task) -> EndedTasks:
+        """Do the same after this client has appended a record to the failed tasks."""
+        read_failed = functools.partial(self.failed_log.read_own, own, decoded)
+        return self._read_ended(self.new_log.read, read_failed)
+
+    def _read_ended(self, read_finished: _ReadFinished, read_failed: _ReadFailed) -> EndedTasks:
+        failed: list[Task] = []
+
+        def with_failed(finished: list[Task]) -> EndedTasks:
+            return EndedTasks(TaskTable(finished), _failed_by_worker(failed))
+
         try:
-            new_failed = self.failed_log.read(_unchanged, failed)
-            return self.new_log.read(
-                lambda new: EndedTasks(TaskTable(new), _failed_by_worker(new_failed)), finished
-            )
+            failed = read_failed(_unchanged)
+            return read_finished(with_failed)
         except BaseException:  # an interrupt
-            self.failed_log.give_back(new_failed)
+            self.failed_log.give_back(failed)
             raise
 
     def ended_requests(self) -> tuple[bytes, bytes]:
@@ -199,6 +216,10 @@ def _some(task_keys: Set[str]) -> str:
     """Return the first keys as a text."""
     shown = [repr(key) for key in sorted(task_keys)[:3]]
     return ", ".join(shown) + (", ..." if len(task_keys) > 3 else "")
+
+
+def _only_finished(new: list[Task]) -> EndedTasks:
+    return EndedTasks(TaskTable(new), _NONE)
 
 
 def _unchanged(new: list[T]) -> list[T]:

@@ -268,9 +268,10 @@ def failed_end(ended_at: float, error: str, extra: Any) -> bytes:
     return encode_record((ended_at, None, error, extra), _RETURNED, {}, extra)[1:]
 
 
-def end_running(record: bytes, end: bytes) -> bytes:
-    """Return what the server makes of the record of a running task when a worker ends it."""
-    return _ENDED + record[1:] + end
+def end_running(record: bytes, end: bytes) -> tuple[bytes, Task]:
+    """Return what the server makes of a running task when a worker ends it, also decoded."""
+    ended = _ENDED + record[1:] + end
+    return ended, _decode_task(ended)
 
 
 def ended_record(

@@ -415,7 +415,8 @@ class Worker:
         if (own := self._own_end(key, end)) is not None and log.is_in_memory:
             with self._connection.exclusive:  # no other thread reads in between
                 won = self._transitions.finish((key.encode(), end))[0]
-                return won, log.read(TaskTable, own if won else None)
+                new = log.read_own(*own, TaskTable) if won else log.read(TaskTable)
+                return won, new
         request = log.request()
         won, (reply,) = self._transitions.finish_and_read(key.encode(), end, request)
         return won, log.accept(reply, request, TaskTable)
@@ -437,7 +438,7 @@ class Worker:
         if (own := self._own_end(key, end)) is not None and reader.are_in_memory():
             with self._connection.exclusive:
                 won = self._transitions.finish((key.encode(), end))[0]
-                return won, reader.read_ended(finished=own if won else None)
+                return won, reader.read_own_finished(*own) if won else reader.read_ended()
         reads = reader.ended_requests()
         won, replies = self._transitions.finish_and_read(key.encode(), end, *reads)
         return won, reader.accept_ended(replies, reads)
@@ -451,13 +452,13 @@ class Worker:
         if (own := self._own_end(key, end)) is not None and reader.are_in_memory():
             with self._connection.exclusive:
                 won = self._transitions.fail((key.encode(), end))[0]
-                return won, reader.read_ended(failed=own if won else None)
+                return won, reader.read_own_failed(*own) if won else reader.read_ended()
         reads = reader.ended_requests()
         won, replies = self._transitions.fail_and_read(key.encode(), end, *reads)
         return won, reader.accept_ended(replies, reads)
 
-    def _own_end(self, key: str, end: bytes) -> bytes | None:
-        """Return the record that the server makes of a running task; None if it is not known."""
+    def _own_end(self, key: str, end: bytes) -> tuple[bytes, Task] | None:
+        """Return what the server makes of a running task; None if its record is not known."""
         record = None if self._running is None else self._running.pop(key, None)
         return None if record is None else end_running(record, end)
 
