@@ -136,6 +136,7 @@ class _HeartbeatSender:
         self._on_removed = on_removed
         self._next_at = time.monotonic()
         self._have_joined: set[str] = set()
+        self._reported: set[str] = set()
         self.worker_ids: list[str] = []
 
     def left_s(self) -> float | None:
@@ -159,6 +160,7 @@ class _HeartbeatSender:
         self._have_joined.update(set(self.worker_ids) - set(out))
         for worker_id, state in out.items():
             # A lost worker may come back, and one that has left ends by itself.
-            if state == "killed" or (not state and worker_id in self._have_joined):
-                self._have_joined.discard(worker_id)
+            is_removed = state == "killed" or (not state and worker_id in self._have_joined)
+            if is_removed and worker_id not in self._reported:
+                self._reported.add(worker_id)
                 self._on_removed(worker_id)
