@@ -120,6 +120,7 @@ class Faults:
             self._server.use_up_disk()
             time.sleep(rng.uniform(0.1, 0.5))  # a server that is killed meanwhile loses data
             self._server.free_disk()
+            self._server.answers()  # before it answers, it writes what it could not write before
         elif fault == "stop the server":
             self._server.stop()  # and nobody here may ask it for anything meanwhile
             time.sleep(rng.uniform(0.1, 1.0))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, cast
 
+import msgspec
+
 from experiments.raw_socket import CONFIG, RESULT
 from rush_core import Worker
 from rush_core.connection.connection import Connection
@@ -95,7 +97,7 @@ class StepRequests:
         """Go on reading behind the records of a reply; each overlaps the last one by one."""
         n_read = self._log.n_read
         n_read += n_records - (1 if n_read else 0)
-        self._log.position = self._log.position._replace(n_read=n_read)
+        self._log.position = msgspec.structs.replace(self._log.position, n_read=n_read)
 
     @property
     def _key(self) -> str:
