@@ -83,7 +83,11 @@ class LocalLauncher:
     def start(self, n: int) -> list[str]:
         """Start processes."""
         return self._network.start_workers(
-            evaluate_trials, n, args=(self._plan,), log_folder=self._plan.log_folder
+            evaluate_trials,
+            n,
+            args=(self._plan,),
+            log_folder=self._plan.log_folder,
+            start_method=self._plan.start_method,
         )
 
     replace = start
