@@ -444,7 +444,7 @@ class Network:
             If one of `worker_ids`, by default any that this object started, ended before it joined.
             The message has the last lines that a process printed.
         """
-        self._started.wait_until_joined(n, worker_ids, timeout_s, self._reader.wait)
+        self._started.wait_until_joined(n, worker_ids, timeout_s, self._reader.changes.wait)
 
     def fetch_workers(self) -> list[WorkerInfo]:
         """Fetch all workers that ever joined, in the order of joining; one round trip."""
@@ -639,7 +639,7 @@ class Network:
     def _renew_identity(self) -> None:
         """Become another client, without the parent's workers; runs in a forked child."""
         self._set_identity()
-        self._reader.rename_client(self._client_id)
+        self._reader.changes.rename_client(self._client_id)
 
     def _push_ended(
         self,
