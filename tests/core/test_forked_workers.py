@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,65 @@ def test_workers_are_killed_while_their_modules_are_imported(
     network.stop_workers([second], kill=True)
     assert network.join_workers(0.0)
     assert not is_alive(pids[0])
+
+
+class Prepared:
+    """What a warm-up changes; a worker has it as the warm-up has left it."""
+
+    def __init__(self) -> None:
+        self.by: list[int] = []
+
+
+def prepare(prepared: Prepared) -> None:
+    prepared.by.append(os.getpid())
+
+
+def prepare_badly(prepared: Prepared) -> None:
+    raise ImportError("no such library")
+
+
+def tell_what_is_prepared(worker: Worker, prepared: Prepared) -> None:
+    key = worker.start_task({})
+    assert key is not None
+    worker.finish_task(key, {"by": prepared.by, "parent": os.getppid()})
+
+
+def test_a_warm_up_is_called_once_in_the_process_that_forks_the_workers(network: Network) -> None:
+    for n in (2, 1):
+        network.start_workers(tell_what_is_prepared, n, args=(Prepared(),), warm_up=prepare)
+    assert network.join_workers(PATIENCE_S)
+    results = network.fetch_finished_tasks().results
+    assert len(results) == 3
+    for result in results:
+        assert result is not None
+        assert result["by"] == [result["parent"]]
+
+
+@pytest.mark.parametrize(("start_method", "warm_up"), [("spawn", prepare), ("fork", prepare_badly)])
+def test_workers_do_without_a_warm_up(
+    start_method: StartMethod,
+    warm_up: Callable[[Prepared], None],
+    network: Network,
+    tmp_path: Path,
+) -> None:
+    first, _ = network.start_workers(
+        tell_what_is_prepared,
+        2,
+        args=(Prepared(),),
+        start_method=start_method,
+        warm_up=warm_up,
+        log_folder=tmp_path,
+    )
+    assert network.join_workers(PATIENCE_S)
+    assert network.fetch_finished_tasks().column("by") == [[], []]
+    printed = (tmp_path / f"{first}.err").read_text()
+    assert ("ImportError: no such library" in printed) == (warm_up is prepare_badly)
+
+
+def test_a_warm_up_that_cannot_be_called_is_refused(network: Network) -> None:
+    with pytest.raises(TypeError, match="warm_up must be callable, got list"):
+        network.start_workers(evaluating, 1, warm_up=["numpy"])  # type: ignore[arg-type]
+    assert network.join_workers(0.0)
 
 
 @pytest.mark.parametrize(
