@@ -76,6 +76,7 @@ class LogFollower:
         If the network was reset, or there is no room, the logs are closed, and workers read the
         server from then on.
         """
+        is_logged = False
         while True:
             try:
                 if self.read():
@@ -83,8 +84,11 @@ class LogFollower:
                 else:
                     wait_s = 0.0
                     self._wait()
+                is_logged = False
             except RushError as error:
-                logger.warning("the logs are not read for the workers of this host: %s", error)
+                if not is_logged:
+                    logger.warning("the workers of this host read the server for now: %s", error)
+                is_logged = True
                 wait_s = _ERROR_PAUSE_S
             except (_ReplacedError, OSError) as error:
                 logger.warning("each worker of this host reads the logs from now on: %s", error)
