@@ -18,9 +18,15 @@ from rush_core.connection.fork import renew_in_child
 from rush_core.connection.script import Script, retry_not_now, retry_unreachable
 from rush_core.connection.url import redact
 from rush_core.errors import RushError
-from rush_core.kernel.description import describe
+from rush_core.kernel.description import (
+    describe,
+    fetch_description,
+    fetch_notes,
+    store_note,
+)
 from rush_core.kernel.format import check_format
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.presence import is_there
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import TaskTable
@@ -302,6 +308,39 @@ class Network:
             If a value cannot be stored; nothing was written.
         """
         return describe(self._connection, self._keys, description)
+
+    def fetch_description(self) -> dict[str, Any] | None:
+        """Return the description that `describe` stored, or None; one round trip."""
+        return fetch_description(self._connection, self._keys)
+
+    def push_note(self, name: str, note: dict[str, Any]) -> None:
+        """Store a note, in place of an earlier one of the same name; one round trip.
+
+        A note says what changes while a network is used, such as the budget of a run. It stays
+        until another one replaces it, or until `reset`.
+
+        Parameters
+        ----------
+        name : str
+        note : dict
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        """
+        store_note(self._connection, self._keys, name, note)
+
+    def fetch_notes(self) -> dict[str, dict[str, Any]]:
+        """Return all notes by name; one round trip."""
+        return fetch_notes(self._connection, self._keys)
+
+    def exists(self) -> bool:
+        """Tell whether the server holds anything of this network; one round trip.
+
+        False for a new name, until tasks, workers, a description or a note are stored.
+        """
+        return is_there(self._connection, self._keys)
 
     def push_about(self, about: dict[str, Any]) -> dict[str, Any]:
         """Call `describe`; the old name, which goes with the next release."""

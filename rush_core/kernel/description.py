@@ -1,4 +1,8 @@
-"""The description of a network's tasks: one mapping, which the first client stores."""
+"""What programs write down about a network: its description, and notes.
+
+The description is one mapping, which the first client stores and which stays. Notes are mappings
+with names; a note replaces an earlier one of the same name.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from rush_core.kernel.codec import decode, encode_record
 from rush_core.kernel.format import pack_format
 from rush_core.keys import NetworkKeys
 
-__all__ = ["describe"]
+__all__ = ["describe", "fetch_description", "fetch_notes", "store_note"]
 
 
 def describe(
@@ -32,13 +36,60 @@ def describe(
     record = encode_record((description,), ("about",), description, None)
     store = (pack((b"SET", keys.about, record, b"NX")), pack_format(keys))
     retry_unreachable(lambda: execute_all_on(connection, (keys.about, keys.format), store))
+    found = fetch_description(connection, keys)
+    if found is None:  # the network was reset between the two round trips
+        return description
+    return found
+
+
+def fetch_description(connection: Connection, keys: NetworkKeys) -> dict[str, Any] | None:
+    """Return the stored description; None if there is none; one round trip.
+
+    Raises
+    ------
+    CorruptRecordError
+        If the key holds something else.
+    """
     read = pack((b"GET", keys.about))
     stored = retry_unreachable(lambda: execute_on(connection, keys.about, read))
+    return None if stored is None else _decode(stored, keys.about, "a description")
+
+
+def store_note(connection: Connection, keys: NetworkKeys, name: str, note: dict[str, Any]) -> None:
+    """Store a note, in place of an earlier one of the same name; one round trip.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value cannot be stored; nothing was written.
+    """
+    record = encode_record((note,), ("note",), note, None)
+    store = (pack((b"HSET", keys.notes, name, record)), pack_format(keys))
+    retry_unreachable(lambda: execute_all_on(connection, (keys.notes, keys.format), store))
+
+
+def fetch_notes(connection: Connection, keys: NetworkKeys) -> dict[str, dict[str, Any]]:
+    """Return all notes by name; one round trip.
+
+    Raises
+    ------
+    CorruptRecordError
+        If the key holds something else.
+    """
+    read = pack((b"HGETALL", keys.notes))
+    stored = retry_unreachable(lambda: execute_on(connection, keys.notes, read))
+    return {
+        name.decode(): _decode(record, keys.notes, "a note")
+        for name, record in zip(stored[::2], stored[1::2], strict=True)
+    }
+
+
+def _decode(record: bytes, redis_key: bytes, what: str) -> dict[str, Any]:
     try:
-        (found,) = decode(stored)
+        (found,) = decode(record)
+        return dict(found)
     except (ValueError, TypeError) as error:
         raise CorruptRecordError(
-            f"{keys.about.decode()} holds bytes that are not a description ({error})",
-            key=keys.about.decode(),
+            f"{redis_key.decode()} holds bytes that are not {what} ({error})",
+            key=redis_key.decode(),
         ) from None
-    return dict(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +22,10 @@ T = TypeVar("T")
 
 # A worker that waits is woken by the server. After this time it only checks that all is well.
 _LONGEST_WAIT_S = 60.0
+
+# A worker that proposes its own trials looks so often for trials that a user has queued, seconds.
+# More often, the round trip would slow down the search with short trials.
+_CLAIM_EVERY_S = 1.0
 
 
 class TrialRunner:
@@ -44,6 +49,7 @@ class TrialRunner:
         self._plan = plan
         self._watch = plan.watch()
         self._takes_trial = takes_trial(plan.objective)
+        self._next_claim_at = time.monotonic() + _CLAIM_EVERY_S
         self.curves = Curves(plan.problem.goals[0].sign)
         self.clock = PhaseClock(lambda: getattr(plan.objective, "cpu_s", 0.0))
 
@@ -58,6 +64,17 @@ class TrialRunner:
         """Take a queued trial: its key and configuration; None if there is none."""
         with self.clock.timing("coordination"):
             return self._claim(0.0)
+
+    def claim_added(self) -> tuple[str, dict[str, Any]] | None:
+        """Take a trial that was queued while the run goes on; at most one round trip per second.
+
+        Before that time is over, return None without a round trip.
+        """
+        now = time.monotonic()
+        if now < self._next_claim_at:
+            return None
+        self._next_claim_at = now + _CLAIM_EVERY_S
+        return self.claim()
 
     def wait_and_claim(self) -> tuple[str, dict[str, Any]] | None:
         """Take a queued trial; wait in the server until there is one. Waiting counts as idle time.

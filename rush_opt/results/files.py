@@ -71,7 +71,7 @@ def read_json(path: str | os.PathLike[str]) -> RunRecord:
     )
 
 
-def write_parquet(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_parquet(table: pd.DataFrame, path: str | os.PathLike[str] | io.BytesIO) -> None:
     """Write the table of a run's trials; see `TuneResult.to_parquet`."""
     try:
         import pyarrow as pa

@@ -15,6 +15,7 @@ from rush_opt.results.estimate import Estimate
 from rush_opt.results.files import read_json, write_json, write_parquet
 from rush_opt.results.known import known_at
 from rush_opt.results.record import RunRecord
+from rush_opt.results.stored import load_record
 from rush_opt.results.table import trials_table
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.results.utilization import BUSY, OBJECTIVE, share, utilization_table
@@ -66,7 +67,8 @@ class TuneResult:
         - ``server lost``: the server was killed, or its memory or disk was full. Trials that ended
           shortly before may be missing.
         - ``stopped``: another process asked the workers of the network to stop.
-        - ``not stopped``: the result is from an `Advisor`, whose trials continue.
+        - ``not stopped``: the result is from an `Advisor`, whose trials continue; or it was loaded
+          while the run went on, or after its program had ended early.
     network_id : str
         The name of the run's network.
     started_at, ended_at : float
@@ -398,6 +400,38 @@ class TuneResult:
             If the file cannot be read.
         """
         return TuneResult(read_json(path))
+
+    @staticmethod
+    def load(network_id: str, url: str | None = None) -> TuneResult:
+        """Read the result of a run with a name from its network, also while the run goes on.
+
+        Parameters
+        ----------
+        network_id : str
+        url : str, optional
+            The server; by default `RUSH_REDIS_URL`, `REDIS_URL`, or the embedded server of the
+            network, which is started if it does not run, and ends after reading.
+
+        Returns
+        -------
+        TuneResult
+            `stop_reason` is ``not stopped`` if the run goes on, or its program ended early. The
+            space is None if it contains functions of the user.
+
+        Raises
+        ------
+        NetworkNotFoundError
+            If there is no network of this name; the message has the nearest names.
+        ValueError
+            If the network was not used by `tune()` or an `Advisor`.
+        RushError
+            If the server cannot be used.
+
+        Examples
+        --------
+        >>> TuneResult.load("my-run").best_params
+        """
+        return TuneResult(load_record(network_id, url))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table `trials` to a Parquet file.

@@ -15,6 +15,7 @@ from rush_opt.running.history import TrialHistory
 from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import Launcher
+from rush_opt.running.note import NoteWriter
 from rush_opt.running.progress import Progress
 from rush_opt.running.resume import check_description, check_trials, remove_orphans
 from rush_opt.running.workers import Workers
@@ -112,6 +113,18 @@ class Manager:
         if self._progress is not None:
             self._progress.begin(self._history.n_ended)
         self.started_at = self._joined.began = self._network.now()
+        note = NoteWriter(self._network, self._plan, self.started_at)
+        note.begin()
+        try:
+            reason = self._run_until_end(is_new)
+        except BaseException as error:
+            note.fail(error)
+            raise
+        note.end(reason, self.ended_at)
+        return reason
+
+    def _run_until_end(self, is_new: bool) -> str:
+        """Start the workers, and follow the run until its end, also if the user interrupts it."""
         reason = self._until_interrupted(lambda: self._start_and_follow(is_new))
         if reason is None:
             self._end.interrupt()
