@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
 from rush_core import WorkerInfo, duration_text, local_time, printable
-from rush_opt.results.best import best_trial, pareto_front
 from rush_opt.results.stored import StoredRun
+from rush_opt.results.summary import best_trials, params_lines
 from rush_opt.results.trials import FrozenTrial
 
-__all__ = ["Standing", "best_of", "params_lines", "values_text"]
+__all__ = ["Standing", "values_text"]
 
 # How many workers are listed one by one.
 _MOST_LISTED = 16
@@ -129,7 +129,7 @@ class Standing:
             "network": record.network_id,
             "state": self.state,
             "stop_reason": None if note is None else note.stop_reason,
-            "best": [trial_plain(trial, record.metrics) for trial in best_of(self.run)],
+            "best": [trial_plain(trial, record.metrics) for trial in best_trials(self.run.record)],
             "n_trials": None if note is None else note.n_trials,
             "deadline": record.deadline,
             "began": record.started_at,
@@ -149,7 +149,7 @@ class Standing:
         yield _named("trials", self.trials_text())
 
     def _best_lines(self) -> Iterator[str]:
-        best, record = best_of(self.run), self.run.record
+        best, record = best_trials(self.run.record), self.run.record
         if not best:
             yield _named("best", "none yet: no trial has finished")
         elif len(record.goals) > 1:
@@ -186,26 +186,11 @@ class Standing:
             yield f"  and {len(active) - _MOST_LISTED} more"
 
 
-def best_of(run: StoredRun) -> list[FrozenTrial]:
-    """Return the best trial; with several objectives the Pareto front; empty if none finished."""
-    if not run.record.finished:
-        return []
-    return [best_trial(run.record)] if len(run.record.goals) == 1 else pareto_front(run.record)
-
-
 def values_text(trial: FrozenTrial, metrics: tuple[str, ...]) -> str:
     """Return the values of a finished trial; with their names if there are several."""
     if len(metrics) == 1:
         return f"{trial.result[metrics[0]]:.6g}"
     return ", ".join(f"{printable(name)} {trial.result[name]:.6g}" for name in metrics)
-
-
-def params_lines(params: Mapping[str, Any], columns: int | None = None) -> Iterator[str]:
-    """Return a line for each parameter, with its name and value; cut to so many columns."""
-    width = max((len(printable(name)) for name in params), default=0)
-    for name, value in params.items():
-        line = f"  {printable(name):{width}}  {printable(str(value))}"
-        yield line if columns is None or len(line) <= columns else f"{line[: columns - 3]}..."
 
 
 def trial_plain(trial: FrozenTrial, metrics: tuple[str, ...]) -> dict[str, Any]:

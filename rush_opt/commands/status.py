@@ -23,9 +23,10 @@ from rush_core import (
     status_values,
     table_lines,
 )
-from rush_opt.commands.standing import Standing, best_of, values_text
+from rush_opt.commands.standing import Standing, values_text
 from rush_opt.results.plain import to_plain
 from rush_opt.results.stored import RunReader, has_search
+from rush_opt.results.summary import best_trials
 
 __all__ = ["add_status_commands"]
 
@@ -79,7 +80,7 @@ def _row(found: ExistingNetwork, *, as_json: bool) -> Sequence[str] | None:
     if as_json:
         print_json(to_plain(standing.to_plain() | status_values(network)))
         return None
-    best = best_of(run)
+    best = best_trials(run.record)
     several = len(run.record.goals) > 1
     value = (
         f"{len(best)} on front"

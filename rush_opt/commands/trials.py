@@ -20,10 +20,11 @@ from rush_core import (
     print_json,
     printable,
 )
-from rush_opt.commands.standing import best_of, params_lines, trial_plain, values_text
+from rush_opt.commands.standing import trial_plain, values_text
 from rush_opt.results.files import write_parquet
 from rush_opt.results.plain import to_plain
 from rush_opt.results.stored import RunReader
+from rush_opt.results.summary import best_trials, params_lines
 from rush_opt.results.table import trials_table
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.space import Space
@@ -56,7 +57,7 @@ def add_trial_commands(command_line: CommandLine) -> None:
 def _best(given: argparse.Namespace) -> int:
     with open_existing(given.network_id, given.url) as found:
         run = RunReader(found.network).fetch()
-    trials, metrics = best_of(run), run.record.metrics
+    trials, metrics = best_trials(run.record), run.record.metrics
     if not trials:
         raise ValueError(f"network {given.network_id!r} has no best trial: none has finished")
     for trial in trials:

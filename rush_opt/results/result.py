@@ -13,9 +13,11 @@ from rush_core import WorkerInfo
 from rush_opt.results.best import best_estimated, best_trial, pareto_front
 from rush_opt.results.estimate import Estimate
 from rush_opt.results.files import read_json, write_json, write_parquet
+from rush_opt.results.html import result_html
 from rush_opt.results.known import known_at
 from rush_opt.results.record import RunRecord
 from rush_opt.results.stored import load_record
+from rush_opt.results.summary import best_table, one_line, summary_text
 from rush_opt.results.table import trials_table
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.results.utilization import BUSY, OBJECTIVE, share, utilization_table
@@ -96,15 +98,10 @@ class TuneResult:
         object.__setattr__(self, "record", record)
 
     def __repr__(self) -> str:
-        n_finished = len(self.record.finished)
-        n_failed = len(self.record.trials) - n_finished
-        failed = f", {n_failed} failed" if n_failed else ""
-        best = ""
-        if n_finished and len(self.metrics) == 1:
-            best = f", best value {self.best_value:g}"
-        elif n_finished:
-            best = f", {len(self.pareto_front)} on the Pareto front"
-        return f"<TuneResult: {n_finished} trials finished{failed}{best}>"
+        return one_line(self.record)
+
+    def _repr_html_(self) -> str:
+        return result_html(self.record)
 
     # -- the record --------------------------------------------------------------------------------
 
@@ -252,6 +249,33 @@ class TuneResult:
         """
         return best_estimated(self.record)
 
+    def best(self, n: int = 5) -> pd.DataFrame:
+        """Return a table of the best trials: value, parameters and duration, the best one first.
+
+        Trials that were stopped early come after all others.
+
+        Parameters
+        ----------
+        n : int
+            How many rows the table has at most.
+
+        Returns
+        -------
+        DataFrame
+            Its index is the number of the trial. The columns are ``value``, each parameter under
+            its own name (``params_<name>`` if another column has that name), and ``duration_s``.
+
+        Raises
+        ------
+        ValueError
+            If there are several objectives; see `pareto_front`.
+        """
+        return best_table(self.record, n)
+
+    def summary(self) -> str:
+        """Return a few lines: the best trial, counts by state, the time, and why the run ended."""
+        return summary_text(self.record)
+
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row per trial, in order of completion.
@@ -259,10 +283,11 @@ class TuneResult:
         =====================  =================================================================
         column                 holds
         =====================  =================================================================
-        ``number``, ``state``  as in `FrozenTrial`
+        ``number``             as in `FrozenTrial`
         ``value``              the objective value; ``value_<metric>`` if there are several
         ``params_<name>``      each parameter
         ``duration_s``         seconds from the start to the end
+        ``state``              as in `FrozenTrial`
         ``result_<name>``      each other value that the objective returned
         ``worker``             the number of the worker
         ``started_at``,        times, in UTC
