@@ -38,6 +38,7 @@ from rush_core.membership.log import LogRecord
 from rush_core.network import Network
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
+from rush_core.supervised_process import SupervisedProcess, describe_exit
 from rush_core.terminal import duration_text, local_time, printable, table_lines
 from rush_core.worker import Worker
 
@@ -71,6 +72,7 @@ __all__ = [
     "ServerNotFoundError",
     "ServerRefusedError",
     "ServerUnreachableError",
+    "SupervisedProcess",
     "Task",
     "TaskCounts",
     "TaskState",
@@ -84,6 +86,7 @@ __all__ = [
     "add_network_options",
     "add_server_options",
     "core_command_line",
+    "describe_exit",
     "duration_text",
     "list_networks",
     "local_time",

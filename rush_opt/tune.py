@@ -38,7 +38,7 @@ from rush_opt.running.here import HereLauncher
 from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
-from rush_opt.running.manager import Manager
+from rush_opt.running.manager import CallbackFailed, Manager
 from rush_opt.running.progress import Progress
 from rush_opt.running.termination import sigterm_as_interrupt
 from rush_opt.search.design import Design
@@ -187,8 +187,9 @@ def tune(
     callbacks : sequence of callable
         Each is called in this process as ``callback(trial)`` for every trial that ended: finished,
         failed or lost (see ``trial.state`` and ``trial.lost``). A callback may raise `StopRun` to
-        end the run after the running trials. Any other exception kills the workers and is raised
-        here; a named network keeps its trials.
+        end the run after the running trials. Any other exception kills the workers. If the run
+        has a `network_id`, the exception is raised here, and the network keeps its trials. If not,
+        it is logged, and the result has the trials that ended; it is raised if none has finished.
     progress : bool
         Whether to show the progress on standard error: a bar in a terminal or a notebook, otherwise
         plain lines now and then.
@@ -276,10 +277,14 @@ def tune(
                 if network_id is not None:
                     raise  # its trials stay in the server: a later call with this name goes on
                 if isinstance(error, WorkersFailedError):
-                    stop_reason = manager.end_early(error)
+                    stop_reason = manager.end_early(error, "workers failed")
                 else:
                     remove = False
                     stop_reason = manager.end_without_server(error)
+            except CallbackFailed as failed:
+                if network_id is not None:
+                    raise failed.error from None
+                stop_reason = manager.end_early(failed.error, "callback failed")
             return TuneResult(
                 RunRecord(
                     trials=manager.trials,

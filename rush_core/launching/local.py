@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,18 +11,15 @@ from rush_core.connection.url import environment_of
 from rush_core.launching.command import MODULE, ONE_THREAD
 from rush_core.launching.ends import WorkerEnd, WorkerEnds
 from rush_core.launching.output import WorkerOutput
-from rush_core.owned_process import OwnedProcess, run_at_owner_end
+from rush_core.supervised_process import SupervisedProcess, describe_exit
 
 __all__ = ["LocalWorkers"]
 
-# When this process ends, a worker tries to fail its task and to leave. An objective may prevent
-# that, for example by holding the interpreter's lock. So a process outside of the worker kills its
-# group a moment later.
-_KILL_GROUP = 'sleep 0.5; kill -9 "-$1"'
-
 
 class LocalWorkers:
-    """Worker processes that are children of this process and end with it, whatever they do.
+    """Worker processes that end with this process, whatever they do.
+
+    All that a worker's loop has started ends with the worker.
 
     Parameters
     ----------
@@ -37,7 +33,7 @@ class LocalWorkers:
     """
 
     def __init__(self, on_end: Callable[[str, WorkerEnd], None]) -> None:
-        self._processes: dict[str, OwnedProcess] = {}
+        self._processes: dict[str, SupervisedProcess] = {}
         self.ends = WorkerEnds(on_end)
         self.output = WorkerOutput()
 
@@ -54,12 +50,10 @@ class LocalWorkers:
         command += ["--worker-id", worker_id, "--orphan-check"]
         environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
         with self.output.open(worker_id, log_folder) as (out, err):
-            process = OwnedProcess(command, stdout=out, stderr=err, env=environment)
+            process = SupervisedProcess(command, stdout=out, stderr=err, env=environment)
         handled = threading.Event()
-        guard: OwnedProcess | None = None
         try:
-            guard = run_at_owner_end(_KILL_GROUP, str(process.pid))
-            watch = (worker_id, process, guard, handled)
+            watch = (worker_id, process, handled)
             threading.Thread(target=self._watch, args=watch, daemon=True).start()
             # Only now, because Ctrl-C may interrupt between any two lines: `wait` must wait only
             # for a process that a thread watches.
@@ -67,8 +61,6 @@ class LocalWorkers:
             self._processes[worker_id] = process
         except BaseException:
             process.kill()
-            if guard is not None:
-                guard.kill()
             raise
 
     def started(self) -> list[str]:
@@ -102,22 +94,8 @@ class LocalWorkers:
         self.forget()
         self.output.close()
 
-    def _watch(
-        self, worker_id: str, process: OwnedProcess, guard: OwnedProcess, handled: threading.Event
-    ) -> None:
-        """Wait for the end of a process, end its guard, and record the end."""
+    def _watch(self, worker_id: str, process: SupervisedProcess, handled: threading.Event) -> None:
+        """Wait for the end of a process, and record it."""
         code = process.wait()
-        guard.kill()  # at once: its group's number may now be given to other processes
-        guard.wait()
-        self.ends.record(worker_id, WorkerEnd(_describe_exit(code), code == 0), handled)
-
-
-def _describe_exit(code: int) -> str:
-    """Return in words how a process ended."""
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"its process was killed by {name}"
+        end = WorkerEnd(f"its process {describe_exit(code)}", in_order=code == 0)
+        self.ends.record(worker_id, end, handled)
