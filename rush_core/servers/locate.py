@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from rush_core.arguments import nearest
 from rush_core.connection.connection import Connection, pack
-from rush_core.connection.url import add_password
+from rush_core.connection.url import add_password, without_password
 from rush_core.errors import NetworkNotFoundError, RushError
 from rush_core.keys import check_identifier
 from rush_core.servers.data_folder import (
@@ -39,6 +39,7 @@ __all__ = [
     "resolve_running_url",
     "resolve_url",
     "stored_server",
+    "variable_of",
 ]
 
 # How long to wait for the end of a server that lost its owner, or until one that was killed answers
@@ -166,6 +167,15 @@ def explicit_url(url: str | None) -> str | None:
     found = url or os.environ.get("RUSH_REDIS_URL") or os.environ.get("REDIS_URL")
     password = os.environ.get("RUSH_REDIS_PASSWORD")
     return add_password(found, password) if found and password else found
+
+
+def variable_of(url: str) -> str | None:
+    """Return which environment variable holds a URL, apart from its password; None if none does."""
+    for name in ("RUSH_REDIS_URL", "REDIS_URL"):
+        value = os.environ.get(name)
+        if value and without_password(value) == without_password(url):
+            return name
+    return None
 
 
 def answers(url: str, timeout_s: float = 5.0) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rush_opt.evaluation.limits import Limits
 from rush_opt.evaluation.objective import Objective
+from rush_opt.evaluation.sources import CodeSource
 from rush_opt.optimizers.base import Optimizer
 from rush_opt.problem.problem import Problem
 from rush_opt.stopping.rules import Rule
@@ -42,6 +43,8 @@ class RunPlan:
     log_folder : Path or None
         Where the processes that the manager starts write what they print; None for a temporary
         folder.
+    sources : tuple of CodeSource
+        Where the functions of the objective are written, for tracebacks.
     """
 
     problem: Problem
@@ -55,6 +58,7 @@ class RunPlan:
     limits: Limits | None = None
     began: float = 0.0
     log_folder: Path | None = None
+    sources: tuple[CodeSource, ...] = ()
 
     @property
     def deadline(self) -> float | None:

@@ -12,6 +12,7 @@ from rush_core import EndedTasks, Worker
 from rush_opt.evaluation.objective import TrialFailure, evaluate, takes_trial
 from rush_opt.evaluation.phases import PhaseClock
 from rush_opt.evaluation.plan import RunPlan
+from rush_opt.evaluation.sources import readable_traceback
 from rush_opt.evaluation.trial import Trial
 from rush_opt.stopping.curves import Curves
 from rush_opt.stopping.incumbent import STOPPED_AT
@@ -178,7 +179,7 @@ class TrialRunner:
                     return finish(key, result, extra=extra)
                 except (TypeError, ValueError) as unstorable:
                     error = str(unstorable)
-            return fail(key, error, extra=extra)
+            return fail(key, readable_traceback(error, self._plan.sources), extra=extra)
 
     def fetch_new(self) -> EndedTasks:
         """Fetch trials of all workers that ended since the last fetch; one round trip."""

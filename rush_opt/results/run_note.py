@@ -39,6 +39,8 @@ class RunNote:
         The name of the objective.
     seed : int
         The run's seed.
+    code : str or None
+        A digest of the objective's code; None if it is not known.
     space : str or None
         The search space as JSON; None if JSON cannot hold it.
     ended : float or None
@@ -56,6 +58,7 @@ class RunNote:
     optimizer: str
     objective: str
     seed: int
+    code: str | None
     space: str | None
     ended: float | None = None
     stop_reason: str | None = None

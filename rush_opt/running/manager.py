@@ -18,6 +18,7 @@ from rush_opt.running.launchers import Launcher
 from rush_opt.running.note import NoteWriter
 from rush_opt.running.progress import Moment, Progress
 from rush_opt.running.resume import check_description, check_trials, remove_orphans
+from rush_opt.running.unshippable import explained
 from rush_opt.running.workers import Workers
 
 __all__ = ["Callback", "CallbackFailed", "Manager"]
@@ -172,10 +173,10 @@ class Manager:
         try:
             if not (self._end.has_enough_trials() or self._stop_if_wanted()):
                 self._workers.start()
-        except LoopError:
+        except LoopError as error:
             if is_new:  # no worker was started: leave no task queued
                 self._network.reset(workers=False)
-            raise
+            raise explained(error, self._plan) from error.__cause__
         return self._follow()
 
     def _stop_and_follow(self) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from contextlib import suppress
 from dataclasses import replace
 
-from rush_core import Network, RushError, ServerUnreachableError
+from rush_core import Network, RushError, ServerUnreachableError, printable
 from rush_opt.evaluation.plan import RunPlan
+from rush_opt.evaluation.sources import code_digest
 from rush_opt.results.run_note import RUN_NOTE, RunNote
 from rush_opt.space.constraint import called
 
 __all__ = ["NoteWriter"]
+
+logger = logging.getLogger(__name__)
 
 
 class NoteWriter:
@@ -42,11 +46,23 @@ class NoteWriter:
             optimizer=repr(plan.optimizer),
             objective=called(plan.objective),
             seed=plan.problem.seed,
+            code=code_digest(plan.objective),
             space=space,
         )
 
     def begin(self) -> None:
-        """Write that the run has begun; one round trip."""
+        """Write that the run has begun; two round trips.
+
+        Warn if an earlier run in the network had another objective.
+        """
+        earlier = self._network.fetch_notes().get(RUN_NOTE, {})
+        if None not in (codes := (earlier.get("code"), self._note.code)) and codes[0] != codes[1]:
+            logger.warning(
+                "network %r is continued with another objective: that of the earlier run, %s, had "
+                "other code than %s has now, so old and new values may not compare",
+                *(self._network.network_id, printable(str(earlier.get("objective")))),
+                self._note.objective,
+            )
         self._network.push_note(RUN_NOTE, self._note.to_plain())
 
     def end(self, reason: str, at: float) -> None:

@@ -45,6 +45,7 @@ def note(network: Network, **changes: Any) -> dict[str, Any]:
         "optimizer": "ADBO()",
         "objective": "objective",
         "seed": 2**100,
+        "code": None,
         "space": Space({"x": Float(0, 1), "on": Boolean()}).to_json(),
     }
     return RunNote(**fields | changes).to_plain()
