@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from rush_opt.results.plots.history import Over
 
 __all__ = ["TuneResult"]
 
@@ -373,11 +376,49 @@ class TuneResult:
 
     # -- pictures and files ------------------------------------------------------------------------
 
-    def plot_history(self, ax: Axes | None = None) -> Axes:
-        """Draw values and the best value so far over wall clock; see `plots.plot_history`."""
+    def plot_history(
+        self, ax: Axes | None = None, *, over: Over = "time", log: bool = False
+    ) -> Axes:
+        """Draw values and the best value so far; see `plots.plot_history`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default the axes of a new figure.
+        over : {"time", "trials"}
+            What the horizontal axis shows.
+        log : bool
+            Whether values have a logarithmic axis.
+        """
         from rush_opt.results.plots import plot_history
 
-        return plot_history(self.record, ax)
+        return plot_history(self.record, ax, over=over, log=log)
+
+    @staticmethod
+    def plot_comparison(
+        results: Mapping[str, TuneResult],
+        ax: Axes | None = None,
+        *,
+        over: Over = "time",
+        log: bool = False,
+    ) -> Axes:
+        """Draw the best value so far of several results; see `plots.plot_comparison`.
+
+        Parameters
+        ----------
+        results : mapping of str to TuneResult
+            The label of each result to it.
+        ax, over, log
+            As for `plot_history`.
+
+        Examples
+        --------
+        >>> TuneResult.plot_comparison({"adbo": first, "random": second}, over="trials")
+        """
+        from rush_opt.results.plots import plot_comparison
+
+        records = {label: result.record for label, result in results.items()}
+        return plot_comparison(records, ax, over=over, log=log)
 
     def plot_pareto_front(self, ax: Axes | None = None) -> Axes:
         """Draw the trials in two objectives; see `plots.plot_pareto_front`."""
