@@ -306,7 +306,9 @@ class Manager:
                 self._end.add_losses(workers.count_own(gone), why)
                 workers.replace(gone)
             return False
-        if not self._is_due():
+        if self._is_due():
+            workers.end_idle()
+        else:
             workers.expect()
             if none_left:
                 workers.raise_if_never_joined()

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from experiments.hostile_objectives.raising import OwnError
 from rush_core import EmbeddedServer, Network
 from rush_opt import AllTrialsFailedError, Float, FrozenTrial, StopRun, tune
-from tests.opt.hostile import OwnError
 from tests.typed import present
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
