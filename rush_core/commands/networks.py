@@ -54,7 +54,7 @@ def _list(given: argparse.Namespace) -> int:
             with open_existing(network_id, given.url) as found:
                 counts = found.network.count_tasks()
         except RushError as error:  # the others are listed all the same
-            print(f"rush: {printable(str(error))}", file=sys.stderr)
+            print(f"rush: {printable(f'{network_id}: {error}')}", file=sys.stderr)
             continue
         if given.json:
             print_json({"network": network_id, "tasks": counts._asdict()})

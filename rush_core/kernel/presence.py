@@ -6,6 +6,7 @@ from functools import partial
 
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import execute_all_on, retry_unreachable
+from rush_core.errors import ServerRefusedError
 from rush_core.keys import KEY_PATTERN, NetworkKeys, network_of
 
 __all__ = ["fetch_network_ids", "is_there"]
@@ -35,7 +36,14 @@ def fetch_network_ids(connection: Connection) -> list[str]:
     cursor = b"0"
     while True:
         request = pack((b"SCAN", cursor, b"MATCH", KEY_PATTERN, b"COUNT", b"1000"))
-        cursor, redis_keys = retry_unreachable(partial(connection.execute, request))
+        try:
+            cursor, redis_keys = retry_unreachable(partial(connection.execute, request))
+        except ServerRefusedError as error:
+            raise ServerRefusedError(
+                f"the server did not list its networks: {error}; give its user the permission +scan"
+                ", or name the network",
+                found=error.found,
+            ) from None
         found.update(name for name in map(network_of, redis_keys) if name is not None)
         if cursor == b"0":
             return sorted(found)

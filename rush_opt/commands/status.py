@@ -56,7 +56,7 @@ def _list(given: argparse.Namespace) -> int:
             with open_existing(network_id, given.url) as found:
                 row = _row(found, as_json=given.json)
         except (RushError, ValueError) as error:  # the others are listed all the same
-            print(f"rush: {printable(str(error))}", file=sys.stderr)
+            print(f"rush: {printable(f'{network_id}: {error}')}", file=sys.stderr)
             continue
         if row is not None:
             rows.append(row)

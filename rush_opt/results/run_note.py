@@ -58,8 +58,8 @@ class RunNote:
     optimizer: str
     objective: str
     seed: int
-    code: str | None
-    space: str | None
+    code: str | None = None
+    space: str | None = None
     ended: float | None = None
     stop_reason: str | None = None
 
@@ -76,4 +76,10 @@ class RunNote:
         ValueError
             If the mapping is no note of a run.
         """
-        return msgspec.convert({**plain, "seed": int(plain.get("seed", 0))}, cls)
+        try:
+            return msgspec.convert({**plain, "seed": int(plain.get("seed", 0))}, cls)
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"the note of a run in this network cannot be read ({error}); another version of "
+                "rush, or another program, wrote it"
+            ) from None

@@ -139,6 +139,19 @@ def test_status_of_hostile_names_and_values_is_printable(network: Network, run_o
         assert max(map(len, output.splitlines())) <= 80 or command in ("best", "show")
 
 
+def test_a_note_that_cannot_be_read_spoils_no_other_row(searched: Network, run_of: Any) -> None:
+    searched.push_note(RUN_NOTE, {"began": "soon"})
+    code, _, errors = run_of("list", "--url", searched.url)
+    assert code == 0
+    (line,) = [line for line in errors.splitlines() if searched.network_id in line]
+    assert "the note of a run in this network cannot be read" in line
+    code, output, error = run_of("status", *at(searched))
+    assert (code, output) == (1, "")
+    assert "cannot be read" in error
+    searched.push_note(RUN_NOTE, note(searched) | {"of another version": 1})
+    assert run_of("status", *at(searched))[0] == 0
+
+
 def test_status_is_redrawn_in_place_until_the_run_ends(
     searched: Network,
 ) -> None:
