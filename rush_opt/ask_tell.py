@@ -298,7 +298,7 @@ class Advisor:
         """Add a finished or failed trial that was evaluated elsewhere; one round trip."""
         self._problem.space.validate(config)
         metrics = self._problem.metrics
-        result = with_numbers("nothing was told", value, metrics)
+        result = with_numbers("the configuration was not added", value, metrics)
         wrong = [metric for metric in metrics if not math.isfinite(result[metric])]
         if wrong:
             error = f"{wrong[0]!r} must be finite for a finished trial, got {result[wrong[0]]}"

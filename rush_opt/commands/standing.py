@@ -64,7 +64,7 @@ class Standing:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing changes any more unless somebody starts something."""
+        """Whether the run does not go on."""
         return self.state != "running"
 
     @property

@@ -10,10 +10,16 @@ from html import escape
 
 import numpy as np
 
-from rush_core import duration_text, printable
+from rush_core import printable
 from rush_opt.arrays import FloatArray
 from rush_opt.results.record import RunRecord
-from rush_opt.results.summary import best_text, best_trials, counts_text, end_text
+from rush_opt.results.summary import (
+    best_text,
+    best_trials,
+    counts_text,
+    end_text,
+    time_text,
+)
 
 __all__ = ["result_html"]
 
@@ -38,8 +44,7 @@ def result_html(record: RunRecord) -> str:
             f"<tr><th {_CELL}>{_safe(name)}</th><td {_CELL}>{_safe(value)}</td></tr>"
             for name, value in best[0].params.items()
         ]
-    took = duration_text(record.ended_at - record.started_at)
-    about = f"{counts_text(record)}; {took}, {len(record.workers)} workers"
+    about = f"{counts_text(record)}; {time_text(record)}"
     table = f"<table>{''.join(rows)}</table>" if rows else ""
     return (
         f"<div><div><b>Best:</b> {_safe(best_text(record))}</div>{table}"

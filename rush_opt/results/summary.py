@@ -23,6 +23,7 @@ __all__ = [
     "one_line",
     "params_lines",
     "summary_text",
+    "time_text",
 ]
 
 # What the words of `TuneResult.stop_reason` mean; any other text is a rule or a callback's text.
@@ -88,6 +89,13 @@ def end_text(record: RunRecord) -> str:
     return _END_TEXTS.get(record.stop_reason, record.stop_reason)
 
 
+def time_text(record: RunRecord) -> str:
+    """Return how long the run took, and with how many workers."""
+    took = duration_text(record.ended_at - record.started_at)
+    workers = "worker" if len(record.workers) == 1 else "workers"
+    return f"{took} with {len(record.workers)} {workers}"
+
+
 def one_line(record: RunRecord) -> str:
     """Return the result in one line, for the prompt of Python."""
     best = ""
@@ -113,13 +121,11 @@ def summary_text(record: RunRecord) -> str:
     best = best_trials(record)
     if best and len(record.goals) == 1:
         lines += params_lines(best[0].params)
-    took = duration_text(record.ended_at - record.started_at)
-    workers = "worker" if len(record.workers) == 1 else "workers"
     return "\n".join(
         [
             *lines,
             f"trials    {counts_text(record)}",
-            f"time      {took} with {len(record.workers)} {workers}",
+            f"time      {time_text(record)}",
             f"ended     {printable(end_text(record))}",
         ]
     )
