@@ -12,10 +12,10 @@ from typing import Any
 __all__ = ["check_count", "check_deadline", "check_timeout", "error_text", "line_up", "nearest"]
 
 
-def check_timeout(timeout_s: float) -> float:
+def check_timeout(timeout_s: float, what: str = "timeout_s") -> float:
     """Return a time in seconds as a float; raise `ValueError` unless it is between 0 and 1e9."""
     if not isinstance(timeout_s, Real) or not 0 <= timeout_s < 1e9:
-        raise ValueError(f"timeout_s must be between 0 and 1e9 seconds, got {timeout_s!r}")
+        raise ValueError(f"{what} must be between 0 and 1e9 seconds, got {timeout_s!r}")
     return float(timeout_s)
 
 

@@ -38,6 +38,8 @@ def printable(text: str, *, indent: str | None = None) -> str:
 def local_time(seconds: float, *, decimals: int = 0) -> str:
     """Return a time, seconds since 1970, as date and time of day in the zone of this machine.
 
+    A time outside the years 1 to 9999 is returned as seconds.
+
     Parameters
     ----------
     seconds : float
@@ -49,7 +51,10 @@ def local_time(seconds: float, *, decimals: int = 0) -> str:
     >>> local_time(1_800_000_000.25, decimals=3)  # in UTC
     '2027-01-15 08:00:00.250'
     """
-    time = datetime.fromtimestamp(seconds)
+    try:
+        time = datetime.fromtimestamp(seconds)
+    except (ValueError, OverflowError, OSError):  # a year that no calendar has
+        return f"{seconds:.3f}"
     return time.isoformat(" ", "milliseconds" if decimals else "seconds")
 
 

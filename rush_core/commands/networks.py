@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from rush_core.arguments import check_timeout
 from rush_core.commands.command_line import (
     CommandLine,
     add_network_options,
@@ -65,6 +66,8 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
+    if given.watch is not None:
+        check_timeout(given.watch, "--watch")
     with open_existing(given.network_id, given.url) as found:
         while True:
             if given.json:

@@ -59,7 +59,7 @@ def _serve(given: argparse.Namespace) -> int:
 
 def _ping(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url)
-    deadline = time.monotonic() + check_timeout(given.wait)
+    deadline = time.monotonic() + check_timeout(given.wait, "--wait")
     while True:
         try:
             _check_once(url)

@@ -6,10 +6,13 @@ import argparse
 import traceback
 
 from rush_core.commands.command_line import CommandLine
+from rush_core.connection.connection import Connection
 from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.keys import check_identifier
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat_process import send_for_parent
+from rush_core.membership.log_levels import LogLevels
 from rush_core.servers.locate import resolve_running_url
 
 __all__ = ["add_worker_commands"]
@@ -57,6 +60,12 @@ def add_worker_commands(command_line: CommandLine) -> None:
 def _worker(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url, given.network_id)
     heartbeat = _heartbeat(given)
+    # Here, so that they are reported as errors of the command line.
+    LogLevels.of(given.log_level)
+    Connection(url)
+    check_identifier("network_id", given.network_id)
+    if given.worker_id is not None:
+        check_identifier("worker_id", given.worker_id)
     try:
         received = run_worker(
             given.network_id,

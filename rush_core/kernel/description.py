@@ -6,16 +6,17 @@ with names; a note replaces an earlier one of the same name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rush_core.connection.connection import Connection, pack
 from rush_core.connection.script import execute_all_on, execute_on, retry_unreachable
 from rush_core.errors import CorruptRecordError
-from rush_core.kernel.codec import decode, encode_record
+from rush_core.kernel.codec import encode_record, mapping_decoder
 from rush_core.kernel.format import pack_format
 from rush_core.keys import NetworkKeys
 
-__all__ = ["describe", "fetch_description", "fetch_notes", "store_note"]
+__all__ = ["decode_description", "describe", "fetch_description", "fetch_notes", "store_note"]
 
 
 def describe(
@@ -52,7 +53,7 @@ def fetch_description(connection: Connection, keys: NetworkKeys) -> dict[str, An
     """
     read = pack((b"GET", keys.about))
     stored = retry_unreachable(lambda: execute_on(connection, keys.about, read))
-    return None if stored is None else _decode(stored, keys.about, "a description")
+    return None if stored is None else decode_description(stored, keys.about)
 
 
 def store_note(connection: Connection, keys: NetworkKeys, name: str, note: dict[str, Any]) -> None:
@@ -79,17 +80,27 @@ def fetch_notes(connection: Connection, keys: NetworkKeys) -> dict[str, dict[str
     read = pack((b"HGETALL", keys.notes))
     stored = retry_unreachable(lambda: execute_on(connection, keys.notes, read))
     return {
-        name.decode(): _decode(record, keys.notes, "a note")
+        name.decode(errors="backslashreplace"): decode_description(record, keys.notes)
         for name, record in zip(stored[::2], stored[1::2], strict=True)
     }
 
 
-def _decode(record: bytes, redis_key: bytes, what: str) -> dict[str, Any]:
+_decode_mapping: Callable[[bytes], tuple[dict[str, Any]]] = mapping_decoder(tuple[dict[str, Any]])
+
+
+def decode_description(stored: bytes, redis_key: bytes) -> dict[str, Any]:
+    """Decode a description or a note.
+
+    Raises
+    ------
+    CorruptRecordError
+        If the bytes are no description; the message names `redis_key`.
+    """
     try:
-        (found,) = decode(record)
-        return dict(found)
-    except (ValueError, TypeError) as error:
+        return _decode_mapping(stored)[0]
+    except Exception as error:  # NumPy raises various errors for bytes of other programs
         raise CorruptRecordError(
-            f"{redis_key.decode()} holds bytes that are not {what} ({error})",
+            f"{redis_key.decode()} holds bytes that are not a description ({error}); another "
+            "program wrote to it: use a network_id of your own, or delete the key",
             key=redis_key.decode(),
         ) from None

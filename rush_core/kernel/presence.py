@@ -11,7 +11,7 @@ from rush_core.keys import KEY_PATTERN, NetworkKeys, network_of
 
 __all__ = ["fetch_network_ids", "is_there"]
 
-# The keys of which a network that was used has at least one.
+# The keys of which a network that was used has at least one. Others can outlive a reset.
 _SIGNS = ("format", "workers", "loops", "log", "queued", "running", "finished", "failed")
 
 
@@ -44,6 +44,9 @@ def fetch_network_ids(connection: Connection) -> list[str]:
                 ", or name the network",
                 found=error.found,
             ) from None
-        found.update(name for name in map(network_of, redis_keys) if name is not None)
+        signs = (
+            key for key in redis_keys if key.rpartition(b":")[2].decode(errors="replace") in _SIGNS
+        )
+        found.update(name for name in map(network_of, signs) if name is not None)
         if cursor == b"0":
             return sorted(found)

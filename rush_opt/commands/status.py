@@ -31,6 +31,7 @@ from rush_opt.results.summary import best_trials
 __all__ = ["add_status_commands"]
 
 _WATCH_EVERY_S = 1.0
+_LONGEST_WATCH_S = 1e9
 
 
 def add_status_commands(command_line: CommandLine) -> None:
@@ -96,6 +97,8 @@ def _row(found: ExistingNetwork, *, as_json: bool) -> Sequence[str] | None:
 
 
 def _status(given: argparse.Namespace) -> int:
+    if given.watch is not None and not 0 <= given.watch < _LONGEST_WATCH_S:
+        raise ValueError(f"--watch must be between 0 and 1e9 seconds, got {given.watch}")
     with open_existing(given.network_id, given.url) as found:
         reader, screen = RunReader(found.network), _Screen()
         is_search = has_search(found.network)

@@ -11,6 +11,7 @@ from rush_opt.results.record import RunRecord
 from rush_opt.results.run_note import RUN_NOTE, RunNote
 from rush_opt.results.trials import FrozenTrial, freeze_trials
 from rush_opt.space import Space
+from rush_opt.stopping.curves import step_and_value
 
 if TYPE_CHECKING:
     from rush_core import Network, TaskCounts, WorkerInfo
@@ -102,9 +103,8 @@ class RunReader:
             tasks += failed[self._n_failed_seen :]
             self._n_failed_seen = len(failed)
         for report in network.fetch_new_reports():
-            values = report.values
-            if "step" in values and "value" in values:  # else of a program with `rush_core` alone
-                self._reported[report.key, report.attempt][values["step"]] = values["value"]
+            step, value = step_and_value(report)
+            self._reported[report.key, report.attempt][step] = value
         n_before = len(self._trials)
         self._trials += freeze_trials(tasks, metrics, workers, n_before, self._reported)
 

@@ -10,6 +10,7 @@ from rush_opt.evaluation.objective import takes_trial
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.results.trials import FrozenTrial, freeze_trials
 from rush_opt.running.joined import JoinedWorkers
+from rush_opt.stopping.curves import step_and_value
 from rush_opt.stopping.incumbent import NOTHING, RankKey
 
 __all__ = ["TrialHistory"]
@@ -103,7 +104,7 @@ class TrialHistory:
         if not self._can_report:
             return
         for report in self._network.fetch_new_reports():
-            step, value = report.values["step"], report.values["value"]
+            step, value = step_and_value(report)
             self._reported[report.key, report.attempt][step] = value
             self._last_report = step, value
 
