@@ -34,6 +34,7 @@ from rush_core.kernel.report import Report
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState
 from rush_core.kernel.workers import WorkerInfo, WorkerState
+from rush_core.launching.room import usable_cpus
 from rush_core.membership.log import LogRecord
 from rush_core.network import Network
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
@@ -99,6 +100,7 @@ __all__ = [
     "status_lines",
     "status_values",
     "table_lines",
+    "usable_cpus",
 ]
 
 

@@ -41,9 +41,11 @@ from rush_core.kernel.transitions import Transitions
 from rush_core.kernel.workers import WorkerInfo, fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.command import worker_command
-from rush_core.launching.places import check_place
+from rush_core.launching.local import StartMethod
+from rush_core.launching.places import check_place, check_start_method
 from rush_core.launching.shipping import ship_loop
 from rush_core.launching.started_workers import StartedWorkers
+from rush_core.launching.warm_up import with_warm_up
 from rush_core.membership.clients import remove_client
 from rush_core.membership.log import LogReader, LogRecord
 from rush_core.membership.log_levels import LogLevels
@@ -392,13 +394,21 @@ class Network:
         log_folder: str | Path | None = None,
         log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
+        start_method: StartMethod | None = None,
+        warm_up: Callable[..., object] | None = None,
+        is_default: bool = True,
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
 
-        By default the workers are processes on this machine. Each is a new Python interpreter with
-        one thread per numerical library, and ends when this process does. When such a worker is
-        killed or crashes, its running tasks become failed at once. When a loop has returned, the
-        threads and processes that it left behind have 5 s each to end.
+        By default the workers are processes on this machine, with one thread per numerical library,
+        and end when this process does. When such a worker is killed or crashes, its running tasks
+        become failed at once. When a loop has returned, the threads and processes that it left
+        behind have 5 s each to end.
+
+        On Linux the workers are forked by a process that has imported the modules of the loop. So
+        they start at once and share memory. What a module makes while it is imported (an open file,
+        a temporary folder) exists once for all of them; the global random generators of Python,
+        NumPy and PyTorch are seeded anew in each.
 
         Parameters
         ----------
@@ -427,6 +437,18 @@ class Network:
         shared_folder : path, optional
             A folder, at the same path on all machines, through which the loop and its arguments go.
             By default they go through the server, which takes up to 64 MiB. The file stays there.
+        start_method : {"fork", "spawn"}, optional
+            With ``"spawn"`` each process on this machine is a new Python interpreter, which imports
+            the modules of the loop itself. By default the workers are forked, unless this is not
+            Linux, or the import of the modules starts a thread or a process: then they are new
+            interpreters, too, and the log says why.
+        warm_up : callable, optional
+            Called once as ``warm_up(*args, **kwargs)`` in the process from which the workers are
+            forked, before the first of them. It can import what the loop needs later. It must leave
+            no thread and no connection. An exception is printed to the standard error of the first
+            worker. It is not called where workers are not forked.
+        is_default : bool
+            Whether the command ``rush worker NETWORK`` runs this loop from now on.
 
         Returns
         -------
@@ -446,13 +468,17 @@ class Network:
         """
         n_workers = check_count("n_workers", n_workers, least=1)
         check_place(executor, log_folder)
+        start_method = check_start_method(start_method, executor)
         level = str(LogLevels.of(log_level))
-        digest = self._ship(loop, args, kwargs, shared_folder)
+        warmed = with_warm_up(loop, warm_up)
+        digest = self._ship(warmed, args, kwargs, shared_folder, is_default=is_default)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
             return self._started.submit(executor, n_workers, digest, heartbeat, level)
         folder = None if log_folder is None else Path(log_folder)
-        return self._started.start_processes(n_workers, digest, heartbeat, folder, level)
+        return self._started.start_processes(
+            n_workers, digest, heartbeat, folder, level, start_method
+        )
 
     def wait_for_workers(
         self,
@@ -480,7 +506,7 @@ class Network:
             If one of `worker_ids`, by default any that this object started, ended before it joined.
             The message has the last lines that a process printed.
         """
-        self._started.wait_until_joined(n, worker_ids, timeout_s, self._reader.wait)
+        self._started.wait_until_joined(n, worker_ids, timeout_s, self._reader.changes.wait)
 
     def fetch_workers(self) -> list[WorkerInfo]:
         """Fetch all workers that ever joined, in the order of joining; one round trip."""
@@ -579,8 +605,13 @@ class Network:
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
         log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
+        warm_up: Callable[..., object] | None = None,
     ) -> str:
         """Return a shell command that starts a worker on any machine that reaches the server.
+
+        With ``--workers 8`` or ``--workers auto`` appended, it starts 8 workers, or one for each
+        usable CPU, as processes that are forked where that is safe. It then replaces those that are
+        lost, and ends when all have ended in order. SIGTERM lets them end their tasks.
 
         The command can be run any number of times and at any time: in a batch script, in a
         container or over ssh. It contains no password. If the server needs one, set
@@ -595,7 +626,7 @@ class Network:
             How the workers show that they live.
         log_level
             As for `start_workers`.
-        shared_folder : path, optional
+        shared_folder, warm_up
             As for `start_workers`.
 
         Raises
@@ -605,14 +636,17 @@ class Network:
 
         Examples
         --------
-        Ten workers as the jobs of a Slurm array:
+        Workers on all CPUs of ten nodes of a Slurm cluster:
 
-        >>> command = network.worker_command(loop)
-        >>> subprocess.run(["sbatch", "--array=1-10", "--wrap", command], check=True)
+        >>> command = network.worker_command(loop) + " --workers auto"
+        >>> options = ["--array=1-10", "--exclusive", "--wrap", command]
+        >>> subprocess.run(["sbatch", *options], check=True)
         """
         level = str(LogLevels.of(log_level))
-        digest = self._ship(loop, args, kwargs, shared_folder)
-        return worker_command(self.network_id, self.url, digest, heartbeat, level)
+        warmed = with_warm_up(loop, warm_up)
+        digest = self._ship(warmed, args, kwargs, shared_folder, is_default=True)
+        max_retries = self._reopen[-1]
+        return worker_command(self.network_id, self.url, digest, heartbeat, level, max_retries)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:
         """Return the last `n` log records of all workers (default: all kept); one round trip.
@@ -675,7 +709,7 @@ class Network:
     def _renew_identity(self) -> None:
         """Become another client, without the parent's workers; runs in a forked child."""
         self._set_identity()
-        self._reader.rename_client(self._client_id)
+        self._reader.changes.rename_client(self._client_id)
 
     def _push_ended(
         self,
@@ -697,6 +731,8 @@ class Network:
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
         shared_folder: str | Path | None,
+        *,
+        is_default: bool,
     ) -> str:
         """Store a worker loop in the network, and let new workers run; return its digest."""
         if isinstance(args, str | bytes) or not isinstance(args, Sequence):
@@ -705,7 +741,8 @@ class Network:
                 f", got {args!r:.80}"
             )
         folder = None if shared_folder is None else Path(shared_folder)
-        digest = ship_loop(self._connection, self._keys, loop, args, kwargs or {}, folder)
+        parts = (loop, args, kwargs or {}, folder)
+        digest = ship_loop(self._connection, self._keys, *parts, is_current=is_default)
         self.allow_workers()
         return digest
 

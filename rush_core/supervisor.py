@@ -31,19 +31,19 @@ import time
 _LEAVE_S = 0.5
 
 # How long what the command left behind may go on, seconds: it may have files to remove.
-_LEFT_BEHIND_S = 1.0
+LEFT_BEHIND_S = 1.0
 
 # How long the command may be stopped, seconds. Who stops a whole tree of processes, as batch
 # systems do, may continue the supervisor a moment before the command.
-_STOPPED_S = 1.0
+STOPPED_S = 1.0
 
 # How long to wait for the end of what was killed, seconds. Some processes cannot be killed: those
 # of other users, and those that wait for a broken disk.
-_DYING_S = 5.0
+DYING_S = 5.0
 
 # From <linux/prctl.h>.
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Supervisor:
@@ -65,7 +65,7 @@ class Supervisor:
         # The owner decides when the command ends: no other signal may end the supervisor.
         others = set(signal.valid_signals()) - {signal.SIGCHLD}
         self._mask = signal.pthread_sigmask(signal.SIG_SETMASK, others)
-        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._to_command = -1
         self._pid = self._start()
         self._close_others({0, 1, 2, self._child_changed, wake, self._to_command})
@@ -87,9 +87,9 @@ class Supervisor:
             self._kill_if_stopped(now)
             if now >= self._kill_at:
                 self._kill_all()
-            next_at = min(self._kill_at, self._stopped_at + _STOPPED_S)
+            next_at = min(self._kill_at, self._stopped_at + STOPPED_S)
             if self._was_killed:
-                next_at = self._kill_at + _DYING_S
+                next_at = self._kill_at + DYING_S
                 if now >= next_at:
                     break
             self._wait(max(next_at - now, 0.0))
@@ -107,7 +107,7 @@ class Supervisor:
             return pid
         try:
             os.setsid()
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() == supervisor:  # else it was killed before the call
                 os.dup2(read, 0)
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -143,7 +143,7 @@ class Supervisor:
                 self._stopped_at = math.inf
             else:
                 self._status = status
-                self._kill_at = min(self._kill_at, time.monotonic() + _LEFT_BEHIND_S)
+                self._kill_at = min(self._kill_at, time.monotonic() + LEFT_BEHIND_S)
 
     def _has_left_something(self) -> bool:
         """Tell whether something that the command started is left."""
@@ -158,9 +158,9 @@ class Supervisor:
     def _kill_if_stopped(self, now: float) -> None:
         """Let the command be killed if it has been stopped for too long."""
         stopped_s = now - self._stopped_at
-        if stopped_s > 2 * _STOPPED_S:  # the supervisor was stopped as well
+        if stopped_s > 2 * STOPPED_S:  # the supervisor was stopped as well
             self._stopped_at = now
-        elif stopped_s >= _STOPPED_S:
+        elif stopped_s >= STOPPED_S:
             self._killed_for = self._last_stop
             self._stopped_at = math.inf
             self._kill_at = now

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rush_core import (
     Network,
@@ -16,6 +16,7 @@ from rush_core import (
     ServerRefusedError,
     ServerUnreachableError,
     WorkersFailedError,
+    usable_cpus,
 )
 from rush_opt.arguments.initial_design import initial_points_of
 from rush_opt.arguments.limits import check_limits
@@ -26,7 +27,7 @@ from rush_opt.arguments.workers import (
     check_debug,
     check_log_folder,
     check_places,
-    usable_cpus,
+    check_start_method,
 )
 from rush_opt.evaluation.objective import Objective
 from rush_opt.evaluation.plan import RunPlan
@@ -82,6 +83,7 @@ def tune(
     trial_timeout: float | None = None,
     trial_memory: int | str | None = None,
     log_folder: str | os.PathLike[str] | None = None,
+    start_method: Literal["fork", "spawn"] | None = None,
     debug: bool = False,
     callbacks: Sequence[Callable[[FrozenTrial], object]] = (),
     progress: bool = True,
@@ -108,7 +110,8 @@ def tune(
         or a `Space` with constraints, a ConfigSpace ``ConfigurationSpace``, Optuna's distributions.
     n_workers : int, optional
         Worker processes, on this machine unless `executor` or `launch` is given; by default one
-        per usable CPU of this machine.
+        per usable CPU of this machine. What is assigned to this process, and what its control
+        groups allow, is usable.
     n_trials : int, optional
         How many trials end, exactly. By default 100 if there is neither `timeout` nor `stop`, and
         all points for a grid search. Trials of lost workers do not count, nor trials that no worker
@@ -180,6 +183,12 @@ def tune(
         Where what worker processes print is kept: standard output in ``WORKER_ID.out``, standard
         error in ``WORKER_ID.err``. It is made if it does not exist. By default the output is in a
         temporary folder, which is removed.
+    start_method : {"fork", "spawn"}, optional
+        How worker processes start on this machine. By default, on Linux, one process imports what
+        the objective and the optimizer need, and forks the workers, which then share this memory:
+        see `Network.start_workers`. With ``"spawn"`` each is a new Python interpreter. So it is,
+        too, if the import of the objective starts a thread or a process, and elsewhere than on
+        Linux.
     debug : bool
         Whether to evaluate all trials in this process, one after the other, in the thread of the
         caller: there ``breakpoint()``, ``input()`` and what the objective prints work as usual.
@@ -256,6 +265,7 @@ def tune(
         limits=check_limits(trial_timeout, trial_memory),
     )
     folder = check_log_folder(log_folder, executor=executor, launch=launch, debug=debug)
+    check_start_method(start_method, executor=executor, launch=launch, debug=debug)
     known = known_trials(warm_start, problem)
     points = initial_points_of(plan, initial_design, known)
     shown = Progress(plan.n_trials, plan.timeout_s) if progress else None
@@ -269,6 +279,7 @@ def tune(
                 plan,
                 began=network.now(),
                 log_folder=folder,
+                start_method=start_method,
                 sources=find_sources(plan.objective),
             )
             joined = JoinedWorkers(network)

@@ -24,7 +24,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"supervised_process"},
         {"kernel"},
         {"membership", "servers"},
-        {"worker"},
+        {"worker", "node"},
         {"launching"},
         {"network"},
         {"existing"},
@@ -69,7 +69,7 @@ KNOW_REDIS = {
     "rush_core.connection.connection",
     "rush_core.kernel.commands",
     "rush_core.kernel.transitions",
-    "rush_core.kernel.reader",
+    "rush_core.kernel.waiting",
     "rush_core.servers.permissions",
 }
 

@@ -13,14 +13,16 @@ from pathlib import Path
 
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import PATIENCE_S
 from rush_core.errors import LoopFailedError, RushError, WorkersFailedError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.workers import WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.command import heartbeat_options
 from rush_core.launching.ends import WorkerEnd
-from rush_core.launching.local import LocalWorkers
+from rush_core.launching.local import Launch, LocalWorkers, StartMethod
 from rush_core.launching.removal import Removal
+from rush_core.launching.shipping import fetch_loop
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.registry import Registry
@@ -46,6 +48,9 @@ class StartedWorkers:
     clock : ServerClock
     manager_id : str
         The client that is woken when one of the workers ends.
+    on_end : callable, optional
+        Called as ``on_end(worker_id)``, in a thread of its own, when the end of a worker has been
+        handled.
     """
 
     def __init__(
@@ -55,7 +60,10 @@ class StartedWorkers:
         registry: Registry,
         clock: ServerClock,
         manager_id: str,
+        *,
+        on_end: Callable[[str], object] = lambda worker_id: None,
     ) -> None:
+        self._tell_end = on_end
         self._connection = connection
         self._keys = keys
         self._manager_id = manager_id
@@ -71,6 +79,7 @@ class StartedWorkers:
         heartbeat: Heartbeat | None,
         log_folder: Path | None,
         log_level: str,
+        start_method: StartMethod | None,
     ) -> list[str]:
         """Start worker processes on this machine; return their ids.
 
@@ -83,9 +92,9 @@ class StartedWorkers:
             heartbeat = Heartbeat()
         if heartbeat is not None:
             options += heartbeat_options(heartbeat)
-        url, network_id = self._connection.url, self._keys.network_id
+        launch = Launch(self._keys.network_id, self._connection.url, tuple(options), start_method)
         for worker_id in worker_ids:
-            self._local.start(worker_id, network_id, url, options, log_folder)
+            self._local.start(worker_id, launch, log_folder)
         return worker_ids
 
     def submit(
@@ -104,7 +113,9 @@ class StartedWorkers:
                 run_worker,
                 self._keys.network_id,
                 url=self._connection.url,
-                loop_digest=loop_digest,
+                load=functools.partial(
+                    fetch_loop, self._connection.url, self._keys.network_id, loop_digest, PATIENCE_S
+                ),
                 worker_id=worker_id,
                 heartbeat=heartbeat,
                 log_level=log_level,
@@ -173,6 +184,10 @@ class StartedWorkers:
         """Return the ids of all workers that were started."""
         return {*self._local.started(), *self._submitted.started()}
 
+    def has_ended_in_order(self, worker_id: str) -> bool:
+        """Return whether a process of this machine has ended because its loop returned."""
+        return self._local.ends.all[worker_id].in_order
+
     def kill(self, worker_ids: Sequence[str] | None) -> None:
         """Kill the processes of workers (None: all), and remove other workers from the network."""
         processes = [w for w in self._local.running() if worker_ids is None or w in worker_ids]
@@ -232,6 +247,12 @@ class StartedWorkers:
         self._submitted.cancel(calls)
 
     def _on_end(self, worker_id: str, end: WorkerEnd) -> None:
+        try:
+            self._handle_end(worker_id, end)
+        finally:
+            self._tell_end(worker_id)
+
+    def _handle_end(self, worker_id: str, end: WorkerEnd) -> None:
         """Remove a worker that has ended, then wake the manager."""
         # If the server is away or out of memory, `find_lost` tries again.
         with contextlib.suppress(RushError):

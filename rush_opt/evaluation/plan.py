@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rush_opt.evaluation.limits import Limits
 from rush_opt.evaluation.objective import Objective
@@ -45,6 +46,8 @@ class RunPlan:
         folder.
     sources : tuple of CodeSource
         Where the functions of the objective are written, for tracebacks.
+    start_method : {"fork", "spawn"} or None
+        How these processes start; None: forked where that is safe.
     """
 
     problem: Problem
@@ -59,6 +62,7 @@ class RunPlan:
     began: float = 0.0
     log_folder: Path | None = None
     sources: tuple[CodeSource, ...] = ()
+    start_method: Literal["fork", "spawn"] | None = None
 
     @property
     def deadline(self) -> float | None:

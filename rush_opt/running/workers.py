@@ -184,7 +184,12 @@ class Workers:
         """
         for n_left in reversed(range(_MOST_PROPOSERS)):
             ids = self._network.start_workers(
-                propose_trials, 1, args=(self._plan,), log_folder=self._plan.log_folder
+                propose_trials,
+                1,
+                args=(self._plan,),
+                log_folder=self._plan.log_folder,
+                start_method=self._plan.start_method,
+                is_default=False,
             )
             self._joined.proposer_ids += ids
             try:

@@ -126,6 +126,7 @@ def test_a_worker_that_is_lost_while_another_is_waited_for_is_replaced_at_once(
         initial_design=[{"x": 1.0}, {"x": 0.5}],
         network_id=network_id,
         url=own_server.url,
+        start_method="spawn",  # so that each worker unpickles the objective
         progress=False,
     )
     with Network(network_id, own_server.url) as network:
