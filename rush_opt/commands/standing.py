@@ -76,12 +76,18 @@ class Standing:
         return sum(trial.counts for trial in self.run.record.trials)
 
     @property
+    def seconds(self) -> float:
+        """How long the run has lasted; of one that is broken off, until something last happened."""
+        record = self.run.record
+        end = self.changed_at if self.state == "broken off" else record.ended_at
+        return end - record.started_at
+
+    @property
     def rate(self) -> float | None:
         """Trials per second since the run began; None before any has ended."""
         record = self.run.record
         n = sum(trial.counts and trial.ended_at >= record.started_at for trial in record.trials)
-        seconds = record.ended_at - record.started_at
-        return n / seconds if n and seconds > 0 else None
+        return n / self.seconds if n and self.seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -104,23 +110,26 @@ class Standing:
         return max(times, default=self.run.now)
 
     def ended_text(self) -> str:
-        """Return how many trials have ended, and of how many."""
+        """Return how many trials of the budget have ended; without a budget, how many in all."""
         note, counts = self.run.note, self.run.counts
-        of = f" of {note.n_trials}" if note is not None and note.n_trials is not None else ""
-        return f"{counts.finished + counts.failed}{of}"
+        if note is not None and note.n_trials is not None:
+            return f"{self.n_counted} of {note.n_trials}"
+        return str(counts.finished + counts.failed)
 
     def trials_text(self) -> str:
         """Return how many trials there are, by state."""
         counts, trials = self.run.counts, self.run.record.trials
         n_stopped = sum(t.state == "finished" and t.stopped_at is not None for t in trials)
         n_lost = sum(trial.lost for trial in trials)
+        n_warm = sum(trial.warm for trial in trials)
         parts = [
-            (counts.finished - n_stopped, "finished"),
+            (counts.finished - n_stopped - n_warm, "finished"),
             (n_stopped, "stopped early"),
             (counts.failed - n_lost, "failed"),
             (n_lost, "lost"),
-            (counts.running, "running"),
+            (counts.running, "unfinished" if self.is_over else "running"),
             (counts.queued, "queued"),
+            (n_warm, "known before"),
         ]
         by_state = ", ".join(f"{n} {what}" for n, what in parts if n)
         return f"{self.ended_text()}{f': {by_state}' if by_state else ''}"
@@ -164,13 +173,13 @@ class Standing:
             yield from params_lines(best[0].params, _LINE_WIDTH)
 
     def _course(self) -> Iterator[str]:
-        note, record = self.run.note, self.run.record
+        note = self.run.note
         if note is not None:
             parts = [f"{note.n_trials} trials"] if note.n_trials is not None else []
             parts += [f"until {local_time(note.deadline)}"] if note.deadline is not None else []
             yield _named("budget", ", ".join(parts) or "none: a rule or the user ends the run")
         if self.rate is not None:
-            took = duration_text(record.ended_at - record.started_at)
+            took = duration_text(self.seconds)
             left = self.seconds_left
             more = "" if left is None else f", about {duration_text(left)} left"
             yield _named("rate", f"{self.rate:.3g} trials/s in {took}{more}")

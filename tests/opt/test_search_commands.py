@@ -15,6 +15,7 @@ from rush_opt import Boolean, Float, Space, TuneResult, tune
 from rush_opt.cli import main
 from rush_opt.results.run_note import RUN_NOTE, RunNote
 from tests.core.commands import PROGRAM
+from tests.fixture_types import Join
 from tests.opt import objectives
 
 HOSTILE = "\x1b[2Jname\n\u202e"
@@ -83,7 +84,7 @@ def test_list_has_a_row_for_each_search(searched: Network, run_of: Any) -> None:
     assert [cell.strip() for cell in cells if cell][:4] == [
         searched.network_id,
         "running",
-        "5 of 10, 1 failed",
+        "0 of 10, 1 failed",
         "2",
     ]
     assert len(row) <= 80
@@ -102,12 +103,35 @@ def test_status_has_trials_best_budget_rate_and_workers(searched: Network, run_o
     assert lines[0] == f"{searched.network_id} - running"
     assert lines[1].split(maxsplit=1) == [
         "trials",
-        "5 of 10: 3 finished, 1 stopped early, 1 failed, 1 queued",
+        "0 of 10: 3 finished, 1 stopped early, 1 failed, 1 queued",
     ]
     assert lines[2].startswith("best      2 (minimize), trial 2, ")
     assert [line.split() for line in lines[3:5]] == [["x", "0.5"], ["on", "True"]]
     assert lines[5] == "budget    10 trials"
     assert lines[-1] == "workers   none active"
+
+
+def test_status_counts_the_budget_without_trials_that_were_known_before(
+    network: Network, join: Join, run_of: Any
+) -> None:
+    network.describe({"metric": ["value"], "direction": ["minimize"]})
+    network.push_note(RUN_NOTE, note(network, began=network.now() - 10.0))
+    network.push_finished_tasks([{"x": 0.5}], [{"value": 0.0}], extras=[{"warm_start": True}])
+    worker = join()
+    keys = worker.start_tasks([{"x": 0.5}] * 3)
+    assert worker.finish_task(keys[0], {"value": 1.0})
+    assert worker.fail_task(keys[1], "no")
+    lines = run_of("status", *at(network))[1].splitlines()
+    assert lines[1].split(maxsplit=1)[1] == (
+        "2 of 10: 1 finished, 1 failed, 1 running, 1 known before"
+    )
+    rate = next(line.split() for line in lines if line.startswith("rate"))
+    assert 0.0 < float(rate[1]) <= 0.2
+    assert rate[2] == "trials/s"
+    assert lines[-1].split() == ["0", worker.worker_id, keys[2]]
+    worker.close()  # nobody is left: the run was broken off
+    lines = run_of("status", *at(network))[1].splitlines()
+    assert lines[0] == f"{network.network_id} - broken off"
 
 
 def test_status_of_an_ended_run_says_why_it_ended(searched: Network, run_of: Any) -> None:
