@@ -13,6 +13,7 @@ import pytest
 
 from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
 from rush_core.connection.connection import Connection, pack
+from rush_core.kernel.invariants import check_network
 from rush_core.launching import room
 from tests.core.importing import Module, write_module
 from tests.core.loopback import LoopbackServer
@@ -37,6 +38,15 @@ def failing(worker: Worker) -> None:
 
 def loading(worker: Worker, module: Module) -> None:
     """A loop that cannot be loaded."""
+
+
+def finishing_and_holding(worker: Worker, n: int) -> None:
+    """Finish `n` tasks, then hold one for ever."""
+    for i in range(n):
+        key = worker.start_task({"x": i})
+        assert key is not None
+        worker.finish_task(key, {"y": i})
+    evaluating(worker)
 
 
 def end_of(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -166,6 +176,37 @@ def test_a_host_that_vanishes_leaves_nothing_running(network: Network, launch: L
         return network.count_tasks() == (0, 0, 0, 2)
 
     wait_until(tasks_have_failed, PATIENCE_S)
+
+
+def test_a_machine_that_is_taken_away_costs_only_its_running_tasks(
+    server: EmbeddedServer, network_id: str, launch: Launch
+) -> None:
+    with Network(network_id, server.url, max_retries=1) as network:
+        network.worker_command(finishing_and_holding, args=(5,))
+        command = f"exec {CORE} worker {network_id} --url {server.url} --workers 2"
+        process = launch(f"{command} --grace 600 --heartbeat 0.05 1.0")
+        running = wait_for_running_tasks(network, 2)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()  # the warning that such a machine gets
+
+        def were_asked() -> bool:
+            return all(info.state is WorkerState.STOPPING for info in network.fetch_workers())
+
+        wait_until(were_asked, PATIENCE_S)
+        for member in (*family, process):
+            os.kill(member.pid, signal.SIGSTOP)  # nobody notices the end of another
+        for member in (*family, process):
+            os.kill(member.pid, signal.SIGKILL)
+        lost: list[str] = []
+
+        def are_lost() -> bool:
+            lost.extend(network.detect_lost_workers())
+            return len(lost) == 2
+
+        wait_until(are_lost, PATIENCE_S)
+        assert sorted(lost) == sorted(str(task.worker_id) for task in running)
+        assert network.count_tasks() == (2, 0, 10, 0)  # the two that ran are queued again
+        check_network(network_id, server.url)
 
 
 def test_workers_that_were_stopped_or_killed_are_not_replaced(
