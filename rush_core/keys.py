@@ -32,7 +32,7 @@ def check_identifier(what: str, value: str) -> str:
 
 
 _TYPES = {
-    **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
+    **dict.fromkeys(("queued", "finished", "failed", "reports", "wake", "scale"), "list"),
     **dict.fromkeys(("running", "clients", "workers", "hosts", "loops", "notes"), "hash"),
     **dict.fromkeys(("started", "stop", "alive", "about", "format"), "string"),
     **dict.fromkeys(("waiting", "unwanted", "unique"), "set"),
@@ -101,6 +101,7 @@ class NetworkKeys:
                 object.__setattr__(self, name, prefix + name.encode())
         object.__setattr__(self, "_wake_prefix", prefix + b"wake:")
         object.__setattr__(self, "_alive_prefix", prefix + b"alive:")
+        object.__setattr__(self, "_scale_prefix", prefix + b"scale:")
 
     def wake(self, client_id: str) -> bytes:
         """Return the key of a client's wake list: the client waits in a blocking pop of it."""
@@ -111,6 +112,11 @@ class NetworkKeys:
         """Return the key of a worker's heartbeat: a string that expires unless it is renewed."""
         alive_prefix: bytes = self._alive_prefix  # type: ignore[attr-defined]
         return alive_prefix + worker_id.encode()
+
+    def scale(self, host: str) -> bytes:
+        """Return the key of the list of requests to the command that runs the workers of a host."""
+        scale_prefix: bytes = self._scale_prefix  # type: ignore[attr-defined]
+        return scale_prefix + host.encode()
 
     def find(self, name: str, client_id: str) -> bytes:
         """Return the key of this name; ``wake`` and ``alive`` are those of a client."""

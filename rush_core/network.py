@@ -44,6 +44,7 @@ from rush_core.keys import NetworkKeys
 from rush_core.launching.command import worker_command
 from rush_core.launching.local import StartMethod
 from rush_core.launching.places import check_place, check_start_method
+from rush_core.launching.scaling import request_workers
 from rush_core.launching.shipping import ship_loop
 from rush_core.launching.started_workers import StartedWorkers
 from rush_core.launching.warm_up import with_warm_up
@@ -521,6 +522,35 @@ class Network:
         wrote that has died stays until `reset`; its `is_silent` is True.
         """
         return fetch_hosts(self._connection, self._keys)
+
+    def set_workers(self, n_workers: int, host: str | None = None) -> str:
+        """Change how many workers a host runs by ``rush worker NETWORK --workers N``.
+
+        The command on the host starts more workers, or asks some to end after their task: first
+        those without a task, of these the youngest. It answers at once; two or three round trips.
+
+        Parameters
+        ----------
+        n_workers : int
+            At least 1; `stop_workers` ends all.
+        host : str, optional
+            The name of the host, as `WorkerInfo.host` has it. By default that of all workers, if
+            they run on one host.
+
+        Returns
+        -------
+        str
+            The name of the host.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `n_workers` is no count, the host must be given, or it has no room for so many.
+        WorkersFailedError
+            If no such command runs on the host.
+        """
+        n_workers = check_count("n_workers", n_workers, least=1)
+        return request_workers(self._waiting_connection, self._keys, n_workers, host)
 
     def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
         """Stop workers (default: all, also those that join later; see `allow_workers`).

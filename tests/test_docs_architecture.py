@@ -29,6 +29,7 @@ def test_the_table_of_keys_is_that_of_the_code() -> None:
     fields = [name for name in keys.__dataclass_fields__ if name != "network_id"]
     made = {name: getattr(keys, name) for name in fields}
     made |= {"wake:CLIENT": keys.wake("CLIENT"), "alive:WORKER": keys.alive("WORKER")}
+    made["scale:HOST"] = keys.scale("HOST")
     rows = table("| key | type | holds |")
     assert {row[0].strip("`"): row[1] for row in rows} == {
         redis_key.decode().removeprefix(prefix): expected_type(redis_key)

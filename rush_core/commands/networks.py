@@ -41,6 +41,13 @@ def add_network_commands(command_line: CommandLine) -> None:
     stop.add_argument("worker_ids", nargs="*", metavar="WORKER", help="by default all")
     stop.add_argument("--kill", action="store_true", help="remove them at once; their tasks fail")
 
+    scale = command_line.add_command(
+        "scale", _scale, "change how many workers `rush worker --workers` runs on a host"
+    )
+    add_network_options(scale)
+    scale.add_argument("n_workers", type=int, metavar="N")
+    scale.add_argument("--host", help="its name; by default that of all workers, if it is one")
+
     reset = command_line.add_command("reset", _reset, "delete all tasks and forget all workers")
     add_network_options(reset)
 
@@ -112,6 +119,13 @@ def _print_lines(lines: Iterable[str]) -> None:
 def _stop(given: argparse.Namespace) -> int:
     with open_existing(given.network_id, given.url) as found:
         found.network.stop_workers(given.worker_ids or None, kill=given.kill)
+    return 0
+
+
+def _scale(given: argparse.Namespace) -> int:
+    with open_existing(given.network_id, given.url) as found:
+        host = found.network.set_workers(given.n_workers, given.host)
+    print(printable(f"{host}: {given.n_workers}"))
     return 0
 
 

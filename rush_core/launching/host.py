@@ -1,7 +1,7 @@
 """The workers of one network on one host, which a command starts and looks after.
 
-The command is their manager: it replaces those that are lost, and ends when all have ended in
-order. It may run on any number of hosts at the same time.
+The command is their manager: it replaces those that are lost, runs more or fewer on request, and
+ends when all have ended in order. It may run on any number of hosts at the same time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rush_core.keys import NetworkKeys
 from rush_core.launching.host_events import HostEvents
 from rush_core.launching.local import StartMethod
 from rush_core.launching.room import check_room
+from rush_core.launching.scaling import ScaleRequest, ScaleRequests, answer
 from rush_core.launching.started_workers import StartedWorkers
 from rush_core.membership.clients import remove_client
 from rush_core.membership.registry import Registry
@@ -111,9 +112,10 @@ class _Host:
         self.events = HostEvents()
         self._started = StartedWorkers(
             *(connection, keys, self._registry, ServerClock(connection), self._client_id),
-            on_end=self.events.add_end,
+            on_end=self.events.add,
         )
         self._left: set[str] = set()
+        self._surplus: set[str] = set()  # of those left, the ones that were asked to end
         self._n_failed_starts = 0
         self._kill_at = math.inf  # by the monotonic clock, after a signal
         self._exit_code = 0
@@ -121,16 +123,20 @@ class _Host:
     def run(self) -> int:
         """Handle events until no worker is left; return the exit code."""
         self._start(self._hosting.n_workers)
+        self._requests = ScaleRequests(self._connection.url, self._keys, self.events.add)
         while self._left:
             left_s = None if self._kill_at == math.inf else max(self._kill_at - time.monotonic(), 0)
             events = self.events.wait(left_s)
             for event in events:
                 if isinstance(event, signal.Signals):
                     self._take_signal()
+                elif isinstance(event, ScaleRequest):
+                    self._take_request(event)
                 else:
                     self._take_end(event)
             if not events:
                 self._kill()
+        self._requests.close()
         return self._exit_code
 
     def close(self) -> None:
@@ -162,6 +168,34 @@ class _Host:
         self._registry.request_stop(self._left & joined)
         self._started.kill(list(self._left - joined))
 
+    def _take_request(self, request: ScaleRequest) -> None:
+        """Start workers, or ask some to end, so that as many run as are wanted."""
+        if self._kill_at != math.inf:
+            answer(self._connection, self._keys, request, "the command on this host is ending")
+            return
+        n_more = request.n_workers - len(self._left - self._surplus)
+        try:
+            if n_more > 0:
+                check_room(n_more, self._connection)
+                self._start(n_more)
+            elif n_more < 0:
+                self._let_go(-n_more)
+        except (ValueError, OSError, RushError) as error:
+            answer(self._connection, self._keys, request, str(error))
+        else:
+            answer(self._connection, self._keys, request)
+
+    def _let_go(self, n: int) -> None:
+        """Ask workers to end after their task: the youngest, first those without a task."""
+        kept = self._left - self._surplus
+        joined = [w for w in fetch_workers(self._connection, self._keys) if w.worker_id in kept]
+        joined.sort(key=lambda worker: (not worker.task_keys, worker.number), reverse=True)
+        absent = kept - {worker.worker_id for worker in joined}
+        ends = [*absent, *(worker.worker_id for worker in joined)][:n]
+        self._surplus.update(ends)
+        self._registry.request_stop(set(ends) - absent)
+        self._started.kill([worker_id for worker_id in ends if worker_id in absent])
+
     def _kill(self) -> None:
         self._kill_at = time.monotonic()
         self._started.kill(list(self._left))
@@ -169,7 +203,9 @@ class _Host:
     def _take_end(self, worker_id: str) -> None:
         """Replace a worker that has ended, if it was lost."""
         self._left.discard(worker_id)
-        if self._kill_at == math.inf and self._is_to_be_replaced(worker_id):
+        is_surplus = worker_id in self._surplus
+        self._surplus.discard(worker_id)
+        if not is_surplus and self._kill_at == math.inf and self._is_to_be_replaced(worker_id):
             self._start(1)
 
     def _is_to_be_replaced(self, worker_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What wakes the command that looks after workers: signals to it, and the ends of workers."""
+"""What wakes the command that looks after workers: signals, ends of workers, and requests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rush_core.launching.scaling import ScaleRequest
 from rush_core.launching.signals import STOP_SIGNALS
 
 __all__ = ["HostEvents"]
@@ -22,24 +23,24 @@ class HostEvents:
     """
 
     def __init__(self) -> None:
-        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._added: queue.SimpleQueue[str | ScaleRequest] = queue.SimpleQueue()
         self._woken, self._wake = os.pipe()
         for end in (self._woken, self._wake):
             os.set_blocking(end, False)
 
-    def add_end(self, worker_id: str) -> None:
-        """Add the end of a worker; any thread may call this."""
-        self._ended.put(worker_id)
+    def add(self, event: str | ScaleRequest) -> None:
+        """Add the end of a worker, by its id, or a request; any thread may call this."""
+        self._added.put(event)
         os.write(self._wake, b"\0")
 
-    def wait(self, timeout_s: float | None) -> list[str | signal.Signals]:
-        """Wait for events; return the ids of workers that have ended, and signals."""
+    def wait(self, timeout_s: float | None) -> list[str | ScaleRequest | signal.Signals]:
+        """Wait for events; return the ids of workers that have ended, requests and signals."""
         if not select.select([self._woken], [], [], timeout_s)[0]:
             return []
         received = os.read(self._woken, 65536)
-        events: list[str | signal.Signals] = []
+        events: list[str | ScaleRequest | signal.Signals] = []
         for number in received:
-            events.append(signal.Signals(number) if number else self._ended.get())
+            events.append(signal.Signals(number) if number else self._added.get())
         return events
 
     @contextmanager

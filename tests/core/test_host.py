@@ -11,10 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
+from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkersFailedError, WorkerState
 from rush_core.connection.connection import Connection, pack
 from rush_core.kernel.invariants import check_network
-from rush_core.launching import room
+from rush_core.keys import NetworkKeys
+from rush_core.launching import room, scaling
 from tests.core.importing import Module, write_module
 from tests.core.loopback import LoopbackServer
 from tests.core.processes import (
@@ -26,7 +27,7 @@ from tests.core.processes import (
     sharing,
     wait_for_running_tasks,
 )
-from tests.fixture_types import Launch
+from tests.fixture_types import Launch, Rush
 from tests.waiting import wait_until
 
 CORE = shlex.join([sys.executable, "-P", "-m", "rush_core"])
@@ -176,6 +177,56 @@ def test_a_host_that_vanishes_leaves_nothing_running(network: Network, launch: L
         return network.count_tasks() == (0, 0, 0, 2)
 
     wait_until(tasks_have_failed, PATIENCE_S)
+
+
+def scaled(network: Network) -> tuple[int, int]:
+    """Return how many workers are registered and run, and how many were asked to stop."""
+    states = [info.state for info in network.fetch_workers()]
+    return states.count(WorkerState.RUNNING), states.count(WorkerState.STOPPING)
+
+
+def test_a_host_runs_more_and_fewer_workers_on_request(
+    network: Network, launch: Launch, rush: Rush
+) -> None:
+    network.worker_command(polite)
+    process = launch(f"exec {CORE} worker {network.network_id} --url {network.url} --workers 2")
+    wait_for_running_tasks(network, 2)
+    host = network.fetch_workers()[0].host
+    assert network.set_workers(4) == host
+    wait_until(lambda: scaled(network) == (4, 0), PATIENCE_S)
+    wait_for_running_tasks(network, 4)
+    assert network.set_workers(1, host) == host
+    wait_until(lambda: scaled(network) == (1, 0), PATIENCE_S)
+    first = network.fetch_workers()[0]
+    assert first.state is WorkerState.RUNNING  # the oldest one has stayed
+    assert network.count_tasks() == (0, 1, 3, 0)  # the others have ended their tasks
+    with pytest.raises(ValueError, match="have no room"):
+        network.set_workers(100_000_000)
+    os.kill(first.pid, signal.SIGKILL)  # it is replaced: one is still wanted
+    wait_until(lambda: len(network.fetch_workers()) == 5 and scaled(network) == (1, 0), PATIENCE_S)
+    run = rush("scale", network.network_id, "3", "--url", network.url)
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"{host}: 3\n", "")
+    wait_until(lambda: scaled(network) == (3, 0), PATIENCE_S)
+    network.stop_workers()
+    assert end_of(process) == (0, "")
+    with pytest.raises(ValueError, match="there are no workers"):
+        network.set_workers(2)
+
+
+def test_a_request_that_no_command_takes_is_an_error_and_leaves_nothing(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling, "_PATIENCE_S", 0.5)
+    with (
+        Worker(network.network_id, url=network.url),
+        pytest.raises(WorkersFailedError, match="--workers N` runs there"),
+    ):
+        network.set_workers(2)
+    with pytest.raises(ValueError, match="n_workers"):
+        network.set_workers(0)
+    connection = Connection(network.url)
+    assert connection.execute(pack((b"KEYS", NetworkKeys(network.network_id).scale("*")))) == []
+    connection.close()
 
 
 def test_a_machine_that_is_taken_away_costs_only_its_running_tasks(
