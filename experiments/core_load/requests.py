@@ -1,4 +1,4 @@
-"""What a worker sends, packed by the core itself: the only module here that knows its parts."""
+"""What clients send, packed by the core itself: the only module here that knows its parts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rush_core import Worker
 from rush_core.connection.connection import Connection
 from rush_core.kernel.logs import LogPosition
 from rush_core.kernel.participation import Participation
+from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.task import decode_tasks, finished_end, running_record
 from rush_core.kernel.transitions import Transitions
 from rush_core.keys import NetworkKeys
@@ -23,23 +24,30 @@ _FIRST_NUMBER = 1_000_000
 
 
 class Recorder:
-    """Stands where a connection would: keeps the requests, and says that all went well."""
+    """Stands where a connection would: keeps the requests, and replies what it is given.
+
+    Attributes
+    ----------
+    replies : list
+        What the next requests are answered.
+    """
 
     generation = 0
     exclusive = nullcontext()
 
     def __init__(self) -> None:
         self._requests: list[bytes] = []
+        self.replies: list[Any] = []
 
     def execute(self, request: bytes) -> Any:
         """Keep one request."""
         self._requests.append(request)
         return 1
 
-    def execute_many(self, requests: Sequence[bytes]) -> list[Any]:
+    def execute_many(self, requests: Sequence[bytes], block_s: float = 0.0) -> list[Any]:
         """Keep several requests."""
         self._requests += requests
-        return [1, []]
+        return self.replies
 
     def take(self) -> list[bytes]:
         """Return what was kept since the last call."""
@@ -50,6 +58,10 @@ class Recorder:
 class StepRequests:
     """The requests of one worker, in the order in which it would send them.
 
+    The core packs the first start and the first finish. Later ones differ from them in the key of
+    the task only, also in the time that the record states: packing each of them would take the
+    generator longer than sending it.
+
     Parameters
     ----------
     number : int
@@ -59,9 +71,8 @@ class StepRequests:
     def __init__(self, number: int) -> None:
         self._worker_id = f"{number:08x}"
         self._keys = NetworkKeys(NETWORK_ID)
-        self._recorder = Recorder()
-        self._connection = cast(Connection, self._recorder)
-        self._transitions = Transitions(self._connection, self._keys, self._worker_id, epoch=1)
+        self._connection = cast(Connection, Recorder())
+        self._start, self._finish = self._pack_step()
 
     def join(self) -> bytes:
         """Register, with nothing read and nothing running."""
@@ -69,37 +80,83 @@ class StepRequests:
         self._n_keys = _FIRST_NUMBER
         participation = Participation(self._connection, self._keys, self._worker_id, None)
         participation.join(time.time(), epoch=1)
-        return self._recorder.take()[0]
+        return _recorded(self._connection)[0]
 
     def start(self) -> bytes:
         """Start the next task."""
         self._n_keys += 1
-        record = running_record(self._key, CONFIG, None, self._worker_id, time.time())
-        self._transitions.start((self._key.encode(), record), None)
-        return self._recorder.take()[0]
+        return self._key(self._n_keys).join(self._start)
 
     def finish(self) -> bytes:
         """Finish the task started last."""
-        end = finished_end(time.time(), RESULT, None)
-        self._transitions.finish((self._key.encode(), end))
-        return self._recorder.take()[0]
+        return self._key(self._n_keys).join(self._finish)
 
     def finish_and_read(self) -> tuple[bytes, bytes]:
         """Finish the task started last; and read everything finished since the last read."""
-        end = finished_end(time.time(), RESULT, None)
-        self._transitions.finish_and_read(self._key.encode(), end, self._log.request())
-        finish, read = self._recorder.take()
-        return finish, read
+        return self.finish(), self._log.request()
 
     def note_read(self, n_records: int) -> None:
-        """Go on reading behind the records of a reply; each overlaps the last one by one."""
-        n_read = self._log.n_read
-        n_read += n_records - (1 if n_read else 0)
-        self._log.position = self._log.position._replace(n_read=n_read)
+        """Go on reading behind the records of a reply."""
+        _note_read(self._log, n_records)
 
-    @property
-    def _key(self) -> str:
-        return f"{self._worker_id}0000-{self._n_keys}"
+    def _pack_step(self) -> tuple[list[bytes], list[bytes]]:
+        """Let the core pack a start and a finish; return what stands around the task's key."""
+        key = self._key(_FIRST_NUMBER)
+        transitions = Transitions(self._connection, self._keys, self._worker_id, epoch=1)
+        record = running_record(key.decode(), CONFIG, None, self._worker_id, time.time())
+        transitions.start((key, record), None)
+        transitions.finish((key, finished_end(time.time(), RESULT, None)))
+        start, finish = _recorded(self._connection)
+        return start.split(key), finish.split(key)
+
+    def _key(self, number: int) -> bytes:
+        return b"%b0000-%d" % (self._worker_id.encode(), number)
+
+
+class ReaderRequests:
+    """The requests of the reader of one host, which follows the finished log.
+
+    Parameters
+    ----------
+    number : int
+        Makes its name its own.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._recorder = Recorder()
+        connection, keys = cast(Connection, self._recorder), NetworkKeys(NETWORK_ID)
+        self._reader = TaskReader(connection, keys, f"reader-{number}", waiting=connection)
+        self._recorder.replies = [None, None, 0, 0, 0, []]
+
+    def read(self) -> bytes:
+        """Read everything finished since the last read."""
+        return self._reader.new_log.request()
+
+    def wait(self, timeout_s: float) -> bytes:
+        """Wait until something changes, and then read."""
+        self._reader.fetch_new(timeout_s)
+        return b"".join(self._recorder.take())
+
+    def note_read(self, n_records: int) -> int:
+        """Go on reading behind the records of a reply; return how many of them are new."""
+        return _note_read(self._reader.new_log, n_records)
+
+    def note_waited(self, replies: Sequence[Any]) -> int:
+        """Take the replies to `wait`, with the numbers that the next wait tells the server."""
+        self._recorder.replies = [*replies[:5], []]
+        return self.note_read(len(replies[5]))
+
+
+def _recorded(connection: Connection) -> list[bytes]:
+    return cast(Recorder, connection).take()
+
+
+def _note_read(log: LogPosition[Any], n_records: int) -> int:
+    """Move a position; each read overlaps the last one by one record."""
+    n_read = log.n_read
+    n_new = n_records - (1 if n_read else 0)
+    log.position = log.position._replace(n_read=n_read + n_new)
+    return n_new
 
 
 def load_scripts(url: str) -> None:
