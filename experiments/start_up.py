@@ -8,7 +8,8 @@ with an objective that costs nothing and with one that sleeps for 50 ms. Beside 
 threads, and with processes that share a journal on a server.
 
 Each cell runs in a process of its own, in shuffled order. Another version is measured in between if
-its checkout is given, with an environment in ``.venv`` and a copy of ``start_up_cell.py``.
+its checkout is given, with an environment in ``.venv`` and copies of ``start_up_cell.py`` and
+``process_memory.py``.
 
 Expected before measuring, of workers that are forked from one process that has imported what they
 need: 32 workers all run trials within 2 s, 400 free trials take them at most 5 s, and a worker has

@@ -3,7 +3,8 @@
 The objective appends a record when it begins: so trials are timed alike, whichever package runs
 them. Packages are imported inside of functions, because what a tool imports is a part of its start.
 
-Prints one JSON object. Copy this file into a clone of another version to measure that.
+Prints one JSON object. To measure another version, copy this file and ``process_memory.py`` into a
+clone of it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from experiments.process_memory import memory_of
 
 # Where the objective appends its records, and how long it sleeps, in the workers' environment.
 RECORDS, SLEEP = "START_UP_RECORDS", "START_UP_SLEEP_S"
@@ -74,25 +77,10 @@ def run_rush(optimizer: str, n_workers: int, n_trials: int, seed: int) -> dict[s
 
 
 def memory_of_workers(n_workers: int) -> dict[str, float]:
-    """Return the mean proportional and private memory of the workers, MB; none if some are missing.
-
-    Raises
-    ------
-    FileNotFoundError, ProcessLookupError
-        If a worker has ended.
-    """
+    """Return the memory of the workers, as `memory_of` does; nothing if some are missing."""
     data = Path(os.environ[RECORDS]).read_bytes()
     pids = {pid for _, pid, _, _ in struct.iter_unpack(RECORD, data)}
-    if len(pids) < n_workers:
-        return {}
-    pss_kib = private_kib = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-            name, kib = line.split()[:2]
-            pss_kib += int(kib) * (name == "Pss:")
-            private_kib += int(kib) * (name in ("Private_Clean:", "Private_Dirty:"))
-    to_mb = 1.024e-3 / len(pids)
-    return {"pss_mb": round(pss_kib * to_mb, 1), "private_mb": round(private_kib * to_mb, 1)}
+    return memory_of(pids) if len(pids) == n_workers else {}
 
 
 def run_optuna_threads(sampler: str, n_workers: int, n_trials: int, seed: int) -> dict[str, Any]:
