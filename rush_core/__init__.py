@@ -30,6 +30,7 @@ from rush_core.kernel.workers import WorkerInfo, WorkerState
 from rush_core.network import Network
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
+from rush_core.supervised_process import SupervisedProcess, describe_exit
 from rush_core.terminal import printable
 from rush_core.worker import Worker
 
@@ -55,6 +56,7 @@ __all__ = [
     "ServerNotFoundError",
     "ServerRefusedError",
     "ServerUnreachableError",
+    "SupervisedProcess",
     "Task",
     "TaskCounts",
     "TaskState",
@@ -67,6 +69,7 @@ __all__ = [
     "WorkerState",
     "WorkersFailedError",
     "core_command_line",
+    "describe_exit",
     "printable",
     "run_at_owner_end",
     "serve",

@@ -29,7 +29,8 @@ from rush_core.kernel.transitions import Transitions
 from rush_core.kernel.workers import WorkerInfo, fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.command import worker_command
-from rush_core.launching.places import check_place
+from rush_core.launching.local import StartMethod
+from rush_core.launching.places import check_place, check_start_method
 from rush_core.launching.shipping import ship_loop
 from rush_core.launching.started_workers import StartedWorkers
 from rush_core.membership.clients import remove_client
@@ -334,13 +335,19 @@ class Network:
         log_folder: str | Path | None = None,
         log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
+        start_method: StartMethod | None = None,
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
 
-        By default the workers are processes on this machine. Each is a new Python interpreter with
-        one thread per numerical library, and ends when this process does. When such a worker is
-        killed or crashes, its running tasks become failed at once. When a loop has returned, the
-        threads and processes that it left behind have 5 s each to end.
+        By default the workers are processes on this machine, with one thread per numerical library,
+        and end when this process does. When such a worker is killed or crashes, its running tasks
+        become failed at once. When a loop has returned, the threads and processes that it left
+        behind have 5 s each to end.
+
+        On Linux the workers are forked by a process that has imported the modules of the loop. So
+        they start at once and share memory. What a module makes while it is imported (an open file,
+        a temporary folder) exists once for all of them; the global random generators of Python,
+        NumPy and PyTorch are seeded anew in each.
 
         Parameters
         ----------
@@ -369,6 +376,11 @@ class Network:
         shared_folder : path, optional
             A folder, at the same path on all machines, through which the loop and its arguments go.
             By default they go through the server, which takes up to 64 MiB. The file stays there.
+        start_method : {"fork", "spawn"}, optional
+            With ``"spawn"`` each process on this machine is a new Python interpreter, which imports
+            the modules of the loop itself. By default the workers are forked, unless this is not
+            Linux, or the import of the modules starts a thread or a process: then they are new
+            interpreters, too, and the log says why.
 
         Returns
         -------
@@ -388,13 +400,16 @@ class Network:
         """
         n_workers = check_count("n_workers", n_workers, least=1)
         check_place(executor, log_folder)
+        start_method = check_start_method(start_method, executor)
         level = str(LogLevels.of(log_level))
         digest = self._ship(loop, args, kwargs, shared_folder)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
             return self._started.submit(executor, n_workers, digest, heartbeat, level)
         folder = None if log_folder is None else Path(log_folder)
-        return self._started.start_processes(n_workers, digest, heartbeat, folder, level)
+        return self._started.start_processes(
+            n_workers, digest, heartbeat, folder, level, start_method
+        )
 
     def wait_for_workers(
         self,
@@ -422,7 +437,7 @@ class Network:
             If one of `worker_ids`, by default any that this object started, ended before it joined.
             The message has the last lines that a process printed.
         """
-        self._started.wait_until_joined(n, worker_ids, timeout_s, self._reader.wait)
+        self._started.wait_until_joined(n, worker_ids, timeout_s, self._reader.changes.wait)
 
     def fetch_workers(self) -> list[WorkerInfo]:
         """Fetch all workers that ever joined, in the order of joining; one round trip."""
@@ -617,7 +632,7 @@ class Network:
     def _renew_identity(self) -> None:
         """Become another client, without the parent's workers; runs in a forked child."""
         self._set_identity()
-        self._reader.rename_client(self._client_id)
+        self._reader.changes.rename_client(self._client_id)
 
     def _push_ended(
         self,

@@ -6,7 +6,9 @@ ends, the operating system closes the pipe, and the child reads the end of the f
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import IO
@@ -83,6 +85,16 @@ class OwnedProcess:
         """Return whether the process has ended."""
         return self._process.poll() is not None
 
+    def write(self, message: bytes) -> None:
+        """Write to the standard input of the process; no effect if it has ended."""
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            self._pipe.write(message)
+            self._pipe.flush()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal; no effect if the process has ended."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """Send SIGKILL, without waiting for the end."""
         self._process.kill()
@@ -90,13 +102,17 @@ class OwnedProcess:
     def wait(self) -> int:
         """Wait until the process has ended; return its exit code (-n after signal n)."""
         code = self._process.wait()
-        self._pipe.close()
+        self._close_pipe()
         return code
 
     def close(self) -> int:
         """Close the pipe and wait until the process has ended; return its exit code."""
-        self._pipe.close()
+        self._close_pipe()
         return self.wait()
+
+    def _close_pipe(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # what was written last has not been read
+            self._pipe.close()
 
 
 def run_at_owner_end(script: str, *arguments: str) -> OwnedProcess:

@@ -20,10 +20,11 @@ FLOORS: dict[str, list[set[str]]] = {
         {"errors", "scripts", "terminal"},
         {"keys", "arguments"},
         {"connection"},
-        {"owned_process"},
+        {"owned_process", "supervisor"},
+        {"supervised_process"},
         {"kernel"},
         {"membership", "servers"},
-        {"worker"},
+        {"worker", "node"},
         {"launching"},
         {"network"},
         {"commands"},
@@ -65,7 +66,7 @@ KNOW_REDIS = {
     "rush_core.connection.connection",
     "rush_core.kernel.commands",
     "rush_core.kernel.transitions",
-    "rush_core.kernel.reader",
+    "rush_core.kernel.waiting",
     "rush_core.servers.permissions",
 }
 

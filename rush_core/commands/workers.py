@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import traceback
+from collections.abc import Callable
 
 from rush_core.commands.command_line import CommandLine
+from rush_core.connection.script import PATIENCE_S
 from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.launching.forking_process import fork_workers
+from rush_core.launching.shipping import ShippedLoop, fetch_loop
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat_process import send_for_parent
 from rush_core.servers.locate import resolve_running_url
@@ -20,12 +25,30 @@ def add_worker_commands(command_line: CommandLine) -> None:
     worker = command_line.add_command(
         "worker", _worker, "join a network and run a worker loop that was shipped to it"
     )
+    _add_worker_options(worker)
+    worker.add_argument("--worker-id", help="the name of the worker; by default a random one")
+    worker.add_argument("--url", help="the server; by default RUSH_REDIS_URL or REDIS_URL")
+    # For managers that start workers as their children: see rush_core.launching.local.
+    worker.add_argument("--orphan-check", action="store_true", help=argparse.SUPPRESS)
+
+    node = command_line.add_command("node", _node, None)
+    _add_worker_options(node)
+    node.add_argument("--channel", type=int, required=True)
+
+    beat = command_line.add_command("beat", _beat, None)
+    beat.add_argument("network_id")
+    beat.add_argument("worker_id")
+    beat.add_argument("pid", type=int)
+    beat.add_argument("period_s", type=float)
+    beat.add_argument("expire_s", type=float)
+
+
+def _add_worker_options(worker: argparse.ArgumentParser) -> None:
+    """Add what the workers that one process forks have in common."""
     worker.add_argument("network_id", help="the name of the network")
     worker.add_argument(
         "--loop", required=True, metavar="DIGEST", help="which loop; worker_command() prints it"
     )
-    worker.add_argument("--worker-id", help="the name of the worker; by default a random one")
-    worker.add_argument("--url", help="the server; by default RUSH_REDIS_URL or REDIS_URL")
     worker.add_argument(
         "--heartbeat",
         type=float,
@@ -43,28 +66,43 @@ def add_worker_commands(command_line: CommandLine) -> None:
         default="INFO",
         help="the least severe log records that are sent, also by logger: INFO,study=DEBUG",
     )
-    # For managers that start workers as their children: see rush_core.launching.local.
-    worker.add_argument("--orphan-check", action="store_true", help=argparse.SUPPRESS)
-
-    beat = command_line.add_command("beat", _beat, None)
-    beat.add_argument("network_id")
-    beat.add_argument("worker_id")
-    beat.add_argument("pid", type=int)
-    beat.add_argument("period_s", type=float)
-    beat.add_argument("expire_s", type=float)
 
 
 def _worker(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url, given.network_id)
-    heartbeat = _heartbeat(given)
+    # A manager that names a worker has just used the server, so a server that is away will come
+    # back. A command line can have a wrong URL or password, and must say so at once.
+    patience_s = PATIENCE_S if given.worker_id else 0.0
+    load = functools.partial(fetch_loop, url, given.network_id, given.loop, patience_s)
+    return _run(given, url, load, given.worker_id, is_owned=given.orphan_check)
+
+
+def _node(given: argparse.Namespace) -> int:
+    url = resolve_running_url(None)
+    load = functools.partial(fetch_loop, url, given.network_id, given.loop, PATIENCE_S)
+    worker = fork_workers(load, given.channel)
+    if worker is None:
+        return 0
+    return _run(given, url, worker.load, worker.worker_id, is_owned=True)
+
+
+def _run(
+    given: argparse.Namespace,
+    url: str,
+    load: Callable[[], ShippedLoop],
+    worker_id: str | None,
+    *,
+    is_owned: bool,
+) -> int:
+    """Run a worker in this process; return the exit code."""
     try:
         received = run_worker(
             given.network_id,
             url=url,
-            loop_digest=given.loop,
-            worker_id=given.worker_id,
-            orphan_check=given.orphan_check,
-            heartbeat=heartbeat,
+            load=load,
+            worker_id=worker_id,
+            orphan_check=is_owned,
+            heartbeat=_heartbeat(given, is_owned=is_owned),
             log_level=given.log_level,
         )
     except (ValueError, OSError) as error:
@@ -73,13 +111,13 @@ def _worker(given: argparse.Namespace) -> int:
         traceback.print_exc()  # raised by the worker loop: its author needs the traceback
         return 1
     # As a shell reports a signal. A batch job that ended in order is no failure.
-    return 128 + received if given.orphan_check and received else 0
+    return 128 + received if is_owned and received else 0
 
 
-def _heartbeat(given: argparse.Namespace) -> Heartbeat | None:
+def _heartbeat(given: argparse.Namespace, *, is_owned: bool) -> Heartbeat | None:
     """Return the heartbeat that was asked for; by default one, unless a manager watches."""
     if given.heartbeat is None:
-        return None if given.orphan_check else Heartbeat(own_process=given.heartbeat_process)
+        return None if is_owned else Heartbeat(own_process=given.heartbeat_process)
     period_s, expire_s = given.heartbeat
     return Heartbeat(period_s, expire_s, own_process=given.heartbeat_process)
 

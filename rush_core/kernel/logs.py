@@ -6,26 +6,38 @@ breaks in between, the next read goes on after the last slice that has arrived.
 Each read overlaps the last one by one record. If this record is still in its place, the list is
 still the one that was read before. If not, the network was reset, and reading starts anew.
 
+A log can also be read from memory, where another process of this host puts it
+(`rush_core.kernel.shared_log`). Each read takes the memory if it is fresh, else the server, and
+goes on where the last one stopped. What a client has appended itself can be returned before it is
+in memory; then it is skipped when it comes.
+
 Several threads may read with one object: each record is returned to one of them. If a read is
 interrupted, for example by Ctrl-C, the next read returns what it had taken.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
+from rush_core.kernel.shared_log import Place, SharedLog
 from rush_core.kernel.slices import SLICE
 from rush_core.kernel.table import TaskTable
 from rush_core.kernel.task import Task, decode_tasks
 
 __all__ = ["LogPosition", "Position", "TaskCache"]
 
+logger = logging.getLogger(__name__)
+
 R = TypeVar("R")
 S = TypeVar("S")
+
+
+Ahead: TypeAlias = "tuple[bytes, Ahead] | None"
 
 
 class Position(NamedTuple, Generic[R]):
@@ -40,11 +52,19 @@ class Position(NamedTuple, Generic[R]):
     waiting : tuple of list
         What was read and not returned yet: the slices of a read that has not come to its end, and
         what calls had read that were interrupted before they returned.
+    ahead : tuple of bytes and tuple, or None
+        Records further behind in the log that were returned already: the last of them, and the
+        others in the same form. To add one takes the same time however many there are.
+    place : Place
+        Up to where the log was read in memory. If `n_read` is larger than its `n_records`, the
+        rest was read from the server.
     """
 
     n_read: int
     last: bytes | None
     waiting: tuple[list[R], ...]
+    ahead: Ahead = None
+    place: Place = Place(0, 0)
 
 
 class LogPosition(Generic[R]):
@@ -57,6 +77,8 @@ class LogPosition(Generic[R]):
         The log.
     decode : callable
         ``decode(records, redis_key)`` returns what the records hold, as a list.
+    shared : SharedLog, optional
+        The same log in memory.
 
     Attributes
     ----------
@@ -68,10 +90,14 @@ class LogPosition(Generic[R]):
         connection: Connection,
         redis_key: bytes,
         decode: Callable[[list[bytes], bytes], list[R]],
+        shared: SharedLog | None = None,
     ) -> None:
         self._connection = connection
         self._redis_key = redis_key
         self._decode = decode
+        self._shared = shared
+        self._must_ask = False
+        self._doubtful = -1  # where a frame in memory was not whole at the last read
         # The packed command LRANGE key first last, in which only the two numbers change.
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
         self._request += b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
@@ -94,62 +120,185 @@ class LogPosition(Generic[R]):
             self._packed = n_read, request
         return request
 
-    def read(self, convert: Callable[[list[R]], S]) -> S:
-        """Read what is new, and return what `convert` makes of it; one round trip for each slice.
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the next read takes what is in memory, without a round trip."""
+        shared = self._shared
+        return shared is not None and not self._must_ask and shared.is_fresh()
 
-        If the log was replaced since the last read, all of it is new, after one more round trip.
+    def ask_server(self) -> None:
+        """Let the next read ask the server: this client has appended to the log."""
+        self._must_ask = self._shared is not None
+
+    @property
+    def is_read_to_end(self) -> bool:
+        """Whether nothing is new in memory."""
+        shared, position = self._shared, self.position
+        if shared is None or self._must_ask or position.waiting:
+            return False
+        return shared.end == position.place.offset
+
+    def read(self, convert: Callable[[list[R]], S]) -> S:
+        """Read what is new, and return what `convert` makes of it.
+
+        No round trip if the log is in memory; else one for each slice. If the log was replaced
+        since the last read, all of it is new, after one more round trip.
         """
-        return self._take(None, b"", convert)
+        return self._take(None, b"", None, convert)
+
+    def read_own(self, own: bytes, decoded: R, convert: Callable[[list[R]], S]) -> S:
+        """Read what is new after this client has appended a record to the log, like `read`.
+
+        The caller has held ``connection.exclusive`` and found that the log is in memory, before it
+        appended the record. If the record is not in memory yet, it comes last.
+
+        Parameters
+        ----------
+        own : bytes
+        decoded : object
+            What the record holds.
+        convert : callable
+        """
+        if not self.is_read_to_end:
+            return self._take(None, b"", own, convert)
+        # The most frequent case: nothing is new but the record.
+        new = [decoded]
+        is_taken = False
+        try:
+            result = convert(new)
+            n_read, last, _, ahead, place = self.position
+            behind: Position[R] = Position(n_read, last, (), (own, ahead), place)
+            # One line without a call: an interrupt comes before it or after it.
+            self.position, is_taken = behind, True
+            return result
+        except BaseException:
+            if is_taken:
+                self.give_back(new)
+            raise
 
     def accept(self, records: list[bytes], request: bytes, convert: Callable[[list[R]], S]) -> S:
         """Take the reply to `request`, and read further slices if there are any.
 
-        If another thread has read since the request was packed, read again. Returns what `read`
-        returns.
+        If another thread has read since the request was packed, read again. Returns what `convert`
+        makes of what is new.
         """
-        return self._take(records, request, convert)
+        return self._take(records, request, None, convert)
+
+    def catch_up(self) -> None:
+        """Take what is new from memory, if it is there; the next read returns it."""
+        with self._connection.exclusive:
+            if (found := self._look_in_memory(None)) is not None:
+                new, behind = found
+                # One line without a call but this one: an interrupt comes before it or after it.
+                self.position = behind._replace(waiting=(new,) if new else ())
 
     def give_back(self, new: list[R]) -> None:
         """Let the next read return these records again: the caller was interrupted."""
         with self._connection.exclusive:
-            n_read, last, waiting = self.position
-            self.position = Position(n_read, last, (new, *waiting))
+            position = self.position
+            self.position = position._replace(waiting=(new, *position.waiting))
 
     def look(self, reply: list[bytes] | None = None) -> tuple[list[R], Position[R]]:
-        """Return what is new, and the position behind it, which the caller has to store.
+        """Return what is new in the server, and the position behind it, which the caller stores.
 
         No round trip for a first slice that is given: `reply`, the reply to `request`. The caller
         holds ``connection.exclusive``.
         """
         records = self._execute() if reply is None else reply
         while True:
-            n_read, last, waiting = self.position
+            n_read, last, waiting, ahead, place = self.position
             if last is not None and records[:1] != [last]:
-                # The log was replaced: read it from its beginning.
-                self.position = Position(0, None, ())
+                # The log was replaced: read it from its beginning. The memory has the old one.
+                self._shared = None
+                self.position = Position(0, None, (), ahead)
             else:
                 fresh = records if last is None else records[1:]
-                new = self._decode(fresh, self._redis_key)
                 n_read += len(fresh)
                 last = records[-1] if records else None
+                if ahead:
+                    fresh, ahead = _skip(fresh, ahead)
+                new = self._decode(fresh, self._redis_key)
                 if len(records) <= SLICE:
                     every = list(chain(*waiting, new)) if waiting else new
-                    return every, Position(n_read, last, ())
-                self.position = Position(n_read, last, (*waiting, new))
+                    return every, Position(n_read, last, (), ahead, place)
+                self.position = Position(n_read, last, (*waiting, new), ahead, place)
             records = self._execute()
 
+    def _look_in_memory(self, own: bytes | None) -> tuple[list[R], Position[R]] | None:
+        """Return what is new in memory, like `look`; None if the server must be asked."""
+        shared = self._shared
+        if shared is None or self._must_ask or not shared.is_fresh():
+            return None
+        n_read, last, waiting, ahead, place = self.position
+        records: list[bytes] = []
+        if shared.end != place.offset:
+            found = self._read_memory(shared, n_read, last, place)
+            if found is None:
+                return None
+            records, place = found
+            if records:
+                n_read, last = n_read + len(records), records[-1]
+                if ahead:
+                    records, ahead = _skip(records, ahead)
+        if own is not None and own not in records:
+            records.append(own)
+            ahead = (own, ahead)
+        new = self._decode(records, self._redis_key)
+        every = list(chain(*waiting, new)) if waiting else new
+        return every, Position(n_read, last, (), ahead, place)
+
+    def _read_memory(
+        self, shared: SharedLog, n_read: int, last: bytes | None, place: Place
+    ) -> tuple[list[bytes], Place] | None:
+        """Read the records from number `n_read` on; `place` is there or before.
+
+        Returns None if the server must be asked.
+        """
+        end = shared.end
+        records, behind = shared.read(place, end)
+        if behind.offset != end:
+            # On some processors, the end may be seen before the bytes. The second time, they are
+            # damaged.
+            if behind.offset == self._doubtful:
+                self._leave_memory("some of its bytes were overwritten")
+            self._doubtful = behind.offset
+            return None
+        n_known = n_read - place.n_records
+        if n_known == 0:
+            return records, behind
+        if n_known > len(records):
+            return [], behind  # the server has been read further than the memory goes
+        if records[n_known - 1] != last:
+            self._leave_memory("it holds another log than the server")
+            return None
+        return records[n_known:], behind
+
+    def _leave_memory(self, reason: str) -> None:
+        self._shared = None
+        logger.warning(
+            "%s is read from the server from now on, not from the memory of this host: %s",
+            self._redis_key.decode(),
+            reason,
+        )
+
     def _take(
-        self, reply: list[bytes] | None, request: bytes, convert: Callable[[list[R]], S]
+        self,
+        reply: list[bytes] | None,
+        request: bytes,
+        own: bytes | None,
+        convert: Callable[[list[R]], S],
     ) -> S:
         new: list[R] = []
         is_taken = False
         try:
             with self._connection.exclusive:
-                is_current = reply is not None and request == self.request()
-                new, behind = self.look(reply if is_current else None)
+                if reply is not None:
+                    new, behind = self.look(reply if request == self.request() else None)
+                else:
+                    new, behind = self._look_in_memory(own) or self.look()
                 result = convert(new)
                 # One line without a call: an interrupt comes before it or after it.
-                self.position, is_taken = behind, True
+                self.position, is_taken, self._must_ask = behind, True, False
             return result
         except BaseException:
             if is_taken:
@@ -163,6 +312,19 @@ class LogPosition(Generic[R]):
             lambda: execute_on(self._connection, self._redis_key, request)
         )
         return records
+
+
+def _skip(records: list[bytes], ahead: Ahead) -> tuple[list[bytes], Ahead]:
+    """Leave out records that were returned already; return also those that are still to come."""
+    returned = []
+    while ahead is not None:
+        own, ahead = ahead
+        returned.append(own)
+    came = set(returned).intersection(records)
+    for own in returned:
+        if own not in came:
+            ahead = (own, ahead)
+    return [record for record in records if record not in came] if came else records, ahead
 
 
 class TaskCache:

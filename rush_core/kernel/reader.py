@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Sequence, Set
-from typing import Any, TypeVar
-
-import hiredis
+from collections.abc import Callable, Collection, Sequence, Set
+from typing import TypeVar
 
 from rush_core.arguments import check_timeout
-from rush_core.connection.connection import Connection, pack
-from rush_core.connection.script import (
-    Script,
-    execute_all_on,
-    pack_sleep,
-    retry_unreachable,
-)
-from rush_core.errors import RushError, ServerFullError, ServerUnreachableError
+from rush_core.connection.connection import Connection
+from rush_core.connection.script import Script, execute_all_on, retry_unreachable
+from rush_core.errors import RushError
 from rush_core.kernel.ended_keys import EndedKeys
 from rush_core.kernel.logs import LogPosition, TaskCache
 from rush_core.kernel.report import Report, decode_reports
+from rush_core.kernel.shared_log import SharedLogs
 from rush_core.kernel.snapshot import fetch_tasks
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState, decode_tasks
+from rush_core.kernel.waiting import ChangeWaiter
 from rush_core.keys import NetworkKeys
 
 __all__ = ["TaskReader"]
@@ -33,6 +28,12 @@ _NOT_ENDED = ("queued", "running")
 # How long one wait lasts when the caller has set no time limit.
 _LONG_WAIT_S = 3600.0
 T = TypeVar("T")
+
+_NONE = TaskTable([])
+
+# Reads a log, and returns what a function makes of the new tasks.
+_ReadFinished = Callable[[Callable[[list[Task]], EndedTasks]], EndedTasks]
+_ReadFailed = Callable[[Callable[[list[Task]], list[Task]]], list[Task]]
 
 
 class TaskReader:
@@ -47,34 +48,35 @@ class TaskReader:
     waiting : Connection
         The connection on which it waits. Use another one than `connection` if several threads need
         that meanwhile.
+    shared : SharedLogs, optional
+        The logs of ended tasks in memory, which are read instead of the server while they are
+        fresh.
 
     Attributes
     ----------
-    new_log, reports : LogPosition
-        How far the finished log and the reports have been read.
+    new_log, failed_log, reports : LogPosition
+        How far the logs of ended tasks and the reports have been read.
+    changes : ChangeWaiter
     """
 
     def __init__(
-        self, connection: Connection, keys: NetworkKeys, client_id: str, waiting: Connection
+        self,
+        connection: Connection,
+        keys: NetworkKeys,
+        client_id: str,
+        waiting: Connection,
+        shared: SharedLogs | None = None,
     ) -> None:
         self._connection = connection
-        self._waiting = waiting
         self._keys = keys
         self._count = Script("count_tasks", keys)
-        self.rename_client(client_id)
+        self.changes = ChangeWaiter(waiting, keys, client_id)
         self._all_finished = TaskCache(connection, keys.finished)
-        self.new_log = LogPosition(connection, keys.finished, decode_tasks)
-        self._failed_log = LogPosition(connection, keys.failed, decode_tasks)
+        finished, failed = (None, None) if shared is None else (shared.finished, shared.failed)
+        self.new_log = LogPosition(connection, keys.finished, decode_tasks, finished)
+        self.failed_log = LogPosition(connection, keys.failed, decode_tasks, failed)
         self.reports = LogPosition(connection, keys.reports, decode_reports)
         self._ended_keys = EndedKeys(connection, keys)
-        # The numbers at the end of the last wait: the next one ends at once if they have changed.
-        self._n_finished = self._n_failed = self._n_joined = self._n_clients = 0
-
-    def rename_client(self, client_id: str) -> None:
-        """Wait in the name of this client from now on."""
-        self._wake_list = self._keys.wake(client_id)
-        prefix = {"client": client_id.encode()}
-        self._wait_for_change = Script("wait_for_change", self._keys, client_id, prefix)
 
     def count(self) -> TaskCounts:
         """Count the tasks in each state; one round trip, atomic."""
@@ -91,7 +93,7 @@ class TaskReader:
         return self._all_finished.fetch()
 
     def fetch_new(self, timeout_s: float) -> TaskTable:
-        """Fetch the tasks that finished since the last call; one round trip.
+        """Fetch the tasks that finished since the last call; one round trip, none from memory.
 
         If there are none, the server answers when a task ends, when a worker joins or leaves, or
         after `timeout_s` seconds.
@@ -99,28 +101,63 @@ class TaskReader:
         timeout_s = check_timeout(timeout_s)
         if timeout_s > 0:
             request = self.new_log.request()
-            (records,) = self._wait(timeout_s, self.new_log.n_read, request)
+            (records,) = self.changes.wait_and_read(timeout_s, self.new_log.n_read, request)
             return self.new_log.accept(records, request, TaskTable)
         return self.new_log.read(TaskTable)
 
     def fetch_new_failed(self) -> TaskTable:
-        """Fetch the tasks that a worker failed since the last call; one round trip."""
-        return self._failed_log.read(_failed_by_worker)
+        """Fetch the tasks that a worker failed since the last call, like `fetch_new`."""
+        return self.failed_log.read(_failed_by_worker)
 
     def fetch_new_ended(self, timeout_s: float) -> EndedTasks:
         """Fetch what `fetch_new` and `fetch_new_failed` return; one round trip for both."""
         timeout_s = check_timeout(timeout_s)
+        if timeout_s == 0 and self.are_in_memory():
+            return self.read_ended()
         requests = self.ended_requests()
         if timeout_s > 0:
-            replies = self._wait(timeout_s, self.new_log.n_read, *requests)
+            replies = self.changes.wait_and_read(timeout_s, self.new_log.n_read, *requests)
             return self.accept_ended(replies, requests)
         logs = (self._keys.finished, self._keys.failed)
         read = functools.partial(execute_all_on, self._connection, logs, requests)
         return self.accept_ended(retry_unreachable(read), requests)
 
+    def are_in_memory(self) -> bool:
+        """Return whether the next reads of both logs of ended tasks take what is in memory."""
+        return self.new_log.is_in_memory and self.failed_log.is_in_memory
+
+    def read_ended(self) -> EndedTasks:
+        """Fetch what is new in both logs of ended tasks, which are in memory."""
+        return self._read_ended(self.new_log.read, self.failed_log.read)
+
+    def read_own_finished(self, own: bytes, decoded: Task) -> EndedTasks:
+        """Do the same after this client has appended a record to the finished log."""
+        log = self.new_log
+        if self.failed_log.is_read_to_end:
+            return log.read_own(own, decoded, _only_finished)
+        return self._read_ended(functools.partial(log.read_own, own, decoded), self.failed_log.read)
+
+    def read_own_failed(self, own: bytes, decoded: Task) -> EndedTasks:
+        """Do the same after this client has appended a record to the failed tasks."""
+        read_failed = functools.partial(self.failed_log.read_own, own, decoded)
+        return self._read_ended(self.new_log.read, read_failed)
+
+    def _read_ended(self, read_finished: _ReadFinished, read_failed: _ReadFailed) -> EndedTasks:
+        failed: list[Task] = []
+
+        def with_failed(finished: list[Task]) -> EndedTasks:
+            return EndedTasks(TaskTable(finished), _failed_by_worker(failed))
+
+        try:
+            failed = read_failed(_unchanged)
+            return read_finished(with_failed)
+        except BaseException:  # an interrupt
+            self.failed_log.give_back(failed)
+            raise
+
     def ended_requests(self) -> tuple[bytes, bytes]:
         """Pack the reads of all that is new in the two logs of ended tasks."""
-        return self.new_log.request(), self._failed_log.request()
+        return self.new_log.request(), self.failed_log.request()
 
     def accept_ended(
         self, replies: Sequence[list[bytes]], requests: tuple[bytes, bytes]
@@ -128,14 +165,14 @@ class TaskReader:
         """Take the replies to `ended_requests`."""
         failed: list[Task] = []
         try:
-            failed = self._failed_log.accept(replies[1], requests[1], _unchanged)
+            failed = self.failed_log.accept(replies[1], requests[1], _unchanged)
             return self.new_log.accept(
                 replies[0],
                 requests[0],
                 lambda finished: EndedTasks(TaskTable(finished), _failed_by_worker(failed)),
             )
         except BaseException:  # an interrupt
-            self._failed_log.give_back(failed)
+            self.failed_log.give_back(failed)
             raise
 
     def fetch_new_reports(self) -> list[Report]:
@@ -158,7 +195,7 @@ class TaskReader:
                     f"{self._keys.network_id!r}; {len(pending)} have not ended: {_some(pending)}"
                 )
             n_finished, n_failed = ended.n_read
-            self._wait(left_s, n_finished, n_failed=n_failed)
+            self.changes.wait_and_read(left_s, n_finished, n_failed=n_failed)
             if not ended.read():
                 raise RushError(
                     f"network {self._keys.network_id!r} was reset while a client waited for "
@@ -174,68 +211,15 @@ class TaskReader:
                 "give keys that push_tasks() or fetch_tasks() returned"
             )
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until the network changes; return at once if it has changed since the last wait."""
-        read = pack((b"LLEN", self._keys.finished))
-        (self._n_finished,) = self._wait(timeout_s, self._n_finished, read)
-
-    def _wait(
-        self, timeout_s: float, n_finished: int, *reads: bytes, n_failed: int | None = None
-    ) -> list[Any]:
-        """Wait until the network changes or the time is over, also if the server goes away.
-
-        Parameters
-        ----------
-        timeout_s : float
-        n_finished : int
-            How many finished tasks the caller knows.
-        *reads : bytes
-            Packed requests that are executed at the end of the wait.
-        n_failed : int, optional
-            How many failed tasks the caller knows; by default those at the end of the last wait.
-
-        Returns
-        -------
-        list
-            The replies to `reads`.
-        """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            left_s = max(deadline - time.monotonic(), 0.0)
-            try:
-                return self._wait_once(left_s, n_finished, n_failed, reads)
-            except ServerFullError:  # a wait needs a little room
-                return retry_unreachable(lambda: self._wait_once(0.0, n_finished, n_failed, reads))
-            except ServerUnreachableError:
-                retry_unreachable(lambda: self._waiting.execute(pack((b"PING",))))
-
-    def _wait_once(
-        self, timeout_s: float, n_finished: int, n_failed: int | None, reads: Sequence[bytes]
-    ) -> list[Any]:
-        n_failed = self._n_failed if n_failed is None else n_failed
-        known = (n_finished, n_failed, self._n_joined, self._n_clients)
-        replies = self._waiting.execute_many(
-            (
-                self._wait_for_change.pack_source(*known),
-                pack_sleep(self._wake_list, timeout_s),
-                pack((b"LLEN", self._keys.failed)),
-                pack((b"HLEN", self._keys.workers)),
-                pack((b"HLEN", self._keys.clients)),  # becomes smaller when a worker leaves
-                *reads,  # at the end, so that they include all that was counted
-            ),
-            block_s=timeout_s,
-        )
-        for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
-                raise self._wait_for_change.refused(self._waiting, reply)
-        self._n_failed, self._n_joined, self._n_clients = replies[2:5]
-        return replies[5:]
-
 
 def _some(task_keys: Set[str]) -> str:
     """Return the first keys as a text."""
     shown = [repr(key) for key in sorted(task_keys)[:3]]
     return ", ".join(shown) + (", ..." if len(task_keys) > 3 else "")
+
+
+def _only_finished(new: list[Task]) -> EndedTasks:
+    return EndedTasks(TaskTable(new), _NONE)
 
 
 def _unchanged(new: list[T]) -> list[T]:

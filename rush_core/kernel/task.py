@@ -44,6 +44,7 @@ __all__ = [
     "TaskCounts",
     "TaskState",
     "decode_tasks",
+    "end_running",
     "ended_record",
     "failed_end",
     "finished_end",
@@ -185,6 +186,8 @@ _HEADERS = {
     b"failed": array_header(10),
 }
 
+_ENDED = bytes((_HEADERS[b"finished"],))
+
 _first_byte = operator.itemgetter(0)
 
 
@@ -263,6 +266,12 @@ def finished_end(ended_at: float, result: Any, extra: Any) -> bytes:
 def failed_end(ended_at: float, error: str, extra: Any) -> bytes:
     """Pack the fields that a failure appends to a record."""
     return encode_record((ended_at, None, error, extra), _RETURNED, {}, extra)[1:]
+
+
+def end_running(record: bytes, end: bytes) -> tuple[bytes, Task]:
+    """Return what the server makes of a running task when a worker ends it, also decoded."""
+    ended = _ENDED + record[1:] + end
+    return ended, _decode_task(ended)
 
 
 def ended_record(

@@ -25,15 +25,18 @@ from rush_core.errors import (
 )
 from rush_core.kernel.format import check_format, store_format
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.logs import LogPosition
 from rush_core.kernel.participation import Participation
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report, report_end
+from rush_core.kernel.shared_log import SharedLogs
 from rush_core.kernel.surroundings import Heart, surroundings
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import (
     Task,
     TaskCounts,
     decode_tasks,
+    end_running,
     failed_end,
     finished_end,
     key_sequence,
@@ -72,6 +75,9 @@ class Worker:
     on_killed : callable, optional
         Called in another thread when a manager has killed the worker. By default the worker stops
         after its current task.
+    shared : SharedLogs, optional
+        What the node of this process reads for its workers. The node also sends their heartbeats,
+        so this worker sends none itself.
 
     Attributes
     ----------
@@ -104,6 +110,7 @@ class Worker:
         worker_id: str | None = None,
         heartbeat: Heartbeat | None = Heartbeat(),  # noqa: B008  # frozen
         on_killed: Callable[[], None] | None = None,
+        shared: SharedLogs | None = None,
     ) -> None:
         self._keys = keys = NetworkKeys(network_id)
         if worker_id is None:
@@ -125,12 +132,15 @@ class Worker:
             connection.close()
             raise
         self._transitions = Transitions(connection, keys, worker_id, epoch=1)
-        self._reader = TaskReader(connection, keys, worker_id, waiting=connection)
+        self._reader = TaskReader(connection, keys, worker_id, waiting=connection, shared=shared)
+        # The records of the tasks that run here. With them, this worker knows what the server
+        # appends to a log at their ends. None if the logs are not shared: nobody needs them.
+        self._running: dict[str, bytes] | None = None if shared is None else {}
         self._keys_of_tasks = key_sequence()
         self._was_asked_to_stop = False
         self._leaves_as = WorkerState.STOPPED
         self._heart: Heart | None = None
-        if heartbeat is None:
+        if heartbeat is None or shared is not None:
             return
         on_killed = on_killed or self.stop_after_task
         try:
@@ -190,15 +200,18 @@ class Worker:
         if unique is not None:
             key = f"{_mark(unique)}:{key}"
         record = running_record(key, config, extra, self.worker_id, self._clock.now())
+        started: bool | None
         if unique is None:
-            is_started = self._transitions.start((key.encode(), record), limit, deadline) > 0
-            return key if is_started else None
-        started = self._transitions.start_unique((key.encode(), record), limit, deadline)
+            started = self._transitions.start((key.encode(), record), limit, deadline) > 0
+        else:
+            started = self._transitions.start_unique((key.encode(), record), limit, deadline)
         if started is None:
             raise DuplicateTaskError(
                 f"a task with this value of unique was started before, got {config!r:.80}; start "
                 "another configuration, or this one without unique"
             )
+        if started and self._running is not None:
+            self._running[key] = record
         return key if started else None
 
     def start_tasks(
@@ -226,6 +239,8 @@ class Worker:
         if not records:
             return []
         n_started = self._transitions.start(_pairs(keys, records), limit, deadline)
+        if self._running is not None:
+            self._running.update(zip(keys[:n_started], records, strict=False))
         return keys[:n_started]
 
     def push_tasks(
@@ -290,7 +305,12 @@ class Worker:
         """
         timeout_s = check_timeout(timeout_s)
         record = self._transitions.claim(limit, self._clock.now, timeout_s, deadline)
-        return None if record is None else decode_tasks((record,), self._keys.running)[0]
+        if record is None:
+            return None
+        (task,) = decode_tasks((record,), self._keys.running)
+        if self._running is not None:
+            self._running[task.key] = record
+        return task
 
     # -- end tasks -------------------------------------------------------------------------------
 
@@ -319,7 +339,10 @@ class Worker:
             If a value cannot be stored; the task is still running.
         """
         end = finished_end(self._clock.now(), result, extra)
-        return self._transitions.finish((key.encode(), end))[0]
+        won = self._transitions.finish((key.encode(), end))
+        if self._running is not None:
+            self._note_ended((key,), self._reader.new_log)
+        return won[0]
 
     def finish_tasks(
         self,
@@ -334,14 +357,22 @@ class Worker:
             finished_end(ended_at, result, extra)
             for _, result, extra in line_up(keys=keys, results=results, extras=extras)
         ]
-        return self._transitions.finish(_pairs(keys, ends)) if ends else []
+        if not ends:
+            return []
+        won = self._transitions.finish(_pairs(keys, ends))
+        if self._running is not None:
+            self._note_ended(keys, self._reader.new_log)
+        return won
 
     def fail_task(
         self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
     ) -> bool:
         """End a task with an error, like `finish_task`; an exception is stored with traceback."""
         end = failed_end(self._clock.now(), error_text(error), extra)
-        return self._transitions.fail((key.encode(), end))[0]
+        won = self._transitions.fail((key.encode(), end))
+        if self._running is not None:
+            self._note_ended((key,), self._reader.failed_log)
+        return won[0]
 
     def fail_tasks(
         self,
@@ -356,12 +387,21 @@ class Worker:
             failed_end(ended_at, error_text(error), extra)
             for _, error, extra in line_up(keys=keys, errors=errors, extras=extras)
         ]
-        return self._transitions.fail(_pairs(keys, ends)) if ends else []
+        if not ends:
+            return []
+        won = self._transitions.fail(_pairs(keys, ends))
+        if self._running is not None:
+            self._note_ended(keys, self._reader.failed_log)
+        return won
 
     def finish_and_fetch_new(
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
     ) -> tuple[bool, TaskTable]:
         """Finish a task, then fetch the new finished tasks, this one included; one round trip.
+
+        A worker of a node takes from memory what others have finished. Then its own task may come
+        before tasks that were finished earlier, and which a later call returns. Use `finish_task`
+        and `fetch_new_tasks` if the order matters.
 
         Returns
         -------
@@ -372,6 +412,11 @@ class Worker:
         """
         end = finished_end(self._clock.now(), result, extra)
         log = self._reader.new_log
+        if (own := self._own_end(key, end)) is not None and log.is_in_memory:
+            with self._connection.exclusive:  # no other thread reads in between
+                won = self._transitions.finish((key.encode(), end))[0]
+                new = log.read_own(*own, TaskTable) if won else log.read(TaskTable)
+                return won, new
         request = log.request()
         won, (reply,) = self._transitions.finish_and_read(key.encode(), end, request)
         return won, log.accept(reply, request, TaskTable)
@@ -379,7 +424,7 @@ class Worker:
     def finish_and_fetch_ended(
         self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
     ) -> tuple[bool, EndedTasks]:
-        """Finish a task, then fetch the new ended tasks, this one included; one round trip.
+        """Finish a task, then fetch the new ended tasks, like `finish_and_fetch_new`.
 
         Returns
         -------
@@ -389,18 +434,40 @@ class Worker:
             As `fetch_new_ended_tasks` returns it.
         """
         end = finished_end(self._clock.now(), result, extra)
-        reads = self._reader.ended_requests()
+        reader = self._reader
+        if (own := self._own_end(key, end)) is not None and reader.are_in_memory():
+            with self._connection.exclusive:
+                won = self._transitions.finish((key.encode(), end))[0]
+                return won, reader.read_own_finished(*own) if won else reader.read_ended()
+        reads = reader.ended_requests()
         won, replies = self._transitions.finish_and_read(key.encode(), end, *reads)
-        return won, self._reader.accept_ended(replies, reads)
+        return won, reader.accept_ended(replies, reads)
 
     def fail_and_fetch_ended(
         self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
     ) -> tuple[bool, EndedTasks]:
         """Fail a task, like `fail_task`, then fetch, like `finish_and_fetch_ended`."""
         end = failed_end(self._clock.now(), error_text(error), extra)
-        reads = self._reader.ended_requests()
+        reader = self._reader
+        if (own := self._own_end(key, end)) is not None and reader.are_in_memory():
+            with self._connection.exclusive:
+                won = self._transitions.fail((key.encode(), end))[0]
+                return won, reader.read_own_failed(*own) if won else reader.read_ended()
+        reads = reader.ended_requests()
         won, replies = self._transitions.fail_and_read(key.encode(), end, *reads)
-        return won, self._reader.accept_ended(replies, reads)
+        return won, reader.accept_ended(replies, reads)
+
+    def _own_end(self, key: str, end: bytes) -> tuple[bytes, Task] | None:
+        """Return what the server makes of a running task; None if its record is not known."""
+        record = None if self._running is None else self._running.pop(key, None)
+        return None if record is None else end_running(record, end)
+
+    def _note_ended(self, keys: Sequence[str], log: LogPosition[Task]) -> None:
+        """Note that this worker has ended tasks, which may not be in memory yet."""
+        assert self._running is not None
+        for key in keys:
+            self._running.pop(key, None)
+        log.ask_server()
 
     # -- report on running tasks -----------------------------------------------------------------
 

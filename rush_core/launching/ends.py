@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-__all__ = ["WorkerEnd", "WorkerEnds"]
+from rush_core.supervised_process import describe_exit
+
+__all__ = ["WorkerEnd", "WorkerEnds", "end_of_process"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class WorkerEnd:
 
     how: str
     in_order: bool
+
+
+def end_of_process(code: int) -> WorkerEnd:
+    """Return the end of a worker whose process ended with this exit code (-n after signal n)."""
+    return WorkerEnd(f"its process {describe_exit(code)}", in_order=code == 0)
 
 
 class WorkerEnds:

@@ -2,28 +2,78 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Literal, Protocol
 
 from rush_core.connection.url import environment_of
-from rush_core.launching.command import MODULE, ONE_THREAD
+from rush_core.launching.command import ONE_THREAD
 from rush_core.launching.ends import WorkerEnd, WorkerEnds
+from rush_core.launching.forking import ForkedProcess, ForkingProcess
+from rush_core.launching.fresh import FreshProcess
 from rush_core.launching.output import WorkerOutput
-from rush_core.owned_process import OwnedProcess, run_at_owner_end
 
-__all__ = ["LocalWorkers"]
+__all__ = ["Launch", "LocalWorkers", "StartMethod"]
 
-# When this process ends, a worker tries to fail its task and to leave. An objective may prevent
-# that, for example by holding the interpreter's lock. So a process outside of the worker kills its
-# group a moment later.
-_KILL_GROUP = 'sleep 0.5; kill -9 "-$1"'
+_logger = logging.getLogger(__name__)
+
+StartMethod = Literal["fork", "spawn"]
+
+# Elsewhere a forked process cannot use some libraries of the system.
+_CAN_FORK = sys.platform == "linux"
+
+# How long a forking process may take to kill a worker before it is killed itself.
+_KILL_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the workers that are started by one call have in common.
+
+    Parameters
+    ----------
+    network_id, url : str
+    options : sequence of str
+        Those of the command ``worker`` that are the same for all.
+    start_method : str or None
+        Whether the workers are forked or fresh interpreters; None: forked where that is safe.
+    """
+
+    network_id: str
+    url: str
+    options: tuple[str, ...]
+    start_method: StartMethod | None
+    # Workers have the environment and the directory that this process has at the time of the call.
+    environment: tuple[tuple[str, str], ...] = field(
+        default_factory=lambda: tuple(os.environ.items())
+    )
+    folder: str = field(default_factory=os.getcwd)
+
+    @property
+    def worker_environment(self) -> dict[str, str]:
+        """The environment of a worker."""
+        return {**ONE_THREAD, **dict(self.environment), **environment_of(self.url)}
+
+
+class _Process(Protocol):
+    """The process of a worker."""
+
+    def has_ended(self) -> bool: ...
+
+    def kill(self) -> None: ...
 
 
 class LocalWorkers:
-    """Worker processes that are children of this process and end with it, whatever they do.
+    """Worker processes that end with this process, whatever they do.
+
+    Workers with the same loop are forked by one process, which has imported what they need. Where
+    that is impossible, each is a fresh interpreter.
 
     Parameters
     ----------
@@ -37,38 +87,34 @@ class LocalWorkers:
     """
 
     def __init__(self, on_end: Callable[[str, WorkerEnd], None]) -> None:
-        self._processes: dict[str, OwnedProcess] = {}
+        self._processes: dict[str, _Process] = {}
+        self._forking: dict[Launch, ForkingProcess] = {}
+        self._unsafe: set[Launch] = set()
+        self._starting = threading.Lock()
         self.ends = WorkerEnds(on_end)
         self.output = WorkerOutput()
 
-    def start(
-        self,
-        worker_id: str,
-        network_id: str,
-        url: str,
-        options: Sequence[str],
-        log_folder: Path | None,
-    ) -> None:
-        """Start one process, a new Python interpreter; its output goes to two files."""
-        command = [*MODULE, "worker", network_id, *options]
-        command += ["--worker-id", worker_id, "--orphan-check"]
-        environment = {**ONE_THREAD, **os.environ, **environment_of(url)}
-        with self.output.open(worker_id, log_folder) as (out, err):
-            process = OwnedProcess(command, stdout=out, stderr=err, env=environment)
+    def start(self, worker_id: str, launch: Launch, log_folder: Path | None) -> None:
+        """Start one process; its output goes to two files.
+
+        Raises
+        ------
+        OSError
+            If the process cannot be started.
+        """
         handled = threading.Event()
-        guard: OwnedProcess | None = None
+        process: _Process | None = None
         try:
-            guard = run_at_owner_end(_KILL_GROUP, str(process.pid))
-            watch = (worker_id, process, guard, handled)
-            threading.Thread(target=self._watch, args=watch, daemon=True).start()
+            on_end = functools.partial(self.ends.record, worker_id, handled=handled)
+            with self.output.open(worker_id, log_folder) as files:
+                process = self._start(worker_id, launch, files, on_end)
             # Only now, because Ctrl-C may interrupt between any two lines: `wait` must wait only
             # for a process that a thread watches.
             self.ends.expect(worker_id, handled)
             self._processes[worker_id] = process
         except BaseException:
-            process.kill()
-            if guard is not None:
-                guard.kill()
+            if process is not None:
+                process.kill()
             raise
 
     def started(self) -> list[str]:
@@ -88,12 +134,18 @@ class LocalWorkers:
         killed = list(worker_ids)
         for worker_id in killed:
             self._processes[worker_id].kill()
+        if not self.ends.wait(_KILL_TIMEOUT_S, killed):
+            for forking in list(self._forking.values()):
+                forking.insist()
         self.ends.wait(None, killed)
 
     def forget(self) -> None:
         """Kill all processes and forget all workers."""
         self.kill(self.running())
         self.ends.wait(None, None)
+        for forking in self._forking.values():
+            forking.close()
+        self._forking.clear()
         self._processes.clear()
         self.ends.forget()
 
@@ -102,22 +154,58 @@ class LocalWorkers:
         self.forget()
         self.output.close()
 
-    def _watch(
-        self, worker_id: str, process: OwnedProcess, guard: OwnedProcess, handled: threading.Event
-    ) -> None:
-        """Wait for the end of a process, end its guard, and record the end."""
-        code = process.wait()
-        guard.kill()  # at once: its group's number may now be given to other processes
-        guard.wait()
-        self.ends.record(worker_id, WorkerEnd(_describe_exit(code), code == 0), handled)
+    def _start(
+        self,
+        worker_id: str,
+        launch: Launch,
+        files: Sequence[IO[bytes]],
+        on_end: Callable[[WorkerEnd], object],
+    ) -> _Process:
+        """Have a worker forked, or start a fresh process."""
+        paths = [Path(os.path.abspath(file.name)) for file in files]
+        start_fresh = functools.partial(_start_fresh, worker_id, launch, paths, on_end)
+        if launch.start_method == "spawn" or not _CAN_FORK:
+            return start_fresh()
+        with self._starting:
+            while launch not in self._unsafe:
+                forking = self._forking_process(launch, files)
+                process = ForkedProcess(forking, worker_id, on_end, start_fresh)
+                if forking.start(process, *paths):
+                    return process
+                forking.close()
+                del self._forking[launch]
+        return start_fresh()
+
+    def _forking_process(self, launch: Launch, files: Sequence[IO[bytes]]) -> ForkingProcess:
+        """Return the process that forks workers for `launch`; start it if there is none."""
+        out, err = files
+        if launch not in self._forking:
+            self._forking[launch] = ForkingProcess(
+                (launch.network_id, *launch.options),
+                launch.worker_environment,
+                out,
+                err,
+                functools.partial(self._note_unsafe, launch),
+            )
+        return self._forking[launch]
+
+    def _note_unsafe(self, launch: Launch, reason: str) -> None:
+        """Start no forking process for these workers any more."""
+        self._unsafe.add(launch)
+        level = logging.WARNING if launch.start_method == "fork" else logging.INFO
+        _logger.log(
+            level,
+            "workers start as fresh interpreters, because they cannot be forked: %s; "
+            'start_method="spawn" starts them so at once',
+            reason,
+        )
 
 
-def _describe_exit(code: int) -> str:
-    """Return in words how a process ended."""
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"its process was killed by {name}"
+def _start_fresh(
+    worker_id: str, launch: Launch, paths: Sequence[Path], on_end: Callable[[WorkerEnd], object]
+) -> FreshProcess:
+    """Start a worker as a fresh interpreter."""
+    arguments = [launch.network_id, *launch.options, "--worker-id", worker_id]
+    environment = launch.worker_environment
+    with paths[0].open("ab") as out, paths[1].open("ab") as err:
+        return FreshProcess(arguments, environment, out, err, on_end)

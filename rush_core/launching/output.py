@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,17 @@ from typing import IO
 
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 
-__all__ = ["WorkerOutput"]
+__all__ = ["WorkerOutput", "write_lines_at_once"]
+
+
+def write_lines_at_once() -> None:
+    """Write to standard output and standard error after each line, in a process of a worker.
+
+    So the file has what was printed also if the process is killed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 class WorkerOutput:

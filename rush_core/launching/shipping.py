@@ -30,7 +30,15 @@ from rush_core.connection.script import execute_on, retry_unreachable
 from rush_core.errors import LoopError
 from rush_core.keys import NetworkKeys
 
-__all__ = ["MOST_BYTES", "ShippedLoop", "load_loop", "pack_loop", "ship_loop", "store_loop"]
+__all__ = [
+    "MOST_BYTES",
+    "ShippedLoop",
+    "fetch_loop",
+    "load_loop",
+    "pack_loop",
+    "ship_loop",
+    "store_loop",
+]
 
 ShippedLoop = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -150,6 +158,23 @@ def _write(path: Path, packed: bytes) -> bytes:
         os.fsync(descriptor)
     os.replace(unfinished, path)
     return os.fsencode(path.resolve())
+
+
+def fetch_loop(url: str, network_id: str, digest: str, patience_s: float) -> ShippedLoop:
+    """Load a loop over a connection of its own; see `load_loop`.
+
+    Parameters
+    ----------
+    url, network_id, digest : str
+    patience_s : float
+        How long to try if the server cannot be reached, seconds.
+    """
+    connection = Connection(url)
+    try:
+        keys = NetworkKeys(network_id)
+        return retry_unreachable(lambda: load_loop(connection, keys, digest), patience_s)
+    finally:
+        connection.close()
 
 
 def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> ShippedLoop:

@@ -13,14 +13,16 @@ from pathlib import Path
 
 from rush_core.connection.clock import ServerClock
 from rush_core.connection.connection import Connection, pack
+from rush_core.connection.script import PATIENCE_S
 from rush_core.errors import LoopFailedError, RushError, WorkersFailedError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.workers import WorkerState, fetch_workers
 from rush_core.keys import NetworkKeys
 from rush_core.launching.command import heartbeat_options
 from rush_core.launching.ends import WorkerEnd
-from rush_core.launching.local import LocalWorkers
+from rush_core.launching.local import Launch, LocalWorkers, StartMethod
 from rush_core.launching.removal import Removal
+from rush_core.launching.shipping import fetch_loop
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.registry import Registry
@@ -71,6 +73,7 @@ class StartedWorkers:
         heartbeat: Heartbeat | None,
         log_folder: Path | None,
         log_level: str,
+        start_method: StartMethod | None,
     ) -> list[str]:
         """Start worker processes on this machine; return their ids.
 
@@ -83,9 +86,9 @@ class StartedWorkers:
             heartbeat = Heartbeat()
         if heartbeat is not None:
             options += heartbeat_options(heartbeat)
-        url, network_id = self._connection.url, self._keys.network_id
+        launch = Launch(self._keys.network_id, self._connection.url, tuple(options), start_method)
         for worker_id in worker_ids:
-            self._local.start(worker_id, network_id, url, options, log_folder)
+            self._local.start(worker_id, launch, log_folder)
         return worker_ids
 
     def submit(
@@ -104,7 +107,9 @@ class StartedWorkers:
                 run_worker,
                 self._keys.network_id,
                 url=self._connection.url,
-                loop_digest=loop_digest,
+                load=functools.partial(
+                    fetch_loop, self._connection.url, self._keys.network_id, loop_digest, PATIENCE_S
+                ),
                 worker_id=worker_id,
                 heartbeat=heartbeat,
                 log_level=log_level,

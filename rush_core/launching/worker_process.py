@@ -1,20 +1,19 @@
-"""The life of a worker: fetch the loop, join the network, run the loop, leave."""
+"""The life of a worker: load the loop, join the network, run the loop, leave."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import signal
-import sys
+from collections.abc import Callable
 
-from rush_core.connection.connection import Connection
-from rush_core.connection.script import PATIENCE_S, retry_unreachable
+from rush_core.connection.script import retry_unreachable
 from rush_core.errors import WorkerInterrupt
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
+from rush_core.launching.output import write_lines_at_once
 from rush_core.launching.process_exit import limit_exit
-from rush_core.launching.shipping import ShippedLoop, load_loop
+from rush_core.launching.shipping import ShippedLoop
 from rush_core.launching.signals import StopSignals, stop_signals_held_back
 from rush_core.membership.log_handler import log_to_network
 from rush_core.owned_process import take_owner_pipe
@@ -29,20 +28,20 @@ def run_worker(
     network_id: str,
     *,
     url: str,
-    loop_digest: str,
+    load: Callable[[], ShippedLoop],
     worker_id: str | None,
     heartbeat: Heartbeat | None,
     log_level: str,
     owns_process: bool = True,
     orphan_check: bool = False,
 ) -> signal.Signals | None:
-    """Fetch the shipped loop, join the network, run the loop and leave.
+    """Load the shipped loop, join the network, run the loop and leave.
 
     Parameters
     ----------
     network_id, url : str
-    loop_digest : str
-        Which loop, as `store_loop` returned it.
+    load : callable
+        Returns the loop: `functools.partial` of `fetch_loop`, for example.
     worker_id : str or None
         None for a random one.
     heartbeat : Heartbeat or None
@@ -70,13 +69,8 @@ def run_worker(
     keys = NetworkKeys(network_id)
     pipe = take_owner_pipe() if orphan_check else None
     if owns_process:
-        # What the loop prints is in the file of the worker after each line, also if it is killed.
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(line_buffering=True)
-    # A manager that names a worker has just used the server, so a server that is away will come
-    # back. A command line can have a wrong URL or password, and must say so at once.
-    loop, args, kwargs = _fetch_loop(url, keys, loop_digest, PATIENCE_S if worker_id else 0.0)
+        write_lines_at_once()
+    loop, args, kwargs = load()
     signals = StopSignals()
     # A signal that arrives between the registration and the handlers would end a registered worker.
     with stop_signals_held_back() if owns_process else contextlib.nullcontext():
@@ -108,12 +102,3 @@ def run_worker(
         if owns_process:
             limit_exit()
     return signals.received
-
-
-def _fetch_loop(url: str, keys: NetworkKeys, digest: str, patience_s: float) -> ShippedLoop:
-    """Fetch a loop over a connection of its own; try for `patience_s` seconds."""
-    connection = Connection(url)
-    try:
-        return retry_unreachable(lambda: load_loop(connection, keys, digest), patience_s)
-    finally:
-        connection.close()

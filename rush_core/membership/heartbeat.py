@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import Script
@@ -20,7 +20,26 @@ from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.keys import NetworkKeys
 
-__all__ = ["HeartbeatThread", "send_heartbeats"]
+__all__ = ["HeartbeatThread", "beat", "send_heartbeats"]
+
+
+def beat(connection: Connection, keys: NetworkKeys, worker_ids: Iterable[str]) -> dict[str, str]:
+    """Send one heartbeat of each of some workers; one round trip.
+
+    Returns
+    -------
+    dict of str to str
+        Those that are not registered, and the state in which each has ended; empty if it is not
+        known, because the worker has not joined, or the network was reset.
+
+    Raises
+    ------
+    RushError
+        If the server cannot be reached, or refuses the script.
+    """
+    names = [worker_id.encode() for worker_id in worker_ids]
+    out = [text.decode() for text in Script("beat", keys).run(connection, *names)]
+    return dict(zip(out[::2], out[1::2], strict=True))
 
 
 def send_heartbeats(
@@ -38,12 +57,11 @@ def send_heartbeats(
         The worker's state if it was killed or forgotten, else None. A worker that counts as lost
         goes on sending: it may come back.
     """
-    script = Script("beat", keys, worker_id)
     while not wait_for_stop(heartbeat.period_s):
         # If the server cannot be reached, the next heartbeat is the next try.
         with contextlib.suppress(RushError):
-            state: str = script.run(connection, worker_id.encode()).decode()
-            if state not in ("running", "stopping", "lost"):
+            state = beat(connection, keys, (worker_id,)).get(worker_id, "lost")
+            if state != "lost":
                 return state
     return None
 

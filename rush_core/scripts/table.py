@@ -83,7 +83,7 @@ TABLE = {
     "register_worker": _declare(
         "register_worker", "clients workers stop waiting unwanted alive", "wakes"
     ),
-    "beat": _declare("beat", "clients workers alive"),
+    "beat": _declare("beat", "clients workers", "alives"),
     "request_stop": _declare("request_stop", "clients workers stop idle waiting", "wakes"),
     "remove_worker": _declare("remove_worker", _REMOVAL_KEYS, "wakes"),
     "remove_silent_worker": _declare("remove_silent_worker", _REMOVAL_KEYS, "wakes"),

@@ -46,6 +46,8 @@ _NO_INPUT = (
 def main(descriptor: int) -> None:
     """Evaluate one configuration after another until the connection ends."""
     os.set_inheritable(descriptor, False)
+    # An objective that reads its input would wait for the owner of this process to end.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     parent = Parent(socket.socket(fileno=descriptor))

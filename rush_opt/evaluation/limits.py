@@ -2,7 +2,7 @@
 
 An objective can hold the interpreter lock or run foreign code, so nothing inside its own process
 can end it in time. Therefore each worker keeps one evaluation process for all its trials. When a
-trial exceeds a limit, the process is killed with all its children, and replaced.
+trial exceeds a limit, the process is killed with all that it has started, and replaced.
 
 An objective may stop this process in the middle of a message, or write to its connection. So every
 call of the worker to the process has the trial's deadline, and bytes that are no message fail the
@@ -115,7 +115,7 @@ class LimitedObjective:
             raise TrialFailure(str(excess)) from None
         except (EOFError, OSError):
             how = self._start_anew()
-            raise TrialFailure(f"the objective ended its process: {how}") from None
+            raise TrialFailure(f"the process of the objective {how}") from None
         except BaseException as error:
             self._start_anew()  # it is in the middle of its trial
             if isinstance(error, GarbledError):
@@ -153,7 +153,7 @@ class LimitedObjective:
                 pass
         except (EOFError, OSError, GarbledError):
             how = self._start_anew()
-            raise RuntimeError(f"the evaluation process cannot start: {how}") from None
+            raise RuntimeError(f"the evaluation process cannot start: it {how}") from None
         kind, content = message
         if kind == "failed":
             raise RuntimeError(f"the evaluation process cannot start:\n{content[0]}")
@@ -162,17 +162,15 @@ class LimitedObjective:
     def _check_between_trials(self) -> None:
         """Start another process if this one has ended or sent anything but logs after its trial."""
         try:
-            if self._process.has_ended():
-                what = "ended"
-            elif self._process.receive(0.0) is None:
+            if self._process.receive(0.0) is None:
                 return
-            else:
-                what = "called a method of the trial"
+            what = "called a method of the trial"
         except (EOFError, OSError):
-            what = "closed its connection"
+            what = "ended or closed its connection"
         except GarbledError:
             what = "wrote to its connection"
-        logger.warning("the evaluation process %s after its trial: %s", what, self._start_anew())
+        how = self._start_anew()
+        logger.warning("the evaluation process %s after its trial; it %s", what, how)
 
     def _converse(
         self, config: dict[str, Any], trial: tuple[Any, ...], deadline: float

@@ -211,8 +211,8 @@ def test_a_worker_killed_in_the_middle_of_a_beat_is_lost(
     server: EmbeddedServer, network: Network, points: Points, launch: Launch, beat: Heartbeat
 ) -> None:
     connection, keys = Connection(server.url), NetworkKeys(network.network_id)
-    script = Script("beat", keys, "nobody")
-    assert script.run(connection, b"nobody") == b""  # the server has it from now on
+    # The server has the script from now on.
+    assert Script("beat", keys).run(connection, b"nobody") == [b"nobody", b""]
     with BreakingProxy(server.url) as proxy, Network(network.network_id, proxy.url) as far:
         launch(far.worker_command(stopping_at, args=("started",), heartbeat=beat))
         pid = points.wait_for("started")
@@ -225,7 +225,8 @@ def test_a_worker_killed_in_the_middle_of_a_beat_is_lost(
         proxy.hold_request(b":alive:", then=kill)
         assert killed.wait(PATIENCE_S)
         (lost,) = wait_until(network.detect_lost_workers, PATIENCE_S)
-        assert proxy.deliver_held_request() == b"$4\r\nlost\r\n"  # and brings nobody back
+        late = proxy.deliver_held_request()
+        assert late == b"*2\r\n$8\r\n%b\r\n$4\r\nlost\r\n" % lost.encode()  # brings nobody back
     assert connection.execute(pack(("EXISTS", keys.alive(lost)))) == 0
     connection.close()
     assert network.count_tasks() == (0, 0, 0, 1)

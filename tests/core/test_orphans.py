@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from rush_core import EmbeddedServer, Heartbeat, Network, TaskState, Worker
+from rush_core.launching.local import StartMethod
 from tests.core.processes import PATIENCE_S, is_alive, wait_for_running_tasks
 from tests.waiting import wait_until
 
@@ -137,11 +138,14 @@ def test_workers_are_gone_with_a_manager_whose_server_ends_as_well(
         assert wait_for_gone(family, time.monotonic()) < GONE_WITHIN_S
 
 
-def test_the_guard_of_a_worker_ends_with_the_worker(network: Network, tmp_path: Path) -> None:
-    before = set(psutil.Process().children())
-    network.start_workers(lambda worker: None, 2, log_folder=tmp_path)
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_no_process_that_looked_after_workers_outlives_them(
+    start_method: StartMethod, network: Network, tmp_path: Path
+) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    network.start_workers(lambda worker: None, 2, log_folder=tmp_path, start_method=start_method)
     assert network.join_workers(PATIENCE_S)
-    assert set(psutil.Process().children()) == before
+    wait_until(lambda: set(psutil.Process().children(recursive=True)) == before, PATIENCE_S)
 
 
 @pytest.mark.parametrize("heartbeat", [None, Heartbeat(period_s=0.05, expire_s=1.0)])

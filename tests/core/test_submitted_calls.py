@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,7 @@ from rush_core import (
 )
 from rush_core.launching.ends import WorkerEnd
 from rush_core.launching.local import LocalWorkers
+from rush_core.launching.shipping import fetch_loop
 from rush_core.launching.submitted import SubmittedWorkers
 from rush_core.launching.worker_process import run_worker
 from tests.core.clients import wait_until_alone
@@ -275,7 +277,8 @@ def test_a_loop_with_a_wrong_signature_is_reported(
 
 def test_a_call_that_finds_no_loop_leaves_no_connection_open(network_id: str) -> None:
     with serve() as own_server:
-        call: dict[str, Any] = {"url": own_server.url, "loop_digest": "0" * 64, "worker_id": None}
+        load = partial(fetch_loop, own_server.url, network_id, "0" * 64, 0.0)
+        call: dict[str, Any] = {"url": own_server.url, "load": load, "worker_id": None}
         with pytest.raises(LoopError) as refusal:
             run_worker(network_id, heartbeat=None, log_level="INFO", owns_process=False, **call)
         # The traceback keeps all objects of the call alive.

@@ -86,7 +86,7 @@ def limited(server: EmbeddedServer) -> TuneResult:
         ("endless", "the trial took longer than trial_timeout=3 s"),
         ("large", "more than trial_memory=400,000,000"),
         ("large child", "more than trial_memory=400,000,000"),
-        ("crash", "the objective ended its process: SIGSEGV"),
+        ("crash", "the process of the objective was killed by SIGSEGV"),
         ("error", "ValueError: no such thing"),
     ],
 )
@@ -110,18 +110,15 @@ def test_the_worker_goes_on_and_evaluates_elsewhere(limited: TuneResult) -> None
     assert [trial.result["key"] for trial in fine] == [trial.key for trial in fine]
 
 
-def test_the_end_of_a_process_is_seen_although_its_child_holds_the_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_end_of_a_process_is_seen_although_its_child_holds_the_connection() -> None:
     def leave_a_child(config: dict[str, Any]) -> None:
         if os.fork():
             os._exit(3)
         signal.pause()
 
-    monkeypatch.delattr(os, "waitid")  # as in Python 3.11 on macOS
     with (
         LimitedObjective(leave_a_child, Limits(timeout_s=None, memory_bytes=10**9)) as objective,
-        pytest.raises(TrialFailure, match="the objective ended its process: exit code 3"),
+        pytest.raises(TrialFailure, match="the process of the objective ended with exit code 3"),
     ):
         objective({})
 
@@ -165,11 +162,11 @@ def test_a_process_that_ends_between_two_trials_is_replaced(
     with LimitedObjective(lambda config: os.getpid(), Limits(60.0, None)) as limited:
         first = limited({})
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: not psutil.pid_exists(first))
         second = limited({})
         assert second != first
         assert limited({}) == second
-    assert "the evaluation process ended after its trial: SIGKILL" in caplog.text
+    assert "the evaluation process ended or closed its connection after its trial" in caplog.text
 
 
 @pytest.mark.parametrize(
