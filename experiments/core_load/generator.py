@@ -18,10 +18,10 @@ from functools import partial
 
 import numpy as np
 
-from experiments.core_load.hosts import HostReader, HostWriter
+from experiments.core_load.hosts import HostHeartbeat, HostReader, HostWriter
 from experiments.core_load.measurement import Measurement
 from experiments.core_load.plan import HostPlan, LoadPlan
-from experiments.core_load.requests import ReaderRequests, StepRequests
+from experiments.core_load.requests import HeartbeatRequests, ReaderRequests, StepRequests
 from experiments.core_load.workers import Channel, Client, SimulatedWorker
 
 _BUFFER_BYTES = 1 << 20
@@ -89,7 +89,7 @@ class Load:
         self._poll = select.epoll()
         self._served: dict[int, tuple[socket.socket, Client]] = {}
         self._workers: list[SimulatedWorker] = []
-        self._readers: list[tuple[HostReader, float]] = []  # and the time between two reads
+        self._hosts: list[tuple[HostReader, HostHeartbeat]] = []
         self._timers: list[tuple[float, int, Callable[[float, Measurement], None]]] = []
         self._order = itertools.count()
 
@@ -125,10 +125,14 @@ class Load:
                 self._workers.append(writer.worker(own))
             self._serve(primary, writer)
         connection = self._connect(self._reader)
-        interval_s, send = hosts.read_interval_s, partial(_send, connection)
-        reader = HostReader(ReaderRequests(len(self._readers)), send, interval_s, self._at)
-        self._readers.append((reader, interval_s))
+        reads, send = ReaderRequests(len(self._hosts)), partial(_send, connection)
+        reader = HostReader(reads, send, hosts.read_pause_s, self._at)
         self._serve(connection, reader)
+        connection = self._connect(self._primary)
+        beats = HeartbeatRequests([own.number for own in requests])
+        heartbeat = HostHeartbeat(beats, partial(_send, connection), hosts.heartbeat_s, self._at)
+        self._serve(connection, heartbeat)
+        self._hosts.append((reader, heartbeat))
 
     def run(
         self, plan: LoadPlan, phases: Sequence[float], mark: Callable[[], object]
@@ -147,8 +151,11 @@ class Load:
         measurement = Measurement()
         n_due, n_workers = 0, len(workers)
         began = now = clock()
-        for i, (reader, interval_s) in enumerate(self._readers):
-            reader.be_due(began + interval_s * i / len(self._readers))
+        if plan.hosts is not None:
+            for i, (reader, heartbeat) in enumerate(self._hosts):
+                share = i / len(self._hosts)
+                reader.be_due(began + plan.hosts.read_pause_s * share)
+                heartbeat.be_due(began + plan.hosts.heartbeat_s * share)
         due = began + phases[0]
         opens, is_open = began + plan.warm_up_s, False
         while True:

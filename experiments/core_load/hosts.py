@@ -1,4 +1,4 @@
-"""What the workers of a simulated host share: a reader of the finished log, a writer."""
+"""What the workers of a simulated host share: a reader, heartbeats, a writer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from experiments.core_load.measurement import Measurement
 from experiments.core_load.replies import ReplyStream, WakeupReply
-from experiments.core_load.requests import ReaderRequests, StepRequests
+from experiments.core_load.requests import HeartbeatRequests, ReaderRequests, StepRequests
 from experiments.core_load.workers import Send, SimulatedWorker
 
 # Longer than a load lasts.
 _LONG_WAIT_S = 600.0
+
+_NO_WORKERS = b"*0\r\n"
 
 # ``at(when, act)`` calls ``act(now, measurement)`` at a time by the monotonic clock.
 At = Callable[[float, Callable[[float, Measurement], None]], None]
@@ -74,25 +76,28 @@ class HostWriter:
 
 
 class HostReader:
-    """Reads the finished log for all workers of one host.
+    """Reads the logs of ended tasks for all workers of one host.
 
-    After a read that brought something new, the next one follows when the interval is over. After
-    one that brought nothing, the reader waits in the server, which wakes it.
+    After a read that has found something, it makes a pause. After one that has found nothing, it
+    waits in the server, which wakes it. `rush_core.node.log_follower` does the same.
 
     Parameters
     ----------
     requests : ReaderRequests
     send : callable
-    interval_s : float
-        Time from one read to the next.
+    pause_s : float
     at : callable
     """
 
-    def __init__(self, requests: ReaderRequests, send: Send, interval_s: float, at: At) -> None:
+    # Finished tasks, and failed ones.
+    _N_LOGS = 2
+
+    def __init__(self, requests: ReaderRequests, send: Send, pause_s: float, at: At) -> None:
         self._requests, self._send = requests, send
-        self._interval_s, self._at = interval_s, at
+        self._pause_s, self._at = pause_s, at
         self._stream = ReplyStream()
         self._wakeup: WakeupReply | None = None
+        self._n_records: list[int] = []  # of each log
         self._due = 0.0
 
     def be_due(self, at: float) -> None:
@@ -105,23 +110,58 @@ class HostReader:
         if self._wakeup is not None:
             if self._wakeup.receive(data):
                 self._requests.note_waited(self._wakeup.replies)
-                measurement.n_records += len(self._wakeup.replies[-1])
+                measurement.n_records += sum(map(len, self._wakeup.replies[-self._N_LOGS :]))
                 self._wakeup = None
-                self.be_due(max(now, self._due + self._interval_s))
+                self.be_due(now)
             return
-        for n_records in self._stream.receive(data):
-            measurement.latencies_s["read"].append(now - self._due)
-            measurement.n_reads += 1
-            measurement.n_records += n_records or 0
-            if self._requests.note_read(n_records or 0):
-                self.be_due(max(now, self._due + self._interval_s))
-            else:
-                self._wait(measurement)
+        self._n_records += [n_records or 0 for n_records in self._stream.receive(data)]
+        if len(self._n_records) < self._N_LOGS:
+            return
+        n_finished, n_failed = self._n_records
+        self._n_records = []
+        measurement.latencies_s["read"].append(now - self._due)
+        measurement.n_reads += 1
+        measurement.n_records += n_finished + n_failed
+        if self._requests.note_read(n_finished):
+            self.be_due(now + self._pause_s)
+        else:
+            self._wait(measurement)
 
     def _read(self, now: float, measurement: Measurement) -> None:
         self._send(self._requests.read())
 
     def _wait(self, measurement: Measurement) -> None:
         measurement.n_waits += 1
-        self._wakeup = WakeupReply()
+        self._wakeup = WakeupReply(self._N_LOGS)
         self._send(self._requests.wait(_LONG_WAIT_S))
+
+
+class HostHeartbeat:
+    """Sends the heartbeats of all workers of one host in one request.
+
+    Parameters
+    ----------
+    requests : HeartbeatRequests
+    send : callable
+    period_s : float
+    at : callable
+    """
+
+    def __init__(self, requests: HeartbeatRequests, send: Send, period_s: float, at: At) -> None:
+        self._requests, self._send = requests, send
+        self._period_s, self._at = period_s, at
+
+    def be_due(self, at: float) -> None:
+        """Send the next heartbeats at this time."""
+
+        def act(now: float, measurement: Measurement) -> None:
+            self._send(self._requests.beat())
+            measurement.n_beats += 1
+            self.be_due(at + self._period_s)
+
+        self._at(at, act)
+
+    def receive(self, data: memoryview, now: float, measurement: Measurement) -> None:
+        """Take the reply: no worker is out."""
+        if data != _NO_WORKERS:
+            raise RuntimeError(f"need workers that are registered, got {data.tobytes()!r:.100}")

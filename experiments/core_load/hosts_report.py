@@ -15,7 +15,7 @@ MOST_WAITED = 0.05
 # A side that uses more of its core than this has none left.
 FULL = 0.95
 
-_CELL = ["n_workers", "read_interval_ms", "write_pause_ms", "period_s"]
+_CELL = ["n_workers", "read_pause_ms", "write_pause_ms", "period_s"]
 _OPERATIONS = ("finish", "start", "step", "read")
 _SHARED = (
     *("n_hosts", "connections", "wanted_per_s", "achieved_per_s"),
@@ -70,7 +70,7 @@ def _full_side(cell: Any) -> str:
 
 
 def _way(cell: Any) -> str:
-    if cell.read_interval_ms < 0:
+    if cell.read_pause_ms < 0:
         return "each worker reads"
     return "one reader" if cell.write_pause_ms < 0 else "one reader, writes together"
 
@@ -95,9 +95,10 @@ def as_markdown(summary: pd.DataFrame, rows: pd.DataFrame) -> str:
         "the load lasts. A step is a finish and a start; where each worker reads, the finish has "
         "the read of all new records behind it.",
         "",
-        "| way | workers | read every, ms | pause between sends, ms | tasks per s | keeps up | "
-        "full | server, cores | generator, cores | connections per host | writes per send | "
-        "records read per s | MB/s | step p50 / p99, ms | read p99, ms | peak memory, MB | n |",
+        "| way | workers | pause between reads, ms | pause between sends, ms | tasks per s | "
+        "keeps up | full | server, cores | generator, cores | connections per host | "
+        "writes per send | records read per s | MB/s | step p50 / p99, ms | read p99, ms | "
+        "peak memory, MB | n |",
         "|---|---:|---:|---:|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [_line(cell) for cell in summary.itertuples()]
@@ -105,14 +106,13 @@ def as_markdown(summary: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 
 def _line(cell: Any) -> str:
-    interval, pause = (
-        "" if number < 0 else f"{number:g}"
-        for number in (cell.read_interval_ms, cell.write_pause_ms)
+    read_pause, write_pause = (
+        "" if number < 0 else f"{number:g}" for number in (cell.read_pause_ms, cell.write_pause_ms)
     )
     read = "" if pd.isna(cell.read_p99_ms) else f"{cell.read_p99_ms:,.1f}"
     slower = "" if cell.period_s == 1 else f" (one task in {cell.period_s:g} s each)"
     return (
-        f"| {cell.way} | {cell.n_workers:,}{slower} | {interval} | {pause} | "
+        f"| {cell.way} | {cell.n_workers:,}{slower} | {read_pause} | {write_pause} | "
         f"{cell.achieved_per_s:,.0f} | {'yes' if cell.keeps_up else 'no'} | {_LIMIT[cell.full]} | "
         f"{cell.server_cpu:.2f} | {cell.generator_cpu:.2f} | "
         f"{cell.connections / cell.n_hosts:.0f} | {cell.writes_per_send:.1f} | "

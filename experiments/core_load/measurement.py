@@ -21,6 +21,8 @@ class Measurement:
         Reads that ended, the records in them, and all bytes received.
     n_waits : int
         How often a host's reader waited in the server, because its last read found nothing new.
+    n_beats : int
+        How often the heartbeats of a host were sent.
     n_sends, n_sent : int
         How often writes of workers were sent, and how many writes that were.
     n_connections : int
@@ -39,6 +41,7 @@ class Measurement:
     n_records: int = 0
     n_bytes: int = 0
     n_waits: int = 0
+    n_beats: int = 0
     n_sends: int = 0
     n_sent: int = 0
     n_connections: int = 0

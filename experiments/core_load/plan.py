@@ -13,15 +13,18 @@ class HostPlan:
     ----------
     n_workers : int
         Of one host.
-    read_interval_s : float
-        Time from one read of the host's reader to the next.
+    read_pause_s : float
+        From the end of a read of the host's reader to the next one.
     write_pause_s : float or None
         Least time between two sends of a host. None if each worker writes for itself.
+    heartbeat_s : float
+        From one heartbeat of all workers of a host to the next.
     """
 
     n_workers: int
-    read_interval_s: float
+    read_pause_s: float
     write_pause_s: float | None = None
+    heartbeat_s: float = 3.0
 
 
 @dataclass(frozen=True)

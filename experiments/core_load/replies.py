@@ -73,15 +73,18 @@ class ReplyStream:
 class WakeupReply:
     """The replies to a wait in the server, and to the reads behind it, from first to last byte.
 
+    Parameters
+    ----------
+    n_reads : int
+
     Attributes
     ----------
     replies : list
     """
 
-    # The wait's script, the blocking pop, three numbers, and the records.
-    _N_REPLIES = 6
-
-    def __init__(self) -> None:
+    def __init__(self, n_reads: int) -> None:
+        # Before the reads: the wait's script, the blocking pop, and three numbers.
+        self._n_replies = 5 + n_reads
         self._reader = hiredis.Reader()
         self.replies: list[Any] = []
 
@@ -98,7 +101,7 @@ class WakeupReply:
             if isinstance(reply, hiredis.ReplyError):
                 raise reply
             self.replies.append(reply)
-        return len(self.replies) == self._N_REPLIES
+        return len(self.replies) == self._n_replies
 
 
 def _is_one_number(data: memoryview) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, cast
 
 from experiments.raw_socket import CONFIG, RESULT
@@ -16,6 +16,7 @@ from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.task import decode_tasks, finished_end, running_record
 from rush_core.kernel.transitions import Transitions
 from rush_core.keys import NetworkKeys
+from rush_core.membership.heartbeat import beat
 
 NETWORK_ID = "load"
 
@@ -28,8 +29,10 @@ class Recorder:
 
     Attributes
     ----------
+    reply : object
+        The reply to one request.
     replies : list
-        What the next requests are answered.
+        The replies to several requests.
     """
 
     generation = 0
@@ -37,12 +40,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self._requests: list[bytes] = []
+        self.reply: Any = 1
         self.replies: list[Any] = []
 
     def execute(self, request: bytes) -> Any:
         """Keep one request."""
         self._requests.append(request)
-        return 1
+        return self.reply
 
     def execute_many(self, requests: Sequence[bytes], block_s: float = 0.0) -> list[Any]:
         """Keep several requests."""
@@ -66,10 +70,15 @@ class StepRequests:
     ----------
     number : int
         Makes its name and its keys its own.
+
+    Attributes
+    ----------
+    number : int
     """
 
     def __init__(self, number: int) -> None:
-        self._worker_id = f"{number:08x}"
+        self.number = number
+        self._worker_id = _worker_id(number)
         self._keys = NetworkKeys(NETWORK_ID)
         self._connection = cast(Connection, Recorder())
         self._start, self._finish = self._pack_step()
@@ -114,7 +123,7 @@ class StepRequests:
 
 
 class ReaderRequests:
-    """The requests of the reader of one host, which follows the finished log.
+    """The requests of the reader of one host, which follows the logs of ended tasks.
 
     Parameters
     ----------
@@ -126,25 +135,50 @@ class ReaderRequests:
         self._recorder = Recorder()
         connection, keys = cast(Connection, self._recorder), NetworkKeys(NETWORK_ID)
         self._reader = TaskReader(connection, keys, f"reader-{number}", waiting=connection)
-        self._recorder.replies = [None, None, 0, 0, 0, []]
+        self._recorder.replies = [None, None, 0, 0, 0, [], []]
 
     def read(self) -> bytes:
-        """Read everything finished since the last read."""
-        return self._reader.new_log.request()
+        """Read everything that has ended since the last read: finished tasks, and failed ones."""
+        return b"".join(self._reader.ended_requests())
 
     def wait(self, timeout_s: float) -> bytes:
         """Wait until something changes, and then read."""
-        self._reader.fetch_new(timeout_s)
+        self._reader.fetch_new_ended(timeout_s)
         return b"".join(self._recorder.take())
 
     def note_read(self, n_records: int) -> int:
-        """Go on reading behind the records of a reply; return how many of them are new."""
+        """Go on reading behind the finished tasks of a reply; return how many of them are new."""
         return _note_read(self._reader.new_log, n_records)
 
     def note_waited(self, replies: Sequence[Any]) -> int:
         """Take the replies to `wait`, with the numbers that the next wait tells the server."""
-        self._recorder.replies = [*replies[:5], []]
+        self._recorder.replies = [*replies[:5], [], []]
         return self.note_read(len(replies[5]))
+
+
+class HeartbeatRequests:
+    """The heartbeats of all workers of one host, in one request.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        Those of the workers.
+    """
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        recorder = Recorder()
+        recorder.reply = []  # every worker is registered
+        names = [_worker_id(number) for number in numbers]
+        beat(cast(Connection, recorder), NetworkKeys(NETWORK_ID), names)
+        (self._request,) = recorder.take()
+
+    def beat(self) -> bytes:
+        """Send one heartbeat of each worker."""
+        return self._request
+
+
+def _worker_id(number: int) -> str:
+    return f"{number:08x}"
 
 
 def _recorded(connection: Connection) -> list[bytes]:
@@ -161,6 +195,8 @@ def _note_read(log: LogPosition[Any], n_records: int) -> int:
 
 def load_scripts(url: str) -> None:
     """Take one real step in another network: the server then has the scripts."""
+    with closing(Connection(url)) as connection:
+        beat(connection, NetworkKeys("scripts"), ["nobody"])
     with Worker("scripts", url=url, heartbeat=None) as worker:
         key = worker.start_task(CONFIG)
         assert key is not None

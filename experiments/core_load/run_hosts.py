@@ -40,8 +40,9 @@ class Cell(NamedTuple):
     Attributes
     ----------
     n_workers : int
-    read_interval_ms : float or None
-        Time between two reads of a host's reader; None if each worker reads for itself.
+    read_pause_ms : float or None
+        From the end of a read of a host's reader to the next one; None if each worker reads for
+        itself.
     write_pause_ms : float or None
         Least time between two sends of a host; None if each worker writes for itself.
     period_s : float
@@ -49,16 +50,16 @@ class Cell(NamedTuple):
     """
 
     n_workers: int
-    read_interval_ms: float | None
+    read_pause_ms: float | None
     write_pause_ms: float | None = None
     period_s: float = 1.0
 
     def plan(self) -> LoadPlan:
         """Return the load of this network."""
         hosts = None
-        if self.read_interval_ms is not None:
+        if self.read_pause_ms is not None:
             pause_s = None if self.write_pause_ms is None else self.write_pause_ms / 1e3
-            hosts = HostPlan(WORKERS_PER_HOST, self.read_interval_ms / 1e3, pause_s)
+            hosts = HostPlan(WORKERS_PER_HOST, self.read_pause_ms / 1e3, pause_s)
         read_every = 1 if hosts is None else None
         return LoadPlan(self.n_workers, read_every, 2.0, 5.0, self.period_s, hosts)
 
@@ -66,7 +67,7 @@ class Cell(NamedTuple):
 CELLS = (
     *(Cell(n, None) for n in (1024, 2048, 3072)),
     *(Cell(n, 20.0) for n in (2048, 4096, 8192, 12_288, 16_384)),
-    *(Cell(8192, interval_ms) for interval_ms in (10.0, 50.0)),
+    *(Cell(8192, pause_ms) for pause_ms in (10.0, 50.0)),
     *(Cell(8192, 20.0, pause_ms) for pause_ms in (0.0, 5.0, 10.0)),
     *(Cell(16_384, 20.0, pause_ms) for pause_ms in (0.0, 5.0, 10.0)),
     Cell(16_384, 20.0, period_s=2.0),
@@ -160,10 +161,11 @@ def describe(cell: Cell, found: Measurement) -> dict[str, Any]:
     server_cpu, server_wait, generator_cpu, generator_wait = (ended - began) / window_s
     n_hosts = -(-cell.n_workers // WORKERS_PER_HOST)
     return {
-        "n_hosts": n_hosts if cell.read_interval_ms is not None else cell.n_workers,
+        "n_hosts": n_hosts if cell.read_pause_ms is not None else cell.n_workers,
         "connections": found.n_connections,
         "wanted_per_s": cell.n_workers / cell.period_s,
         "reads_per_s": found.n_reads / window_s,
+        "beats_per_s": found.n_beats / window_s,
         "waits_per_s": found.n_waits / window_s,
         "records_per_s": found.n_records / window_s,
         "mb_per_s": found.n_bytes / 1e6 / window_s,

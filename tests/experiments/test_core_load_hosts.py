@@ -34,9 +34,9 @@ def load_on(server: WatchedServer, n_workers: int, period_s: float, hosts: HostP
 
 
 def test_workers_of_a_host_write_and_its_reader_reads(fresh: WatchedServer) -> None:
-    found = load_on(fresh, 10, 0.05, HostPlan(4, read_interval_s=0.01))
+    found = load_on(fresh, 10, 0.05, HostPlan(4, read_pause_s=0.01))
     n_hosts = 3
-    assert found.n_connections == 10 + n_hosts
+    assert found.n_connections == 10 + 2 * n_hosts
     with Network(NETWORK_ID, fresh.url) as network:
         n_finished = len(network.fetch_finished_tasks())
         check_network(NETWORK_ID, fresh.url)
@@ -47,16 +47,16 @@ def test_workers_of_a_host_write_and_its_reader_reads(fresh: WatchedServer) -> N
 
 
 def test_a_reader_waits_in_the_server_while_nothing_is_new(fresh: WatchedServer) -> None:
-    found = load_on(fresh, 1, 0.2, HostPlan(1, read_interval_s=0.001))
+    found = load_on(fresh, 1, 0.2, HostPlan(1, read_pause_s=0.001))
     # At the start, at each of at most four finished tasks, and when clients join.
     assert 0 < found.n_waits <= 8
     assert found.n_reads <= 2 * found.n_waits + 2
 
 
 def test_writes_of_a_host_are_sent_together(fresh: WatchedServer) -> None:
-    hosts = HostPlan(8, read_interval_s=0.01, write_pause_s=0.02)
+    hosts = HostPlan(8, read_pause_s=0.01, write_pause_s=0.02)
     found = load_on(fresh, 8, 0.02, hosts)
-    assert found.n_connections == 2
+    assert found.n_connections == 3
     assert found.n_sent / found.n_sends > 2
     with Network(NETWORK_ID, fresh.url) as network:
         tasks = network.fetch_finished_tasks()
@@ -76,7 +76,7 @@ def test_requests_differ_in_the_key_of_the_task_only() -> None:
 def rows_of(n_workers: int, server_cpu: float, **changed: Any) -> list[dict[str, Any]]:
     shared: dict[str, Any] = {
         "n_workers": n_workers,
-        "read_interval_ms": 20.0,
+        "read_pause_ms": 20.0,
         "write_pause_ms": None,
         "period_s": 1.0,
         "n": 100,
@@ -114,7 +114,7 @@ def test_the_table_leaves_out_what_others_disturbed() -> None:
             *rows_of(8192, 0.6),
             *rows_of(8192, 0.3, server_wait=0.4),
             *rows_of(16_384, 0.99, achieved_per_s=14_000.0),
-            *rows_of(2048, 0.7, read_interval_ms=None, n_hosts=2048, connections=2048),
+            *rows_of(2048, 0.7, read_pause_ms=None, n_hosts=2048, connections=2048),
         ]
     )
     summary = summarize(undisturbed(rows))
