@@ -1,4 +1,4 @@
-"""The cost of proposals in virtual time: measured CPU seconds, or given seconds."""
+"""The cost of a step in virtual time: measured CPU seconds, or given seconds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
 from rush_opt.search.design import random_design
 from rush_opt.search.pending import Pending
+from rush_opt.simulation.coordination import Coordination, VirtualServer
 
 __all__ = ["Costs"]
 
@@ -23,23 +24,32 @@ _REPEATS = 7
 
 
 class Costs:
-    """The cost of each proposal, in virtual seconds.
+    """The cost of each proposal, and of the coordination around it, in virtual seconds.
 
     Parameters
     ----------
     problem : Problem
     given : callable or None
         ``given(n_known)`` returns the seconds of a proposal for the surrogate and for the
-        acquisition search while this many trials are known. Adding results then costs nothing.
-        None to measure all of it.
+        acquisition search while this many trials are known. Coordination and adding results then
+        cost nothing. None to measure proposals and adding results.
+    coordination : Coordination
+    n_followers : int
+        How many workers follow the results of all.
     """
 
     def __init__(
-        self, problem: Problem, given: Callable[[int], tuple[float, float]] | None
+        self,
+        problem: Problem,
+        given: Callable[[int], tuple[float, float]] | None,
+        coordination: Coordination,
+        n_followers: int,
     ) -> None:
         self._problem = problem
         self._given = given
         self._measured: dict[Phase, float] = {}
+        self._coordination = coordination
+        self._server = VirtualServer(coordination.server_s(n_followers))
         self._call_s, self._row_s = (0.0, 0.0) if given else _cost_of_adding(problem)
 
     @contextmanager
@@ -60,6 +70,16 @@ class Costs:
             proposer = optimizer.proposer(self._problem, place)
             proposer.propose(archive, Pending(self._problem.space), self.timing, 1)
             self._measured = {}
+
+    def of_step(self, now: float, n_new: int) -> float:
+        """Return the seconds of a worker's requests that begin now, while it learns of new trials.
+
+        The requests of other workers that the server has to handle before are a part of it.
+        """
+        if self._given is not None:
+            return 0.0
+        own_s = self._coordination.step_s + self._coordination.record_s * n_new
+        return own_s + self._server.handle(now)
 
     def of_proposals(self, proposals: Sequence[Proposal], n_seen: int) -> list[dict[str, float]]:
         """Return the seconds of each proposal of the latest call, by ``<phase>_s``.
