@@ -187,16 +187,17 @@ def as_markdown(rows: Rows) -> str:
     """Make the table that goes with the rows of a run."""
     first = rows[0]
     ended_after_s = next(row["processes_ended_after_s"] for row in rows if row["host"] == KILLED)
+    end = "did not end" if ended_after_s is None else f"had ended after {ended_after_s:.2f} s"
     lines = [
         "# A host that is cut off and returns, and a host that dies",
         "",
         f"{len(rows)} hosts (network namespaces) with {WORKERS_PER_HOST} workers each, started by "
         "one command, TCP with a password. The link of one was down from "
         f"{first['link_down_s']} s to {first['link_up_s']} s of {first['run_s']} s. Then the "
-        "command of another one was killed; the last of its processes had ended after "
-        f"{ended_after_s:.2f} s. {first['run_ended']} trials ended of {first['run_asked']} asked "
-        f"for, and {first['run_left_running']} were left running. Rows: "
-        "`results/raw/netns_nodes.csv`, made by `experiments/netns_nodes.py`.",
+        f"command of another one was killed; the last of its processes {end}. "
+        f"{first['run_ended']} trials ended of {first['run_asked']} asked for, and "
+        f"{first['run_left_running']} were left running. Rows: `results/raw/netns_nodes.csv`, "
+        "made by `experiments/netns_nodes.py`.",
         "",
         "| host | what happened | workers, states at the end | trials ended | lost "
         "| ended after the link was back | first of them, s after |",
