@@ -66,8 +66,8 @@ def simulate(
     cost : callable, optional
         ``cost(n_known)`` returns two numbers: the seconds of a proposal for fitting the surrogate,
         and for searching the acquisition function, while this many trials are known. They replace
-        measured times, and adding new results then costs nothing. So a run with a seed is exactly
-        repeatable.
+        measured times. Adding new results and requests to the server then cost nothing. So a run
+        with a seed is exactly repeatable.
     initial_design, warm_start
         As for `tune()`; both are known at time 0 and cost nothing.
 
@@ -123,7 +123,8 @@ def simulate(
     known = known_trials(warm_start, problem)
     points = initial_points_of(plan, initial_design, known)
     n_followers = n_workers if plan.optimizer.placement == "each worker" else 0
-    costs = Costs(problem, _checked_cost(cost), ON_NODES, n_followers)
+    coordination = ON_NODES if cost is None else None
+    costs = Costs(problem, _checked_cost(cost), coordination, n_followers)
     run = VirtualRun(plan, _checked_duration(duration), known)
     play(run, points, costs)
     return result_of(run)

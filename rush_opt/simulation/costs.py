@@ -31,9 +31,10 @@ class Costs:
     problem : Problem
     given : callable or None
         ``given(n_known)`` returns the seconds of a proposal for the surrogate and for the
-        acquisition search while this many trials are known. Coordination and adding results then
-        cost nothing. None to measure proposals and adding results.
-    coordination : Coordination
+        acquisition search while this many trials are known. Adding results then costs nothing.
+        None to measure all of it.
+    coordination : Coordination or None
+        None if the requests of a step cost nothing.
     n_followers : int
         How many workers follow the results of all.
     """
@@ -42,14 +43,15 @@ class Costs:
         self,
         problem: Problem,
         given: Callable[[int], tuple[float, float]] | None,
-        coordination: Coordination,
+        coordination: Coordination | None,
         n_followers: int,
     ) -> None:
         self._problem = problem
         self._given = given
         self._measured: dict[Phase, float] = {}
         self._coordination = coordination
-        self._server = VirtualServer(coordination.server_s(n_followers))
+        server_s = coordination.server_s(n_followers) if coordination is not None else 0.0
+        self._server = VirtualServer(server_s)
         self._call_s, self._row_s = (0.0, 0.0) if given else _cost_of_adding(problem)
 
     @contextmanager
@@ -76,7 +78,7 @@ class Costs:
 
         The requests of other workers that the server has to handle before are a part of it.
         """
-        if self._given is not None:
+        if self._coordination is None:
             return 0.0
         own_s = self._coordination.step_s + self._coordination.record_s * n_new
         return own_s + self._server.handle(now)

@@ -13,6 +13,7 @@ from rush_opt.simulation.coordination import Coordination
 def test_a_server_that_is_too_slow_takes_the_time_of_the_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(simulated_nodes, "cost_of_adding", lambda: 0.0)
     slow = Coordination(
         step_s=0.0, record_s=0.0, server_step_s=0.5, server_record_s=0.0, workers_per_reader=1
     )
@@ -32,7 +33,7 @@ def test_the_table_shows_the_last_run_of_each_cell() -> None:
         "proposal_share": 0.01,
         "coordination_share": 0.5,
         "tasks_per_s": 2000.0,
-        "n_known": 12_000,
+        "n_ended": 12_000,
         "machine": "a machine",
         "python": "3.11",
         "commit": "abc",

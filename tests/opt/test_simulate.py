@@ -340,7 +340,7 @@ def test_a_step_costs_requests_and_the_reading_of_new_records() -> None:
     measured = Costs(problem, None, coordination, 4)
     assert measured.of_step(0.0, 2) == 0.5 + 2.0
     assert measured.of_step(1.0, 0) == 0.25 + 3.0
-    assert Costs(problem, free, coordination, 4).of_step(0.0, 2) == 0.0
+    assert Costs(problem, free, None, 4).of_step(0.0, 2) == 0.0
 
 
 # -- objectives ------------------------------------------------------------------------------------
