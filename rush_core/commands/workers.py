@@ -11,10 +11,13 @@ from rush_core.commands.command_line import CommandLine
 from rush_core.connection.script import PATIENCE_S
 from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.shared_log import SharedLogs
 from rush_core.launching.forking_process import fork_workers
+from rush_core.launching.node_reader import ForkedReader
 from rush_core.launching.shipping import ShippedLoop, fetch_loop
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat_process import send_for_parent
+from rush_core.node.reader_process import run_reader
 from rush_core.servers.locate import resolve_running_url
 
 __all__ = ["add_worker_commands"]
@@ -80,10 +83,21 @@ def _worker(given: argparse.Namespace) -> int:
 def _node(given: argparse.Namespace) -> int:
     url = resolve_running_url(None)
     load = functools.partial(fetch_loop, url, given.network_id, given.loop, PATIENCE_S)
-    worker = fork_workers(load, given.channel)
-    if worker is None:
+    heartbeat = _heartbeat(given, is_owned=True)
+    forked = fork_workers(load, given.channel, sends_heartbeats=heartbeat is not None)
+    if forked is None:
         return 0
-    return _run(given, url, worker.load, worker.worker_id, is_owned=True)
+    if isinstance(forked, ForkedReader):
+        run_reader(
+            url,
+            given.network_id,
+            forked.shared,
+            heartbeat,
+            forked.channel.fileno(),
+            forked.report_removed,
+        )
+        return 0
+    return _run(given, url, forked.load, forked.worker_id, is_owned=True, shared=forked.shared)
 
 
 def _run(
@@ -93,6 +107,7 @@ def _run(
     worker_id: str | None,
     *,
     is_owned: bool,
+    shared: SharedLogs | None = None,
 ) -> int:
     """Run a worker in this process; return the exit code."""
     try:
@@ -104,6 +119,7 @@ def _run(
             orphan_check=is_owned,
             heartbeat=_heartbeat(given, is_owned=is_owned),
             log_level=given.log_level,
+            shared=shared,
         )
     except (ValueError, OSError) as error:
         if isinstance(error, RushError):

@@ -16,6 +16,7 @@ import math
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -80,10 +81,13 @@ class ForkedChildren:
     ----------
     changed : int
         A descriptor that becomes readable when a child has ended, was stopped or was continued.
+    keep_closed : set of socket
+        Sockets of this process that are closed in the children.
     """
 
     def __init__(self, descriptors: Iterable[int]) -> None:
         self._children: dict[int, _Child] = {}
+        self.keep_closed: set[socket.socket] = set()
         self._pid = os.getpid()
         self._pipe, self._owner_end = os.pipe()
         self.changed, self._wake = os.pipe()
@@ -103,22 +107,23 @@ class ForkedChildren:
         # objects, and so copy the memory that the processes share.
         gc.freeze()
 
-    def fork(self, name: str, out: Path, err: Path) -> bool:
+    def fork(self, name: str, *files: Path) -> bool:
         """Fork a child; return whether this process is the child.
 
         Parameters
         ----------
         name : str
-        out, err : Path
-            Files to which the standard output and standard error of the child are appended.
+        *files : Path
+            Files to which the standard output and standard error of the child are appended; by
+            default those of this process.
 
         Raises
         ------
         OSError
             If a file cannot be opened, or the system has no room for a process.
         """
-        with contextlib.ExitStack() as files:
-            numbers = [files.enter_context(path.open("ab")).fileno() for path in (out, err)]
+        with contextlib.ExitStack() as stack:
+            numbers = [stack.enter_context(path.open("ab")).fileno() for path in files]
             self._flush()  # else both processes would write what is buffered
             # A signal must not reach the child before its handlers are back.
             with stop_signals_held_back():
@@ -133,6 +138,11 @@ class ForkedChildren:
         for pid, child in self._children.items():
             if child.name == name:
                 _kill_group(pid, child)
+
+    def names(self) -> list[str]:
+        """Return the names of the children that have not ended, without the empty one."""
+        children = self._children.values()
+        return [child.name for child in children if child.name and child.status is None]
 
     def take_changes(self) -> dict[str, int]:
         """Take in what has happened to the children; do what is due.
@@ -192,14 +202,16 @@ class ForkedChildren:
         if signal.getsignal(number) is not None:  # None: foreign code handles it, let it do so
             self._before[number] = signal.signal(number, handler)
 
-    def _become_child(self, out: int, err: int) -> None:
+    def _become_child(self, *outputs: int) -> None:
         """Leave everything behind that belongs to the parent."""
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self._pid:  # the parent ended before
             os._exit(1)
-        for new, standard in ((self._pipe, 0), (out, 1), (err, 2)):
+        for standard, new in enumerate((self._pipe, *outputs)):
             os.dup2(new, standard)
+        for connected in self.keep_closed:
+            connected.close()
         for descriptor in (*self._only_here, self._pipe):
             os.close(descriptor)
         signal.set_wakeup_fd(-1)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from rush_core.kernel.shared_log import SharedLogs
 from rush_core.launching.fork_safety import reason_not_to_fork
 from rush_core.launching.forked_children import ForkedChildren
 from rush_core.launching.forking_messages import (
@@ -29,11 +31,14 @@ from rush_core.launching.forking_messages import (
     Unsafe,
     encode,
 )
+from rush_core.launching.node_reader import ForkedReader, NodeReader
 from rush_core.launching.output import write_lines_at_once
 from rush_core.launching.shipping import ShippedLoop
 from rush_core.owned_process import take_owner_pipe
 
 __all__ = ["ForkedWorker", "fork_workers"]
+
+_logger = logging.getLogger(__name__)
 
 # How long workers have to fail their tasks and to leave when the owner has ended.
 _LEAVING_TIMEOUT_S = 0.5
@@ -47,18 +52,25 @@ class ForkedWorker:
     worker_id : str
     load : callable
         Returns the loop that the forking process has loaded, or raises the error of that.
+    shared : SharedLogs or None
+        What the reader process reads for all workers; None if there is none.
     """
 
-    def __init__(self, worker_id: str, load: Callable[[], ShippedLoop]) -> None:
+    def __init__(
+        self, worker_id: str, load: Callable[[], ShippedLoop], shared: SharedLogs | None
+    ) -> None:
         self.worker_id = worker_id
         self.load = load
+        self.shared = shared
 
 
-def fork_workers(load: Callable[[], ShippedLoop], channel: int) -> ForkedWorker | None:
+def fork_workers(
+    load: Callable[[], ShippedLoop], channel: int, *, sends_heartbeats: bool
+) -> ForkedWorker | ForkedReader | None:
     """Fork workers until the owner of this process closes the channel or ends.
 
     Each worker leaves by the return of this function, so that its process ends as any interpreter
-    does.
+    does. So does the reader process, which reads the logs for all workers.
 
     Parameters
     ----------
@@ -66,10 +78,12 @@ def fork_workers(load: Callable[[], ShippedLoop], channel: int) -> ForkedWorker 
         Fetches and unpickles the loop. It is called once.
     channel : int
         The descriptor of a socket: requests come from the owner, and answers go to it.
+    sends_heartbeats : bool
+        Whether the workers have heartbeats, which the reader process sends.
 
     Returns
     -------
-    ForkedWorker or None
+    ForkedWorker, ForkedReader or None
         None in the forking process itself, when its workers have ended.
     """
     os.set_inheritable(channel, False)
@@ -81,8 +95,9 @@ def fork_workers(load: Callable[[], ShippedLoop], channel: int) -> ForkedWorker 
     if (reason := reason_not_to_fork()) is not None:
         forking.answer(Unsafe(reason))
         return None
-    worker_id = forking.run()
-    return None if worker_id is None else ForkedWorker(worker_id, loaded)
+    shared = _make_shared_logs()
+    forked = forking.run(shared, sends_heartbeats=sends_heartbeats)
+    return ForkedWorker(forked, loaded, shared) if isinstance(forked, str) else forked
 
 
 class _Forking:
@@ -101,13 +116,19 @@ class _Forking:
         self._channel = channel
         self._lines: Lines[Request] = Lines(Request)
 
-    def run(self) -> str | None:
+    def run(
+        self, shared: SharedLogs | None, *, sends_heartbeats: bool
+    ) -> str | ForkedReader | None:
         """Fork, kill and reap; return in each worker its id, and here None at the end."""
         children = ForkedChildren([self._pipe, self._channel.fileno()])
+        reader = NodeReader(children, shared, sends_heartbeats=sends_heartbeats)
         sources = [self._pipe, self._channel.fileno(), children.changed]
         while True:
-            readable, _, _ = select.select(sources, [], [], children.seconds_left())
-            for worker_id, code in children.take_changes().items():
+            left_s = _shorter(children.seconds_left(), reader.seconds_left())
+            readable, _, _ = select.select([*sources, *reader.sources()], [], [], left_s)
+            ended = children.take_changes()
+            reader.take_end(ended)
+            for worker_id, code in ended.items():
                 self.answer(Ended(worker_id, code))
             if self._pipe in readable:  # it is never written to: the owner has ended
                 break
@@ -117,6 +138,10 @@ class _Forking:
                 for request in self._lines.split(received):
                     if self._carry_out(request, children):
                         return request.worker_id
+            if (forked := reader.look_after()) is not None:
+                self._channel.detach()
+                return forked
+        reader.close()
         children.end(_LEAVING_TIMEOUT_S)
         return None
 
@@ -147,6 +172,19 @@ class _Forking:
         else:
             self.answer(Forked(request.worker_id))
         return False
+
+
+def _shorter(left_s: float | None, other_s: float | None) -> float | None:
+    """Return the shorter of two times to wait, each of which may be None for ever."""
+    return min((s for s in (left_s, other_s) if s is not None), default=None)
+
+
+def _make_shared_logs() -> SharedLogs | None:
+    try:
+        return SharedLogs()
+    except OSError as error:
+        _logger.warning("each worker reads the logs for itself: %s", error)
+        return None
 
 
 def _load(load: Callable[[], ShippedLoop]) -> Callable[[], ShippedLoop]:

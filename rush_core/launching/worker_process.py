@@ -10,6 +10,7 @@ from collections.abc import Callable
 from rush_core.connection.script import retry_unreachable
 from rush_core.errors import WorkerInterrupt
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.shared_log import SharedLogs
 from rush_core.keys import NetworkKeys
 from rush_core.launching.output import write_lines_at_once
 from rush_core.launching.process_exit import limit_exit
@@ -34,6 +35,7 @@ def run_worker(
     log_level: str,
     owns_process: bool = True,
     orphan_check: bool = False,
+    shared: SharedLogs | None = None,
 ) -> signal.Signals | None:
     """Load the shipped loop, join the network, run the loop and leave.
 
@@ -54,6 +56,8 @@ def run_worker(
     orphan_check : bool
         Whether the manager owns this process, so that the worker must leave when the manager ends
         (see `rush_core.owned_process`).
+    shared : SharedLogs, optional
+        What the node of this process reads for all its workers; it also sends their heartbeats.
 
     Returns
     -------
@@ -81,6 +85,7 @@ def run_worker(
                 worker_id=worker_id,
                 heartbeat=heartbeat,
                 on_killed=signals.leave_now if owns_process else None,
+                shared=shared,
             )
         )
         if owns_process:

@@ -1,0 +1,259 @@
+"""Workers of a node: they see each record once, whatever happens to the process that reads."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
+from rush_core.connection.connection import Connection, pack
+from rush_core.keys import NetworkKeys
+from tests.core.loopback import LoopbackServer
+from tests.core.processes import evaluating, info_of, is_alive, wait_for_running_tasks
+from tests.core.test_heartbeat import holding_the_interpreter
+from tests.waiting import wait_until
+
+PATIENCE_S = 60.0
+QUICK = Heartbeat(period_s=0.05, expire_s=3.0)
+
+
+def following(worker: Worker, n: int, n_workers: int) -> None:
+    """End tasks and follow those of all workers, until all workers know that it is enough.
+
+    Then push what was seen, and how often that came from memory.
+    """
+    seen: list[str] = []
+    n_from_memory = 0
+    is_over = False
+    while not is_over:
+        key = worker.start_task({"x": 1})
+        if key is None or worker.is_lost:
+            return
+        n_from_memory += worker._reader.are_in_memory()
+        if len(seen) % 5 == 4:
+            _, ended = worker.fail_and_fetch_ended(key, "no")
+        else:
+            _, ended = worker.finish_and_fetch_ended(key, {"y": 1})
+        seen += [*ended.finished.keys, *ended.failed.keys]
+        is_over = worker.count_tasks().finished >= n
+    worker.push_tasks([{"has_ended": worker.worker_id}])
+    wait_until(lambda: worker.count_tasks().queued >= n_workers, PATIENCE_S)
+    ended = worker.fetch_new_ended_tasks(timeout_s=0.001)  # from the server
+    seen += [*ended.finished.keys, *ended.failed.keys]
+    report = {"seen": seen, "n_from_memory": n_from_memory}
+    worker.push_tasks([{"report": report}])
+    wait_until(worker.should_stop, PATIENCE_S)
+
+
+def reader_of(network: Network) -> psutil.Process:
+    """Wait until there is a reader process for the workers, which have joined; return it."""
+    pids = {worker.pid for worker in network.fetch_workers()}
+    node = psutil.Process(min(pids)).parent()  # it has forked workers and reader
+    assert node is not None
+
+    def readers() -> list[psutil.Process]:
+        return [child for child in node.children() if is_alive(child.pid) and child.pid not in pids]
+
+    return wait_until(readers, PATIENCE_S)[0]
+
+
+class Followers:
+    """Workers that follow each other on one node.
+
+    Parameters
+    ----------
+    network : Network
+    n : int
+        How many tasks they finish before they end.
+    heartbeat : Heartbeat, optional
+    """
+
+    n_workers = 3
+
+    def __init__(self, network: Network, n: int, heartbeat: Heartbeat | None = None) -> None:
+        self.network = network
+        self.n = n
+        args = (n, self.n_workers)
+        network.start_workers(following, self.n_workers, args=args, heartbeat=heartbeat)
+        network.wait_for_workers(self.n_workers, timeout_s=PATIENCE_S)
+
+    def reader(self) -> psutil.Process:
+        """Wait until there is a reader process; return it."""
+        return reader_of(self.network)
+
+    def n_finished(self) -> int:
+        return self.network.count_tasks().finished
+
+    def wait_for_progress(self) -> None:
+        """Wait until some more tasks have finished."""
+        before = self.n_finished()
+        wait_until(lambda: self.n_finished() > before + self.n // 20, PATIENCE_S)
+
+    def check(self) -> int:
+        """Check what the workers have seen; return how often that came from memory."""
+        network = self.network
+
+        def reports() -> list[dict[str, list[str]]]:
+            configs = network.fetch_tasks("queued").configs
+            return [config["report"] for config in configs if "report" in config]
+
+        wait_until(lambda: len(reports()) == self.n_workers, PATIENCE_S)
+        expected = sorted(network.fetch_tasks("finished", "failed").keys)
+        assert len(expected) > self.n
+        for report in reports():
+            assert len(report["seen"]) == len(set(report["seen"]))
+            assert sorted(report["seen"]) == expected
+        network.stop_workers()
+        assert network.join_workers(PATIENCE_S)
+        assert {worker.state for worker in network.fetch_workers()} == {WorkerState.STOPPED}
+        return sum(int(report["n_from_memory"]) for report in reports())  # type: ignore[call-overload]
+
+
+def test_workers_of_a_node_see_each_record_once_and_mostly_from_memory(network: Network) -> None:
+    followers = Followers(network, 1000)
+    assert followers.check() > 300
+
+
+def test_readers_that_are_killed_are_replaced_and_nothing_is_lost(network: Network) -> None:
+    followers = Followers(network, 3000)
+    pids = set()
+    while followers.n_finished() < 2500:
+        reader = followers.reader()
+        pids.add(reader.pid)
+        followers.wait_for_progress()
+        reader.kill()
+        followers.wait_for_progress()
+    assert len(pids) > 1
+    assert followers.check() > 0
+
+
+def test_a_stopped_reader_is_replaced_and_nothing_is_lost(network: Network) -> None:
+    followers = Followers(network, 1500)
+    reader = followers.reader()
+    followers.wait_for_progress()
+    reader.suspend()
+    followers.wait_for_progress()
+    wait_until(lambda: not is_alive(reader.pid), PATIENCE_S)
+    assert followers.reader().pid != reader.pid
+    assert followers.check() > 0
+
+
+def test_memory_without_room_is_left_and_nothing_is_lost(network: Network) -> None:
+    followers = Followers(network, 1000)
+    reader = followers.reader()
+    followers.wait_for_progress()
+    reader.rlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    followers.wait_for_progress()
+    assert reader.is_running()
+    followers.check()
+
+
+def test_after_a_reset_no_record_of_the_new_log_is_missing(network: Network) -> None:
+    followers = Followers(network, 1000)
+    followers.reader()
+    followers.wait_for_progress()
+    network.reset(workers=False)
+    wait_until(lambda: followers.n_finished() > 100, PATIENCE_S)
+    keys = network.fetch_tasks("finished", "failed").keys
+    wait_until(lambda: network.count_tasks().queued >= 2 * followers.n_workers, PATIENCE_S)
+    for config in network.fetch_tasks("queued").configs:
+        if "report" in config:
+            seen = config["report"]["seen"]
+            assert set(keys) <= set(seen)
+            assert len(seen) == len(set(seen))
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[LoopbackServer]:
+    server = LoopbackServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_a_server_that_is_killed_in_the_middle_loses_nothing(
+    own_server: LoopbackServer, network_id: str
+) -> None:
+    with Network(network_id, own_server.url) as network:
+        followers = Followers(network, 500, QUICK)
+        followers.reader()
+        for _ in range(2):
+            followers.wait_for_progress()
+            own_server.kill()
+            own_server.start()
+        followers.wait_for_progress()
+        assert network.detect_lost_workers() == []
+        followers.check()
+
+
+# -- heartbeats -----------------------------------------------------------------------------------
+
+
+def n_heartbeats(network: Network, worker_id: str) -> int:
+    connection = Connection(network.url)
+    alive = NetworkKeys(network.network_id).alive(worker_id)
+    n = int(connection.execute(pack((b"GET", alive))) or 0)
+    connection.close()
+    return n
+
+
+def wait_for_heartbeats(network: Network, worker_id: str, n: int = 5) -> None:
+    """Wait until a worker has sent so many more heartbeats."""
+    before = n_heartbeats(network, worker_id)
+    wait_until(lambda: n_heartbeats(network, worker_id) >= before + n, PATIENCE_S)
+
+
+def test_one_process_sends_heartbeats_while_objectives_hold_the_interpreter(
+    network: Network, server: EmbeddedServer
+) -> None:
+    worker_ids = network.start_workers(holding_the_interpreter, 2, heartbeat=QUICK)
+    wait_for_running_tasks(network, 2)
+    for worker_id in worker_ids:
+        wait_for_heartbeats(network, worker_id)
+    with Network(network.network_id, server.url) as elsewhere:
+        assert elsewhere.detect_lost_workers() == []
+        pid = info_of(network, worker_ids[0]).pid
+        elsewhere.stop_workers([worker_ids[0]], kill=True)
+        wait_until(lambda: not is_alive(pid), PATIENCE_S)
+        assert network.join_workers(PATIENCE_S, worker_ids=[worker_ids[0]])
+        wait_for_heartbeats(network, worker_ids[1])
+
+
+def test_a_worker_that_dies_is_found_by_its_node_and_not_by_its_silence(network: Network) -> None:
+    slow = Heartbeat(period_s=0.1, expire_s=10_000.0)
+    (worker_id,) = network.start_workers(evaluating, 1, heartbeat=slow)
+    (task,) = wait_for_running_tasks(network)
+    os.kill(task.config["pid"], signal.SIGKILL)
+    wait_until(lambda: info_of(network, worker_id).state is WorkerState.LOST, PATIENCE_S)
+    assert "SIGKILL" in (info_of(network, worker_id).reason or "")
+
+
+def test_a_reader_that_dies_is_replaced_before_its_workers_count_as_lost(
+    network: Network, server: EmbeddedServer
+) -> None:
+    worker_ids = network.start_workers(evaluating, 2, heartbeat=QUICK)
+    wait_for_running_tasks(network, 2)
+    lost: list[str] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        with Network(network.network_id, server.url) as elsewhere:
+            while not is_over.wait(0.02):
+                lost.extend(elsewhere.detect_lost_workers())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    for _ in range(3):
+        reader_of(network).kill()
+        wait_for_heartbeats(network, worker_ids[0], 10)
+    is_over.set()
+    thread.join()
+    assert lost == []
+    assert network.count_tasks().running == 2
