@@ -6,10 +6,10 @@ breaks in between, the next read goes on after the last slice that has arrived.
 Each read overlaps the last one by one record. If this record is still in its place, the list is
 still the one that was read before. If not, the network was reset, and reading starts anew.
 
-A log can also be read from memory, where another process of this host puts it
-(`rush_core.kernel.shared_log`). Each read takes the memory if it is fresh, else the server, and
-goes on where the last one stopped. What a client has appended itself can be returned before it is
-in memory; then it is skipped when it comes.
+Another process of this host may copy the log into memory (`rush_core.kernel.shared_log`). Then a
+read takes from the copy what is new there, and from the server only the rest. At the end of a task,
+a worker can do without the rest. Then it gets its own record before it is in the copy, and skips it
+when it comes.
 
 Several threads may read with one object: each record is returned to one of them. If a read is
 interrupted, for example by Ctrl-C, the next read returns what it had taken.
@@ -122,9 +122,8 @@ class LogPosition(Generic[R]):
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether the next read takes what is in memory, without a round trip."""
-        shared = self._shared
-        return shared is not None and not self._must_ask and shared.is_fresh()
+        """Whether `read_copy` takes what is in memory, without a round trip."""
+        return not self._must_ask and self._is_fresh()
 
     def ask_server(self) -> None:
         """Let the next read ask the server: this client has appended to the log."""
@@ -139,15 +138,22 @@ class LogPosition(Generic[R]):
         return shared.end == position.place.offset
 
     def read(self, convert: Callable[[list[R]], S]) -> S:
-        """Read what is new, and return what `convert` makes of it.
+        """Read what is new, and return what `convert` makes of it; one round trip for each slice.
 
-        No round trip if the log is in memory; else one for each slice. If the log was replaced
-        since the last read, all of it is new, after one more round trip.
+        If the log was replaced since the last read, all of it is new, after one more round trip.
         """
-        return self._take(None, b"", None, convert)
+        self.catch_up()
+        return self._take(self.look, convert)
+
+    def read_copy(self, convert: Callable[[list[R]], S]) -> S:
+        """Read what is new in memory; no round trip. If it is not fresh, read the server.
+
+        Returns what `convert` makes of what is new.
+        """
+        return self._take(self._look_in_memory, convert)
 
     def read_own(self, own: bytes, decoded: R, convert: Callable[[list[R]], S]) -> S:
-        """Read what is new after this client has appended a record to the log, like `read`.
+        """Read what is new in memory after this client has appended a record, like `read_copy`.
 
         The caller has held ``connection.exclusive`` and found that the log is in memory, before it
         appended the record. If the record is not in memory yet, it comes last.
@@ -160,7 +166,7 @@ class LogPosition(Generic[R]):
         convert : callable
         """
         if not self.is_read_to_end:
-            return self._take(None, b"", own, convert)
+            return self._take(lambda: self._look_in_memory(own), convert)
         # The most frequent case: nothing is new but the record.
         new = [decoded]
         is_taken = False
@@ -182,15 +188,18 @@ class LogPosition(Generic[R]):
         If another thread has read since the request was packed, read again. Returns what `convert`
         makes of what is new.
         """
-        return self._take(records, request, None, convert)
+        return self._take(
+            lambda: self.look(records if request == self.request() else None), convert
+        )
 
     def catch_up(self) -> None:
-        """Take what is new from memory, if it is there; the next read returns it."""
-        with self._connection.exclusive:
-            if (found := self._look_in_memory(None)) is not None:
-                new, behind = found
-                # One line without a call but this one: an interrupt comes before it or after it.
-                self.position = behind._replace(waiting=(new,) if new else ())
+        """Take what is new from memory, if it is fresh; the next read returns it."""
+        if self._is_fresh():
+            with self._connection.exclusive:
+                if (found := self._look_at_copy(None)) is not None:
+                    new, behind = found
+                    # If an interrupt comes before this is stored, the next read finds it again.
+                    self.position = behind._replace(waiting=(new,) if new else ())
 
     def give_back(self, new: list[R]) -> None:
         """Let the next read return these records again: the caller was interrupted."""
@@ -224,10 +233,18 @@ class LogPosition(Generic[R]):
                 self.position = Position(n_read, last, (*waiting, new), ahead, place)
             records = self._execute()
 
-    def _look_in_memory(self, own: bytes | None) -> tuple[list[R], Position[R]] | None:
-        """Return what is new in memory, like `look`; None if the server must be asked."""
+    def _is_fresh(self) -> bool:
+        return self._shared is not None and self._shared.is_fresh()
+
+    def _look_in_memory(self, own: bytes | None = None) -> tuple[list[R], Position[R]]:
+        """Return what is new in memory, or, if the log is not in memory, in the server."""
+        found = self._look_at_copy(own) if self.is_in_memory else None
+        return self.look() if found is None else found
+
+    def _look_at_copy(self, own: bytes | None) -> tuple[list[R], Position[R]] | None:
+        """Return what is new in memory, like `look`; None if it cannot be used."""
         shared = self._shared
-        if shared is None or self._must_ask or not shared.is_fresh():
+        if shared is None:
             return None
         n_read, last, waiting, ahead, place = self.position
         records: list[bytes] = []
@@ -283,19 +300,14 @@ class LogPosition(Generic[R]):
 
     def _take(
         self,
-        reply: list[bytes] | None,
-        request: bytes,
-        own: bytes | None,
+        look: Callable[[], tuple[list[R], Position[R]]],
         convert: Callable[[list[R]], S],
     ) -> S:
         new: list[R] = []
         is_taken = False
         try:
             with self._connection.exclusive:
-                if reply is not None:
-                    new, behind = self.look(reply if request == self.request() else None)
-                else:
-                    new, behind = self._look_in_memory(own) or self.look()
+                new, behind = look()
                 result = convert(new)
                 # One line without a call: an interrupt comes before it or after it.
                 self.position, is_taken, self._must_ask = behind, True, False

@@ -49,8 +49,7 @@ class TaskReader:
         The connection on which it waits. Use another one than `connection` if several threads need
         that meanwhile.
     shared : SharedLogs, optional
-        The logs of ended tasks in memory, which are read instead of the server while they are
-        fresh.
+        The logs of ended tasks in memory.
 
     Attributes
     ----------
@@ -93,13 +92,14 @@ class TaskReader:
         return self._all_finished.fetch()
 
     def fetch_new(self, timeout_s: float) -> TaskTable:
-        """Fetch the tasks that finished since the last call; one round trip, none from memory.
+        """Fetch the tasks that finished since the last call; one round trip.
 
         If there are none, the server answers when a task ends, when a worker joins or leaves, or
         after `timeout_s` seconds.
         """
         timeout_s = check_timeout(timeout_s)
         if timeout_s > 0:
+            self.new_log.catch_up()
             request = self.new_log.request()
             (records,) = self.changes.wait_and_read(timeout_s, self.new_log.n_read, request)
             return self.new_log.accept(records, request, TaskTable)
@@ -112,8 +112,7 @@ class TaskReader:
     def fetch_new_ended(self, timeout_s: float) -> EndedTasks:
         """Fetch what `fetch_new` and `fetch_new_failed` return; one round trip for both."""
         timeout_s = check_timeout(timeout_s)
-        if timeout_s == 0 and self.are_in_memory():
-            return self.read_ended()
+        self.catch_up()
         requests = self.ended_requests()
         if timeout_s > 0:
             replies = self.changes.wait_and_read(timeout_s, self.new_log.n_read, *requests)
@@ -123,24 +122,31 @@ class TaskReader:
         return self.accept_ended(retry_unreachable(read), requests)
 
     def are_in_memory(self) -> bool:
-        """Return whether the next reads of both logs of ended tasks take what is in memory."""
+        """Return whether `read_copies` takes what is in memory, without a round trip."""
         return self.new_log.is_in_memory and self.failed_log.is_in_memory
 
-    def read_ended(self) -> EndedTasks:
-        """Fetch what is new in both logs of ended tasks, which are in memory."""
-        return self._read_ended(self.new_log.read, self.failed_log.read)
+    def read_copies(self) -> EndedTasks:
+        """Fetch what is new in memory in both logs of ended tasks."""
+        return self._read_ended(self.new_log.read_copy, self.failed_log.read_copy)
 
     def read_own_finished(self, own: bytes, decoded: Task) -> EndedTasks:
         """Do the same after this client has appended a record to the finished log."""
         log = self.new_log
         if self.failed_log.is_read_to_end:
             return log.read_own(own, decoded, _only_finished)
-        return self._read_ended(functools.partial(log.read_own, own, decoded), self.failed_log.read)
+        return self._read_ended(
+            functools.partial(log.read_own, own, decoded), self.failed_log.read_copy
+        )
 
     def read_own_failed(self, own: bytes, decoded: Task) -> EndedTasks:
         """Do the same after this client has appended a record to the failed tasks."""
         read_failed = functools.partial(self.failed_log.read_own, own, decoded)
-        return self._read_ended(self.new_log.read, read_failed)
+        return self._read_ended(self.new_log.read_copy, read_failed)
+
+    def catch_up(self) -> None:
+        """Take what is new from memory; the next reads return it, and what the server has more."""
+        self.new_log.catch_up()
+        self.failed_log.catch_up()
 
     def _read_ended(self, read_finished: _ReadFinished, read_failed: _ReadFailed) -> EndedTasks:
         failed: list[Task] = []

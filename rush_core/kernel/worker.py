@@ -395,13 +395,27 @@ class Worker:
         return won
 
     def finish_and_fetch_new(
-        self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
+        self,
+        key: str,
+        result: dict[str, Any],
+        *,
+        extra: dict[str, Any] | None = None,
+        in_order: bool = False,
     ) -> tuple[bool, TaskTable]:
         """Finish a task, then fetch the new finished tasks, this one included; one round trip.
 
-        A worker of a node takes from memory what others have finished. Then its own task may come
-        before tasks that were finished earlier, and which a later call returns. Use `finish_task`
-        and `fetch_new_tasks` if the order matters.
+        Workers that were started on one Linux machine share a copy of the log in memory, which
+        follows the server some milliseconds later. Such a worker fetches from the copy, so that the
+        server only has to finish the task.
+
+        Parameters
+        ----------
+        key, result, extra
+            As for `finish_task`.
+        in_order : bool
+            Whether the tasks must come in the order of the log, which is the same for all workers.
+            By default a worker's own task may come before some that were finished earlier; a later
+            call returns those.
 
         Returns
         -------
@@ -413,16 +427,23 @@ class Worker:
         end = finished_end(self._clock.now(), result, extra)
         log = self._reader.new_log
         if (own := self._own_end(key, end)) is not None and log.is_in_memory:
-            with self._connection.exclusive:  # no other thread reads in between
-                won = self._transitions.finish((key.encode(), end))[0]
-                new = log.read_own(*own, TaskTable) if won else log.read(TaskTable)
-                return won, new
+            if not in_order:
+                with self._connection.exclusive:  # no other thread reads in between
+                    won = self._transitions.finish((key.encode(), end))[0]
+                    new = log.read_own(*own, TaskTable) if won else log.read_copy(TaskTable)
+                    return won, new
+            log.catch_up()
         request = log.request()
         won, (reply,) = self._transitions.finish_and_read(key.encode(), end, request)
         return won, log.accept(reply, request, TaskTable)
 
     def finish_and_fetch_ended(
-        self, key: str, result: dict[str, Any], *, extra: dict[str, Any] | None = None
+        self,
+        key: str,
+        result: dict[str, Any],
+        *,
+        extra: dict[str, Any] | None = None,
+        in_order: bool = False,
     ) -> tuple[bool, EndedTasks]:
         """Finish a task, then fetch the new ended tasks, like `finish_and_fetch_new`.
 
@@ -436,23 +457,32 @@ class Worker:
         end = finished_end(self._clock.now(), result, extra)
         reader = self._reader
         if (own := self._own_end(key, end)) is not None and reader.are_in_memory():
-            with self._connection.exclusive:
-                won = self._transitions.finish((key.encode(), end))[0]
-                return won, reader.read_own_finished(*own) if won else reader.read_ended()
+            if not in_order:
+                with self._connection.exclusive:
+                    won = self._transitions.finish((key.encode(), end))[0]
+                    return won, reader.read_own_finished(*own) if won else reader.read_copies()
+            reader.catch_up()
         reads = reader.ended_requests()
         won, replies = self._transitions.finish_and_read(key.encode(), end, *reads)
         return won, reader.accept_ended(replies, reads)
 
     def fail_and_fetch_ended(
-        self, key: str, error: str | BaseException, *, extra: dict[str, Any] | None = None
+        self,
+        key: str,
+        error: str | BaseException,
+        *,
+        extra: dict[str, Any] | None = None,
+        in_order: bool = False,
     ) -> tuple[bool, EndedTasks]:
         """Fail a task, like `fail_task`, then fetch, like `finish_and_fetch_ended`."""
         end = failed_end(self._clock.now(), error_text(error), extra)
         reader = self._reader
         if (own := self._own_end(key, end)) is not None and reader.are_in_memory():
-            with self._connection.exclusive:
-                won = self._transitions.fail((key.encode(), end))[0]
-                return won, reader.read_own_failed(*own) if won else reader.read_ended()
+            if not in_order:
+                with self._connection.exclusive:
+                    won = self._transitions.fail((key.encode(), end))[0]
+                    return won, reader.read_own_failed(*own) if won else reader.read_copies()
+            reader.catch_up()
         reads = reader.ended_requests()
         won, replies = self._transitions.fail_and_read(key.encode(), end, *reads)
         return won, reader.accept_ended(replies, reads)

@@ -72,7 +72,7 @@ class NodeReader:
             return [self._channel.fileno()]
         if self._shared is None or time.monotonic() < self._start_at:
             return []
-        return [self._shared.wanted]
+        return [self._shared.wanted] if len(self._children.names()) > 1 else []
 
     def seconds_left(self) -> float | None:
         """Return after how many seconds `look_after` has to be called; None for never."""
@@ -112,9 +112,11 @@ class NodeReader:
     def _is_needed(self, shared: SharedLogs) -> bool:
         if time.monotonic() < self._start_at:
             return False
-        if self._sends_heartbeats and self._children.names():
+        names = self._children.names()
+        if self._sends_heartbeats and names:
             return True
-        return bool(select.select([shared.wanted], [], [], 0)[0])
+        # A single worker can as well read the server.
+        return len(names) > 1 and bool(select.select([shared.wanted], [], [], 0)[0])
 
     def _start(self, shared: SharedLogs) -> ForkedReader | None:
         """Fork the process; return None in this one, also if the system has no room for it."""
@@ -140,9 +142,9 @@ class NodeReader:
                 self._children.kill(name.decode())
 
     def _send_names(self, channel: socket.socket) -> None:
-        """Tell the reader of which workers it sends heartbeats, if this has changed."""
+        """Tell the reader for which workers it reads and sends heartbeats, if this has changed."""
         names = self._children.names()
-        if not self._sends_heartbeats or names == self._named:
+        if names == self._named:
             return
         self._named = names
         try:

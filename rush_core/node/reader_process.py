@@ -40,25 +40,28 @@ def run_reader(
     ----------
     url, network_id : str
     shared : SharedLogs
-        Where the logs are put as soon as a worker wants them.
+        Where the logs are put as soon as a worker wants them, and there is another worker.
     heartbeat : Heartbeat or None
         None if nobody watches for heartbeats.
     names : int
-        The descriptor of a pipe. Each line that comes has the ids of all workers whose heartbeats
-        are sent from then on, with spaces between them. Leave out those that are stopped.
+        The descriptor of a pipe. Each line that comes has the ids of all workers from then on, with
+        spaces between them.
     on_removed : callable
         Called as ``on_removed(worker_id)`` when somebody has killed a worker in the network, or
         has reset the network: the process of the worker should end.
     """
     keys = NetworkKeys(network_id)
     client_id = f"node-{secrets.token_hex(4)}"
-    follower = threading.Thread(target=_follow, args=(url, keys, client_id, shared), daemon=True)
-    follower.start()
+    follower: threading.Thread | None = None
     sender = _HeartbeatSender(url, keys, heartbeat, on_removed)
     lines = _LastLine(names)
     while lines.wait(sender.left_s()):
         sender.worker_ids = lines.last.split()
         sender.send_if_due()
+        if follower is None and len(sender.worker_ids) > 1:
+            arguments = (url, keys, client_id, shared)
+            follower = threading.Thread(target=_follow, args=arguments, daemon=True)
+            follower.start()
     connection = Connection(url, timeout_s=1.0)
     with contextlib.suppress(RushError):  # what it leaves is dropped when the network changes
         remove_client(connection, keys, client_id)

@@ -44,6 +44,7 @@ class TrialRunner:
         self._plan = plan
         self._watch = plan.watch()
         self._takes_trial = takes_trial(plan.objective)
+        self._reads_in_order = getattr(plan.optimizer, "reads_in_order", False)
         self.curves = Curves(plan.problem.goals[0].sign)
         self.clock = PhaseClock(lambda: getattr(plan.objective, "cpu_s", 0.0))
 
@@ -134,7 +135,9 @@ class TrialRunner:
         EndedTasks
             Trials of all workers, this one included, as `fetch_new` returns them.
         """
-        finish, fail = self._worker.finish_and_fetch_ended, self._worker.fail_and_fetch_ended
+        worker, in_order = self._worker, self._reads_in_order
+        finish = partial(worker.finish_and_fetch_ended, in_order=in_order)
+        fail = partial(worker.fail_and_fetch_ended, in_order=in_order)
         _, ended = self._run(key, config, notes, finish, fail)
         return self._watched(ended)
 

@@ -111,7 +111,12 @@ class Proposer(Protocol):
 
 
 class ProposingOptimizer(Protocol):
-    """The settings of an algorithm that proposes: a frozen dataclass that is sent to workers."""
+    """The settings of an algorithm that proposes: a frozen dataclass that is sent to workers.
+
+    It may have a further attribute, ``reads_in_order = True``: then all workers get the finished
+    trials in the same order. By default a worker may get its own trial before others that finished
+    earlier.
+    """
 
     @property
     def placement(self) -> Placement:

@@ -53,6 +53,7 @@ class CMAES:
 
     sigma: float = 0.3
     placement: ClassVar[Placement] = "each worker"
+    reads_in_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:

@@ -79,37 +79,60 @@ def all_keys(ended: EndedTasks) -> list[str]:
 # -- memory or server ---------------------------------------------------------------------------
 
 
-def test_a_worker_takes_what_is_new_from_memory_without_the_server(
+def test_what_is_in_memory_is_not_transferred(
     network: Network, node: Node, server: EmbeddedServer
 ) -> None:
-    finished = network.push_finished_tasks([{"x": 1}, {"x": 2}], [{"y": 1}, {"y": 2}])
-    failed = network.push_failed_tasks([{"x": 3}], ["no"])
-    assert node.read() == 3
+    config = {"x": "a" * 1000}
+    finished = network.push_finished_tasks([config] * 50, [{"y": 1}] * 50)
+    failed = network.push_failed_tasks([config] * 50, ["no"] * 50)
+    assert node.read() == 100
+    only_in_server = network.push_finished_tasks([config], [{"y": 2}])
     with BreakingProxy(server.url) as proxy:
         worker = node.join(proxy.url)
         proxy.n_reply_bytes = 0
-        assert keys_of(worker.fetch_new_ended_tasks()) == (finished, failed)
-        assert keys_of(worker.fetch_new_ended_tasks()) == ([], [])
-        assert proxy.n_reply_bytes == 0
-        assert worker.fetch_finished_tasks().keys == finished
-        assert proxy.n_reply_bytes > 0
+        ended = worker.fetch_new_ended_tasks()
+        assert keys_of(ended) == (finished + only_in_server, failed)
+        assert proxy.n_reply_bytes < 5000  # in each log the last known record, and one more
         worker.close()
 
 
-def test_what_is_not_fresh_is_read_from_the_server(network: Network, node: Node) -> None:
+def test_an_end_transfers_nothing_that_others_have_ended(
+    network: Network, node: Node, server: EmbeddedServer
+) -> None:
+    config = {"x": "a" * 1000}
+    with BreakingProxy(server.url) as proxy:
+        worker = node.join(proxy.url)
+        first, second = worker.start_tasks([config] * 2)
+        finished = network.push_finished_tasks([config] * 50, [{"y": 1}] * 50)
+        node.read()
+        late = network.push_finished_tasks([config], [{"y": 2}])
+        proxy.n_reply_bytes = 0
+        assert worker.finish_and_fetch_new(first, {"y": 1})[1].keys == [*finished, first]
+        assert proxy.n_reply_bytes < 100
+        node.logs.stamp(0)
+        # It is not fresh any more: the server is read in the same round trip.
+        assert worker.finish_and_fetch_new(second, {"y": 1})[1].keys == [*late, second]
+        assert proxy.n_reply_bytes > 1000
+        worker.close()
+
+
+def test_what_was_fetched_from_the_server_is_not_new_in_memory(
+    network: Network, node: Node
+) -> None:
     worker = node.join()
     first = network.push_finished_tasks([{"x": 1}], [{"y": 1}])
     assert worker.fetch_new_tasks().keys == first  # nothing was read into memory yet
     node.read()
+    assert worker.fetch_new_tasks().keys == []
     second = network.push_finished_tasks([{"x": 2}], [{"y": 2}])
-    assert worker.fetch_new_tasks().keys == []  # memory does not have it yet
-    node.logs.stamp(0)
     assert worker.fetch_new_tasks().keys == second
     node.read()
-    assert worker.fetch_new_tasks().keys == []
+    key = start(worker)
+    assert worker.finish_and_fetch_new(key, {"y": 2})[1].keys == [key]
     third = network.push_finished_tasks([{"x": 3}], [{"y": 3}])
     node.read()
-    assert worker.fetch_new_tasks().keys == third
+    key = start(worker)
+    assert worker.finish_and_fetch_new(key, {"y": 3})[1].keys == [*third, key]
 
 
 def test_a_wait_asks_the_server(network: Network, node: Node) -> None:
@@ -140,6 +163,25 @@ def test_own_ends_are_there_at_once_and_only_once(network: Network, node: Node) 
     assert log[1].result_extra == {"z": 1}
 
 
+def test_a_worker_that_asks_for_the_order_of_the_log_gets_it(network: Network, node: Node) -> None:
+    worker = node.join()
+    in_memory = network.push_finished_tasks([{"x": 1}], [{"y": 1}])
+    in_memory_failed = network.push_failed_tasks([{"x": 1}], ["no"])
+    node.read()
+    only_in_server = network.push_finished_tasks([{"x": 2}], [{"y": 2}])
+    first, second, third = start(worker), start(worker), start(worker)
+    _, new = worker.finish_and_fetch_new(first, {"y": 1}, in_order=True)
+    assert new.keys == [*in_memory, *only_in_server, first]
+    node.read()
+    _, ended = worker.finish_and_fetch_ended(second, {"y": 1}, in_order=True)
+    assert keys_of(ended) == ([second], in_memory_failed)
+    more = network.push_finished_tasks([{"x": 2}], [{"y": 2}])
+    _, ended = worker.fail_and_fetch_ended(third, "no", in_order=True)
+    assert keys_of(ended) == (more, [third])
+    node.read()
+    assert keys_of(worker.fetch_new_ended_tasks()) == ([], [])
+
+
 def test_an_own_end_has_the_record_of_the_server(network: Network, node: Node) -> None:
     worker = node.join()
     node.read()
@@ -165,8 +207,9 @@ def test_an_end_without_a_fetch_is_in_the_next_fetch(network: Network, node: Nod
         node.read()
         key = start(worker)
         end(key)
-        finished, failed = keys_of(worker.fetch_new_ended_tasks())
-        assert finished + failed == [key]
+        next_key = start(worker)
+        _, ended = worker.finish_and_fetch_ended(next_key, {"y": 1})
+        assert sorted(all_keys(ended)) == sorted([key, next_key])
 
 
 def test_a_late_worker_reads_all_from_memory(network: Network, node: Node) -> None:
@@ -286,7 +329,8 @@ def test_memory_is_left_once_the_server_has_another_log(network: Network, node: 
     node.logs.stamp(0)
     assert worker.fetch_new_tasks().keys == []
     node.logs.stamp(time.monotonic_ns())  # as if the reader had read before the reset
-    assert worker.fetch_new_tasks().keys == []
+    key = start(worker)
+    assert worker.finish_and_fetch_new(key, {"y": 1})[1].keys == [key]
 
 
 def test_memory_of_another_log_is_noticed_and_left(
@@ -315,7 +359,8 @@ def test_damaged_memory_is_noticed_and_left(
     node.logs.finished.set_end(node.logs.finished.end + 100)
     for i in range(3):
         keys = network.push_finished_tasks([{"x": i}], [{"y": i}])
-        assert worker.fetch_new_tasks().keys == keys
+        key = start(worker)
+        assert worker.finish_and_fetch_new(key, {"y": i})[1].keys == [*keys, key]
     assert caplog.text.count("some of its bytes were overwritten") == 1
 
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,14 @@ QUICK = Heartbeat(period_s=0.02, expire_s=0.8)
 class Reader:
     """A reader process, and what its node knows."""
 
-    def __init__(self, network: Network, logs: SharedLogs, heartbeat: Heartbeat | None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        logs: SharedLogs,
+        heartbeat: Heartbeat | None,
+        worker_ids: Sequence[str] = ("first", "second"),
+    ) -> None:
+        self._worker_ids = worker_ids
         self._network = network
         self._logs = logs
         self._heartbeat = heartbeat
@@ -51,9 +58,10 @@ class Reader:
         self.process = FORK.Process(target=run, daemon=True)
         self.process.start()
         os.close(names)
+        self.name(*self._worker_ids)
 
     def name(self, *worker_ids: str) -> None:
-        """Tell the process for which workers it sends heartbeats."""
+        """Tell the process which workers there are."""
         os.write(self._names, " ".join(worker_ids).encode() + b"\n")
 
     def removed(self) -> list[str]:
@@ -89,13 +97,25 @@ def follow(network: Network, logs: SharedLogs) -> Iterator[Follow]:
     """Start reader processes, which end when the test is over."""
     readers: list[Reader] = []
 
-    def follow(heartbeat: Heartbeat | None = None) -> Reader:
-        readers.append(Reader(network, logs, heartbeat))
+    def follow(heartbeat: Heartbeat | None = None, *worker_ids: str) -> Reader:
+        readers.append(Reader(network, logs, heartbeat, worker_ids or ("first", "second")))
         return readers[-1]
 
     yield follow
     for reader in readers:
         reader.kill()
+
+
+@pytest.fixture
+def beats(network: Network) -> Iterator[Callable[[Worker], int]]:
+    """Count the heartbeats of a worker."""
+    connection, keys = Connection(network.url), NetworkKeys(network.network_id)
+
+    def beats(worker: Worker) -> int:
+        return int(connection.execute(pack((b"GET", keys.alive(worker.worker_id)))) or 0)
+
+    yield beats
+    connection.close()
 
 
 def n_in_memory(logs: SharedLogs) -> int:
@@ -116,7 +136,7 @@ def test_nothing_is_read_before_a_worker_wants_it(
 ) -> None:
     network.push_finished_tasks([{"x": 1}], [{"y": 1}])
     reader = follow(QUICK)
-    reader.name("nobody")
+    reader.name("nobody", "no other")
     connection, alive = Connection(network.url), NetworkKeys(network.network_id).alive("nobody")
     assert connection.execute(pack((b"EXISTS", alive))) == 0
     assert logs.finished.end == 0
@@ -243,19 +263,20 @@ def test_the_process_ends_with_its_pipe_and_leaves_no_traces(
     connection.close()
 
 
+def test_a_single_worker_reads_the_server(
+    network: Network, logs: SharedLogs, follow: Follow, beats: Callable[[Worker], int]
+) -> None:
+    with Worker(network.network_id, url=network.url, shared=logs, heartbeat=QUICK) as worker:
+        reader = follow(QUICK, worker.worker_id)
+        worker.fetch_new_tasks()  # it would like to have the logs
+        n_before = beats(worker)
+        wait_until(lambda: beats(worker) > n_before + 10, PATIENCE_S)
+        assert not logs.is_fresh()
+        reader.name(worker.worker_id, "another")
+        wait_until(logs.is_fresh, PATIENCE_S)
+
+
 # -- heartbeats -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def beats(network: Network) -> Iterator[Callable[[Worker], int]]:
-    """Count the heartbeats of a worker."""
-    connection, keys = Connection(network.url), NetworkKeys(network.network_id)
-
-    def beats(worker: Worker) -> int:
-        return int(connection.execute(pack((b"GET", keys.alive(worker.worker_id)))) or 0)
-
-    yield beats
-    connection.close()
 
 
 def test_one_process_sends_the_heartbeats_of_all_workers_that_are_named(

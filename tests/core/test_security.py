@@ -150,8 +150,8 @@ def test_no_password_is_seen_by_others_or_written_anywhere(
                 if process.status() != psutil.STATUS_ZOMBIE
             ]
             lines = [" ".join(process.cmdline()) for process in family]
-            # Two workers, the process that forked them, and its supervisor.
-            assert len([line for line in lines if "rush_core node" in line]) == 4
+            # Two workers, their reader, the process that forked them, and its supervisor.
+            assert len([line for line in lines if "rush_core node" in line]) == 5
             assert len([line for line in lines if "rush_core beat" in line]) == 1
             assert len([line for line in lines if f":{loopback_server.port}" in line]) == 1
             shown += lines
