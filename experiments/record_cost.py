@@ -17,16 +17,18 @@ import argparse
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pandas as pd
 
 from experiments.provenance import RAW, TABLES, append_rows, provenance
-from rush_core import Network, TaskTable, Worker, serve
+from rush_core import Network, TaskTable, serve
 from rush_core.connection.connection import Connection
+from rush_core.kernel.logs import LogPosition
 from rush_core.kernel.shared_log import SharedLogs
+from rush_core.kernel.task import decode_tasks
 from rush_core.keys import NetworkKeys
 from rush_core.node.log_follower import LogFollower
 from rush_opt import Float, Space
@@ -35,6 +37,7 @@ from rush_opt.search.archive import Archive
 
 ROWS = RAW / "record_cost.csv"
 N_NEW = (16, 256, 4_096)
+Read = Callable[[], TaskTable]
 SPACE = Space({f"x{i}": Float(0.0, 1.0) for i in range(8)})
 
 
@@ -57,15 +60,15 @@ def measure(repeats: int) -> list[dict[str, Any]]:
     """Read again and again, from the server and from memory in random order."""
     rows: list[dict[str, Any]] = []
     rng = random.Random(1)
-    with readers() as (network, follower, workers):
-        archives = {source: Archive(SPACE, [Goal("value")]) for source in workers}
+    with sources() as (network, follower, reads):
+        archives = {source: Archive(SPACE, [Goal("value")]) for source in reads}
         for repeat, n in ((repeat, n) for repeat in range(-1, repeats) for n in N_NEW):
             push(network, n, rng)
             follower.read()
-            order = list(workers)
+            order = list(reads)
             rng.shuffle(order)
             for source in order:
-                spent = time_reading(workers[source], archives[source], n)
+                spent = time_reading(reads[source], archives[source], n)
                 if repeat >= 0:  # the first round warms up
                     shared = {"source": source, "n_new": n, "repeat": repeat}
                     rows += [shared | {"part": part, "us": us} for part, us in spent.items()]
@@ -73,22 +76,21 @@ def measure(repeats: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def readers() -> Iterator[tuple[Network, LogFollower, dict[str, Worker]]]:
-    """Make a network, and two workers that follow it: from the server, and from memory."""
+def sources() -> Iterator[tuple[Network, LogFollower, dict[str, Read]]]:
+    """Make a network, what copies its log, and two reads of it: the server's log, and the copy."""
     with ExitStack() as stack:
         server = stack.enter_context(serve())
         network = stack.enter_context(Network("records", server.url))
         logs = stack.enter_context(closing(SharedLogs()))
         connection = stack.enter_context(closing(Connection(server.url)))
-        follower = LogFollower(connection, NetworkKeys("records"), "reader", logs)
-        join = {"server": None, "memory": logs}
-        workers = {
-            source: stack.enter_context(
-                Worker("records", url=server.url, heartbeat=None, shared=shared)
-            )
-            for source, shared in join.items()
+        keys = NetworkKeys("records")
+        alone = LogPosition(connection, keys.finished, decode_tasks)
+        on_node = LogPosition(connection, keys.finished, decode_tasks, logs.finished)
+        reads: dict[str, Read] = {
+            "server": lambda: alone.read(TaskTable),
+            "memory": lambda: on_node.read_copy(TaskTable),
         }
-        yield network, follower, workers
+        yield network, LogFollower(connection, keys, "reader", logs), reads
 
 
 def push(network: Network, n: int, rng: random.Random) -> None:
@@ -97,10 +99,10 @@ def push(network: Network, n: int, rng: random.Random) -> None:
     network.push_finished_tasks(configs, [{"value": rng.random()} for _ in range(n)])
 
 
-def time_reading(worker: Worker, archive: Archive, n: int) -> dict[str, float]:
-    """Return the CPU microseconds per record of a fetch, and of adding to the archive."""
+def time_reading(read: Read, archive: Archive, n: int) -> dict[str, float]:
+    """Return the CPU microseconds per record of a read, and of adding to the archive."""
     began = time.thread_time_ns()
-    tasks: TaskTable = worker.fetch_new_tasks()
+    tasks = read()
     fetched = time.thread_time_ns()
     archive.add(tasks)
     added = time.thread_time_ns()
