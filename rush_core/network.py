@@ -33,6 +33,7 @@ from rush_core.launching.local import StartMethod
 from rush_core.launching.places import check_place, check_start_method
 from rush_core.launching.shipping import ship_loop
 from rush_core.launching.started_workers import StartedWorkers
+from rush_core.launching.warm_up import with_warm_up
 from rush_core.membership.clients import remove_client
 from rush_core.membership.log import LogReader, LogRecord
 from rush_core.membership.log_levels import LogLevels
@@ -336,6 +337,7 @@ class Network:
         log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
         start_method: StartMethod | None = None,
+        warm_up: Callable[..., object] | None = None,
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
 
@@ -381,6 +383,11 @@ class Network:
             the modules of the loop itself. By default the workers are forked, unless this is not
             Linux, or the import of the modules starts a thread or a process: then they are new
             interpreters, too, and the log says why.
+        warm_up : callable, optional
+            Called once as ``warm_up(*args, **kwargs)`` in the process from which the workers are
+            forked, before the first of them. It can import what the loop needs later. It must leave
+            no thread and no connection. An exception is printed to the standard error of the first
+            worker. It is not called where workers are not forked.
 
         Returns
         -------
@@ -402,7 +409,7 @@ class Network:
         check_place(executor, log_folder)
         start_method = check_start_method(start_method, executor)
         level = str(LogLevels.of(log_level))
-        digest = self._ship(loop, args, kwargs, shared_folder)
+        digest = self._ship(with_warm_up(loop, warm_up), args, kwargs, shared_folder)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
             return self._started.submit(executor, n_workers, digest, heartbeat, level)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rush_core import (
     Network,
@@ -26,6 +26,7 @@ from rush_opt.arguments.workers import (
     check_debug,
     check_log_folder,
     check_places,
+    check_start_method,
     usable_cpus,
 )
 from rush_opt.evaluation.objective import Objective
@@ -38,7 +39,7 @@ from rush_opt.running.here import HereLauncher
 from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import CommandLauncher, ExecutorLauncher, Launcher, LocalLauncher
-from rush_opt.running.manager import Manager
+from rush_opt.running.manager import CallbackFailed, Manager
 from rush_opt.running.progress import Progress
 from rush_opt.running.termination import sigterm_as_interrupt
 from rush_opt.search.design import Design
@@ -81,6 +82,7 @@ def tune(
     trial_timeout: float | None = None,
     trial_memory: int | str | None = None,
     log_folder: str | os.PathLike[str] | None = None,
+    start_method: Literal["fork", "spawn"] | None = None,
     debug: bool = False,
     callbacks: Sequence[Callable[[FrozenTrial], object]] = (),
     progress: bool = True,
@@ -178,6 +180,12 @@ def tune(
         Where what worker processes print is kept: standard output in ``WORKER_ID.out``, standard
         error in ``WORKER_ID.err``. It is made if it does not exist. By default the output is in a
         temporary folder, which is removed.
+    start_method : {"fork", "spawn"}, optional
+        How worker processes start on this machine. By default, on Linux, one process imports what
+        the objective and the optimizer need, and forks the workers, which then share this memory:
+        see `Network.start_workers`. With ``"spawn"`` each is a new Python interpreter. So it is,
+        too, if the import of the objective starts a thread or a process, and elsewhere than on
+        Linux.
     debug : bool
         Whether to evaluate all trials in this process, one after the other, in the thread of the
         caller: there ``breakpoint()``, ``input()`` and what the objective prints work as usual.
@@ -187,8 +195,9 @@ def tune(
     callbacks : sequence of callable
         Each is called in this process as ``callback(trial)`` for every trial that ended: finished,
         failed or lost (see ``trial.state`` and ``trial.lost``). A callback may raise `StopRun` to
-        end the run after the running trials. Any other exception kills the workers and is raised
-        here; a named network keeps its trials.
+        end the run after the running trials. Any other exception kills the workers. If the run
+        has a `network_id`, the exception is raised here, and the network keeps its trials. If not,
+        it is logged, and the result has the trials that ended; it is raised if none has finished.
     progress : bool
         Whether to show the progress on standard error: a bar in a terminal or a notebook, otherwise
         plain lines now and then.
@@ -253,6 +262,7 @@ def tune(
         limits=check_limits(trial_timeout, trial_memory),
     )
     folder = check_log_folder(log_folder, executor=executor, launch=launch, debug=debug)
+    check_start_method(start_method, executor=executor, launch=launch, debug=debug)
     known = known_trials(warm_start, problem)
     points = initial_points_of(plan, initial_design, known)
     shown = Progress(plan.n_trials, plan.timeout_s) if progress else None
@@ -262,7 +272,7 @@ def tune(
     remove = network_id is None
     with Interrupts() as interrupts:
         try:
-            plan = replace(plan, began=network.now(), log_folder=folder)
+            plan = replace(plan, began=network.now(), log_folder=folder, start_method=start_method)
             joined = JoinedWorkers(network)
             here = HereLauncher(network, plan, interrupts) if debug else None
             launcher = here or _launcher(network, plan, joined, executor, launch)
@@ -276,10 +286,14 @@ def tune(
                 if network_id is not None:
                     raise  # its trials stay in the server: a later call with this name goes on
                 if isinstance(error, WorkersFailedError):
-                    stop_reason = manager.end_early(error)
+                    stop_reason = manager.end_early(error, "workers failed")
                 else:
                     remove = False
                     stop_reason = manager.end_without_server(error)
+            except CallbackFailed as failed:
+                if network_id is not None:
+                    raise failed.error from None
+                stop_reason = manager.end_early(failed.error, "callback failed")
             return TuneResult(
                 RunRecord(
                     trials=manager.trials,

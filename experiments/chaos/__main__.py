@@ -20,12 +20,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round-s", type=float, default=75.0, help="seconds of faults per network")
     parser.add_argument("--limit", type=int, default=10_000, help="budget of each network")
+    parser.add_argument(
+        "--faults-per-s",
+        type=float,
+        default=3.0,
+        help="mean number of faults in a second, the time that a fault takes left out",
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: exit(1))  # so that everything is cleaned up
     origin = provenance()
     began = time.monotonic()
     faults, found, sentences = run_chaos(
-        given.seed, 60.0 * given.minutes, given.round_s, given.limit
+        given.seed, 60.0 * given.minutes, given.round_s, given.limit, given.faults_per_s
     )
     rows = [
         {
@@ -35,6 +41,7 @@ def main() -> None:
             **{name: found[name] for name in ("rounds", "acknowledged", "finished", "failed")},
             **{name: found[name] for name in ("lost_tasks", "reaped", "looks")},
             **{name.replace(" ", "_"): found[name] for name in VERDICTS},
+            "faults_per_s": given.faults_per_s,
             "seed": given.seed,
             "server": f"{server_version()}, appendfsync {APPENDFSYNC}",
             **origin,

@@ -28,6 +28,8 @@ WEIGHTS = {
     "stop a worker for over a minute": 0,  # once in a network that has the time
     "put a worker out": 1,
     "ask a worker to stop": 2,
+    "kill a reader": 2,
+    "stop a reader": 2,
     "several reapers at once": 4,
     "kill the server": 2,
     "cut before the request": 4,
@@ -79,6 +81,13 @@ class Faults:
 
     def _inject(self, fault: str) -> bool:
         rng, tell, them = self._rng, self._server.tell, self._them
+        if fault.endswith("a reader"):
+            reader = them.some_reader()
+            if reader is not None and fault == "kill a reader":
+                os.kill(reader, signal.SIGKILL)
+            elif reader is not None:  # for less or more time than its parent lets it be
+                self._stop_process(reader, rng.uniform(0.1, 2.0))
+            return reader is not None
         if fault.startswith("kill a"):
             kind = next(kind for kind in N_WORKERS if kind in fault)
             return self._signal(signal.SIGKILL, kind)
@@ -120,6 +129,7 @@ class Faults:
             self._server.use_up_disk()
             time.sleep(rng.uniform(0.1, 0.5))  # a server that is killed meanwhile loses data
             self._server.free_disk()
+            self._server.answers()  # before it answers, it writes what it could not write before
         elif fault == "stop the server":
             self._server.stop()  # and nobody here may ask it for anything meanwhile
             time.sleep(rng.uniform(0.1, 1.0))

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from rush_core import Heartbeat, LoopFailedError, Network, RushError, WorkerInfo
+from rush_core.node.reader_process import READER_NAME
 from tests.core.history.clients import evaluating, managing
 from tests.core.history.operations import History
 from tests.core.proxy import BreakingProxy
@@ -23,7 +24,7 @@ from tests.core.proxy import BreakingProxy
 PATIENCE_S = 90.0  # a round that has not ended so long after its last fault never will
 QUICK = Heartbeat(period_s=0.2, expire_s=2.0)
 BESIDE = Heartbeat(period_s=0.2, expire_s=2.0, own_process=True)
-N_WORKERS = {"local": 2, "command": 2, "pool": 1}
+N_WORKERS = {"local": 3, "command": 2, "pool": 1}
 MAX_RETRIES = 3
 
 
@@ -149,6 +150,15 @@ class Participants:
             and (not kinds or self._kinds.get(worker.worker_id, "command") in kinds)
         ]
         return self._rng.choice(workers) if workers else None
+
+    def some_reader(self) -> int | None:
+        """Return the number of the process that reads for the local workers; None if none does."""
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.name() == READER_NAME and process.status() != psutil.STATUS_ZOMBIE:
+                    pid: int = process.pid
+                    return pid
+        return None
 
     def reap(self, n: int) -> None:
         """Let several managers look for lost workers at once."""

@@ -11,7 +11,8 @@ def as_markdown(rows: list[dict[str, Any]], sentences: list[str]) -> str:
     lines = [
         "# Everything fails at once",
         "",
-        f"{row['minutes']} minutes, seed {row['seed']}, commit {row['commit']}, {row['server']}, "
+        f"{row['minutes']} minutes, {row['faults_per_s']:g} faults per second, seed {row['seed']}, "
+        f"commit {row['commit']}, {row['server']}, "
         f"Python {row['python']}, {row['machine']}. {row['rounds']} networks one after the other, "
         f"{row['acknowledged']:,} acknowledged operations, {row['finished']:,} finished and "
         f"{row['failed']:,} failed tasks, {row['reaped']} workers found lost; the whole state was "

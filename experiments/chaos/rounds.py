@@ -49,14 +49,14 @@ class Round:
         tasks = self.them.near.fetch_tasks("finished", "failed")
         return sum(task.worker_id != "" and "lost" not in task.result_extra for task in tasks)
 
-    def run(self, faults: Iterator[str], for_s: float) -> None:
+    def run(self, faults: Iterator[str], for_s: float, faults_per_s: float) -> None:
         """Inject faults for some time, and let the network come to its end."""
         deadline = time.monotonic() + for_s
         while time.monotonic() < deadline:
             self._try(self.them.replenish)
             self._try(lambda: self.faults.inject(next(faults)))
             self.look()
-            wait_until_s = time.monotonic() + self._rng.expovariate(3.0)
+            wait_until_s = time.monotonic() + self._rng.expovariate(faults_per_s)
             while time.monotonic() < wait_until_s:
                 self.faults.due()
                 time.sleep(0.01)
@@ -105,7 +105,7 @@ class Round:
 
 
 def run_chaos(
-    seed: int, for_s: float, round_s: float, limit: int
+    seed: int, for_s: float, round_s: float, limit: int, faults_per_s: float
 ) -> tuple[Counter[str], Counter[str], list[str]]:
     """Run rounds one after the other; return faults, counts and sentences."""
     faults: Counter[str] = Counter()
@@ -123,7 +123,7 @@ def run_chaos(
                 break
             round_ = Round(server, folder, seed * 1000 + number, limit)
             try:
-                round_.run(sequence, min(round_s, max(left_s, 1.0)))
+                round_.run(sequence, min(round_s, max(left_s, 1.0)), faults_per_s)
             finally:
                 n_left = round_.close()
             faults += round_.faults.n_injected

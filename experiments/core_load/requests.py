@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from typing import Any, cast
 
+import msgspec
+
 from experiments.raw_socket import CONFIG, RESULT
 from rush_core import Worker
 from rush_core.connection.connection import Connection
@@ -189,7 +191,7 @@ def _note_read(log: LogPosition[Any], n_records: int) -> int:
     """Move a position; each read overlaps the last one by one record."""
     n_read = log.n_read
     n_new = n_records - (1 if n_read else 0)
-    log.position = log.position._replace(n_read=n_read + n_new)
+    log.position = msgspec.structs.replace(log.position, n_read=n_read + n_new)
     return n_new
 
 

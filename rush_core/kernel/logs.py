@@ -20,7 +20,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import chain
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from rush_core.connection.connection import Connection
 from rush_core.connection.script import execute_on, retry_unreachable
@@ -40,7 +43,7 @@ S = TypeVar("S")
 Ahead: TypeAlias = "tuple[bytes, Ahead] | None"
 
 
-class Position(NamedTuple, Generic[R]):
+class Position(msgspec.Struct, Generic[R], frozen=True, gc=False):
     """Up to where a log was read. It is replaced as a whole, so no interrupt leaves half of it.
 
     Attributes
@@ -172,8 +175,8 @@ class LogPosition(Generic[R]):
         is_taken = False
         try:
             result = convert(new)
-            n_read, last, _, ahead, place = self.position
-            behind: Position[R] = Position(n_read, last, (), (own, ahead), place)
+            at = self.position
+            behind: Position[R] = Position(at.n_read, at.last, (), (own, at.ahead), at.place)
             # One line without a call: an interrupt comes before it or after it.
             self.position, is_taken = behind, True
             return result
@@ -188,8 +191,9 @@ class LogPosition(Generic[R]):
         If another thread has read since the request was packed, read again. Returns what `convert`
         makes of what is new.
         """
+        # The same object: before and after the first record, two requests are equal.
         return self._take(
-            lambda: self.look(records if request == self.request() else None), convert
+            lambda: self.look(records if request is self.request() else None), convert
         )
 
     def catch_up(self) -> None:
@@ -199,13 +203,13 @@ class LogPosition(Generic[R]):
                 if (found := self._look_at_copy(None)) is not None:
                     new, behind = found
                     # If an interrupt comes before this is stored, the next read finds it again.
-                    self.position = behind._replace(waiting=(new,) if new else ())
+                    self.position = replace(behind, waiting=(new,) if new else ())
 
     def give_back(self, new: list[R]) -> None:
         """Let the next read return these records again: the caller was interrupted."""
         with self._connection.exclusive:
-            position = self.position
-            self.position = position._replace(waiting=(new, *position.waiting))
+            before = self.position
+            self.position = replace(before, waiting=(new, *before.waiting))
 
     def look(self, reply: list[bytes] | None = None) -> tuple[list[R], Position[R]]:
         """Return what is new in the server, and the position behind it, which the caller stores.
@@ -215,7 +219,9 @@ class LogPosition(Generic[R]):
         """
         records = self._execute() if reply is None else reply
         while True:
-            n_read, last, waiting, ahead, place = self.position
+            before = self.position
+            n_read, last, waiting = before.n_read, before.last, before.waiting
+            ahead, place = before.ahead, before.place
             if last is not None and records[:1] != [last]:
                 # The log was replaced: read it from its beginning. The memory has the old one.
                 self._shared = None
@@ -246,7 +252,9 @@ class LogPosition(Generic[R]):
         shared = self._shared
         if shared is None:
             return None
-        n_read, last, waiting, ahead, place = self.position
+        before = self.position
+        n_read, last, waiting = before.n_read, before.last, before.waiting
+        ahead, place = before.ahead, before.place
         records: list[bytes] = []
         if shared.end != place.offset:
             found = self._read_memory(shared, n_read, last, place)

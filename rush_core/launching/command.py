@@ -8,7 +8,7 @@ import sys
 from rush_core.connection.url import environment_of, without_password
 from rush_core.kernel.heartbeat import Heartbeat
 
-__all__ = ["MODULE", "ONE_THREAD", "heartbeat_options", "worker_command"]
+__all__ = ["MODULE", "NO_THREADS", "ONE_THREAD", "heartbeat_options", "worker_command"]
 
 # How a command of the core is started. With -P nothing is imported from the current directory: a
 # file there may have the name of a module. The import path of the manager comes with the loop.
@@ -22,6 +22,11 @@ ONE_THREAD = {
     "NUMEXPR_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
 }
+
+# Keeps libraries from starting a thread when they are imported: a process with threads must not be
+# forked. PyArrow, which pandas imports, has a thread that gives memory back; without it, that
+# happens now and then while memory is used.
+NO_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 def worker_command(

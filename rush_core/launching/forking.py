@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from rush_core.launching.command import MODULE
+from rush_core.launching.command import MODULE, NO_THREADS
 from rush_core.launching.ends import WorkerEnd, end_of_process
 from rush_core.launching.forking_messages import (
     Answer,
@@ -76,7 +76,11 @@ class ForkingProcess:
             channel = others_end.fileno()
             command = [*MODULE, "node", *arguments, "--channel", str(channel)]
             self._process = SupervisedProcess(
-                command, stdout=out, stderr=err, env=environment, pass_fds=[channel]
+                command,
+                stdout=out,
+                stderr=err,
+                env={**NO_THREADS, **environment},
+                pass_fds=[channel],
             )
         self._watching = threading.Thread(target=self._watch, daemon=True)
         try:

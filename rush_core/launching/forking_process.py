@@ -14,6 +14,7 @@ import logging
 import os
 import select
 import socket
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from rush_core.launching.forking_messages import (
 from rush_core.launching.node_reader import ForkedReader, NodeReader
 from rush_core.launching.output import write_lines_at_once
 from rush_core.launching.shipping import ShippedLoop
+from rush_core.launching.warm_up import WarmedLoop
 from rush_core.owned_process import take_owner_pipe
 
 __all__ = ["ForkedWorker", "fork_workers"]
@@ -188,7 +190,7 @@ def _make_shared_logs() -> SharedLogs | None:
 
 
 def _load(load: Callable[[], ShippedLoop]) -> Callable[[], ShippedLoop]:
-    """Load the loop; return a function that returns it or raises the error."""
+    """Load the loop and warm up; return a function that returns the loop or raises the error."""
     try:
         loop = load()
     except Exception as error:
@@ -198,4 +200,10 @@ def _load(load: Callable[[], ShippedLoop]) -> Callable[[], ShippedLoop]:
             raise failure
 
         return fail
+    function, args, kwargs = loop
+    if isinstance(function, WarmedLoop):
+        try:
+            function.warm_up(*args, **kwargs)
+        except Exception:  # the loop itself reports what is wrong, if it is of consequence
+            traceback.print_exc()
     return lambda: loop

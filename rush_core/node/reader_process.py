@@ -23,7 +23,9 @@ from rush_core.membership.clients import remove_client
 from rush_core.membership.heartbeat import beat
 from rush_core.node.log_follower import LogFollower
 
-__all__ = ["run_reader"]
+__all__ = ["READER_NAME", "run_reader"]
+
+READER_NAME = "rush-reader"  # at most 15 characters
 
 
 def run_reader(
@@ -50,6 +52,7 @@ def run_reader(
         Called as ``on_removed(worker_id)`` when somebody has killed a worker in the network, or
         has reset the network: the process of the worker should end.
     """
+    _name_process()
     keys = NetworkKeys(network_id)
     client_id = f"node-{secrets.token_hex(4)}"
     follower: threading.Thread | None = None
@@ -66,6 +69,12 @@ def run_reader(
     with contextlib.suppress(RushError):  # what it leaves is dropped when the network changes
         remove_client(connection, keys, client_id)
     connection.close()
+
+
+def _name_process() -> None:
+    """Give this process a name of its own in lists of processes."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(READER_NAME)
 
 
 def _follow(url: str, keys: NetworkKeys, client_id: str, shared: SharedLogs) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-__all__ = ["check_callbacks", "check_debug", "check_log_folder", "check_places", "usable_cpus"]
+__all__ = [
+    "check_callbacks",
+    "check_debug",
+    "check_log_folder",
+    "check_places",
+    "check_start_method",
+    "usable_cpus",
+]
 
 
 def check_callbacks(callbacks: object) -> None:
@@ -44,15 +51,32 @@ def check_log_folder(log_folder: object, **places: object) -> Path | None:
         return None
     if not isinstance(log_folder, str | os.PathLike):
         raise TypeError(f"log_folder must be a path, got {log_folder!r:.80}")
-    for name, value in places.items():
-        if value:
-            raise ValueError(
-                f"log_folder is for worker processes that tune() starts on this machine, and has "
-                f"no effect with {name}={value!r:.80}: leave out one of them"
-            )
+    _check_processes_start_here("log_folder", places)
     path = Path(os.fspath(log_folder)).absolute()
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def check_start_method(start_method: object, **places: object) -> None:
+    """Check `start_method`; `places` are the arguments that exclude it."""
+    if start_method is None:
+        return
+    if start_method not in ("fork", "spawn"):
+        raise ValueError(
+            'start_method must be "fork", "spawn" or None (forked where that is safe), got '
+            f"{start_method!r:.80}"
+        )
+    _check_processes_start_here("start_method", places)
+
+
+def _check_processes_start_here(argument: str, places: Mapping[str, object]) -> None:
+    """Check that `tune()` starts worker processes, so that `argument` has an effect."""
+    for name, value in places.items():
+        if value:
+            raise ValueError(
+                f"{argument} is for worker processes that tune() starts on this machine, and has "
+                f"no effect with {name}={value!r:.80}: leave out one of them"
+            )
 
 
 def check_debug(debug: object, n_workers: object, **others: object) -> bool:

@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 import zlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,12 +62,19 @@ def main(descriptor: int) -> None:
         parent.send("failed", (trial_error(error), 0.0))
         return
     parent.send("ready", None)
+    process = os.getpid()
     while True:
         try:
             arguments = parent.receive()
         except EOFError:
             return
-        parent.send(*evaluate(objective, arguments, parent))
+        parent.send("begun", None)
+        message = evaluate(objective, arguments, parent)
+        if os.getpid() != process:
+            # The objective has forked, and this is the child. The parent has sent its result, or
+            # will: a second one would become the result of the next trial.
+            os._exit(0)
+        parent.send(*message)
 
 
 def framed(message: bytes) -> bytes:
@@ -83,6 +91,7 @@ class Parent:
 
     def receive(self) -> Any:
         """Wait for the next message."""
+        self._connection.setblocking(True)  # an objective may have changed it
         _, length, _ = HEADER.unpack(self._read(HEADER.size))
         return pickle.loads(self._read(length))
 
@@ -90,6 +99,7 @@ class Parent:
         """Send a message from any thread; code in it is sent by value."""
         message = framed(cloudpickle.dumps((kind, content)))
         with self._lock:
+            self._connection.setblocking(True)  # an objective may have changed it
             self._connection.sendall(message)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -151,12 +161,19 @@ def evaluate(
     return "returned", (packed, cpu_seconds())
 
 
-def trial_error(error: BaseException) -> str:
-    """Return the traceback of what an objective raised, without the caller's frame."""
-    trace = error.__traceback__.tb_next if error.__traceback__ else None
+def trial_error(
+    error: BaseException, is_to_raise: Callable[[BaseException], bool] = lambda error: False
+) -> str:
+    """Return the traceback of what an objective raised, without the caller's frame.
+
+    Methods of the error may raise, too: then the text says so, unless ``is_to_raise(second)``.
+    """
     try:
+        trace = error.__traceback__.tb_next if error.__traceback__ else None
         text = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-    except Exception as second:  # a method of the first one raised it
+    except BaseException as second:
+        if is_to_raise(second):
+            raise
         text = f"{type(error).__name__}, whose text cannot be made ({type(second).__name__})"
     if asked_for_input(error):
         text += f"\n{_NO_INPUT}"

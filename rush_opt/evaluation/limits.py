@@ -91,6 +91,7 @@ class LimitedObjective:
             self.__signature__ = inspect.signature(objective)  # whether it takes the trial
         self._process = EvaluationProcess(self._packed)
         self._is_ready = False
+        self._has_begun = False  # the process has taken its trial
         self._next_sample_at = 0.0
         self.cpu_s = 0.0
 
@@ -102,25 +103,13 @@ class LimitedObjective:
         TrialFailure
             If it raises, exceeds a limit or ends its process; the text is the reason.
         """
-        if self._is_ready:
-            self._check_between_trials()
-        if not self._is_ready:
-            self._wait_until_ready()
-        timeout_s = self._limits.timeout_s
-        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        try:
-            kind, (outcome, self.cpu_s) = self._converse(config, trial, deadline)
-        except _ExceededError as excess:
-            self._start_anew()
-            raise TrialFailure(str(excess)) from None
-        except (EOFError, OSError):
-            how = self._start_anew()
-            raise TrialFailure(f"the process of the objective {how}") from None
-        except BaseException as error:
-            self._start_anew()  # it is in the middle of its trial
-            if isinstance(error, GarbledError):
-                raise TrialFailure(_GARBLED) from None
-            raise
+        # What an earlier trial left behind may end the process, or write to its connection, before
+        # this trial has begun.
+        message = self._evaluate(config, trial, is_last_try=False)
+        if message is None:
+            message = self._evaluate(config, trial, is_last_try=True)
+        assert message is not None
+        kind, (outcome, self.cpu_s) = message
         if kind == "failed":
             raise TrialFailure(outcome)
         try:
@@ -129,6 +118,37 @@ class LimitedObjective:
             raise TrialFailure(
                 f"the objective returned a value that its worker cannot load:\n{trial_error(error)}"
             ) from None
+
+    def _evaluate(
+        self, config: dict[str, Any], trial: tuple[Any, ...], *, is_last_try: bool
+    ) -> tuple[str, Any] | None:
+        """Let the process evaluate a trial; return the message with the outcome.
+
+        None if the process has ended before the trial began, and this is not the last try.
+        """
+        if self._is_ready:
+            self._check_between_trials()
+        if not self._is_ready:
+            self._wait_until_ready()
+        timeout_s = self._limits.timeout_s
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        self._has_begun = False
+        try:
+            return self._converse(config, trial, deadline)
+        except _ExceededError as excess:
+            self._start_anew()
+            raise TrialFailure(str(excess)) from None
+        except (EOFError, OSError, GarbledError) as error:
+            how = self._start_anew()
+            if self._has_begun or is_last_try:
+                is_garbled = isinstance(error, GarbledError)
+                text = _GARBLED if is_garbled else f"the process of the objective {how}"
+                raise TrialFailure(text) from None
+            logger.warning("the evaluation process %s before its next trial began", how)
+            return None
+        except BaseException:
+            self._start_anew()  # it is in the middle of its trial
+            raise
 
     def close(self) -> None:
         """End the evaluation process."""
@@ -179,6 +199,11 @@ class LimitedObjective:
         self._send((config, _described(*trial) if trial else None), deadline)
         while True:
             kind, content = self._receive(deadline)
+            if kind == "begun":
+                self._has_begun = True
+                continue
+            if not self._has_begun:
+                raise GarbledError  # a message of an earlier trial
             if kind != "call":
                 return kind, content
             self._send(_call(trial[0], *content), deadline)

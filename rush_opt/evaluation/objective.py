@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -56,13 +56,14 @@ def evaluate(
     except BaseException as error:
         if ends_worker(error):
             raise
-        return None, trial_error(error)
+        return None, trial_error(error, ends_worker)
     try:
         return _checked(returned, metrics)
     except BaseException as error:  # a method of the returned value raised it
         if ends_worker(error):
             raise
-        return None, f"the objective returned a value that cannot be read:\n{trial_error(error)}"
+        text = trial_error(error, ends_worker)
+        return None, f"the objective returned a value that cannot be read:\n{text}"
 
 
 def ends_worker(error: BaseException) -> bool:
@@ -77,10 +78,11 @@ def ends_worker(error: BaseException) -> bool:
     parts = [error]
     while parts:
         part = parts.pop()
-        if isinstance(part, ending):
+        # Not `isinstance`, which asks the exception for its class: its methods may raise.
+        if issubclass(type(part), ending):
             return True
-        if isinstance(part, BaseExceptionGroup):
-            parts.extend(part.exceptions)
+        if issubclass(type(part), BaseExceptionGroup):
+            parts.extend(cast(BaseExceptionGroup, part).exceptions)
     return False
 
 

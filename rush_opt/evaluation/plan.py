@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rush_opt.evaluation.limits import Limits
 from rush_opt.evaluation.objective import Objective
@@ -42,6 +43,8 @@ class RunPlan:
     log_folder : Path or None
         Where the processes that the manager starts write what they print; None for a temporary
         folder.
+    start_method : {"fork", "spawn"} or None
+        How these processes start; None: forked where that is safe.
     """
 
     problem: Problem
@@ -55,6 +58,7 @@ class RunPlan:
     limits: Limits | None = None
     began: float = 0.0
     log_folder: Path | None = None
+    start_method: Literal["fork", "spawn"] | None = None
 
     @property
     def deadline(self) -> float | None:

@@ -63,6 +63,7 @@ class TuneResult:
         - The rule of `stop` that held, such as ``Target(value=0.1)``.
         - The text with which a callback raised `StopRun`, or ``callback`` if it gave none.
         - ``workers failed``: workers were lost or failed again and again. A warning was logged.
+        - ``callback failed``: a callback raised an exception, which was logged.
         - ``server lost``: the server was killed, or its memory or disk was full. Trials that ended
           shortly before may be missing.
         - ``stopped``: another process asked the workers of the network to stop.

@@ -60,19 +60,25 @@ class TrialHistory:
         """Fetch the trials that ended since the last call, with what they reported.
 
         If there are none, the server delays its reply for at most `timeout_s` seconds. Two round
-        trips; one more if trials failed, one more if trials can report, and one more if a worker
+        trips; two more if trials failed, one more if trials can report, and one more if a worker
         is new.
         """
         network = self._network
-        finished = network.fetch_new_tasks(timeout_s=timeout_s)
-        if self.watch is not None:
-            self.watch.add(finished)  # in the order of the log, as the workers do
-        tasks = list(finished)
+        tasks = self._fetch_finished(timeout_s)
         if network.count_tasks().failed > self._n_failed_seen:
             failed = network.fetch_tasks("failed")
+            # What finished between the two reads, before trials failed: without this, it could seem
+            # as if no trial finished before many failed.
+            tasks += self._fetch_finished(0.0)
             tasks += failed[self._n_failed_seen :]
             self._n_failed_seen = len(failed)
         return self._add(tasks)
+
+    def _fetch_finished(self, timeout_s: float) -> list[Task]:
+        finished = self._network.fetch_new_tasks(timeout_s=timeout_s)
+        if self.watch is not None:
+            self.watch.add(finished)  # in the order of the log, as the workers do
+        return list(finished)
 
     def fetch_missed(self) -> None:
         """Fetch all ended tasks, and add those that are missing.

@@ -11,6 +11,7 @@ from rush_core import Network, WorkersFailedError, WorkerState
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.running.joined import JoinedWorkers, have_ended_within
 from rush_opt.running.loops import evaluate_trials
+from rush_opt.running.warm_up import warm_up_of
 
 __all__ = ["CommandLauncher", "ExecutorLauncher", "Launcher", "LocalLauncher"]
 
@@ -83,7 +84,12 @@ class LocalLauncher:
     def start(self, n: int) -> list[str]:
         """Start processes."""
         return self._network.start_workers(
-            evaluate_trials, n, args=(self._plan,), log_folder=self._plan.log_folder
+            evaluate_trials,
+            n,
+            args=(self._plan,),
+            log_folder=self._plan.log_folder,
+            start_method=self._plan.start_method,
+            warm_up=warm_up_of(self._plan),
         )
 
     replace = start

@@ -19,7 +19,7 @@ from rush_opt.running.progress import Progress
 from rush_opt.running.resume import check_description, check_trials, remove_orphans
 from rush_opt.running.workers import Workers
 
-__all__ = ["Callback", "Manager"]
+__all__ = ["Callback", "CallbackFailed", "Manager"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,20 @@ _PAUSE_S = 0.1
 # looks for them so often, seconds. Without those, it looks for ends that the server did not learn.
 _POLL_EVERY_S = 1.0
 _LONGEST_WAIT_S = 10.0
+
+
+class CallbackFailed(Exception):  # noqa: N818  # not for users: they see `error`
+    """A callback has raised an exception other than `StopRun`.
+
+    Attributes
+    ----------
+    error : Exception
+        This exception.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Manager:
@@ -156,25 +170,31 @@ class Manager:
         self._stop_if_wanted()
         return self._follow()
 
-    def end_early(self, error: RushError) -> str:
-        """Kill the workers of a run that cannot go on; return why the run ended.
+    def end_early(self, error: Exception, reason: str) -> str:
+        """Kill the workers of a run that cannot go on; return `reason`.
 
         Parameters
         ----------
-        error : RushError
-            With which `run` ended.
+        error : Exception
+            What ended the run.
+        reason : str
+            The same in a few words, for the result.
 
         Raises
         ------
-        RushError
+        Exception
             `error`, if no trial has finished.
         """
         self._end_at_once()
         n_finished = sum(trial.state == "finished" for trial in self.trials)
         if not n_finished:
             raise error
-        logger.warning("the run ends early and returns %d finished trials: %s", n_finished, error)
-        return "workers failed"
+        logger.warning(
+            "the run ends early and returns %d finished trials, because: %s",
+            *(n_finished, error),
+            exc_info=None if isinstance(error, RushError) else error,
+        )
+        return reason
 
     def _end_at_once(self) -> None:
         """Kill all workers, and take in what ended before, if the server can still be used."""
@@ -272,7 +292,9 @@ class Manager:
                 self._end.add_losses(workers.count_own(gone), why)
                 workers.replace(gone)
             return False
-        if not self._is_due():
+        if self._is_due():
+            workers.end_idle()
+        else:
             workers.expect()
             if none_left:
                 workers.raise_if_never_joined()
@@ -324,6 +346,11 @@ class Manager:
         """Call each callback with each trial it was not called with yet.
 
         A call is counted before it begins: one that an interrupt ends is not made again.
+
+        Raises
+        ------
+        CallbackFailed
+            If a callback raises. From then on none is called.
         """
         n_callbacks = len(self._callbacks)
         while self._n_calls < len(self.trials) * n_callbacks:
@@ -333,6 +360,9 @@ class Manager:
                 self._callbacks[callback](self.trials[trial])
             except StopRun as stop:
                 self._end.add_stop(stop)
+            except Exception as error:
+                self._callbacks = ()
+                raise CallbackFailed(error) from error
 
     def _show(self, progress: Progress, *, last: bool = False) -> None:
         wall_s = (self._network.now() - self.started_at) * self._plan.n_workers

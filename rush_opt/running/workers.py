@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 
 from rush_core import Network, WorkerInfo, WorkersFailedError, WorkerState
@@ -17,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 # A run gives up if this many processes in a row that were to propose ended before they joined.
 _MOST_PROPOSERS = 3
+
+# Once the run is about to end, this is how often to look for workers that hold no trial and do not
+# leave, seconds. Such a worker is killed at the second look. Its optimizer may compute without end.
+_LOOK_EVERY_S = 5.0
 
 
 class Workers:
@@ -43,6 +49,8 @@ class Workers:
         self._coming: set[str] = set()  # started, and not seen to join
         self._not_ended: set[str] = set()  # started, and not seen to end
         self._never_joined: WorkersFailedError | None = None  # of the first that ended before
+        self._idle: set[str] = set()  # held no trial at the last look of `end_idle`
+        self._look_at = math.inf
 
     def start(self) -> None:
         """Start all. They join later, and then a proposer is started: see `expect`."""
@@ -98,6 +106,26 @@ class Workers:
         some_joined = len(self._joined.all) > len(self._before)
         if needs_proposer and some_joined and (self._launcher.are_elsewhere or not self._coming):
             self._start_proposer()
+
+    def end_idle(self) -> None:
+        """Kill workers that hold no trial and do not leave; call this when the run is due.
+
+        At most one round trip in some seconds, and more only if there are such workers.
+        """
+        now = time.monotonic()
+        if now < self._look_at:
+            if self._look_at == math.inf:
+                self._look_at = now + _LOOK_EVERY_S
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        self._joined.fetch()
+        active = [worker for worker in self._joined.all if worker.ended_at is None]
+        mine = self._started.union(self._joined.proposer_ids)
+        idle = {worker.worker_id for worker in active if not worker.task_keys} & mine
+        stuck, self._idle = sorted(idle & self._idle), idle
+        if stuck:
+            logger.warning("the run is over: killing workers that do not leave: %s", stuck)
+            self._network.stop_workers(stuck, kill=True)
 
     def proposer_has_ended(self) -> bool:
         """Tell whether a proposer has ended and needs no replacement; at most one round trip."""
@@ -156,7 +184,11 @@ class Workers:
         """
         for n_left in reversed(range(_MOST_PROPOSERS)):
             ids = self._network.start_workers(
-                propose_trials, 1, args=(self._plan,), log_folder=self._plan.log_folder
+                propose_trials,
+                1,
+                args=(self._plan,),
+                log_folder=self._plan.log_folder,
+                start_method=self._plan.start_method,
             )
             self._joined.proposer_ids += ids
             try:

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from rush_core import TaskTable
 from rush_opt.optimizers.base import Phase, Place, Proposal, ProposingOptimizer
+from rush_opt.optimizers.made_up import made_up_results, propose_from_made_up_results
 from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
-from rush_opt.search.design import random_design
-from rush_opt.search.pending import Pending
 from rush_opt.simulation.coordination import Coordination, VirtualServer
 
 __all__ = ["Costs"]
@@ -67,11 +65,7 @@ class Costs:
     def warm_up(self, optimizer: ProposingOptimizer, place: Place) -> None:
         """Make a first proposal that costs no virtual time: it loads modules once for all."""
         if self._given is None:
-            archive = Archive(self._problem.space, self._problem.goals)
-            archive.add(_random_rows(self._problem))
-            proposer = optimizer.proposer(self._problem, place)
-            proposer.propose(archive, Pending(self._problem.space), self.timing, 1)
-            self._measured = {}
+            propose_from_made_up_results(optimizer, self._problem, place, _ROWS_MEASURED)
 
     def of_step(self, now: float, n_new: int) -> float:
         """Return the seconds of a worker's requests that begin now, while it learns of new trials.
@@ -114,7 +108,7 @@ class Costs:
 
 def _cost_of_adding(problem: Problem) -> tuple[float, float]:
     """Measure the CPU seconds of adding to an archive: per call, and per row."""
-    rows = _random_rows(problem)
+    rows = made_up_results(problem, _ROWS_MEASURED)
     few: list[float] = []
     many: list[float] = []
     for _ in range(_REPEATS):
@@ -126,12 +120,3 @@ def _cost_of_adding(problem: Problem) -> tuple[float, float]:
     one_s, all_s = float(np.median(few)), float(np.median(many))
     row_s = max(all_s - one_s, 0.0) / (_ROWS_MEASURED - 1)
     return max(one_s - row_s, 0.0), row_s
-
-
-def _random_rows(problem: Problem) -> TaskTable:
-    rng = np.random.default_rng(problem.seed)
-    configs = problem.space.decode(random_design(problem.space, _ROWS_MEASURED, rng))
-    values = rng.random((len(configs), len(problem.goals))).tolist()
-    return TaskTable.from_results(
-        configs, [dict(zip(problem.metrics, row, strict=True)) for row in values]
-    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class LoopbackServer:
         Further lines of its configuration, in which ``{port}`` stands for its port.
     program_arguments : sequence of str
         Further words of the command line, as ``--sentinel``.
+    environment : mapping of str to str, optional
+        Variables of its environment besides those of this process.
 
     Attributes
     ----------
@@ -38,7 +41,11 @@ class LoopbackServer:
     """
 
     def __init__(
-        self, folder: Path, settings: Sequence[str] = (), program_arguments: Sequence[str] = ()
+        self,
+        folder: Path,
+        settings: Sequence[str] = (),
+        program_arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         self.bare_url = f"redis://127.0.0.1:{self.port}/0"
@@ -54,12 +61,15 @@ class LoopbackServer:
         lines += tuple(line.format(port=self.port) for line in settings)
         self._configuration.write_text("".join(f"{line}\n" for line in lines))
         self._command = [str(find_server_binary()), str(self._configuration), *program_arguments]
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start and wait until it can be used; AssertionError with its output if it ends."""
         with self._log.open("wb") as output:
-            self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                self._command, stdout=output, stderr=subprocess.STDOUT, env=self._environment
+            )
         wait_until(lambda: self._is_ready() or self._process_ended())
         assert self._is_ready(), self._log.read_text()
 

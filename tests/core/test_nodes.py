@@ -15,6 +15,7 @@ import pytest
 from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
+from rush_core.node.reader_process import READER_NAME
 from tests.core.loopback import LoopbackServer
 from tests.core.processes import evaluating, info_of, is_alive, wait_for_running_tasks
 from tests.core.test_heartbeat import holding_the_interpreter
@@ -53,15 +54,22 @@ def following(worker: Worker, n: int, n_workers: int) -> None:
 
 
 def reader_of(network: Network) -> psutil.Process:
-    """Wait until there is a reader process for the workers, which have joined; return it."""
-    pids = {worker.pid for worker in network.fetch_workers()}
-    node = psutil.Process(min(pids)).parent()  # it has forked workers and reader
+    """Wait until there is a reader process for the workers of a network; return it."""
+    node = psutil.Process(network.fetch_workers()[0].pid).parent()  # it has forked all of them
     assert node is not None
 
     def readers() -> list[psutil.Process]:
-        return [child for child in node.children() if is_alive(child.pid) and child.pid not in pids]
+        return [child for child in node.children() if name_of(child) == READER_NAME]
 
     return wait_until(readers, PATIENCE_S)[0]
+
+
+def name_of(process: psutil.Process) -> str:
+    """Return the name of a process; empty if it has ended."""
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 class Followers:

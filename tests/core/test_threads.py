@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from rush_core import Network, Worker
+from rush_core import Network, TaskTable, Worker
 from rush_core.connection.connection import Connection, pack
 from tests.waiting import wait_until
 
@@ -130,3 +130,15 @@ def test_threads_that_read_at_once_get_each_task_once(network: Network, worker: 
     assert len(everything) > n
     assert sorted(new) == sorted(fetched) == sorted(everything)
     assert network.fetch_finished_tasks().keys == everything
+
+
+def test_a_reply_from_before_another_thread_read_the_first_task_makes_nothing_new_again(
+    network: Network, worker: Worker
+) -> None:
+    log = worker._reader.new_log
+    request = log.request()
+    reply: list[bytes] = []  # nothing had finished yet
+    keys = network.push_finished_tasks([{"x": 1}], [{"y": 1}])
+    assert worker.fetch_new_tasks().keys == keys
+    assert log.accept(reply, request, TaskTable).keys == []
+    assert worker.fetch_new_tasks().keys == []

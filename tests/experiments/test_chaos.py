@@ -9,7 +9,9 @@ from experiments.chaos.rounds import VERDICTS, run_chaos
 
 def test_a_few_seconds_of_chaos_break_nothing_and_leave_nothing_behind() -> None:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    faults, found, sentences = run_chaos(seed=5, for_s=6.0, round_s=6.0, limit=100)
+    faults, found, sentences = run_chaos(
+        seed=5, for_s=6.0, round_s=6.0, limit=100, faults_per_s=3.0
+    )
     assert sum(faults.values()) > 3
     assert found["acknowledged"] >= 100
     assert {name: found[name] for name in VERDICTS if found[name]} == {}
@@ -29,6 +31,7 @@ def test_the_table_says_what_was_found() -> None:
     row = dict.fromkeys(("minutes", "seed", "commit", "server", "python", "machine"), "1")
     verdicts = [name.replace(" ", "_") for name in VERDICTS]
     counts = ("rounds", "acknowledged", "finished", "failed", "reaped", "looks", *verdicts)
+    counts += ("faults_per_s",)
     rows = [{**row, **dict.fromkeys(counts, 0), "lost": 3, "fault": "kill", "n_injected": 2}]
     table = as_markdown(rows, ["a sentence"])
     assert "| acknowledged, but not there | 3 |" in table

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from experiments.hostile_objectives.raising import OwnError
 from rush_core import EmbeddedServer, Network
 from rush_opt import AllTrialsFailedError, Float, FrozenTrial, StopRun, tune
-from tests.opt.hostile import OwnError
 from tests.typed import present
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
@@ -171,6 +171,9 @@ def test_a_run_in_this_process_that_has_nothing_left_to_do_ends(
         ({"trial_memory": "1GB"}, "trial_memory has no effect"),
         ({"launch": print}, "launch has no effect"),
         ({"log_folder": "logs"}, "has no effect with debug=True"),
+        ({"start_method": "spawn"}, "has no effect with debug=True"),
+        ({"debug": False, "launch": print, "start_method": "fork"}, "has no effect with launch="),
+        ({"debug": False, "start_method": "thread"}, 'must be "fork", "spawn" or None'),
         ({"debug": "yes"}, "debug must be True or False"),
         ({"debug": False, "launch": print, "log_folder": "logs"}, "has no effect with launch="),
         ({"debug": False, "log_folder": 7}, "log_folder must be a path"),

@@ -177,6 +177,36 @@ def test_a_process_that_does_not_read_its_configuration_fails_the_trial_in_time(
         assert limited({}) != first
 
 
+def test_a_process_that_ends_before_its_trial_begins_is_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with LimitedObjective(lambda config: os.getpid(), LIMITED_MEMORY) as limited:
+        first = limited({})
+        os.kill(first, signal.SIGSTOP)  # it is killed when the next trial waits for it
+        assert limited({}) != first
+    assert "was stopped by SIGSTOP, and killed" in caplog.text
+    assert "before its next trial began" in caplog.text
+
+
+def test_a_forked_child_that_returns_sends_no_result() -> None:
+    def objective(config: dict[str, Any]) -> float:
+        os.fork()
+        return float(config["x"])
+
+    with LimitedObjective(objective, LIMITED_TIME) as limited:
+        assert [limited({"x": x}) for x in range(20)] == list(range(20))
+
+
+def test_a_connection_that_an_objective_makes_nonblocking_still_serves() -> None:
+    def objective(config: dict[str, Any]) -> int:
+        for descriptor in connections():
+            os.set_blocking(descriptor, False)
+        return os.getpid()
+
+    with LimitedObjective(objective, LIMITED_TIME) as limited:
+        assert len({limited({}) for _ in range(3)}) == 1
+
+
 def test_bytes_that_come_after_a_trial_do_not_fail_the_next_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

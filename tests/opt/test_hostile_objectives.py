@@ -12,14 +12,20 @@ from typing import Any
 
 import pytest
 
+from experiments.hostile_objectives.cases import KINDS
 from rush_core import EmbeddedServer, WorkerState
 from rush_opt import Categorical, Float, TuneResult, tune
-from tests.opt.hostile import HOSTILE
 from tests.typed import present
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
 FINE = ["fine 1", "fine 2", "fine 3"]
+
+HOSTILE = {
+    name: case
+    for name, case in {**KINDS["raises"], **KINDS["returns"]}.items()
+    if case.n_together > 1 and case.free.state == "failed"
+}
 
 # A run in which no trial has finished is stopped after some failures: each worker begins well.
 CASES = [*FINE[:2], *HOSTILE, FINE[2]]
@@ -27,7 +33,7 @@ CASES = [*FINE[:2], *HOSTILE, FINE[2]]
 
 def objective(config: dict[str, Any]) -> Any:
     case = config["case"]
-    return HOSTILE[case][0]() if case in HOSTILE else 1.0
+    return HOSTILE[case].act(1.0, None) if case in HOSTILE else 1.0
 
 
 @contextmanager
@@ -62,7 +68,7 @@ def test_a_hostile_objective_fails_its_trial_with_the_reason(case: str, run: Tun
     (trial,) = (t for t in run.frozen_trials if t.params["case"] == case)
     assert trial.state == "failed"
     assert not trial.lost
-    assert re.search(HOSTILE[case][1], present(trial.error))
+    assert re.search(HOSTILE[case].free.pattern, present(trial.error))
     assert len(present(trial.error)) < 200_000
 
 

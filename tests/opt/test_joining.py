@@ -1,4 +1,7 @@
-"""Runs some of whose workers, processes on this machine, join late or never."""
+"""Runs some of whose workers, processes on this machine, join late or never.
+
+Where processes load an objective one by one, they are fresh interpreters.
+"""
 
 import contextlib
 import itertools
@@ -47,6 +50,7 @@ def test_trials_are_told_while_another_worker_is_still_to_join(
         optimizer="random",
         url=server.url,
         callbacks=[let_load],
+        start_method="spawn",
         progress=False,
     )
     assert result.stop_reason == "one is enough"
@@ -87,6 +91,7 @@ def test_a_process_that_ends_before_it_joined_is_told_and_the_others_go_on(
         optimizer="random",
         url=server.url,
         callbacks=[stop_when_told],
+        start_method="spawn",
         progress=False,
     )
     assert (result.stop_reason, len(result.workers)) == ("told", 1)
@@ -138,6 +143,7 @@ def test_a_proposer_that_is_killed_before_it_joins_is_replaced(
         n_trials=12,
         optimizer=optimizer,
         url=server.url,
+        start_method="spawn",
         progress=False,
     )
     assert (result.stop_reason, len(result.frozen_trials)) == ("n_trials", 12)
@@ -156,5 +162,6 @@ def test_a_run_whose_proposers_are_all_killed_before_they_join_ends_with_the_rea
             optimizer="acbo",
             network_id=network_id,
             url=server.url,
+            start_method="spawn",
             progress=False,
         )

@@ -4,7 +4,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from rush_core import EmbeddedServer, Network, WorkersFailedError, WorkerState, serve
 from rush_core.connection.connection import Connection, pack
-from rush_opt import Float, FrozenTrial, TuneResult, tune
+from rush_opt import Float, FrozenTrial, Trial, TuneResult, tune
 from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
@@ -126,6 +126,7 @@ def test_a_worker_that_is_lost_while_another_is_waited_for_is_replaced_at_once(
         initial_design=[{"x": 1.0}, {"x": 0.5}],
         network_id=network_id,
         url=own_server.url,
+        start_method="spawn",  # so that each worker unpickles the objective
         progress=False,
     )
     with Network(network_id, own_server.url) as network:
@@ -146,9 +147,13 @@ def test_a_worker_that_is_lost_while_another_is_waited_for_is_replaced_at_once(
     assert result.stop_reason == "n_trials"
 
 
-@pytest.mark.parametrize("error", [None, ValueError("of a callback")])
-def test_a_network_that_cannot_be_removed_costs_neither_the_result_nor_the_error(
-    error: ValueError | None,
+def fail(trial: FrozenTrial) -> None:
+    raise ValueError("of a callback")
+
+
+@pytest.mark.parametrize("callbacks", [[], [fail]], ids=["without an error", "with an error"])
+def test_a_network_that_cannot_be_removed_costs_no_result(
+    callbacks: list[Callable[[FrozenTrial], None]],
     own_server: EmbeddedServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -161,30 +166,77 @@ def test_a_network_that_cannot_be_removed_costs_neither_the_result_nor_the_error
         connection.close()
         reset(network)
 
-    def fail(trial: FrozenTrial) -> None:
-        if error is not None:
-            raise error
-
     monkeypatch.setattr(Network, "reset", refused)
+    result = tune(
+        lambda config: config["x"],
+        X,
+        n_workers=1,
+        n_trials=3,
+        optimizer="random",
+        url=own_server.url,
+        callbacks=callbacks,
+        progress=False,
+    )
+    assert result.stop_reason == ("callback failed" if callbacks else "n_trials")
+    assert result.best_trial.state == "finished"
+    assert "could not be removed" in caplog.text
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_callback_that_raises_loses_no_finished_trial(
+    is_named: bool, server: EmbeddedServer, network_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = []
+
+    def fail_at_third(trial: FrozenTrial) -> None:
+        seen.append(trial.params)
+        if len(seen) == 3:
+            raise ValueError("of a callback")
 
     def run() -> TuneResult:
         return tune(
             lambda config: config["x"],
             X,
-            n_workers=1,
-            n_trials=3,
+            n_workers=2,
+            n_trials=10**6,
             optimizer="random",
-            url=own_server.url,
-            callbacks=[fail],
+            url=server.url,
+            network_id=network_id if is_named else None,
+            callbacks=[fail_at_third],
             progress=False,
         )
 
-    if error is None:
-        assert len(run().frozen_trials) == 3
-    else:
+    if is_named:
         with pytest.raises(ValueError, match="of a callback"):
             run()
-    assert "could not be removed" in caplog.text
+        with Network(network_id, server.url) as network:
+            params = network.fetch_finished_tasks().configs
+    else:
+        result = run()
+        assert result.stop_reason == "callback failed"
+        params = [trial.params for trial in result.frozen_trials]
+        assert "in fail_at_third" in caplog.text
+    assert params[:3] == seen
+    assert len(seen) == 3
+
+
+def test_a_callback_that_raises_before_a_trial_has_finished_ends_the_run_with_its_error(
+    server: EmbeddedServer,
+) -> None:
+    def first_fails(config: dict[str, float], trial: Trial) -> float:
+        raise ArithmeticError
+
+    with pytest.raises(ValueError, match="of a callback"):
+        tune(
+            first_fails,
+            X,
+            n_workers=1,
+            n_trials=3,
+            optimizer="random",
+            url=server.url,
+            callbacks=[fail],
+            progress=False,
+        )
 
 
 def test_a_run_whose_network_vanishes_does_not_end_as_if_it_was_stopped(

@@ -1,5 +1,6 @@
 """An optimizer of a third party: it runs everywhere, and mistakes in it get clear errors."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -293,3 +294,25 @@ def test_a_proposal_of_another_space_is_refused_with_the_reason(placement: Place
             duration=lambda config, number: 1.0,
             seed=1,
         )
+
+
+@dataclass(frozen=True)
+class Stuck(HillClimbing):
+    """Computes without end in all workers but one."""
+
+    def proposer(self, problem: Problem, place: Place) -> Climber:
+        if place.number:
+            threading.Event().wait()
+        return super().proposer(problem, place)
+
+
+def test_a_run_ends_though_a_worker_proposes_without_end(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rush_opt.running.workers._LOOK_EVERY_S", 0.5)
+    result = tune(
+        bowl, SPACE, optimizer=Stuck(), n_workers=2, n_trials=5, url=server.url, progress=False
+    )
+    assert (result.stop_reason, len(result.frozen_trials)) == ("n_trials", 5)
+    assert sorted(worker.state for worker in result.workers) == ["killed", "stopped"]
+    assert "killing workers that do not leave" in caplog.text

@@ -128,6 +128,7 @@ class Evaluator:
         given = {"ends": {name: token}}
         worker, note = self._worker, self._history.note
         how = rng.choice(["finish", "finish many", "finish and fetch", "fail"])
+        in_order = rng.random() < 0.3
         calls: dict[str, Callable[[], list[bool]]] = {
             "finish": lambda: [worker.finish_task(key, {"token": token})],
             "finish many": lambda: worker.finish_tasks([key], [{"token": token}]),
@@ -137,8 +138,12 @@ class Evaluator:
             if how == "finish and fetch":
                 note(
                     "finish",
-                    {**given, "reader": self._history.name},
-                    lambda: worker.finish_and_fetch_new(key, {"token": token}),
+                    {
+                        **given,
+                        "reader": self._history.name,
+                        **({} if in_order else {"ahead": name}),
+                    },
+                    lambda: worker.finish_and_fetch_new(key, {"token": token}, in_order=in_order),
                     lambda reply: {"won": [reply[0]], "new": _names(reply[1])},
                 )
             else:

@@ -285,6 +285,38 @@ def test_faults_of_a_reader_are_found(made: Made, reads: list[list[str]]) -> Non
     assert made.kinds(*(done(name, name) for name in "abc")) == {"stale read"}
 
 
+S = 1_000_000_000  # a second
+
+
+def test_an_end_may_come_before_others_and_lack_what_is_a_second_old(made: Made) -> None:
+    for i, name in enumerate("abc"):
+        made.finish(name, name, at=i)
+    given = {"ends": {"d": "d"}, "reader": "r", "ahead": "d"}
+    made.add("finish", given, {"won": [True], "new": ["a", "d"]}, at=S // 2)
+    made.read("b", "c", at=S)
+    assert made.kinds(*(done(name, name) for name in "abcd")) == set()
+
+
+@pytest.mark.parametrize(
+    ("new", "then", "at"),
+    [
+        (["a", "d"], ["b", "c", "d"], S // 2),  # twice
+        (["a", "d"], ["c"], S // 2),  # b is skipped
+        (["b", "a", "d"], ["c"], S // 2),  # another order of others
+        (["a", "d"], ["b", "c"], 2 * S),  # b is more than a second old
+    ],
+)
+def test_faults_of_a_read_along_with_an_end_are_found(
+    made: Made, new: list[str], then: list[str], at: int
+) -> None:
+    for i, name in enumerate("abc"):
+        made.finish(name, name, at=i)
+    given = {"ends": {"d": "d"}, "reader": "r", "ahead": "d"}
+    made.add("finish", given, {"won": [True], "new": new}, at=at)
+    made.read(*then, at=3 * S)
+    assert made.kinds(*(done(name, name) for name in "abcd")) == {"stale read"}
+
+
 def test_threads_may_share_a_reader(made: Made) -> None:
     made.finish("a", "a")
     made.read("a", at=200)
