@@ -30,6 +30,7 @@ from rush_core import Worker, serve
 from rush_core.connection.connection import pack
 from rush_core.connection.script import Script
 from rush_core.kernel.codec import encode
+from rush_core.kernel.shared_log import SharedLogs
 from rush_core.kernel.task import finished_end, running_record
 from rush_core.keys import NetworkKeys
 
@@ -67,6 +68,8 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
     k, client = NetworkKeys("floor"), worker.worker_id.encode()
     worker.finish_task(worker.start_task(CONFIG) or "", RESULT)  # the server has the scripts now
     worker.fetch_new_tasks()
+    shared = SharedLogs()
+    sharing = Worker("shared", url=url, heartbeat=None, shared=shared)
     numbers = itertools.count()
     prefix = {"client": client, "epoch": b"1", "limit": b"", "deadline": b""}
     prefix["worker"] = encode(worker.worker_id)
@@ -133,6 +136,10 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
             lambda: (started()[0].decode(), RESULT),
             worker.finish_and_fetch_new,
         ),
+        "the same with the log in memory": (
+            lambda: (sharing.start_task(CONFIG), RESULT),
+            sharing.finish_and_fetch_new,
+        ),
     }
     seconds: dict[str, list[float]] = {name: [] for name in operations}
     order = list(operations)
@@ -141,6 +148,7 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
         shuffler.shuffle(order)
         for name in order:
             prepare, call = operations[name]
+            shared.stamp(time.monotonic_ns())
             for _ in range(BLOCK):
                 arguments = prepare()
                 began = time.perf_counter()
@@ -149,6 +157,7 @@ def time_steps(url: str, repeats: int, seed: int) -> dict[str, list[float]]:
             raw(pack((b"DEL", k.running)))
             worker.fetch_new_tasks()
     worker.close()
+    sharing.close()
     return seconds
 
 

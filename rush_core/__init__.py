@@ -27,6 +27,7 @@ from rush_core.kernel.report import Report
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState
 from rush_core.kernel.workers import WorkerInfo, WorkerState
+from rush_core.launching.room import usable_cpus
 from rush_core.network import Network
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
@@ -73,6 +74,7 @@ __all__ = [
     "printable",
     "run_at_owner_end",
     "serve",
+    "usable_cpus",
 ]
 
 

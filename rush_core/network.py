@@ -338,6 +338,7 @@ class Network:
         shared_folder: str | Path | None = None,
         start_method: StartMethod | None = None,
         warm_up: Callable[..., object] | None = None,
+        is_default: bool = True,
     ) -> list[str]:
         """Start workers that run ``loop(worker, *args, **kwargs)``.
 
@@ -388,6 +389,8 @@ class Network:
             forked, before the first of them. It can import what the loop needs later. It must leave
             no thread and no connection. An exception is printed to the standard error of the first
             worker. It is not called where workers are not forked.
+        is_default : bool
+            Whether the command ``rush worker NETWORK`` runs this loop from now on.
 
         Returns
         -------
@@ -409,7 +412,8 @@ class Network:
         check_place(executor, log_folder)
         start_method = check_start_method(start_method, executor)
         level = str(LogLevels.of(log_level))
-        digest = self._ship(with_warm_up(loop, warm_up), args, kwargs, shared_folder)
+        warmed = with_warm_up(loop, warm_up)
+        digest = self._ship(warmed, args, kwargs, shared_folder, is_default=is_default)
         if executor is not None:
             heartbeat = heartbeat or Heartbeat()
             return self._started.submit(executor, n_workers, digest, heartbeat, level)
@@ -543,8 +547,13 @@ class Network:
         heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
         log_level: str | Mapping[str, str] = "INFO",
         shared_folder: str | Path | None = None,
+        warm_up: Callable[..., object] | None = None,
     ) -> str:
         """Return a shell command that starts a worker on any machine that reaches the server.
+
+        With ``--workers 8`` or ``--workers auto`` appended, it starts 8 workers, or one for each
+        usable CPU, as processes that are forked where that is safe. It then replaces those that are
+        lost, and ends when all have ended in order. SIGTERM lets them end their tasks.
 
         The command can be run any number of times and at any time: in a batch script, in a
         container or over ssh. It contains no password. If the server needs one, set
@@ -559,7 +568,7 @@ class Network:
             How the workers show that they live.
         log_level
             As for `start_workers`.
-        shared_folder : path, optional
+        shared_folder, warm_up
             As for `start_workers`.
 
         Raises
@@ -569,14 +578,17 @@ class Network:
 
         Examples
         --------
-        Ten workers as the jobs of a Slurm array:
+        Workers on all CPUs of ten nodes of a Slurm cluster:
 
-        >>> command = network.worker_command(loop)
-        >>> subprocess.run(["sbatch", "--array=1-10", "--wrap", command], check=True)
+        >>> command = network.worker_command(loop) + " --workers auto"
+        >>> options = ["--array=1-10", "--exclusive", "--wrap", command]
+        >>> subprocess.run(["sbatch", *options], check=True)
         """
         level = str(LogLevels.of(log_level))
-        digest = self._ship(loop, args, kwargs, shared_folder)
-        return worker_command(self.network_id, self.url, digest, heartbeat, level)
+        warmed = with_warm_up(loop, warm_up)
+        digest = self._ship(warmed, args, kwargs, shared_folder, is_default=True)
+        max_retries = self._reopen[-1]
+        return worker_command(self.network_id, self.url, digest, heartbeat, level, max_retries)
 
     def read_log(self, n: int | None = None) -> list[LogRecord]:
         """Return the last `n` log records of all workers (default: all kept); one round trip.
@@ -661,10 +673,13 @@ class Network:
         args: Sequence[Any],
         kwargs: Mapping[str, Any] | None,
         shared_folder: str | Path | None,
+        *,
+        is_default: bool,
     ) -> str:
         """Store a worker loop in the network, and let new workers run; return its digest."""
         folder = None if shared_folder is None else Path(shared_folder)
-        digest = ship_loop(self._connection, self._keys, loop, args, kwargs or {}, folder)
+        parts = (loop, args, kwargs or {}, folder)
+        digest = ship_loop(self._connection, self._keys, *parts, is_current=is_default)
         self.allow_workers()
         return digest
 

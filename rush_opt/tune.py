@@ -16,6 +16,7 @@ from rush_core import (
     ServerRefusedError,
     ServerUnreachableError,
     WorkersFailedError,
+    usable_cpus,
 )
 from rush_opt.arguments.initial_design import initial_points_of
 from rush_opt.arguments.limits import check_limits
@@ -27,7 +28,6 @@ from rush_opt.arguments.workers import (
     check_log_folder,
     check_places,
     check_start_method,
-    usable_cpus,
 )
 from rush_opt.evaluation.objective import Objective
 from rush_opt.evaluation.plan import RunPlan
@@ -109,7 +109,8 @@ def tune(
         or a `Space` with constraints, a ConfigSpace ``ConfigurationSpace``, Optuna's distributions.
     n_workers : int, optional
         Worker processes, on this machine unless `executor` or `launch` is given; by default one
-        per usable CPU of this machine.
+        per usable CPU of this machine. What is assigned to this process, and what its control
+        groups allow, is usable.
     n_trials : int, optional
         How many trials end, exactly. By default 100 if there is neither `timeout` nor `stop`, and
         all points for a grid search. Trials of lost workers do not count, nor trials that no worker

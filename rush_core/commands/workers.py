@@ -6,6 +6,7 @@ import argparse
 import functools
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from rush_core.commands.command_line import CommandLine
 from rush_core.connection.script import PATIENCE_S
@@ -13,14 +14,20 @@ from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.shared_log import SharedLogs
 from rush_core.launching.forking_process import fork_workers
+from rush_core.launching.host import Hosting, run_workers
 from rush_core.launching.node_reader import ForkedReader
-from rush_core.launching.shipping import ShippedLoop, fetch_loop
+from rush_core.launching.places import check_start_method
+from rush_core.launching.room import usable_cpus
+from rush_core.launching.shipping import ShippedLoop, fetch_current_digest, fetch_loop
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat_process import send_for_parent
 from rush_core.node.reader_process import run_reader
 from rush_core.servers.locate import resolve_running_url
 
 __all__ = ["add_worker_commands"]
+
+# A machine that is taken away, and a batch system, give about half a minute between two signals.
+_GRACE_S = 30.0
 
 
 def add_worker_commands(command_line: CommandLine) -> None:
@@ -29,6 +36,35 @@ def add_worker_commands(command_line: CommandLine) -> None:
         "worker", _worker, "join a network and run a worker loop that was shipped to it"
     )
     _add_worker_options(worker)
+    worker.add_argument(
+        "--workers",
+        type=_count_of_workers,
+        metavar="N",
+        help="run N workers as processes that are replaced when they are lost; "
+        "auto for one per usable CPU",
+    )
+    worker.add_argument(
+        "--grace",
+        type=float,
+        metavar="SECONDS",
+        help="with --workers: how long tasks may go on after SIGTERM (30)",
+    )
+    worker.add_argument(
+        "--log-folder", type=Path, help="with --workers: where what the workers print is kept"
+    )
+    worker.add_argument(
+        "--start-method",
+        choices=["fork", "spawn"],
+        help="with --workers: by default they are forked where that is safe",
+    )
+    worker.add_argument(
+        "--max-retries",
+        type=int,
+        choices=range(128),
+        default=0,
+        metavar="N",
+        help="with --workers: how often a task of a lost worker is queued again (0)",
+    )
     worker.add_argument("--worker-id", help="the name of the worker; by default a random one")
     worker.add_argument("--url", help="the server; by default RUSH_REDIS_URL or REDIS_URL")
     # For managers that start workers as their children: see rush_core.launching.local.
@@ -50,7 +86,7 @@ def _add_worker_options(worker: argparse.ArgumentParser) -> None:
     """Add what the workers that one process forks have in common."""
     worker.add_argument("network_id", help="the name of the network")
     worker.add_argument(
-        "--loop", required=True, metavar="DIGEST", help="which loop; worker_command() prints it"
+        "--loop", metavar="DIGEST", help="which loop; by default the one that was shipped last"
     )
     worker.add_argument(
         "--heartbeat",
@@ -71,13 +107,49 @@ def _add_worker_options(worker: argparse.ArgumentParser) -> None:
     )
 
 
+def _count_of_workers(text: str) -> int:
+    """Return the number that was given for ``--workers``."""
+    if text == "auto":
+        return usable_cpus()
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a count >= 1, or auto, got {text!r}")
+    return int(text)
+
+
 def _worker(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url, given.network_id)
+    loop_digest = given.loop or fetch_current_digest(url, given.network_id)
+    if given.workers is not None:
+        return _run_workers(given, url, loop_digest)
+    for name in ("grace", "log_folder", "start_method"):
+        if getattr(given, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} needs --workers")
     # A manager that names a worker has just used the server, so a server that is away will come
     # back. A command line can have a wrong URL or password, and must say so at once.
     patience_s = PATIENCE_S if given.worker_id else 0.0
-    load = functools.partial(fetch_loop, url, given.network_id, given.loop, patience_s)
+    load = functools.partial(fetch_loop, url, given.network_id, loop_digest, patience_s)
     return _run(given, url, load, given.worker_id, is_owned=given.orphan_check)
+
+
+def _run_workers(given: argparse.Namespace, url: str, loop_digest: str) -> int:
+    """Run several workers under the supervision of this process; return the exit code."""
+    if given.worker_id is not None:
+        raise ValueError("--worker-id names one worker: leave it out, or leave out --workers")
+    if given.grace is not None and not 0 <= given.grace < 1e6:
+        raise ValueError(f"--grace must be between 0 and 1e6 seconds, got {given.grace:g}")
+    heartbeat = _heartbeat(given, is_owned=False)
+    assert heartbeat is not None
+    hosting = Hosting(
+        n_workers=given.workers,
+        loop_digest=loop_digest,
+        heartbeat=heartbeat,
+        log_level=given.log_level,
+        log_folder=given.log_folder,
+        start_method=check_start_method(given.start_method, None),
+        max_retries=given.max_retries,
+        grace_s=_GRACE_S if given.grace is None else given.grace,
+    )
+    return run_workers(given.network_id, url, hosting)
 
 
 def _node(given: argparse.Namespace) -> int:
@@ -110,6 +182,7 @@ def _run(
     shared: SharedLogs | None = None,
 ) -> int:
     """Run a worker in this process; return the exit code."""
+    heartbeat = _heartbeat(given, is_owned=is_owned)
     try:
         received = run_worker(
             given.network_id,
@@ -117,7 +190,7 @@ def _run(
             load=load,
             worker_id=worker_id,
             orphan_check=is_owned,
-            heartbeat=_heartbeat(given, is_owned=is_owned),
+            heartbeat=heartbeat,
             log_level=given.log_level,
             shared=shared,
         )

@@ -20,7 +20,8 @@ class Heartbeat:
         machine may delay a heartbeat, and the server may be away for a moment.
     own_process : bool
         Whether a separate process sends the heartbeats. Use it for objectives that hold the
-        interpreter's lock longer than `expire_s`: they would stop a thread.
+        interpreter's lock longer than `expire_s`: they would stop a thread. Forked workers always
+        have such a process, one for all of them.
 
     Raises
     ------

@@ -86,6 +86,8 @@ class LogPosition(Generic[R]):
     Attributes
     ----------
     position : Position
+    must_ask : bool
+        Whether the next read has to ask the server, not the memory.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class LogPosition(Generic[R]):
         self._redis_key = redis_key
         self._decode = decode
         self._shared = shared
-        self._must_ask = False
+        self.must_ask = False
         self._doubtful = -1  # where a frame in memory was not whole at the last read
         # The packed command LRANGE key first last, in which only the two numbers change.
         self._request = b"*4\r\n$6\r\nLRANGE\r\n$%d\r\n%b\r\n" % (len(redis_key), redis_key)
@@ -126,19 +128,19 @@ class LogPosition(Generic[R]):
     @property
     def is_in_memory(self) -> bool:
         """Whether `read_copy` takes what is in memory, without a round trip."""
-        return not self._must_ask and self._is_fresh()
+        return not self.must_ask and self._shared is not None and self._shared.is_fresh()
 
     def ask_server(self) -> None:
         """Let the next read ask the server: this client has appended to the log."""
-        self._must_ask = self._shared is not None
+        self.must_ask = self._shared is not None
 
     @property
     def is_read_to_end(self) -> bool:
         """Whether nothing is new in memory."""
-        shared, position = self._shared, self.position
-        if shared is None or self._must_ask or position.waiting:
+        at = self.position
+        if self._shared is None or self.must_ask or at.waiting:
             return False
-        return shared.end == position.place.offset
+        return self._shared.end == at.place.offset
 
     def read(self, convert: Callable[[list[R]], S]) -> S:
         """Read what is new, and return what `convert` makes of it; one round trip for each slice.
@@ -198,7 +200,7 @@ class LogPosition(Generic[R]):
 
     def catch_up(self) -> None:
         """Take what is new from memory, if it is fresh; the next read returns it."""
-        if self._is_fresh():
+        if self._shared is not None and self._shared.is_fresh():
             with self._connection.exclusive:
                 if (found := self._look_at_copy(None)) is not None:
                     new, behind = found
@@ -238,9 +240,6 @@ class LogPosition(Generic[R]):
                     return every, Position(n_read, last, (), ahead, place)
                 self.position = Position(n_read, last, (*waiting, new), ahead, place)
             records = self._execute()
-
-    def _is_fresh(self) -> bool:
-        return self._shared is not None and self._shared.is_fresh()
 
     def _look_in_memory(self, own: bytes | None = None) -> tuple[list[R], Position[R]]:
         """Return what is new in memory, or, if the log is not in memory, in the server."""
@@ -318,7 +317,7 @@ class LogPosition(Generic[R]):
                 new, behind = look()
                 result = convert(new)
                 # One line without a call: an interrupt comes before it or after it.
-                self.position, is_taken, self._must_ask = behind, True, False
+                self.position, is_taken, self.must_ask = behind, True, False
             return result
         except BaseException:
             if is_taken:

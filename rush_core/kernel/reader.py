@@ -68,6 +68,7 @@ class TaskReader:
     ) -> None:
         self._connection = connection
         self._keys = keys
+        self._shared = shared
         self._count = Script("count_tasks", keys)
         self.changes = ChangeWaiter(waiting, keys, client_id)
         self._all_finished = TaskCache(connection, keys.finished)
@@ -123,7 +124,9 @@ class TaskReader:
 
     def are_in_memory(self) -> bool:
         """Return whether `read_copies` takes what is in memory, without a round trip."""
-        return self.new_log.is_in_memory and self.failed_log.is_in_memory
+        if self._shared is None or self.new_log.must_ask or self.failed_log.must_ask:
+            return False
+        return self._shared.is_fresh()
 
     def read_copies(self) -> EndedTasks:
         """Fetch what is new in memory in both logs of ended tasks."""

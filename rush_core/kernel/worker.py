@@ -663,6 +663,8 @@ class Worker:
         except WorkerLostError:
             return False
         self._transitions = Transitions(self._connection, self._keys, self.worker_id, epoch=epoch)
+        if self._running is not None:
+            self._running.clear()  # others have ended its tasks
         return True
 
     def close(self, reason: str | None = None) -> None:

@@ -30,12 +30,22 @@ NO_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 def worker_command(
-    network_id: str, url: str, loop_digest: str, heartbeat: Heartbeat, log_level: str
+    network_id: str,
+    url: str,
+    loop_digest: str,
+    heartbeat: Heartbeat,
+    log_level: str,
+    max_retries: int,
 ) -> str:
-    """Return a shell command that starts one worker; it contains no password and no secret."""
+    """Return a shell command that starts workers; it contains no password and no secret.
+
+    It starts one worker, and several if ``--workers N`` is appended; only then `max_retries` has an
+    effect.
+    """
     words = [*MODULE, "worker", network_id]
     words += ["--loop", loop_digest, "--log-level", log_level]
     words += heartbeat_options(heartbeat)
+    words += ["--max-retries", str(max_retries)] if max_retries else []
     environment = environment_of(url) | {"RUSH_REDIS_URL": without_password(url)} | ONE_THREAD
     settings = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
     return f"{' '.join(settings)} {shlex.join(words)}"

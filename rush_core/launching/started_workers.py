@@ -48,6 +48,9 @@ class StartedWorkers:
     clock : ServerClock
     manager_id : str
         The client that is woken when one of the workers ends.
+    on_end : callable, optional
+        Called as ``on_end(worker_id)``, in a thread of its own, when the end of a worker has been
+        handled.
     """
 
     def __init__(
@@ -57,7 +60,10 @@ class StartedWorkers:
         registry: Registry,
         clock: ServerClock,
         manager_id: str,
+        *,
+        on_end: Callable[[str], object] = lambda worker_id: None,
     ) -> None:
+        self._tell_end = on_end
         self._connection = connection
         self._keys = keys
         self._manager_id = manager_id
@@ -178,6 +184,10 @@ class StartedWorkers:
         """Return the ids of all workers that were started."""
         return {*self._local.started(), *self._submitted.started()}
 
+    def has_ended_in_order(self, worker_id: str) -> bool:
+        """Return whether a process of this machine has ended because its loop returned."""
+        return self._local.ends.all[worker_id].in_order
+
     def kill(self, worker_ids: Sequence[str] | None) -> None:
         """Kill the processes of workers (None: all), and remove other workers from the network."""
         processes = [w for w in self._local.running() if worker_ids is None or w in worker_ids]
@@ -237,6 +247,12 @@ class StartedWorkers:
         self._submitted.cancel(calls)
 
     def _on_end(self, worker_id: str, end: WorkerEnd) -> None:
+        try:
+            self._handle_end(worker_id, end)
+        finally:
+            self._tell_end(worker_id)
+
+    def _handle_end(self, worker_id: str, end: WorkerEnd) -> None:
         """Remove a worker that has ended, then wake the manager."""
         # If the server is away or out of memory, `find_lost` tries again.
         with contextlib.suppress(RushError):

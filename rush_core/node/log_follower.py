@@ -19,9 +19,11 @@ __all__ = ["LogFollower"]
 
 logger = logging.getLogger(__name__)
 
-# The pause after a read that has found something, seconds. Workers learn so much later what workers
-# of other hosts have finished, and the server is read at most so often by each host.
-_PAUSE_S = 0.02
+# The pause after a read that has found something, seconds: so much for each client of the network,
+# within limits. Workers learn so much later what others have finished. A read takes the server some
+# 10 us, and the reader some 100 us, so the reads take at most some percent of their cores.
+_PAUSE_PER_CLIENT_S = 0.0002
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.004, 0.02
 
 # While nothing ends, the server is read so often: workers trust a log that was read a moment ago.
 _LONGEST_WAIT_S = MOST_AGE_S / 2
@@ -45,6 +47,11 @@ class LogFollower:
         The name under which it waits in the server.
     shared : SharedLogs
 
+    Attributes
+    ----------
+    pause_s : float
+        The pause after a read that has found something.
+
     Raises
     ------
     OSError
@@ -60,6 +67,8 @@ class LogFollower:
         self._changes = ChangeWaiter(connection, keys, client_id)
         self._finished = _Copy(keys.finished, shared.finished)
         self._failed = _Copy(keys.failed, shared.failed)
+        self._count_clients = pack((b"HLEN", keys.clients))
+        self.pause_s = _LONGEST_PAUSE_S
 
     def run(self, pause: Callable[[float], bool]) -> None:
         """Read until ``pause(seconds)`` returns True, or the logs in memory can be used no more.
@@ -67,15 +76,19 @@ class LogFollower:
         If the network was reset, or there is no room, the logs are closed, and workers read the
         server from then on.
         """
+        is_logged = False
         while True:
             try:
                 if self.read():
-                    wait_s = _PAUSE_S
+                    wait_s = self.pause_s
                 else:
                     wait_s = 0.0
                     self._wait()
+                is_logged = False
             except RushError as error:
-                logger.warning("the logs are not read for the workers of this host: %s", error)
+                if not is_logged:
+                    logger.warning("the workers of this host read the server for now: %s", error)
+                is_logged = True
                 wait_s = _ERROR_PAUSE_S
             except (_ReplacedError, OSError) as error:
                 logger.warning("each worker of this host reads the logs from now on: %s", error)
@@ -95,15 +108,17 @@ class LogFollower:
             If there is no room.
         """
         n_before = self._finished.n_records + self._failed.n_records
-        logs = (self._keys.finished, self._keys.failed)
+        redis_keys = (self._keys.finished, self._keys.failed, self._keys.clients)
         has_more = True
         while has_more:
             # Time counts from the request: what ends later may be missing in the reply.
             began = time.monotonic_ns()
-            requests = (self._finished.request(), self._failed.request())
-            finished, failed = execute_all_on(self._connection, logs, requests)
+            requests = (self._finished.request(), self._failed.request(), self._count_clients)
+            finished, failed, n_clients = execute_all_on(self._connection, redis_keys, requests)
             has_more = self._finished.accept(finished) | self._failed.accept(failed)
         self._shared.stamp(began)
+        wanted_s = n_clients * _PAUSE_PER_CLIENT_S
+        self.pause_s = min(max(wanted_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
         return self._finished.n_records + self._failed.n_records - n_before
 
     def _wait(self) -> None:

@@ -13,7 +13,6 @@ __all__ = [
     "check_log_folder",
     "check_places",
     "check_start_method",
-    "usable_cpus",
 ]
 
 
@@ -97,10 +96,3 @@ def check_debug(debug: object, n_workers: object, **others: object) -> bool:
                 f"{name}={value!r:.80}: leave out one of them"
             )
     return True
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -20,8 +20,26 @@ def known_at(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> list[FrozenTr
     learned = [other for other in trials if _is_learned_from(other)]
     unstopped = [other for other in learned if not _is_stopped(other)]
     stopped = [other for other in learned if _is_stopped(other)]
-    known = {other.number for other in unstopped[:n_unstopped] + stopped[:n_stopped]}
+    known = {
+        other.number
+        for kind, n in ((unstopped, n_unstopped), (stopped, n_stopped))
+        for other in _first(kind, n, trial)
+    }
     return [other for other in learned if other.number in known]
+
+
+def _first(others: Sequence[FrozenTrial], n: int, trial: FrozenTrial) -> list[FrozenTrial]:
+    """Return the first `n`; a worker knew its own trials before others that ended just before."""
+    own = [other for other in others if _is_earlier_of_worker(other, trial)]
+    rest = [other for other in others if not _is_earlier_of_worker(other, trial)]
+    return [*own, *rest][:n]
+
+
+def _is_earlier_of_worker(other: FrozenTrial, trial: FrozenTrial) -> bool:
+    """Whether the worker that proposed a trial had evaluated another one before."""
+    if "proposer" in trial.notes or other.worker is None or other.worker != trial.worker:
+        return False
+    return trial.started_at is not None and other.ended_at <= trial.started_at
 
 
 def _is_learned_from(trial: FrozenTrial) -> bool:

@@ -279,8 +279,8 @@ class TuneResult:
         before the run. It does not learn from trials that were lost with their worker, or removed
         from the queue. The notes of a trial hold the numbers of trials that were known: ``n_known``
         trials that were not stopped early, and ``n_stopped`` trials that were. Without the second
-        note, no stopped trial was known. This method returns the first `n_known` and the first
-        `n_stopped` trials of the two kinds.
+        note, no stopped trial was known. Of the two kinds, this method returns `n_known` and
+        `n_stopped` trials: those that the same worker had evaluated, and the first of the others.
 
         If trials ended at nearly the same time, the optimizer may have read them in another order
         than that of their ends.

@@ -175,7 +175,9 @@ class CommandLauncher:
 
     def start(self, n: int) -> list[str]:
         """Call `launch` once with the command; none of the workers is started by this process."""
-        command = self._network.worker_command(evaluate_trials, args=(self._plan,))
+        command = self._network.worker_command(
+            evaluate_trials, args=(self._plan,), warm_up=warm_up_of(self._plan)
+        )
         self._launched = self._launch(command, n)
         return []
 

@@ -189,6 +189,7 @@ class Workers:
                 args=(self._plan,),
                 log_folder=self._plan.log_folder,
                 start_method=self._plan.start_method,
+                is_default=False,
             )
             self._joined.proposer_ids += ids
             try:

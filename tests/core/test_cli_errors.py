@@ -17,7 +17,7 @@ from tests.ports import free_port
         ["status", "any", "--unknown"],
         ["status", "any", "--watch", "soon"],
         ["logs", "any", "-n", "few"],
-        ["worker", "any"],
+        ["worker", "any", "--workers", "0"],
         ["worker", "any", "--loop", "x", "--heartbeat", "1"],
         ["serve"],
         ["serve", "folder", "--port", "redis"],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rush_core import EmbeddedServer, EndedTasks, Network, Task, Worker
-from rush_core.connection.connection import Connection
+from rush_core.connection.connection import Connection, pack
 from rush_core.kernel.shared_log import SharedLogs
 from rush_core.keys import NetworkKeys
 from rush_core.node.log_follower import LogFollower
@@ -37,6 +37,10 @@ class Node:
     def read(self) -> int:
         """Copy what is new from the server."""
         return self._follower.read()
+
+    def pause_s(self) -> float:
+        """Return how long the reader pauses after a read that has found something."""
+        return self._follower.pause_s
 
     def follow_once(self) -> None:
         """Read as the process does, until the first pause."""
@@ -297,6 +301,18 @@ def test_threads_that_share_a_worker_get_each_task_once(network: Network, node: 
     seen.extend(worker.fetch_new_tasks(timeout_s=0.001).keys)
     assert sorted(seen) == sorted(network.fetch_finished_tasks().keys)
     assert len(seen) == 200
+
+
+def test_the_reader_pauses_longer_in_a_large_network(network: Network, node: Node) -> None:
+    connection, keys = Connection(network.url), NetworkKeys(network.network_id)
+    pauses = []
+    for n in (1, 50, 1000):
+        for i in range(n):
+            connection.execute(pack((b"HSET", keys.clients, f"client-{i}", b"1")))
+        node.read()
+        pauses.append(node.pause_s())
+    assert pauses == [0.004, pytest.approx(0.01), 0.02]
+    connection.close()
 
 
 # -- logs that cannot be used -------------------------------------------------------------------

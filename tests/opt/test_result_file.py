@@ -250,6 +250,23 @@ def test_lost_trials_are_not_known_and_trials_of_a_warm_start_are(result: TuneRe
         by_hand.known_at(warm)
 
 
+def test_a_worker_knows_its_own_trials_before_others_that_ended_just_before(
+    result: TuneResult,
+) -> None:
+    def trial(number: int, worker: int, ended_at: float, **changes: Any) -> FrozenTrial:
+        made = replace(result.frozen_trials[0], number=number, worker=worker, notes={})
+        return replace(made, started_at=0.0, ended_at=ended_at, **changes)
+
+    ended = [trial(0, 1, 1.0), trial(1, 2, 2.0), trial(2, 1, 2.01)]
+    proposed = trial(3, 1, 4.0)
+    proposed = replace(proposed, started_at=3.0, notes={"n_known": 2})
+    by_hand = changed(result, trials=[*ended, proposed])
+    assert [t.number for t in by_hand.known_at(proposed)] == [0, 2]
+    by_another = replace(proposed, notes={"n_known": 2, "proposer": 3})
+    by_hand = changed(result, trials=[*ended, by_another])
+    assert [t.number for t in by_hand.known_at(by_another)] == [0, 1]
+
+
 # -- files of earlier versions ---------------------------------------------------------------------
 
 
