@@ -49,6 +49,7 @@ FLOORS: dict[str, list[set[str]]] = {
 
 # Every room of rush_opt may use the core's plain records and errors. Only these may use a network.
 CORE_RECORDS = {
+    "CorruptRecordError",
     "EndedTasks",
     "Report",
     "RushError",

@@ -49,7 +49,9 @@ def table(rows: pd.DataFrame) -> str:
     lines = [
         "# Failed trials where a third of the space fails",
         "",
-        f"Of {n_each} trials each, {N_WORKERS} workers; mean and 95 % interval over runs.",
+        f"Of {n_each} trials each, {N_WORKERS} workers; mean and 95 % interval over runs. "
+        "Rows: `results/raw/proposal_failures.csv`, made by "
+        "`python -m experiments.proposal_study.failures`.",
         "",
         "| failed trials are known | first quarter | second | third | last | regret | runs |",
         "|---|---|---|---|---|---|---|",

@@ -38,6 +38,9 @@ def comparison_table(rows: pd.DataFrame, *, base: str = "base") -> str:
     lines = [
         f"# Regret relative to: {base}",
         "",
+        "Rows: `results/raw/proposal_study.csv`, made by "
+        "`python -m experiments.proposal_study.run`.",
+        "",
         f"| {' | '.join(head)} |",
         "|---" * len(head) + "|",
     ]

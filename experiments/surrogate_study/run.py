@@ -276,7 +276,11 @@ def main() -> None:
     found = {stage: pd.read_csv(path) for stage, path in paths.items() if path.exists()}
     makers = {"screen": screening_table, "compare": comparison_table, "long": comparison_table}
     for stage, frame in found.items():
-        (TABLES / f"surrogate_study_{stage}.md").write_text(makers[stage](frame))
+        origin = (
+            f"\nRows: `results/raw/surrogate_study_{stage}.csv`, made by "
+            "`python -m experiments.surrogate_study.run`.\n"
+        )
+        (TABLES / f"surrogate_study_{stage}.md").write_text(makers[stage](frame) + origin)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ def _open(given: argparse.Namespace) -> Network:
 
 
 def _status(worker_columns: Sequence[WorkerColumn], given: argparse.Namespace) -> int:
+    if given.watch is not None and not 0 <= given.watch < 1e9:
+        raise ValueError(f"--watch must be between 0 and 1e9 seconds, got {given.watch}")
     with _open(given) as network:
         while True:
             _print_status(network, worker_columns, as_json=given.json)

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rush_core.commands.command_line import CommandLine
+from rush_core.connection.connection import Connection
 from rush_core.connection.script import PATIENCE_S
 from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.shared_log import SharedLogs
+from rush_core.keys import check_identifier
 from rush_core.launching.forking_process import fork_workers
 from rush_core.launching.host import Hosting, run_workers
 from rush_core.launching.node_reader import ForkedReader
@@ -21,6 +23,7 @@ from rush_core.launching.room import usable_cpus
 from rush_core.launching.shipping import ShippedLoop, fetch_current_digest, fetch_loop
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat_process import send_for_parent
+from rush_core.membership.log_levels import LogLevels
 from rush_core.node.reader_process import run_reader
 from rush_core.servers.locate import resolve_running_url
 
@@ -118,6 +121,12 @@ def _count_of_workers(text: str) -> int:
 
 def _worker(given: argparse.Namespace) -> int:
     url = resolve_running_url(given.url, given.network_id)
+    # Here, so that they are reported as errors of the command line.
+    LogLevels.of(given.log_level)
+    Connection(url)
+    check_identifier("network_id", given.network_id)
+    if given.worker_id is not None:
+        check_identifier("worker_id", given.worker_id)
     loop_digest = given.loop or fetch_current_digest(url, given.network_id)
     if given.workers is not None:
         return _run_workers(given, url, loop_digest)

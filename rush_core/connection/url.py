@@ -54,15 +54,11 @@ def connection_arguments(url: str, timeout_s: float) -> dict[str, Any]:
     try:
         arguments: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
     except ValueError:  # its message may contain a part of the password
-        raise ValueError(
-            "url must start with redis://, rediss://, unix://, redis+sentinel:// or "
-            f"rediss+sentinel:// and have a number as its port, got {redact(url)!r}; write special "
-            "characters of a password as %2F and the like"
-        ) from None
+        raise _no_url(url) from None
     if url.startswith("unix:"):
         arguments.pop("host", None)
         # redis-py would replace bytes that are no UTF-8.
-        arguments["path"] = os.fsdecode(unquote_to_bytes(urlsplit(url).path))
+        arguments["path"] = os.fsdecode(unquote_to_bytes(os.fsencode(urlsplit(url).path)))
     if url.startswith("rediss:") and arguments.get("ssl_cert_reqs") != "none":
         arguments.setdefault(
             "ssl_check_hostname", True
@@ -95,7 +91,7 @@ def split_sentinel_url(url: str) -> tuple[list[tuple[str, int]], str, str] | Non
     """
     if not isinstance(url, str) or not re.match("rediss?[+]sentinel://", url):
         return None
-    parts = urlsplit(url)
+    parts = _split(url)
     credentials, at, hosts = parts.netloc.rpartition("@")
     service, _, db = parts.path.strip("/").partition("/")
     sentinels = [re.fullmatch(r"(\[.+\]|[^:]+)(?::([0-9]+))?", host) for host in hosts.split(",")]
@@ -114,29 +110,36 @@ def split_sentinel_url(url: str) -> tuple[list[tuple[str, int]], str, str] | Non
 
 def is_private(url: str) -> bool:
     """Tell whether the way to the server is private: over TLS, or within this machine."""
-    parts = urlsplit(url)
+    parts = _split(url)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     within = all(re.fullmatch(r"(localhost|127[.0-9]+|\[::1\])(:\d+)?", host) for host in hosts)
     return within or parts.scheme == "unix" or parts.scheme.startswith("rediss")
 
 
 def redact(url: str) -> str:
-    """Return `url` with ``***`` as its password, for logs and messages."""
+    """Return `url` with ``***`` as its password, for logs and messages.
+
+    If it is not clear where the password is, everything is replaced that may belong to it.
+    """
+    begin = re.match("(?:[a-z+]+:)?/*", url)
+    scheme = begin[0] if begin else ""
     before, at, host = url.rpartition("@")
-    scheme, _, secret = before.partition("://")
-    if at and scheme != "unix" and re.search("[/?#]", secret):
-        return f"{scheme}://***@{host}"  # the password is not quoted, so its end is unknown
-    return _replace_password(url, "***")
+    if at and not url.startswith("unix:") and not re.fullmatch("[a-z][a-z+]*://[^/?#]*", before):
+        return f"{scheme}***@{re.split('[?#]', host)[0]}"
+    try:
+        return _replace_password(url, "***")
+    except ValueError:  # it is no URL
+        return f"{scheme}***"
 
 
 def without_password(url: str) -> str:
-    """Return `url` without its password, for a command that is printed."""
+    """Return a valid `url` without its password, for a command that is printed."""
     return _replace_password(url, None)
 
 
 def add_password(url: str, password: str) -> str:
     """Return `url` with this password, unless it has one already."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.password is not None or re.search("(^|&)password=", parts.query):
         return url
     secret = quote(password, safe="")
@@ -155,6 +158,22 @@ def environment_of(url: str) -> dict[str, str]:
     variables = {"RUSH_REDIS_URL": url}
     is_complete = add_password(url, "any") == url
     return variables if is_complete else {**variables, "RUSH_REDIS_PASSWORD": ""}
+
+
+def _split(url: str) -> SplitResult:
+    """Split a URL; the error for what is none does not show the password."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _no_url(url) from None
+
+
+def _no_url(url: str) -> ValueError:
+    return ValueError(
+        "url must start with redis://, rediss://, unix://, redis+sentinel:// or "
+        f"rediss+sentinel:// and have a number as its port, got {redact(url)!r}; write special "
+        "characters of a password as %2F and the like"
+    )
 
 
 def _replace_password(url: str, password: str | None) -> str:

@@ -31,6 +31,7 @@ from rush_core.keys import NetworkKeys
 __all__ = [
     "WorkerInfo",
     "WorkerState",
+    "decode_workers",
     "fetch_watched",
     "fetch_workers",
     "registration",
@@ -125,7 +126,7 @@ def fetch_workers(connection: Connection, keys: NetworkKeys) -> list[WorkerInfo]
     task_keys: dict[str, list[str]] = {}
     for task in decode_tasks(running, keys.running):
         task_keys.setdefault(task.worker_id, []).append(task.key)
-    workers = _decode_workers(records, keys)
+    workers = decode_workers(records, keys)
     workers.sort(key=lambda worker: worker.number)
     return [
         _info(worker, epochs.get(worker.worker_id.encode()), task_keys.get(worker.worker_id, []))
@@ -151,12 +152,19 @@ def fetch_watched(connection: Connection, keys: NetworkKeys) -> dict[str, tuple[
     records = retry_unreachable(lambda: execute_on(connection, keys.workers, read))
     return {
         worker.worker_id: (worker.started_at, worker.heartbeat_s)
-        for worker in _decode_workers(records, keys)
+        for worker in decode_workers(records, keys)
         if worker.ended_at is None and worker.heartbeat_s is not None
     }
 
 
-def _decode_workers(records: list[bytes], keys: NetworkKeys) -> list[_Record]:
+def decode_workers(records: list[bytes], keys: NetworkKeys) -> list[_Record]:
+    """Decode records of workers.
+
+    Raises
+    ------
+    CorruptRecordError
+        If one is no record of a worker; the message names the key.
+    """
     try:
         return [_decode_record(record) for record in records]
     except msgspec.MsgspecError as error:

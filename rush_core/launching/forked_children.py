@@ -1,8 +1,8 @@
 """The children of a forking process: forked, watched, killed and reaped.
 
-Each child is in a session of its own. It ends with this process in two ways. Its standard input is
-a pipe whose other end only this process holds, as for every owned process. And if this process is
-killed, Linux kills the child at once.
+Each child is in a session of its own. It ends with this process in two ways. When this process is
+to end, it writes a byte for each child into a pipe, which is their standard input. If this process
+is killed, Linux kills the children at once.
 
 When a child has ended, processes that are left in its process group get a moment to end, and are
 then killed. Those that began a session of their own are left to the supervisor of this process.
@@ -93,7 +93,10 @@ class ForkedChildren:
         self.changed, self._wake = os.pipe()
         for end in (self.changed, self._wake):
             os.set_blocking(end, False)
-        self._only_here = [*descriptors, self._owner_end, self.changed, self._wake]
+        # The children keep the writing end of the pipe, too. So the pipe does not end when this
+        # process is killed: they would begin to leave as if they were asked to, just before Linux
+        # kills them.
+        self._only_here = [*descriptors, self.changed, self._wake]
         self._before: dict[int, Any] = {}
         for number in STOP_SIGNALS:
             self._handle(number, signal.SIG_IGN)
@@ -171,7 +174,7 @@ class ForkedChildren:
 
     def end(self, within_s: float) -> None:
         """Let all children leave, and wait some seconds for their ends."""
-        os.close(self._owner_end)
+        os.write(self._owner_end, bytes(len(self._children)))
         deadline = time.monotonic() + within_s
         while self._children and (left_s := deadline - time.monotonic()) > 0:
             select.select([self.changed], [], [], min(left_s, self.seconds_left() or left_s))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from rush_core.connection.fork import renew_in_child
 from rush_core.launching.command import MODULE, NO_THREADS
 from rush_core.launching.ends import WorkerEnd, end_of_process
 from rush_core.launching.forking_messages import (
@@ -82,6 +83,8 @@ class ForkingProcess:
                 env={**NO_THREADS, **environment},
                 pass_fds=[channel],
             )
+        # A forked child of this process must not hide the end of this process.
+        renew_in_child(self, ForkingProcess._close_channel)
         self._watching = threading.Thread(target=self._watch, daemon=True)
         try:
             self._watching.start()
@@ -135,6 +138,9 @@ class ForkingProcess:
         with self._lock:
             self._accept_no_more()
         self._watching.join()
+
+    def _close_channel(self) -> None:
+        self._channel.close()
 
     def _accept_no_more(self) -> None:
         """Let the process end as soon as its workers have ended."""

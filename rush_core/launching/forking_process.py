@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import select
+import signal
 import socket
 import traceback
 from collections.abc import Callable
@@ -132,7 +133,8 @@ class _Forking:
             reader.take_end(ended)
             for worker_id, code in ended.items():
                 self.answer(Ended(worker_id, code))
-            if self._pipe in readable:  # it is never written to: the owner has ended
+            if self._pipe in readable:  # it is never written to, so this is its end
+                self._die_with_supervisor()
                 break
             if self._channel.fileno() in readable:
                 if not (received := self._receive()):
@@ -151,6 +153,17 @@ class _Forking:
         """Send a message to the owner; without effect if it has ended."""
         with contextlib.suppress(ConnectionError):
             self._channel.sendall(encode(message))
+
+    def _die_with_supervisor(self) -> None:
+        """Kill this process, and so its workers, unless the owner has ended.
+
+        If the owner lives, the supervisor was killed, and Linux is about to kill this process. The
+        workers must not begin to leave meanwhile, as if they were asked to.
+        """
+        poll = select.poll()
+        poll.register(self._channel, select.POLLRDHUP)
+        if not poll.poll(0):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _receive(self) -> bytes:
         """Receive a part of the requests; nothing if the owner sends no more."""

@@ -39,6 +39,7 @@ __all__ = [
     "pack_loop",
     "ship_loop",
     "store_loop",
+    "trusted_loop",
 ]
 
 ShippedLoop = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -219,13 +220,37 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
     LoopError
         If there is no such loop, its digest or its signature is wrong, or it cannot be unpickled.
     """
-    stored = execute_on(connection, keys.loops, pack((b"HGET", keys.loops, digest)))
+    # A command line can have any bytes in the place of the digest.
+    read = pack((b"HGET", keys.loops, os.fsencode(digest)))
+    stored = execute_on(connection, keys.loops, read)
     if stored is None:
         raise LoopError(
             f"network {keys.network_id!r} has no worker loop {digest[:12]}: the network was reset "
             "after the command of this worker was made; make a new one",
             key=digest,
         )
+    import_path, content = cloudpickle.loads(trusted_loop(stored, digest))
+    # At the front, as on the manager: the same name must find the same module.
+    sys.path[:0] = [entry for entry in import_path if entry not in sys.path]
+    try:
+        loop, args, kwargs = cloudpickle.loads(content)
+    except Exception as error:
+        raise LoopError(
+            f"cannot unpickle the worker loop here: {type(error).__name__}: {error}. Install the "
+            "same packages here as on the manager",
+            key=digest,
+        ) from error
+    return loop, args, kwargs
+
+
+def trusted_loop(stored: bytes, digest: str) -> bytes:
+    """Return the pickle of a stored loop, read from its file if it has one.
+
+    Raises
+    ------
+    LoopError
+        If its digest or its signature is wrong, or the file cannot be read.
+    """
     signature, packed = stored[:_SIGNATURE_BYTES], stored[_SIGNATURE_BYTES:]
     if packed.startswith(_FILE):
         packed = _read(Path(os.fsdecode(packed.removeprefix(_FILE))), digest)
@@ -240,18 +265,7 @@ def load_loop(connection: Connection, keys: NetworkKeys, digest: str) -> Shipped
             "the same RUSH_SECRET for all workers and managers",
             key=digest,
         )
-    import_path, content = cloudpickle.loads(packed)
-    # At the front, as on the manager: the same name must find the same module.
-    sys.path[:0] = [entry for entry in import_path if entry not in sys.path]
-    try:
-        loop, args, kwargs = cloudpickle.loads(content)
-    except Exception as error:
-        raise LoopError(
-            f"cannot unpickle the worker loop here: {type(error).__name__}: {error}. Install the "
-            "same packages here as on the manager",
-            key=digest,
-        ) from error
-    return loop, args, kwargs
+    return packed
 
 
 def _read(path: Path, digest: str) -> bytes:
@@ -269,7 +283,7 @@ def _read(path: Path, digest: str) -> bytes:
             if found.st_size > _MOST_FILE_BYTES:
                 raise _no_loop_file(path, digest, f"it has more than {_MOST_FILE_BYTES:,} bytes")
             return file.read(_MOST_FILE_BYTES)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: the path has a zero byte
         raise LoopError(
             f"cannot read worker loop {digest[:12]} from the shared folder: {error}; the folder "
             "must be at the same path on all machines",

@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Any
 
 from rush_core.errors import WorkerInterrupt
-from rush_core.owned_process import wait_for_owner
 from rush_core.worker import Worker
 
 __all__ = ["STOP_SIGNALS", "StopSignals", "interrupt_main_thread", "stop_signals_held_back"]
@@ -72,7 +71,7 @@ class StopSignals:
         raise WorkerInterrupt(f"stopped at once by {signal.Signals(number).name}")
 
     def _watch_owner(self, pipe: int) -> None:
-        wait_for_owner(pipe)
+        os.read(pipe, 1)  # waits for the end of the file, or for a byte from a forking process
         self.leave_now()
 
 

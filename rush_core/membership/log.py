@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from rush_core.arguments import check_count
 from rush_core.connection.connection import Connection, pack, refusal
 from rush_core.connection.script import execute_on, name_culprit, retry_unreachable
 from rush_core.errors import CorruptRecordError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
 from rush_core.terminal import printable
 
-__all__ = ["LogReader", "LogRecord"]
+__all__ = ["LogReader", "LogRecord", "decode_entry"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class LogReader:
 
         One round trip.
         """
-        return [_decode(entry, self._keys.log)[1] for entry in self._last_entries(n)]
+        return [decode_entry(entry, self._keys.log)[1] for entry in self._last_entries(n)]
 
     def follow(self, timeout_s: float, n: int | None = 0) -> Iterator[LogRecord]:
         """Yield the last `n` records, then each new record as soon as the server has it.
@@ -76,7 +77,7 @@ class LogReader:
         """
         position = b"0"
         for entry in self._last_entries(1 if n == 0 else n):
-            position, record = _decode(entry, self._keys.log)
+            position, record = decode_entry(entry, self._keys.log)
             if n != 0:
                 yield record
         while True:
@@ -92,11 +93,12 @@ class LogReader:
             if isinstance(reply, Exception):
                 raise name_culprit(refusal(reply), self._connection, (self._keys.log,))
             for entry in reply[0][1]:
-                position, record = _decode(entry, self._keys.log)
+                position, record = decode_entry(entry, self._keys.log)
                 yield record
 
     def _last_entries(self, n: int | None) -> list[tuple[bytes, list[bytes]]]:
-        log, count = self._keys.log, () if n is None else (b"COUNT", n)
+        count = () if n is None else (b"COUNT", check_count("n", n, least=0))
+        log = self._keys.log
         request = pack((b"XREVRANGE", log, b"+", b"-", *count))
         entries: list[tuple[bytes, list[bytes]]]
         entries = retry_unreachable(lambda: execute_on(self._connection, log, request))
@@ -106,15 +108,21 @@ class LogReader:
 _decode_fields = msgspec.msgpack.Decoder(tuple[str, str, str, str]).decode
 
 
-def _decode(entry: tuple[bytes, list[bytes]], redis_key: bytes) -> tuple[bytes, LogRecord]:
-    """Return an entry's position in the stream and the record in it."""
+def decode_entry(entry: tuple[bytes, list[bytes]], redis_key: bytes) -> tuple[bytes, LogRecord]:
+    """Return an entry's position in the stream and the record in it.
+
+    Raises
+    ------
+    CorruptRecordError
+        If the entry has no log record; the message names `redis_key`.
+    """
     position, fields = entry
     try:
         worker_id, level, logger, message = _decode_fields(fields[1])
-        milliseconds = int(position.split(b"-")[0])
-    except (msgspec.MsgspecError, ValueError, IndexError, TypeError) as error:
+        seconds = int(position.split(b"-")[0]) / 1000
+    except (msgspec.MsgspecError, ValueError, IndexError, TypeError, OverflowError) as error:
         raise CorruptRecordError(
             f"{redis_key.decode()} holds an entry that is not a log record ({error})",
             key=redis_key.decode(),
         ) from None
-    return position, LogRecord(milliseconds / 1000, worker_id, level, logger, message)
+    return position, LogRecord(seconds, worker_id, level, logger, message)

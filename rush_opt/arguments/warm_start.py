@@ -209,7 +209,12 @@ def with_numbers(name: str, result: Any, metrics: Sequence[str]) -> dict[str, An
         value = returned[metric]
         if not is_objective_value(value):
             raise TypeError(f"{name}: {metric!r} must be a number, got {value!r:.80}")
-        returned[metric] = float(value)
+        try:
+            returned[metric] = float(value)
+        except OverflowError:
+            raise ValueError(
+                f"{name}: {metric!r} must be in the range of a float; remove the trial"
+            ) from None
     return returned
 
 

@@ -19,6 +19,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 __all__ = ["from_plain", "to_plain"]
 
@@ -44,7 +45,11 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(plain: Any) -> Any:
-    """Undo `to_plain`, except that tuples stay lists."""
+    """Undo `to_plain`, except that tuples stay lists.
+
+    For values that `to_plain` did not write, it raises errors of any kind, but takes no more memory
+    than a few times the size of the values.
+    """
     if isinstance(plain, list):
         return [from_plain(item) for item in plain]
     if not isinstance(plain, dict):
@@ -52,15 +57,38 @@ def from_plain(plain: Any) -> Any:
     if len(plain) == 1:
         ((mark, content),) = plain.items()
         if mark == "$float":
-            return float(content)
+            return _FLOATS[content]
         if mark == "$bytes":
             return base64.b64decode(content)
         if mark in ("$array", "$scalar"):
-            array = np.load(io.BytesIO(base64.b64decode(content)), allow_pickle=False)
+            array = _read_array(base64.b64decode(content))
             return array[()] if mark == "$scalar" else array
         if mark == "$dict":
             return {_as_key(from_plain(name)): from_plain(item) for name, item in content}
     return {name: from_plain(item) for name, item in plain.items()}
+
+
+_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def _read_array(content: bytes) -> np.ndarray:
+    """Read the content of an ``.npy`` file, if it is as long as its header says.
+
+    NumPy alone would first allocate what the header says.
+    """
+    file = io.BytesIO(content)
+    version = npy_format.read_magic(file)
+    read_header = npy_format.read_array_header_1_0 if version == (1, 0) else _read_long_header
+    shape, _, dtype = read_header(file)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or n_bytes != len(content) - file.tell():
+        raise ValueError(f"an array of shape {shape} and type {dtype} cannot be read")
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
+
+
+# Version 3 differs from version 2 only in the encoding of names.
+_read_long_header = npy_format.read_array_header_2_0
 
 
 def _as_key(key: Any) -> Any:

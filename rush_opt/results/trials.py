@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from rush_core import Task, WorkerInfo
+from rush_core import CorruptRecordError, Task, WorkerInfo
 from rush_opt.stopping.incumbent import STOPPED_AT
 
 __all__ = ["WARM_START", "FrozenTrial", "freeze_trials", "only_value"]
@@ -136,7 +136,12 @@ def _freeze(
     intermediate: dict[float, float],
 ) -> FrozenTrial:
     result = task.result or {}
-    assert task.ended_at is not None
+    if task.ended_at is None:
+        raise CorruptRecordError(
+            f"task {task.key!r} is among the ended tasks, but its record has no time of an end; "
+            "another program wrote to this network: reset it",
+            key=task.key,
+        )
     return FrozenTrial(
         number=number,
         key=task.key,

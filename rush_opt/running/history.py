@@ -10,6 +10,7 @@ from rush_opt.evaluation.objective import takes_trial
 from rush_opt.evaluation.plan import RunPlan
 from rush_opt.results.trials import FrozenTrial, freeze_trials
 from rush_opt.running.joined import JoinedWorkers
+from rush_opt.stopping.curves import step_and_value
 from rush_opt.stopping.incumbent import NOTHING, RankKey
 
 __all__ = ["TrialHistory"]
@@ -101,8 +102,8 @@ class TrialHistory:
         self._joined.fetch_if_unknown(task.worker_id for task in tasks)
         if self._can_report:
             for report in self._network.fetch_new_reports():
-                values = report.values
-                self._reported[report.key, report.attempt][values["step"]] = values["value"]
+                step, value = step_and_value(report)
+                self._reported[report.key, report.attempt][step] = value
         metrics = [goal.name for goal in self._goals]
         new = freeze_trials(tasks, metrics, self._joined.all, len(self.trials), self._reported)
         self.trials += new

@@ -16,7 +16,7 @@ from rush_opt.problem.problem import Problem
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.space.constraint import called
 
-__all__ = ["check_description", "check_trials", "remove_orphans"]
+__all__ = ["check_description", "check_trials", "differences", "remove_orphans"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ def check_description(network: Network, problem: Problem) -> None:
     """
     mine = _description(problem)
     found = network.describe(mine)
-    if differences := list(_differences(found, mine)):
+    if different := list(differences(found, mine)):
         raise ValueError(
             f"network {network.network_id!r} was begun with other arguments: "
-            f"{'; '.join(differences)}. Use the same ones, or another network_id, to which "
+            f"{'; '.join(different)}. Use the same ones, or another network_id, to which "
             "warm_start can give these trials"
         )
 
@@ -130,11 +130,14 @@ def _description(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+def differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+    """Yield what differs between the description that was found and that of this run."""
     for what in ("metric", "direction", "constraints"):
         if there.get(what) != here[what]:
             yield f"{what} was {_shown(there.get(what))} and is {_shown(here[what])}"
-    old, new = there.get("space", {}), here["space"]
+    # Another program may have described the network in its own way.
+    found, new = there.get("space"), here["space"]
+    old = found if isinstance(found, dict) else {}
     for name in dict.fromkeys((*old, *new)):
         if old.get(name) != new.get(name):
             was, is_now = old.get(name, "not there"), new.get(name, "not there")

@@ -49,7 +49,10 @@ def load_parameters(text: str | bytes) -> dict[str, Parameter]:
     ValueError
         If the text does not describe a space.
     """
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("a space's JSON is nested too deep to be read") from None
     parameters = found.get("parameters") if isinstance(found, dict) else None
     if not isinstance(parameters, dict) or set(found) != {"parameters"}:
         raise ValueError(

@@ -55,7 +55,7 @@ class Float(Parameter):
         for name, bound in (("low", self.low), ("high", self.high)):
             if not is_number(bound):
                 raise TypeError(f"Float needs a number as {name}, got {bound!r}; pass e.g. 0.5")
-            object.__setattr__(self, name, float(bound))
+            object.__setattr__(self, name, _as_float(name, bound))
         if not math.isfinite(self.high - self.low):
             raise ValueError(
                 f"Float needs finite bounds and a finite range, got {self.low} and {self.high}; "
@@ -77,7 +77,7 @@ class Float(Parameter):
                 f"Float needs a step > 0 and cannot combine it with log, got step={step!r} and "
                 f"log={self.log!r}; drop one"
             )
-        object.__setattr__(self, "step", float(step))
+        object.__setattr__(self, "step", _as_float("step", step))
         if step < _MIN_SPACINGS * self._spacing:
             raise ValueError(
                 f"Float needs a step of at least {_MIN_SPACINGS} times the spacing of doubles at "
@@ -275,6 +275,16 @@ class Integer(Parameter):
 
     def _log_edges(self) -> tuple[float, float]:
         return math.log(self.low - 0.5), math.log(self.high + 0.5)
+
+
+def _as_float(name: str, number: float) -> float:
+    """Return a number as a float; whole numbers can be too large for that."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise ValueError(
+            f"Float needs numbers in the range of a float, got {number!r:.40}... as {name}"
+        ) from None
 
 
 def _check_order(parameter: Float | Integer) -> None:

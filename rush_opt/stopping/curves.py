@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
 
+from rush_core import CorruptRecordError
 from rush_opt.arrays import FloatArray
 
-__all__ = ["Curve", "Curves"]
+__all__ = ["Curve", "Curves", "step_and_value"]
 
 
 class Curve:
@@ -78,6 +80,25 @@ class TaskReport(Protocol):
     def values(self) -> dict[str, Any]: ...
 
 
+def step_and_value(report: TaskReport) -> tuple[float, float]:
+    """Return the step and the value that a trial has reported.
+
+    Raises
+    ------
+    CorruptRecordError
+        If the report has other values: another program wrote it.
+    """
+    values = report.values
+    step, value = values.get("step"), values.get("value")
+    if not isinstance(step, Real) or not isinstance(value, Real):
+        raise CorruptRecordError(
+            f"a report on task {report.key!r} must have the numbers 'step' and 'value', found "
+            f"{values!r:.80}; another program wrote to this network: use another network_id",
+            key=report.key,
+        )
+    return float(step), float(value)
+
+
 class Curves:
     """The curves of all trials that have reported.
 
@@ -123,8 +144,9 @@ class Curves:
         If a lost trial is started again, its curve begins again.
         """
         for report in reports:
-            key, values = report.key, report.values
+            key = report.key
+            step, value = step_and_value(report)
             if self._attempts.get(key, -1) < report.attempt:
                 self._attempts[key], self._curves[key] = report.attempt, Curve()
             if self._attempts[key] == report.attempt:
-                self._curves[key].append(values["step"], self._sign * values["value"])
+                self._curves[key].append(step, self._sign * value)

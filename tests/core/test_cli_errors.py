@@ -1,6 +1,11 @@
 """Errors of the `rush` command: one sentence, without a traceback and without a password."""
 
+import os
+import warnings
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rush_core.cli import main
 from tests.core.commands import check_is_refused
@@ -81,6 +86,9 @@ def test_errors_have_no_traceback(rush: Rush) -> None:
         "redis://:sec#ret@127.0.0.1:1/0",
         "redis://:sec?ret@127.0.0.1:1/0",
         "redis://:secret@127.0.0.1:port/0",
+        "redis://:secret\u2100@127.0.0.1:1/0",  # one character that stands for "a/c"
+        "redis:/:secret@127.0.0.1:1/0",
+        "redis://:secret@[127.0.0.1:1/0",
         "redis://user:secret@127.0.0.1:1/0?unknown=1",
         "unix:///nowhere/server.sock?password=secret",
     ],
@@ -98,6 +106,56 @@ def test_an_invalid_network_name_is_refused(network_id: str, server_in_environme
     with pytest.raises(SystemExit) as exit_:
         main(["status", network_id])
     assert str(exit_.value.code).startswith("rush: network_id must be")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "any", "--watch", "1e300"], "--watch must be between 0 and 1e9"),
+        (["status", "any", "--watch", "nan"], "--watch must be between 0 and 1e9"),
+        (["logs", "any", "-n", "-1"], "n must be a count >= 0, got -1"),
+        (["logs", "any", "-n", "9" * 30], "not an integer or out of range"),
+        (["worker", "any", "--loop", "\udcff"], r"has no worker loop \udcff"),
+        (["worker", "any", "--loop", "x", "--worker-id", "a b"], "worker_id must be"),
+        (["worker", "any", "--loop", "x", "--log-level", "NO"], "log_level must be one of"),
+    ],
+)
+def test_an_argument_of_no_use_is_refused_in_one_sentence(
+    arguments: list[str], message: str, server_in_environment: None
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert str(exit_.value.code).startswith("rush: ")
+    assert message in str(exit_.value.code)
+
+
+# What a shell can give: any bytes but zero. An option would have two hyphens.
+words = st.binary(max_size=8).map(lambda b: os.fsdecode(b.replace(b"\0", b"").lstrip(b"-")))
+
+
+@given(
+    command=st.sampled_from(["status", "logs", "stop", "reset", "doctor", "worker"]),
+    network_id=st.just("any") | words,
+    others=st.lists(words | st.sampled_from(["-n", "1", "--json", "--kill", "--loop"]), max_size=4),
+    url=st.none() | words.map("unix:///nowhere/{}".format) | words.map("://{}".format),
+)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_words_end_in_success_usage_or_one_sentence(
+    command: str,
+    network_id: str,
+    others: list[str],
+    url: str | None,
+    server_in_environment: None,
+) -> None:
+    arguments = [command, network_id, *others, *(["--url", url] if url else [])]
+    with pytest.raises(SystemExit) as exit_, warnings.catch_warnings(action="ignore"):
+        main(arguments)
+    code = exit_.value.code
+    if isinstance(code, str):
+        assert code.startswith("rush: ")
+        assert all(map(str.isprintable, code.split("\n"))), code
+    else:
+        assert code in (0, 2)
 
 
 @pytest.mark.parametrize("heartbeat", [("0", "1"), ("2", "1"), ("nan", "1")])

@@ -41,6 +41,19 @@ def test_serve_keeps_its_data_in_a_folder_of_its_own(tmp_path: Path, launch: Lau
         assert process.returncode == 0
 
 
+def test_a_served_network_has_all_data_after_its_server_was_killed(
+    tmp_path: Path, launch: Launch
+) -> None:
+    for n_known in (0, 100):
+        process = launch(f"exec {RUSH} serve {shlex.quote(str(tmp_path / 'study'))}")
+        with Network("kept", served_url(process)) as network:
+            assert network.count_tasks().queued == n_known
+            for i in range(n_known, 100):
+                network.push_tasks([{"x": i}])
+            process.kill()
+            process.communicate(timeout=PATIENCE_S)
+
+
 def test_serve_at_an_address_needs_a_password_and_hides_it(
     tmp_path: Path, launch: Launch, rush: Rush
 ) -> None:

@@ -33,6 +33,8 @@ from tests.interrupting import interrupted_after
         ("localhost:6379", ValueError),
         ("redis://localhost:port", ValueError),
         ("redis://localhost:99999999", ValueError),
+        ("redis://[localhost", ValueError),
+        ("redis://local\u2100host", ValueError),
         (6379, TypeError),
         (b"redis://localhost", TypeError),
     ],
@@ -100,6 +102,12 @@ def test_workers_get_the_password_unseen(loopback_server: LoopbackServer, tmp_pa
         ("unix:///tmp/s.sock?db=1&password=secret", "unix:///tmp/s.sock?db=1&password=***"),
         ("unix:///tmp/s.sock?password=secret&db=1", "unix:///tmp/s.sock?password=***&db=1"),
         ("redis://host:1/2", "redis://host:1/2"),
+        ("redis:/:secret@host/2?password=secret", "redis:/***@host/2"),
+        (":secret@host", "***@host"),
+        ("+x://:secret@host", "+x://***@host"),
+        ("redis://:secret\u2100@host", "redis://***"),
+        ("redis://:secret@[host", "redis://***"),
+        ("unix:///tmp/a@b.sock", "unix:///tmp/a@b.sock"),
     ],
 )
 def test_redaction_keeps_all_but_the_password(url: str, shown: str) -> None:

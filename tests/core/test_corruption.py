@@ -341,6 +341,25 @@ def test_log_entries_that_are_none_are_named(network: Network, record: bytes) ->
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        encode(7),
+        encode(({1: 2},)),
+        encode(({"x": msgspec.msgpack.Ext(1, encode(("((", [1], b"x")))},)),
+        b"\x91\x81\xa1x" + b"\x91" * 2000 + b"\x00",
+    ],
+)
+def test_a_description_that_is_none_is_named(network: Network, stored: bytes) -> None:
+    connection, redis_key = Connection(network.url), NetworkKeys(network.network_id).about
+    connection.execute(pack((b"SET", redis_key, stored)))
+    with pytest.raises(CorruptRecordError, match="are not a description") as error:
+        network.describe({"space": "x"})
+    assert error.value.key == redis_key.decode()
+    connection.close()
+
+
 @given(stored=garbage)
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_loop_that_was_altered_is_never_unpickled(network: Network, stored: bytes) -> None:

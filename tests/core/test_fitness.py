@@ -61,6 +61,9 @@ def test_a_network_of_a_newer_version_is_refused(
     connection.execute(pack(("SET", NetworkKeys(network_id).format, "x")))
     with pytest.raises(CorruptRecordError, match=f"rush:.{network_id}.:format holds b'x'"):
         ask(network_id, server.url)
+    connection.execute(pack(("SET", NetworkKeys(network_id).format, "9" * 5000)))
+    with pytest.raises(CorruptRecordError, match="which is no number of a format"):
+        ask(network_id, server.url)
     connection.execute(pack(("DEL", NetworkKeys(network_id).format)))  # as in earlier versions
     ask(network_id, server.url)
     connection.close()

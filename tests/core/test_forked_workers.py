@@ -144,8 +144,8 @@ def test_no_worker_has_descriptors_of_another(
     tasks = wait_for_running_tasks(network, 6)
     kinds = [task.config["kinds"] for task in tasks if "kinds" in task.config]
     assert kinds[0] == kinds[1] == kinds[2]
-    # The pipe to the forking process, and the connection to the server.
-    assert kinds[0].count("pipe") == 1
+    # Both ends of the pipe to the forking process, and the connection to the server.
+    assert kinds[0].count("pipe") == 2
     assert kinds[0].count("socket") == 1
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rush_core import EmbeddedServer, Network, ServerUnreachableError, Worker, WorkerState
+from tests.core.loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
 from tests.waiting import wait_until
 
 PUSHING = """
@@ -75,3 +76,10 @@ def test_a_nameless_network_is_gone_with_its_server(tmp_path: Path) -> None:
     wait_until(lambda: not Path(url.removeprefix("unix://")).exists())
     with pytest.raises(ServerUnreachableError, match="no server answers"):
         pickle.loads(Path(file).read_bytes())
+
+
+def test_a_pickle_contains_the_password(loopback_server: LoopbackServer, network_id: str) -> None:
+    """SECURITY.md says so: whoever can read the pickle can use the server."""
+    with Network(network_id, loopback_server.url) as network:
+        assert QUOTED_PASSWORD.encode() in pickle.dumps(network)
+        assert PASSWORD not in repr(network)

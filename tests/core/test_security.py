@@ -1,5 +1,6 @@
 """Who can run code and who can see a password: one test for each claim."""
 
+import hashlib
 import pickle
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from rush_core import EmbeddedServer, Heartbeat, Network, RushError, Worker
 from rush_core.connection.connection import Connection, pack
+from rush_core.kernel.codec import encode
 from rush_core.keys import NetworkKeys
 from tests.core.loopback import PASSWORD, QUOTED_PASSWORD, LoopbackServer
 from tests.core.processes import polite, wait_for_running_tasks
@@ -21,6 +23,11 @@ from tests.fixture_types import Launch
 
 PATIENCE_S = 30.0
 SECRETS = (PASSWORD, QUOTED_PASSWORD, "battery", "staple")
+
+
+def evaluate(worker: Worker) -> None:
+    while task := worker.claim_task():
+        worker.finish_task(task.key, {"y": task.config["x"]})
 
 
 class Bomb:
@@ -108,6 +115,41 @@ def test_a_loop_put_in_by_somebody_else_is_never_unpickled(
         assert "altered" in errors
     assert not (tmp_path / "exploded").exists()
     assert network.fetch_workers() == []
+
+
+def test_who_reaches_the_server_can_forge_and_delete_but_not_run_code(
+    network: Network,
+    launch: Launch,
+    bomb: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The attacker has only a connection to the server; workers are started with a secret."""
+    monkeypatch.setenv("RUSH_SECRET", "sesame")
+    keys, attacker = NetworkKeys(network.network_id), Connection(network.url)
+    command = network.worker_command(evaluate)
+    digest = command.split("--loop ")[1].split()[0]
+    network.push_tasks([{"x": 1}])
+    attacker.execute(pack(("DEL", keys.queued)))  # delete a task, and forge another one
+    attacker.execute(pack(("RPUSH", keys.queued, encode(("", 0, "forged", {"x": 666}, None)))))
+    launch(command).communicate(timeout=PATIENCE_S)
+    assert network.fetch_finished_tasks().results == [{"y": 666}]
+    attacker.execute(pack(("SET", keys.stop, "1")))  # stop all workers that join
+    attacker.execute(pack(("RPUSH", keys.queued, encode(("", 0, "more", {"x": 1}, None)))))
+    launch(command).communicate(timeout=PATIENCE_S)
+    assert network.count_tasks() == (1, 0, 1, 0)
+    # Code under the known digest, code under a digest of its own, and a signature of another loop.
+    own = hashlib.sha256(bomb).hexdigest()
+    signature: bytes = attacker.execute(pack(("HGET", keys.loops, digest)))[:32]
+    for name in (digest, own):
+        for signed in (bytes(32), signature):
+            attacker.execute(pack(("HSET", keys.loops, name, signed + bomb)))
+            process = launch(command.replace(digest, name))
+            _, errors = process.communicate(timeout=PATIENCE_S)
+            assert process.returncode == 1
+            assert ("altered" if name == digest else "not signed") in errors
+    assert not (tmp_path / "exploded").exists()
+    attacker.close()
 
 
 def test_the_embedded_server_of_a_named_network_is_its_owners_only(network_id: str) -> None:

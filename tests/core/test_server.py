@@ -228,6 +228,21 @@ with Network("{network_id}") as network, Worker("{network_id}") as worker:
     assert stat.S_IMODE(data_folder_of(network_id).stat().st_mode) == 0o700
 
 
+def test_the_data_of_a_named_network_are_where_the_guide_says(
+    network_id: str, tmp_path: Path
+) -> None:
+    program = f"""
+from rush_core import Network
+with Network("{network_id}") as network:
+    network.push_tasks([{{"x": 1}}])
+"""
+    run_program(program, RUSH_HOME=str(tmp_path / "chosen"))
+    run_program(program, RUSH_HOME="", XDG_DATA_HOME="", HOME=str(tmp_path / "home"))
+    for folder in ("chosen", "home/.local/share/rush"):
+        assert [path.name for path in (tmp_path / folder).iterdir()] == [f"network-{network_id}"]
+        assert list((tmp_path / folder / f"network-{network_id}").rglob("*.aof"))
+
+
 def test_an_embedded_server_works_with_a_password_in_the_environment(
     network_id: str,
 ) -> None:

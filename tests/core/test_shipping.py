@@ -264,6 +264,15 @@ def test_a_missing_file_in_the_shared_folder_is_explained(
         load_loop(connection, keys, in_folder)
 
 
+def test_a_path_with_a_zero_byte_is_explained(
+    connection: Connection, keys: NetworkKeys, in_folder: str
+) -> None:
+    stored = bytes(32) + b"file:/no\0where/" + in_folder.encode()
+    connection.execute(pack(("HSET", keys.loops, in_folder, stored)))
+    with pytest.raises(LoopError, match="cannot read worker loop"):
+        load_loop(connection, keys, in_folder)
+
+
 @pytest.mark.parametrize("kind", ["device", "named pipe", "link", "too large", "folder"])
 def test_a_path_that_cannot_be_a_loop_is_refused_before_it_is_read(
     kind: str, network: Network, launch: Launch, tmp_path: Path

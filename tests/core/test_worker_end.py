@@ -187,6 +187,7 @@ def test_the_second_signal_fails_the_task_at_once(network: Network) -> None:
     assert info.state is WorkerState.INTERRUPTED
     assert "SIGTERM" in str(info.reason)
     assert network.detect_lost_workers() == [worker_id]
+    assert network.detect_lost_workers() == []
 
 
 def test_a_signal_wakes_a_worker_that_waits_for_a_task(network: Network) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -244,3 +245,28 @@ def test_leaving_the_debugger_or_ctrl_c_ends_the_run_and_returns_what_finished(
 ) -> None:
     result, _ = run_program(do, typed, tmp_path)
     assert result == {"reason": "interrupted", "states": ["finished", "failed"]}
+
+
+def test_what_an_objective_logs_is_in_the_network(network: Network) -> None:
+    def objective(config: dict[str, Any]) -> float:
+        logging.getLogger("study").warning("x is %s", config["x"])
+        return float(config["x"])
+
+    given: dict[str, Any] = {"network_id": network.network_id, "url": network.url}
+    tune(objective, {"x": Float(0, 1)}, n_workers=1, n_trials=3, progress=False, **given)
+    logged = [r.message for r in network.read_log() if r.logger == "study"]
+    assert logged == [f"x is {config['x']}" for config in network.fetch_finished_tasks().configs]
+
+
+def test_nothing_of_a_run_is_shown_without_progress(
+    server: EmbeddedServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def objective(config: dict[str, Any]) -> float:
+        print("from the objective", flush=True)
+        return float(config["x"])
+
+    for progress in (False, True):
+        tune(objective, X, n_workers=1, n_trials=2, url=server.url, progress=progress)
+        shown = "".join(capfd.readouterr())
+        assert "from the objective" not in shown
+        assert bool(shown) is progress

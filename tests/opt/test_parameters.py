@@ -28,6 +28,8 @@ from tests.typed import unchecked
         (lambda: Float(0, math.inf), ValueError, "finite"),
         (lambda: Float(math.nan, 1), ValueError, "finite"),
         (lambda: Float(-1e308, 1e308), ValueError, "finite range"),
+        (lambda: Float(0, 10**400), ValueError, r"range of a float, got 10+\.\.\. as high"),
+        (lambda: Float(0, 1, step=10**400), ValueError, "range of a float, .* as step"),
         (lambda: Float(0, 1, log=True), ValueError, "log=True needs low > 0, got 0.0"),
         (lambda: Float(unchecked("0"), 1), TypeError, "a number as low, got '0'"),
         (lambda: Float(0, True), TypeError, "a number as high, got True"),

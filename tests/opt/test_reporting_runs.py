@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rush_core import EmbeddedServer, Network
+from rush_core import CorruptRecordError, EmbeddedServer, Network, Worker
 from rush_opt import Float, MedianRule, SuccessiveHalving, Trial, tune
 from rush_opt.stopping.trial_rules import Pruner
 from tests.opt.objectives import N_STEPS, learning, rising
@@ -185,3 +185,18 @@ def test_a_rule_that_cannot_work_is_refused_at_the_door(
 ) -> None:
     with pytest.raises(error, match=said):
         tune(objective, X, pruner=pruner, url=server.url)
+
+
+@pytest.mark.parametrize("values", [{}, {"step": 1}, {"step": [1], "value": 2.0}])
+def test_a_report_of_another_program_is_named(network: Network, values: dict[str, Any]) -> None:
+    with Worker(network.network_id, url=network.url) as other:
+        key = other.start_task({"x": 0.5})
+        assert key is not None
+        other.report_task(key, values)
+        other.finish_task(key, {"value": 0.5})
+    given: dict[str, Any] = {"network_id": network.network_id, "url": network.url}
+    with pytest.raises(
+        CorruptRecordError, match=r"must have the numbers 'step' and 'value'"
+    ) as error:
+        tune(learning, X, n_workers=1, n_trials=3, progress=False, **given)
+    assert error.value.key == key

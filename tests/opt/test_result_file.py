@@ -1,7 +1,9 @@
 """Results in files, and the trials that were known when another one was proposed."""
 
+import base64
 import json
 import math
+import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,79 @@ def test_another_file_is_refused_with_its_name(text: str, tmp_path: Path) -> Non
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(ValueError, match=r"other\.json' must hold"):
         TuneResult.from_json(tmp_path / "other.json")
+
+
+@pytest.fixture
+def content(result: TuneResult, tmp_path: Path) -> dict[str, Any]:
+    result.to_json(tmp_path / "result.json")
+    plain: dict[str, Any] = json.loads((tmp_path / "result.json").read_text())
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", "1"),
+        ("ended_at", None),
+        ("metrics", ["other"]),
+        ("directions", ["up"]),
+        ("workers", [{}]),
+        ("space", {"parameters": {"x": {"kind": "Float", "low": 0, "high": 10**400}}}),
+        ("frozen_trials", [{}]),
+        ("frozen_trials", {}),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_name(
+    content: dict[str, Any], name: str, value: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "damaged.json").write_text(json.dumps(content | {name: value}))
+    with pytest.raises(ValueError, match=r"damaged\.json' must hold .* part of it is damaged"):
+        TuneResult.from_json(tmp_path / "damaged.json")
+    del content[name]
+    (tmp_path / "damaged.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"KeyError: '{name}'"):
+        TuneResult.from_json(tmp_path / "damaged.json")
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": "half"}, {"ended_at": 10**400}, {"params": 1}, {"result": {}}, {"more": 1}]
+)
+def test_a_damaged_trial_is_refused(
+    content: dict[str, Any], change: dict[str, Any], tmp_path: Path
+) -> None:
+    trials = content["frozen_trials"]
+    i = next(i for i, trial in enumerate(trials) if trial["state"] == "finished")
+    trials[i] |= change
+    (tmp_path / "damaged.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="a part of it is damaged"):
+        TuneResult.from_json(tmp_path / "damaged.json")
+
+
+def test_a_file_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    for text in ("[" * 100_000, '{"parameters": ' * 100_000):
+        (tmp_path / "deep.json").write_text(text)
+        with pytest.raises(ValueError, match="must hold JSON"):
+            TuneResult.from_json(tmp_path / "deep.json")
+        with pytest.raises(ValueError, match="too deep"):
+            Space.from_json(text)
+
+
+def test_an_array_that_claims_to_be_larger_than_it_is_takes_no_memory() -> None:
+    written = to_plain(np.array([0.5]))
+    content = base64.b64decode(written["$array"])
+    claimed = content.replace(b"(1,), }" + b" " * 12, b"(99999999999,), }  ")
+    assert len(claimed) == len(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"shape \(99999999999,\)"):
+        from_plain({"$array": base64.b64encode(claimed).decode()})
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"\x80\x05K\x01.", b""])
+def test_an_archive_or_a_pickle_in_the_place_of_an_array_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="magic string"):
+        from_plain({"$array": base64.b64encode(content).decode()})
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats()

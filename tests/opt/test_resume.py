@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from rush_core import EmbeddedServer, Network, WorkerState
+from rush_core import CorruptRecordError, EmbeddedServer, Network, WorkerState
+from rush_core.connection.connection import Connection, pack
+from rush_core.kernel.codec import encode
 from rush_core.kernel.invariants import check_network
+from rush_core.keys import NetworkKeys
 from rush_opt import Float, FrozenTrial, Space, TuneResult, tune
 from tests.opt import objectives
 from tests.opt.inspecting import configs_of
@@ -208,6 +211,23 @@ def below(limit: float) -> Callable[[dict[str, Any]], bool]:
         return bool(config["x"] < most)
 
     return functools.partial(is_below, limit)
+
+
+def test_a_network_that_another_program_described_is_refused(network: Network) -> None:
+    network.describe({"space": "cube", "metric": 1})
+    with pytest.raises(ValueError, match=r"metric was 1 and .*parameter 'x' was not there"):
+        tune(objective, X, n_trials=1, network_id=network.network_id, url=network.url)
+
+
+def test_a_foreign_record_without_an_end_among_ended_tasks_is_named(network: Network) -> None:
+    connection, redis_key = Connection(network.url), NetworkKeys(network.network_id).finished
+    record = encode(("w", 0, "foreign-1", {"x": 0.5}, None, 5.0, None, {"y": 1.0}, None, None))
+    connection.execute(pack((b"RPUSH", redis_key, record)))
+    with pytest.raises(CorruptRecordError, match=r"'foreign-1'.*no time of an end") as error:
+        tune(objective, X, n_trials=3, network_id=network.network_id, url=network.url)
+    assert error.value.key == "foreign-1"
+    network.reset()
+    connection.close()
 
 
 def test_constraints_that_are_objects_are_known_again(network: Network) -> None:

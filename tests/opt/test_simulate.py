@@ -1,5 +1,6 @@
 """Runs in virtual time: compared with closed forms and real runs, and checks of arguments."""
 
+import inspect
 import math
 import time
 from collections.abc import Callable
@@ -307,6 +308,18 @@ def test_a_real_and_a_virtual_run_have_about_the_same_number_of_trials(
     took = [r.frozen_trials[-1].ended_at - r.frozen_trials[19].ended_at for r in (real, virtual)]
     assert took[1] == pytest.approx(1.0, rel=0.3)
     assert 0.9 * took[1] < took[0] < 3.0 * took[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("url", "network_id", "executor", "launch", "trial_timeout", "trial_memory"),
+        *("log_folder", "debug", "pruner", "callbacks", "progress"),
+    ],
+)
+def test_arguments_for_real_workers_do_not_exist(name: str) -> None:
+    assert name in inspect.signature(tune).parameters
+    assert name not in inspect.signature(simulate).parameters
 
 
 def test_thousands_of_workers_can_be_simulated() -> None:

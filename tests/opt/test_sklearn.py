@@ -536,6 +536,47 @@ def test_an_interrupt_is_raised_and_nothing_is_fitted() -> None:
     assert not hasattr(found, "cv_results_")
 
 
+IMPATIENT = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from sklearn.datasets import make_classification
+from sklearn.naive_bayes import GaussianNB
+from rush_opt import Float
+from rush_opt.sklearn import RushSearchCV
+
+started = Path(sys.argv[1])
+
+class Slow(GaussianNB):
+    def fit(self, X, y):
+        started.touch()
+        time.sleep(600)
+
+def press_ctrl_c_twice():
+    while not started.exists():
+        time.sleep(0.01)
+    for i in range(2):
+        threading.Timer(0.5 * i, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Thread(target=press_ctrl_c_twice, daemon=True).start()
+space = {"var_smoothing": Float(1e-9, 1, log=True)}
+try:
+    RushSearchCV(Slow(), space, n_iter=4, n_jobs=2).fit(*make_classification(random_state=1))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_second_interrupt_ends_a_search_with_workers_at_once(tmp_path: Path) -> None:
+    program = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, str(tmp_path / "started")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (program.returncode, program.stdout) == (0, "interrupted\n"), program.stderr
+
+
 def test_a_search_without_time_for_a_single_trial_says_so() -> None:
     with pytest.raises(ValueError, match=r"ended by 'timeout'; raise timeout, got 1e-06"):
         search(timeout=1e-6).fit(X, Y)

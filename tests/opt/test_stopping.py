@@ -292,3 +292,17 @@ def test_a_callback_can_end_the_run(server: EmbeddedServer) -> None:
     assert called == result.frozen_trials
     assert 6 <= len(called) < 100_000
     assert {worker.state for worker in result.workers} == {"stopped"}
+
+
+def test_a_function_is_asked_from_the_beginning_when_there_is_no_best_value() -> None:
+    best_values: list[float | None] = []
+
+    def rule(history: History) -> bool:
+        best_values.append(history.best_value)
+        return history.n_finished == 3
+
+    result = simulate(
+        lambda config: config["x"], X, n_workers=1, duration=lambda *_: 1.0, stop=rule, seed=1
+    )
+    assert best_values[0] is None
+    assert len(result.trials) == 3

@@ -270,6 +270,7 @@ def test_nothing_is_known_without_a_warm_start() -> None:
         ([({"x": 0.5}, 1.0)], ValueError, "warm_start[0]: parameter 'n' is missing"),
         ([(CONFIG | {"x": 2.0}, 1.0)], ValueError, "warm_start[0]: parameter 'x' needs"),
         ([(CONFIG, math.nan)], ValueError, "warm_start[0]: 'loss' must be finite, got nan"),
+        ([(CONFIG, 10**400)], ValueError, "warm_start[0]: 'loss' must be in the range of a float"),
         ([(CONFIG, None)], TypeError, "warm_start[0]: 'loss' must be a number, got None"),
         ([(CONFIG, True)], TypeError, "'loss' must be a number, got True"),
         ([(CONFIG, {"value": 1.0})], ValueError, "no 'loss', only ['value']"),
