@@ -47,7 +47,7 @@ class Coordination:
 # On nodes, one process of each host reads for all workers of this host.
 ON_NODES = Coordination(
     step_s=0.3e-3,
-    record_s=0.45e-6,
+    record_s=0.46e-6,
     server_step_s=58e-6,
     server_record_s=0.145e-6,
     workers_per_reader=128,
@@ -55,7 +55,7 @@ ON_NODES = Coordination(
 # Each worker reads for itself.
 ALONE = Coordination(
     step_s=0.3e-3,
-    record_s=0.53e-6,
+    record_s=0.47e-6,
     server_step_s=58e-6,
     server_record_s=0.145e-6,
     workers_per_reader=1,
