@@ -64,6 +64,7 @@ def generate_load(
             for i in range(0, plan.n_workers, plan.hosts.n_workers):
                 last = min(i + plan.hosts.n_workers, plan.n_workers)
                 load.add_host(requests[i:last], plan.hosts)
+        load.shuffle_workers(rng)  # else those of one host would be due at the same time
         phases = np.sort(rng.uniform(0.0, plan.period_s, plan.n_workers)).tolist()
         gc.collect()
         gc.disable()  # a pause of the generator would look like one of the server
@@ -133,6 +134,10 @@ class Load:
         heartbeat = HostHeartbeat(beats, partial(_send, connection), hosts.heartbeat_s, self._at)
         self._serve(connection, heartbeat)
         self._hosts.append((reader, heartbeat))
+
+    def shuffle_workers(self, rng: np.random.Generator) -> None:
+        """Put the workers in another order: the one in which they are due."""
+        self._workers = [self._workers[i] for i in rng.permutation(len(self._workers))]
 
     def run(
         self, plan: LoadPlan, phases: Sequence[float], mark: Callable[[], object]
