@@ -65,7 +65,7 @@ class Cell(NamedTuple):
 
 
 CELLS = (
-    *(Cell(n, None) for n in (1024, 2048, 3072)),
+    *(Cell(n, None) for n in (1024, 2048, 3072, 4096)),
     *(Cell(n, 20.0) for n in (2048, 4096, 8192, 12_288, 16_384)),
     *(Cell(8192, pause_ms) for pause_ms in (10.0, 50.0)),
     *(Cell(8192, 20.0, pause_ms) for pause_ms in (0.0, 5.0, 10.0)),
