@@ -179,10 +179,9 @@ def _used_s(process: psutil.Process) -> float:
 
 
 def as_markdown(rows: pd.DataFrame) -> str:
-    """Make the table of the last commit's rows, and of the rows measured in between."""
-    last = rows[rows["version"] == "after"]["commit"].iloc[-1]
-    begun = rows[(rows["version"] == "after") & (rows["commit"] == last)]["started"].min()
-    rows = rows[rows["started"] >= begun]
+    """Make the table of what was measured on the last day."""
+    days = rows["started"].str[:10]
+    rows = rows[days == days.iloc[-1]]
     source = rows.iloc[-1]
     lines = [
         "# How many tasks the workers of one machine run",

@@ -27,9 +27,15 @@ _LIMIT = {"server": "server", "generator": "load generator", "": ""}
 
 
 def undisturbed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take the rows of the last commit in which other programs hardly used the two cores."""
-    last = rows[rows["commit"] == rows["commit"].iloc[-1]]
+    """Take the rows of the last day in which other programs hardly used the two cores."""
+    last = last_day(rows)
     return last[(last["server_wait"] <= MOST_WAITED) & (last["generator_wait"] <= MOST_WAITED)]
+
+
+def last_day(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take the rows of the last day on which something was measured."""
+    days = rows["started"].str[:10]
+    return rows[days == days.iloc[-1]]
 
 
 def summarize(rows: pd.DataFrame) -> pd.DataFrame:
@@ -78,13 +84,14 @@ def _way(cell: Any) -> str:
 def as_markdown(summary: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Make the table, and the sentences that follow from it."""
     source = rows.iloc[-1]
-    last = rows[(rows["commit"] == source["commit"]) & (rows["operation"] == "step")]
+    last = last_day(rows[rows["operation"] == "step"])
+    commits = ", ".join(last["commit"].unique())
     lines = [
         "# One reader per host",
         "",
         f"Simulated networks on hosts of 128 workers. Medians over {summary['repeats'].min()} to "
         f"{summary['repeats'].max()} repeats; {source['server']} on a unix socket, "
-        f"{source['machine']}, Python {source['python']}, commit {source['commit']}. The server "
+        f"{source['machine']}, Python {source['python']}, commits {commits}. The server "
         "and the load generator have one core each. Of "
         f"{len(last)} measurements, {len(last) - summary['repeats'].sum()} are left out, because "
         f"other programs kept server or generator waiting for more than {MOST_WAITED:.0%} of the "

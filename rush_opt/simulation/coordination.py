@@ -43,10 +43,10 @@ class Coordination:
         return self.server_step_s + self.server_record_s * n_readers
 
 
-# Measured on one machine: see results/tables/core_load.md, core_load_hosts.md and record_cost.md. A
-# busy server takes less time for a step than one that is woken for each request. With 16,384 workers
-# on nodes it took 55 µs per task, in which each record was read by 128 hosts.
 # On nodes, one process of each host reads for all workers of this host.
+# Measured on one machine: see results/tables/core_load.md, core_load_hosts.md and record_cost.md. A
+# busy server takes less time for a step than one that is woken for each request: with 16,384
+# workers it took 55 µs per task, in which each record was read by 128 hosts.
 ON_NODES = Coordination(
     step_s=0.3e-3,
     record_s=0.46e-6,

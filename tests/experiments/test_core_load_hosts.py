@@ -99,6 +99,7 @@ def rows_of(n_workers: int, server_cpu: float, **changed: Any) -> list[dict[str,
         "machine": "a machine",
         "python": "3.11",
         "commit": "abc",
+        "started": "2026-01-02T03:04:05+00:00",
         **changed,
     }
     return [
@@ -110,7 +111,7 @@ def rows_of(n_workers: int, server_cpu: float, **changed: Any) -> list[dict[str,
 def test_the_table_leaves_out_what_others_disturbed() -> None:
     rows = pd.DataFrame(
         [
-            *rows_of(8192, 0.9, commit="old"),
+            *rows_of(8192, 0.9, started="2026-01-01T00:00:00+00:00"),
             *rows_of(8192, 0.6),
             *rows_of(8192, 0.3, server_wait=0.4),
             *rows_of(16_384, 0.99, achieved_per_s=14_000.0),

@@ -27,13 +27,13 @@ def row_of(version: str, commit: str, started: str, tasks_per_s: float) -> dict[
     }
 
 
-def test_the_table_shows_the_last_run() -> None:
+def test_the_table_shows_the_last_day() -> None:
     rows = pd.DataFrame(
         [
-            row_of("after", "old", "1", 1.0),
-            row_of("before", "older", "2", 5_000.0),
-            row_of("after", "new", "2", 9_000.0),
-            row_of("after", "new", "2", 10_000.0),
+            row_of("after", "old", "2026-01-01T03:04:05+00:00", 1.0),
+            row_of("before", "older", "2026-01-02T03:04:05+00:00", 5_000.0),
+            row_of("after", "new", "2026-01-02T03:04:05+00:00", 9_000.0),
+            row_of("after", "new", "2026-01-02T03:04:05+00:00", 10_000.0),
         ]
     )
     table = as_markdown(rows)

@@ -60,18 +60,18 @@ def row_of(
     }
 
 
-def test_the_table_shows_the_last_version_and_what_was_measured_in_between() -> None:
+def test_the_table_shows_both_versions_on_the_last_day() -> None:
+    first, last = "2026-01-01T03:04:05+00:00", "2026-01-02T03:04:05+00:00"
     rows = pd.DataFrame(
         [
-            row_of("after", "old", "1", 0.1),
-            row_of("before", "older", "1", 0.2),
-            row_of("before", "older", "2", 0.8),
-            row_of("after", "new", "2", 0.3),
-            row_of("after", "new", "3", 0.5),
-            row_of("after", "new", "3", 0.4, tool="Optuna random, threads", pss_mb=None),
+            row_of("after", "old", first, 0.1),
+            row_of("before", "older", first, 0.2),
+            row_of("before", "older", last, 0.8),
+            row_of("after", "new", last, 0.3),
+            row_of("after", "new", last, 0.5),
+            row_of("after", "new", last, 0.4, tool="Optuna random, threads", pss_mb=None),
         ]
     )
-    rows.loc[rows["started"] == "2", "started"] = ["3", "2"]
     table = as_markdown(rows)
     assert "| after | rush random | 2 | 50 | 400 | 0.40 | 1.00 |  | 2.00 | 3.00 | 40, 30 |" in table
     assert "| before | rush random | 2 | 50 | 400 | 0.80 |" in table
