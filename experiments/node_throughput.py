@@ -188,7 +188,9 @@ def as_markdown(rows: pd.DataFrame) -> str:
         "",
         "Free objective; start, then finish and fetch everything new. Medians, and in brackets the "
         f"smallest and the largest; {source['machine']}, two cores, Python {source['python']}. "
-        "Load: the number of processes of the machine that wanted to run when a cell began. Rows: "
+        "Load: the number of processes of the machine that wanted to run when a cell began; where "
+        "it is far above two, other programs had most of the machine: compare CPU and memory "
+        "there, not tasks per second. Rows: "
         "`results/raw/node_throughput.csv`, made by `python -m experiments.node_throughput`.",
         "",
         "| version | workers | tasks per s | CPU per task, µs: server | all others | memory of a "

@@ -217,7 +217,9 @@ def as_markdown(rows: pd.DataFrame) -> str:
         + ". CPU: of all processes, from their start to their end, trials included. Memory: of "
         "one worker, after a Gaussian process and trees were fitted; shared pages count as a "
         "share of each process that has them, and not at all in the second number. Load: the "
-        "number of processes of the machine that wanted to run when a cell began. Rows: "
+        "number of processes of the machine that wanted to run when a cell began; where it is far "
+        "above two, other programs had most of the machine: compare CPU and memory there, not "
+        "seconds. Rows: "
         "`results/raw/start_up.csv`, made by `python -m experiments.start_up`.",
         "",
         "| version | tool | workers | objective, ms | trials | first trial | all workers | "
