@@ -13,6 +13,7 @@ from rush_core.errors import (
     DuplicateTaskError,
     LoopError,
     LoopFailedError,
+    NetworkNotFoundError,
     RushError,
     ServerFullError,
     ServerNotFoundError,
@@ -22,23 +23,35 @@ from rush_core.errors import (
     WorkerLostError,
     WorkersFailedError,
 )
+from rush_core.existing import (
+    ExistingNetwork,
+    list_networks,
+    open_existing,
+    remove_network,
+)
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState
 from rush_core.kernel.workers import WorkerInfo, WorkerState
 from rush_core.launching.room import usable_cpus
+from rush_core.membership.log import LogRecord
 from rush_core.network import Network
 from rush_core.owned_process import OwnedProcess, run_at_owner_end
 from rush_core.servers.embedded import EmbeddedServer, serve
 from rush_core.supervised_process import SupervisedProcess, describe_exit
-from rush_core.terminal import printable
+from rush_core.terminal import duration_text, local_time, printable, table_lines
 from rush_core.worker import Worker
 
 if _TYPE_CHECKING:
     from rush_core.cli import core_command_line
-    from rush_core.commands.command_line import CommandLine
-    from rush_core.commands.networks import WorkerColumn
+    from rush_core.commands.command_line import (
+        CommandLine,
+        add_network_options,
+        add_server_options,
+        print_json,
+    )
+    from rush_core.commands.networks import status_lines, status_values
 
 __all__ = [
     "CommandLine",
@@ -46,10 +59,13 @@ __all__ = [
     "DuplicateTaskError",
     "EmbeddedServer",
     "EndedTasks",
+    "ExistingNetwork",
     "Heartbeat",
+    "LogRecord",
     "LoopError",
     "LoopFailedError",
     "Network",
+    "NetworkNotFoundError",
     "OwnedProcess",
     "Report",
     "RushError",
@@ -63,17 +79,27 @@ __all__ = [
     "TaskState",
     "TaskTable",
     "Worker",
-    "WorkerColumn",
     "WorkerInfo",
     "WorkerInterrupt",
     "WorkerLostError",
     "WorkerState",
     "WorkersFailedError",
+    "add_network_options",
+    "add_server_options",
     "core_command_line",
     "describe_exit",
+    "duration_text",
+    "list_networks",
+    "local_time",
+    "open_existing",
+    "print_json",
     "printable",
+    "remove_network",
     "run_at_owner_end",
     "serve",
+    "status_lines",
+    "status_values",
+    "table_lines",
     "usable_cpus",
 ]
 
@@ -81,7 +107,11 @@ __all__ = [
 # The command line is imported when it is used: workers and notebooks never need it.
 _LAZY = {
     "CommandLine": "rush_core.commands.command_line",
-    "WorkerColumn": "rush_core.commands.networks",
+    "add_network_options": "rush_core.commands.command_line",
+    "add_server_options": "rush_core.commands.command_line",
+    "print_json": "rush_core.commands.command_line",
+    "status_lines": "rush_core.commands.networks",
+    "status_values": "rush_core.commands.networks",
     "core_command_line": "rush_core.cli",
 }
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_count", "check_deadline", "check_timeout", "error_text", "line_up"]
+__all__ = ["check_count", "check_deadline", "check_timeout", "error_text", "line_up", "nearest"]
 
 
-def check_timeout(timeout_s: float) -> float:
+def check_timeout(timeout_s: float, what: str = "timeout_s") -> float:
     """Return a time in seconds as a float; raise `ValueError` unless it is between 0 and 1e9."""
     if not isinstance(timeout_s, Real) or not 0 <= timeout_s < 1e9:
-        raise ValueError(f"timeout_s must be between 0 and 1e9 seconds, got {timeout_s!r}")
+        raise ValueError(f"{what} must be between 0 and 1e9 seconds, got {timeout_s!r}")
     return float(timeout_s)
 
 
@@ -61,3 +62,15 @@ def line_up(**columns: Sequence[Any] | None) -> list[tuple[Any, ...]]:
     nothing = [None] * n
     filled = (nothing if column is None else column for column in columns.values())
     return list(zip(*filled, strict=True))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the end of an error about a name that does not exist: the nearest names, if any.
+
+    Examples
+    --------
+    >>> f"no network 'my-rum'.{nearest('my-rum', ['my-run', 'other'])}"
+    "no network 'my-rum'. Did you mean 'my-run'?"
+    """
+    found = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""

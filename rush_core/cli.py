@@ -10,20 +10,18 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rush_core.commands.command_line import CommandLine
-from rush_core.commands.networks import WorkerColumn, add_network_commands
+from rush_core.commands.logs import add_log_command
+from rush_core.commands.networks import add_network_commands
 from rush_core.commands.servers import add_server_commands
 from rush_core.commands.workers import add_worker_commands
 
 __all__ = ["core_command_line", "main"]
 
 
-def core_command_line(*, worker_columns: Sequence[WorkerColumn] = ()) -> CommandLine:
+def core_command_line() -> CommandLine:
     """Return a command line with the commands of the core; a package above it can add its own.
 
-    Parameters
-    ----------
-    worker_columns : sequence of WorkerColumn
-        Further columns of ``rush status``.
+    A command that is added replaces one of the same name.
 
     Examples
     --------
@@ -35,7 +33,8 @@ def core_command_line(*, worker_columns: Sequence[WorkerColumn] = ()) -> Command
     command_line = CommandLine()
     add_server_commands(command_line)
     add_worker_commands(command_line)
-    add_network_commands(command_line, worker_columns)
+    add_network_commands(command_line)
+    add_log_command(command_line)
     return command_line
 
 

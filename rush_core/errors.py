@@ -13,6 +13,7 @@ __all__ = [
     "DuplicateTaskError",
     "LoopError",
     "LoopFailedError",
+    "NetworkNotFoundError",
     "RushError",
     "ServerFullError",
     "ServerNotFoundError",
@@ -53,6 +54,10 @@ def _rebuild(cls: type[RushError], message: str, key: Any, expected: Any, found:
 
 class ServerNotFoundError(RushError):
     """No URL was given, and this machine has no server program that could be started."""
+
+
+class NetworkNotFoundError(RushError):
+    """No network has this name; the message has the nearest names that there are."""
 
 
 class ServerUnreachableError(RushError, ConnectionError):

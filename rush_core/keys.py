@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["NetworkKeys", "check_identifier", "expected_type"]
+__all__ = ["KEY_PATTERN", "NetworkKeys", "check_identifier", "expected_type", "network_of"]
+
+# What the keys of all networks match, for the command SCAN.
+KEY_PATTERN = b"rush:{*}:*"
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
@@ -30,7 +33,7 @@ def check_identifier(what: str, value: str) -> str:
 
 _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
-    **dict.fromkeys(("running", "clients", "workers", "loops"), "hash"),
+    **dict.fromkeys(("running", "clients", "workers", "loops", "notes"), "hash"),
     **dict.fromkeys(("started", "stop", "alive", "about", "format"), "string"),
     **dict.fromkeys(("waiting", "unwanted", "unique"), "set"),
     "idle": "zset",
@@ -41,6 +44,13 @@ _TYPES = {
 def expected_type(redis_key: bytes) -> str:
     """Return the type that a key of a network must have, as the command TYPE names it."""
     return _TYPES[redis_key.rpartition(b"}:")[2].split(b":")[0].decode()]
+
+
+def network_of(redis_key: bytes) -> str | None:
+    """Return the name of the network that a Redis key belongs to; None if it belongs to none."""
+    found = re.match(rb"rush:\{([^}]*)\}:", redis_key)
+    name = found[1].decode(errors="replace") if found else ""
+    return name if _IDENTIFIER.fullmatch(name) else None
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ class NetworkKeys:
     unique: bytes = field(init=False)  # set of the marks of unique tasks: a duplicate is refused
     started: bytes = field(init=False)  # number of tasks started or claimed, without lost ones
     about: bytes = field(init=False)  # mapping that describes what the tasks have in common
+    notes: bytes = field(init=False)  # hash: name -> mapping, the latest word of a program
     format: bytes = field(init=False)  # number of the format of records, see `kernel.format`
     # Clients and workers.
     clients: bytes = field(init=False)  # hash: client id -> epoch, with an "s" if asked to stop

@@ -17,14 +17,26 @@ from rush_core.connection.fitness import check_server
 from rush_core.connection.fork import renew_in_child
 from rush_core.connection.script import Script, retry_not_now, retry_unreachable
 from rush_core.connection.url import redact
-from rush_core.errors import RushError
-from rush_core.kernel.description import describe
+from rush_core.errors import RushError, ServerUnreachableError
+from rush_core.kernel.description import (
+    describe,
+    fetch_description,
+    fetch_notes,
+    store_note,
+)
 from rush_core.kernel.format import check_format
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.presence import is_there
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import TaskTable
-from rush_core.kernel.task import TaskCounts, ended_record, failed_end, key_sequence, queued_records
+from rush_core.kernel.task import (
+    TaskCounts,
+    ended_record,
+    failed_end,
+    key_sequence,
+    queued_records,
+)
 from rush_core.kernel.transitions import Transitions
 from rush_core.kernel.workers import WorkerInfo, fetch_workers
 from rush_core.keys import NetworkKeys
@@ -38,7 +50,7 @@ from rush_core.membership.clients import remove_client
 from rush_core.membership.log import LogReader, LogRecord
 from rush_core.membership.log_levels import LogLevels
 from rush_core.membership.registry import Registry
-from rush_core.servers.locate import explicit_url, resolve_url
+from rush_core.servers.locate import explicit_url, resolve_url, variable_of
 
 __all__ = ["Network"]
 
@@ -102,6 +114,7 @@ class Network:
         self.network_id = f"private-{secrets.token_hex(6)}" if network_id is None else network_id
         self._keys = NetworkKeys(self.network_id)
         self.url = resolve_url(url, network_id)
+        variable = None if url else variable_of(self.url)
         is_own_server = network_id is not None and explicit_url(url) is None
         self._reopen = (self.network_id, None if is_own_server else self.url, max_retries)
         self._connection = Connection(self.url)
@@ -109,6 +122,13 @@ class Network:
             retry_not_now(lambda: check_format(self._connection, self._keys))
             check_server(self._connection)
             self._clock = ServerClock(self._connection)
+        except ServerUnreachableError as error:
+            self._connection.close()
+            if variable is None:
+                raise
+            raise ServerUnreachableError(
+                f"{error} (the URL is that of the environment variable {variable})"
+            ) from None
         except BaseException:
             self._connection.close()
             raise
@@ -237,6 +257,11 @@ class Network:
         ----------
         *states : str or TaskState
             Any of queued, running, finished, failed; the table has them in this order.
+
+        Raises
+        ------
+        ValueError
+            If there is no such state.
         """
         return self._reader.fetch(states)
 
@@ -304,6 +329,39 @@ class Network:
             If a value cannot be stored; nothing was written.
         """
         return describe(self._connection, self._keys, description)
+
+    def fetch_description(self) -> dict[str, Any] | None:
+        """Return the description that `describe` stored, or None; one round trip."""
+        return fetch_description(self._connection, self._keys)
+
+    def push_note(self, name: str, note: dict[str, Any]) -> None:
+        """Store a note, in place of an earlier one of the same name; one round trip.
+
+        A note says what changes while a network is used, such as the budget of a run. It stays
+        until another one replaces it, or until `reset`.
+
+        Parameters
+        ----------
+        name : str
+        note : dict
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value cannot be stored; nothing was written.
+        """
+        store_note(self._connection, self._keys, name, note)
+
+    def fetch_notes(self) -> dict[str, dict[str, Any]]:
+        """Return all notes by name; one round trip."""
+        return fetch_notes(self._connection, self._keys)
+
+    def exists(self) -> bool:
+        """Tell whether the server holds anything of this network; one round trip.
+
+        False for a new name, until tasks, workers, a description or a note are stored.
+        """
+        return is_there(self._connection, self._keys)
 
     def push_about(self, about: dict[str, Any]) -> dict[str, Any]:
         """Call `describe`; the old name, which goes with the next release."""
@@ -677,6 +735,11 @@ class Network:
         is_default: bool,
     ) -> str:
         """Store a worker loop in the network, and let new workers run; return its digest."""
+        if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+            raise TypeError(
+                f"args must be a sequence of the loop's further arguments, such as args=({args!r},)"
+                f", got {args!r:.80}"
+            )
         folder = None if shared_folder is None else Path(shared_folder)
         parts = (loop, args, kwargs or {}, folder)
         digest = ship_loop(self._connection, self._keys, *parts, is_current=is_default)

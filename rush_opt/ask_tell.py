@@ -250,13 +250,16 @@ class Advisor:
             self._curves.add(self._worker.fetch_new_reports())
         self._decider.archive.add_ended(ended)
 
-    def tell(self, trial: OpenTrial, value: float | Mapping[str, Any]) -> bool:
-        """Report the result of a trial; one round trip.
+    def tell(self, trial: OpenTrial | Mapping[str, Any], value: float | Mapping[str, Any]) -> bool:
+        """Report the result of a trial, or of a configuration that nobody asked for.
+
+        One round trip.
 
         Parameters
         ----------
-        trial : OpenTrial
-            A trial that `ask` of this advisor returned.
+        trial : OpenTrial or mapping
+            A trial that `ask` of this advisor returned. Or a configuration of the space that was
+            evaluated elsewhere: it becomes a trial that no worker ran.
         value : float or mapping
             What the objective of `tune()` would return. As in `tune()`, a NaN or an infinity makes
             the trial a failed one.
@@ -271,12 +274,14 @@ class Advisor:
         ------
         TypeError, ValueError
             If there is no number for each metric, or a value cannot be stored; the trial stays
-            open.
+            open. Also if a configuration does not belong to the space.
         """
+        if isinstance(trial, Mapping):
+            return self._tell_unasked(dict(trial), value)
         if not isinstance(trial, OpenTrial):
             raise TypeError(
-                f"tell() needs the trial that ask() returned, got {trial!r:.80} "
-                f"({type(trial).__name__}): tell(trial, value)"
+                f"tell() needs the trial that ask() returned, or a configuration, got "
+                f"{trial!r:.80} ({type(trial).__name__}): tell(trial, value)"
             )
         metrics = self._problem.metrics
         result = with_numbers(f"trial {trial.key!r} stays open", value, metrics)
@@ -288,6 +293,20 @@ class Advisor:
         won = self._worker.finish_task(trial.key, result)
         self._open.pop(trial.key, None)
         return won
+
+    def _tell_unasked(self, config: dict[str, Any], value: float | Mapping[str, Any]) -> bool:
+        """Add a finished or failed trial that was evaluated elsewhere; one round trip."""
+        self._problem.space.validate(config)
+        metrics = self._problem.metrics
+        result = with_numbers("the configuration was not added", value, metrics)
+        wrong = [metric for metric in metrics if not math.isfinite(result[metric])]
+        if wrong:
+            error = f"{wrong[0]!r} must be finite for a finished trial, got {result[wrong[0]]}"
+            self._network.push_failed_tasks([config], [error])
+        else:
+            self._network.push_finished_tasks([config], [result])
+        self._avoid([config])
+        return True
 
     def fail(self, trial: OpenTrial, error: str | BaseException) -> bool:
         """Report that a trial failed, so that models avoid its neighbourhood; else as `tell`."""

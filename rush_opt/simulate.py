@@ -39,7 +39,7 @@ def simulate(
     space: Mapping[str, Parameter] | Space,
     *,
     n_workers: int,
-    duration: Callable[[dict[str, Any], int], float],
+    duration: float | Callable[[dict[str, Any], int], float],
     n_trials: int | None = None,
     timeout: float | None = None,
     stop: Rule | Callable[[History], bool] | None = None,
@@ -60,9 +60,9 @@ def simulate(
         ignored.
     n_workers : int
         Number of virtual workers; thousands are possible.
-    duration : callable
-        ``duration(config, number)`` returns how long an evaluation takes, in virtual seconds,
-        ``> 0``. `number` counts trials in the order of their starts, from 0.
+    duration : float or callable
+        How long each evaluation takes, in virtual seconds, ``> 0``. Or ``duration(config, number)``
+        returns it. `number` counts trials in the order of their starts, from 0.
     cost : callable, optional
         ``cost(n_known)`` returns two numbers: the seconds of a proposal for fitting the surrogate,
         and for searching the acquisition function, while this many trials are known. They replace
@@ -167,9 +167,13 @@ def _virtual_worker(number: int, ended_at: float) -> WorkerInfo:
 
 def _checked_duration(duration: object) -> Callable[[dict[str, Any], int], float]:
     """Return a function that checks what `duration` returns."""
+    if isinstance(duration, Real) and not isinstance(duration, bool):
+        seconds_of_each = float(duration)
+        return _checked_duration(lambda config, number: seconds_of_each)
     if not callable(duration):
         raise TypeError(
-            f"duration must be callable as duration(config, number), got {duration!r:.80}"
+            f"duration must be a number of seconds, or callable as duration(config, number), got "
+            f"{duration!r:.80}"
         )
 
     def checked(config: dict[str, Any], number: int) -> float:

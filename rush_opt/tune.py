@@ -31,6 +31,7 @@ from rush_opt.arguments.workers import (
 )
 from rush_opt.evaluation.objective import Objective
 from rush_opt.evaluation.plan import RunPlan
+from rush_opt.evaluation.sources import find_sources
 from rush_opt.optimizers import Optimizer
 from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
@@ -156,11 +157,12 @@ def tune(
         already has trials continues from those instead.
     warm_start : TuneResult, path-like, DataFrame or sequence of pairs, optional
         Earlier trials, which are known from the beginning: a result, with the same directions, or
-        the path of a file that its `to_json` wrote; a table like ``result.trials`` (columns
-        ``params_<name>`` and ``value``); or pairs of a configuration and a number or mapping as
-        `objective` returns. They take no place in `n_trials`. They are part of the default initial
-        design, and a grid search leaves them out. In ``result.trials`` they have no worker. A
-        network that already has trials continues from those instead.
+        the path of a file that its `to_json` wrote; a study of Optuna; a table like
+        ``result.trials`` (columns ``params_<name>`` and ``value``); or pairs of a configuration and
+        a number or mapping as `objective` returns. Of the first four, trials that do not fit the
+        space are left out with a warning. They take no place in `n_trials`. They are part of the
+        default initial design, and a grid search leaves them out. In ``result.trials`` they have no
+        worker. A network that already has trials continues from those instead.
     executor : concurrent.futures.Executor, optional
         Runs the workers, on any machine that reaches the server: Dask's ``client.get_executor()``,
         for example. Lost workers are replaced through it.
@@ -273,7 +275,13 @@ def tune(
     remove = network_id is None
     with Interrupts() as interrupts:
         try:
-            plan = replace(plan, began=network.now(), log_folder=folder, start_method=start_method)
+            plan = replace(
+                plan,
+                began=network.now(),
+                log_folder=folder,
+                start_method=start_method,
+                sources=find_sources(plan.objective),
+            )
             joined = JoinedWorkers(network)
             here = HereLauncher(network, plan, interrupts) if debug else None
             launcher = here or _launcher(network, plan, joined, executor, launch)

@@ -27,6 +27,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"worker", "node"},
         {"launching"},
         {"network"},
+        {"existing"},
         {"commands"},
         {"cli"},
         {"__main__"},
@@ -43,7 +44,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"arguments"},
         {"simulation"},
         {"tune", "simulate", "ask_tell"},
-        {"sklearn", "cli"},
+        {"sklearn", "commands"},
+        {"cli"},
     ],
 }
 
@@ -58,7 +60,7 @@ CORE_RECORDS = {
     "WorkerInfo",
     "WorkerState",
 }
-KNOW_NETWORK = {"evaluation", "running", "tune", "ask_tell", "cli"}
+KNOW_NETWORK = {"evaluation", "results", "running", "tune", "ask_tell", "commands", "cli"}
 
 REDIS_LIBRARIES = {"redis", "hiredis", "valkey"}
 KNOW_REDIS = {

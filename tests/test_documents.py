@@ -87,7 +87,7 @@ def test_the_first_example_prints_parameters_at_80_columns(tmp_path: Path) -> No
     text = (ROOT / "README.md").read_text()
     printed = output_of(python_blocks(text)[0], tmp_path).splitlines()
     assert max(map(len, printed)) <= 80
-    (names,) = [line.split() for line in printed if "params_" in line]
+    (names,) = [line.split() for line in printed if "extra_trees" in line]
     assert names in [line.split() for line in text.splitlines()], "the page shows another table"
 
 

@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROMISES = ROOT / "docs" / "promises.md"
-PAGES = ["README.md", "SECURITY.md", "rush_core/README.md", "rush_opt/README.md"]
+PAGES = [
+    "README.md",
+    "SECURITY.md",
+    "rush_core/README.md",
+    "rush_opt/README.md",
+    "docs/commands.md",
+]
 
 
 def plain(text: str) -> str:

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from importlib.metadata import version
+from typing import Any, NamedTuple, NoReturn
 
-from rush_core.errors import RushError
+from rush_core.errors import NetworkNotFoundError, RushError
+from rush_core.existing import list_networks
 from rush_core.terminal import printable
 
-__all__ = ["CommandLine", "add_server_options", "print_json"]
+__all__ = ["CommandLine", "add_network_options", "add_server_options", "print_json"]
+
+
+class _Command(NamedTuple):
+    """A command: its help text, None if only programs use it, and the parser of its arguments."""
+
+    help: str | None
+    parser: argparse.ArgumentParser
 
 
 class CommandLine:
     """The ``rush`` program and its commands.
 
     Exit codes: 0, it worked; 1, it did not, and standard error says why; 2, the command line is
-    wrong; 130, interrupted by Ctrl-C.
+    wrong, or names a network that does not exist; 130, interrupted by Ctrl-C.
     """
 
     def __init__(self) -> None:
-        self._parser = argparse.ArgumentParser(
-            prog="rush", description="Networks of workers that share tasks through Redis."
-        )
-        self._commands = self._parser.add_subparsers(required=True, metavar="COMMAND")
+        self._commands: dict[str, _Command] = {}
 
     def add_command(
         self, name: str, run: Callable[[argparse.Namespace], int], help: str | None
     ) -> argparse.ArgumentParser:
-        """Add a command.
+        """Add a command. It replaces an earlier one of the same name.
 
         Parameters
         ----------
@@ -44,18 +51,18 @@ class CommandLine:
         Returns
         -------
         argparse.ArgumentParser
-            The parser of the command, for its arguments.
+            For the arguments of the command.
         """
-        if help is None:  # the list of commands leaves out those without a help text
-            parser = self._commands.add_parser(name)
-        else:
-            parser = self._commands.add_parser(name, help=help, description=help)
+        parser = argparse.ArgumentParser(add_help=False)
         parser.set_defaults(run=run)
+        self._commands[name] = _Command(help, parser)
         return parser
 
     def main(self, arguments: Sequence[str] | None = None) -> NoReturn:
         """Run one command, by default that of this process; raises `SystemExit`."""
-        given = self._parser.parse_args(arguments)
+        parser = self._parser()
+        _complete(parser)
+        given = parser.parse_args(arguments)
         try:
             code = given.run(given)
             sys.stdout.flush()
@@ -63,10 +70,53 @@ class CommandLine:
         except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        except (RushError, ValueError, OSError) as error:
+        except NetworkNotFoundError as error:
+            print(f"rush: {printable(str(error))}", file=sys.stderr)
+            sys.exit(2)
+        except (RushError, ValueError, OSError, ImportError) as error:
             sys.exit(f"rush: {printable(str(error), indent='    ')}")
         except KeyboardInterrupt:
             sys.exit(130)
+
+    def _parser(self) -> argparse.ArgumentParser:
+        """Return the parser of the whole command line."""
+        parser = argparse.ArgumentParser(
+            prog="rush", description="Networks of workers that share tasks through Redis."
+        )
+        parser.add_argument("--version", action="version", version=f"rush {version('rush-hpo')}")
+        commands = parser.add_subparsers(required=True, metavar="COMMAND")
+        for name, command in self._commands.items():
+            if command.help is None:  # the list of commands leaves out those without a help text
+                commands.add_parser(name, parents=[command.parser])
+            else:
+                commands.add_parser(
+                    name,
+                    help=command.help,
+                    description=f"{command.help[0].upper()}{command.help[1:]}.",
+                    parents=[command.parser],
+                )
+        return parser
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks how a command line goes on, and exit; else do nothing."""
+    if "_ARGCOMPLETE" in os.environ:
+        with contextlib.suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command about one network: its name, the server, how to print."""
+    argument = parser.add_argument("network_id", metavar="NETWORK", help="the name of the network")
+    argument.completer = _network_names  # type: ignore[attr-defined]  # argcomplete reads it
+    add_server_options(parser)
+
+
+def _network_names(**_: object) -> list[str]:
+    """Return what a shell offers for the name of a network: those on this machine."""
+    return list_networks()
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:

@@ -15,12 +15,13 @@ from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
 from rush_core.kernel.shared_log import SharedLogs
 from rush_core.keys import check_identifier
+from rush_core.launching.current_loop import fetch_current_digest
 from rush_core.launching.forking_process import fork_workers
 from rush_core.launching.host import Hosting, run_workers
 from rush_core.launching.node_reader import ForkedReader
 from rush_core.launching.places import check_start_method
 from rush_core.launching.room import usable_cpus
-from rush_core.launching.shipping import ShippedLoop, fetch_current_digest, fetch_loop
+from rush_core.launching.shipping import ShippedLoop, fetch_loop
 from rush_core.launching.worker_process import run_worker
 from rush_core.membership.heartbeat_process import send_for_parent
 from rush_core.membership.log_levels import LogLevels
@@ -89,7 +90,10 @@ def _add_worker_options(worker: argparse.ArgumentParser) -> None:
     """Add what the workers that one process forks have in common."""
     worker.add_argument("network_id", help="the name of the network")
     worker.add_argument(
-        "--loop", metavar="DIGEST", help="which loop; by default the one that was shipped last"
+        "--loop",
+        metavar="DIGEST",
+        help="which loop; by default the one that was shipped last, which needs RUSH_SECRET or an "
+        "embedded server",
     )
     worker.add_argument(
         "--heartbeat",

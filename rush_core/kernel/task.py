@@ -26,10 +26,11 @@ import operator
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
+from rush_core.arguments import nearest
 from rush_core.errors import CorruptRecordError
 from rush_core.kernel.codec import (
     array_header,
@@ -71,6 +72,14 @@ class TaskState(enum.StrEnum):
     RUNNING = "running"  # a worker evaluates it
     FINISHED = "finished"  # a worker returned its result
     FAILED = "failed"  # a worker returned an error, was lost, or the queue was cleared
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        known = [state.value for state in cls]
+        raise ValueError(
+            f"a state of tasks is {', '.join(known[:-1])} or {known[-1]}, got {value!r}."
+            f"{nearest(str(value), known)}"
+        )
 
 
 class TaskCounts(NamedTuple):

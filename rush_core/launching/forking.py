@@ -112,19 +112,21 @@ class ForkingProcess:
             else:  # the import of the loop may take long, and nobody needs it
                 self._process.kill()
 
-    def insist(self) -> None:
-        """End all workers that were to be killed and live, at any cost.
+    def drop_unforked(self) -> None:
+        """Count workers as ended that were to be killed while the loop is still imported.
 
-        The process may be stopped: then all its workers are killed. It may still import the loop:
-        then those workers count as ended, and are killed as soon as they are forked.
+        They are killed as soon as they are forked.
         """
         with self._lock:
-            left = [worker for worker in self._workers.values() if worker.was_killed]
-            if left and self._has_forked:
-                self._process.kill()
-            else:
-                for worker in left:
+            if not self._has_forked:
+                for worker in self._to_be_killed():
                     self._end(worker, _KILLED)
+
+    def insist(self) -> None:
+        """Kill the process and all its workers, if it does not carry out a kill."""
+        with self._lock:
+            if self._to_be_killed():
+                self._process.kill()
 
     def has_ended(self, worker: ForkedProcess) -> bool:
         """Return whether a worker has ended."""
@@ -138,6 +140,9 @@ class ForkingProcess:
         with self._lock:
             self._accept_no_more()
         self._watching.join()
+
+    def _to_be_killed(self) -> list[ForkedProcess]:
+        return [worker for worker in self._workers.values() if worker.was_killed]
 
     def _close_channel(self) -> None:
         self._channel.close()

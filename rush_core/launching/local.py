@@ -28,8 +28,10 @@ StartMethod = Literal["fork", "spawn"]
 # Elsewhere a forked process cannot use some libraries of the system.
 _CAN_FORK = sys.platform == "linux"
 
-# How long a forking process may take to kill a worker before it is killed itself.
-_KILL_TIMEOUT_S = 2.0
+# How long a kill waits for a forking process that still imports the loop; and how long for any,
+# before that is killed itself with all its workers.
+_IMPORT_TIMEOUT_S = 2.0
+_KILL_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,12 @@ class LocalWorkers:
         killed = list(worker_ids)
         for worker_id in killed:
             self._processes[worker_id].kill()
-        if not self.ends.wait(_KILL_TIMEOUT_S, killed):
+        if not self.ends.wait(_IMPORT_TIMEOUT_S, killed):
             for forking in list(self._forking.values()):
-                forking.insist()
+                forking.drop_unforked()
+            if not self.ends.wait(_KILL_TIMEOUT_S, killed):
+                for forking in list(self._forking.values()):
+                    forking.insist()
         self.ends.wait(None, killed)
 
     def forget(self) -> None:

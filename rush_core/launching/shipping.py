@@ -31,9 +31,9 @@ from rush_core.errors import LoopError
 from rush_core.keys import NetworkKeys
 
 __all__ = [
+    "CURRENT",
     "MOST_BYTES",
     "ShippedLoop",
-    "fetch_current_digest",
     "fetch_loop",
     "load_loop",
     "pack_loop",
@@ -53,7 +53,7 @@ _MOST_FILE_BYTES = 4 * 2**30
 
 _SIGNATURE_BYTES = hashlib.sha256().digest_size
 _FILE = b"file:"  # no cloudpickle begins like this
-_CURRENT = b"current"  # the name of the digest that a worker uses by default
+CURRENT = b"current"  # the name of the digest that a worker uses by default
 
 
 def ship_loop(
@@ -70,28 +70,6 @@ def ship_loop(
     most_bytes = MOST_BYTES if shared_folder is None else None
     packed = pack_loop(loop, args, kwargs, most_bytes=most_bytes)
     return store_loop(connection, keys, packed, shared_folder, is_current=is_current)
-
-
-def fetch_current_digest(url: str, network_id: str) -> str:
-    """Return the digest of the loop that was shipped last as the current one; one round trip.
-
-    Raises
-    ------
-    LoopError
-        If there is none.
-    """
-    connection, keys = Connection(url), NetworkKeys(network_id)
-    try:
-        digest = execute_on(connection, keys.loops, pack((b"HGET", keys.loops, _CURRENT)))
-    finally:
-        connection.close()
-    if digest is None:
-        raise LoopError(
-            f"network {network_id!r} has no worker loop yet: start its manager first (tune(), "
-            "Network.start_workers() or Network.worker_command()), or give --loop",
-            key=network_id,
-        )
-    return str(digest, "ascii")
 
 
 def pack_loop(
@@ -158,7 +136,8 @@ def store_loop(
 ) -> str:
     """Store a packed loop in the network or, if given, in a folder; one round trip.
 
-    `is_current` makes it the one that `fetch_current_digest` returns.
+    `is_current` makes it the loop of workers that are started without a digest; see
+    `rush_core.launching.current_loop`.
 
     Returns
     -------
@@ -167,7 +146,7 @@ def store_loop(
     """
     digest = hashlib.sha256(packed).hexdigest()
     content = packed if shared_folder is None else _FILE + _write(shared_folder / digest, packed)
-    current = (_CURRENT, digest) if is_current else ()
+    current = (CURRENT, digest) if is_current else ()
     stored = pack((b"HSET", keys.loops, digest, _signature(packed) + content, *current))
     retry_unreachable(lambda: execute_on(connection, keys.loops, stored))
     return digest

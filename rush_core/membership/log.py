@@ -15,7 +15,7 @@ from rush_core.connection.connection import Connection, pack, refusal
 from rush_core.connection.script import execute_on, name_culprit, retry_unreachable
 from rush_core.errors import CorruptRecordError, ServerUnreachableError
 from rush_core.keys import NetworkKeys
-from rush_core.terminal import printable
+from rush_core.terminal import local_time, printable
 
 __all__ = ["LogReader", "LogRecord", "decode_entry"]
 
@@ -46,7 +46,9 @@ class LogRecord:
     def __str__(self) -> str:
         """Return the record as a terminal can show it: only the message has several lines."""
         head = printable(f"{self.worker_id} {self.level} {self.logger}")
-        return f"{self.time:.3f} {head}: {printable(self.message, indent='    ')}"
+        return (
+            f"{local_time(self.time, decimals=3)} {head}: {printable(self.message, indent='    ')}"
+        )
 
 
 class LogReader:

@@ -100,7 +100,7 @@ TABLE = {
     "reset_network": _declare(
         "reset_network",
         "clients workers started stop loops queued running finished failed idle waiting log "
-        "reports unique about format",
+        "reports unique about notes format",
         "wakes alives",
     ),
 }

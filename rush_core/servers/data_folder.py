@@ -14,7 +14,18 @@ from pathlib import Path
 
 from rush_core.errors import RushError
 
-__all__ = ["data_folder_of", "is_served", "make_private", "open_lock", "take_lock"]
+__all__ = [
+    "data_folder_of",
+    "is_served",
+    "make_private",
+    "open_lock",
+    "stored_networks",
+    "take_lock",
+]
+
+
+_PREFIX = "network-"  # of the name of each data folder
+_DATA = "appendonly*"  # what a server makes in its data folder: a folder, before Redis 7 a file
 
 
 def data_folder_of(network_id: str) -> Path:
@@ -28,7 +39,13 @@ def data_folder_of(network_id: str) -> Path:
     RushError
         If this user has no home folder, and no variable names another.
     """
-    return _home() / f"network-{network_id}"
+    return _home() / f"{_PREFIX}{network_id}"
+
+
+def stored_networks() -> list[str]:
+    """Return the names of all networks whose data are on this machine, sorted."""
+    files = _home().glob(f"{_PREFIX}*/{_DATA}")
+    return sorted({file.parent.name.removeprefix(_PREFIX) for file in files})
 
 
 def make_private(folder: Path) -> None:

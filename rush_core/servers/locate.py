@@ -12,20 +12,42 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from rush_core.arguments import nearest
 from rush_core.connection.connection import Connection, pack
-from rush_core.connection.url import add_password
-from rush_core.errors import RushError
+from rush_core.connection.url import add_password, without_password
+from rush_core.errors import NetworkNotFoundError, RushError
 from rush_core.keys import check_identifier
-from rush_core.servers.data_folder import data_folder_of, make_private, open_lock, take_lock
+from rush_core.servers.data_folder import (
+    data_folder_of,
+    make_private,
+    open_lock,
+    stored_networks,
+    take_lock,
+)
 from rush_core.servers.embedded import EmbeddedServer, serve
 
-__all__ = ["answers", "explicit_url", "resolve_running_url", "resolve_url"]
+__all__ = [
+    "StoredServer",
+    "answers",
+    "explicit_url",
+    "owner_of",
+    "resolve_running_url",
+    "resolve_url",
+    "stored_server",
+    "variable_of",
+]
 
 # How long to wait for the end of a server that lost its owner, or until one that was killed answers
 # again: it reads its data, one second for 100,000 tasks.
 _END_TIMEOUT_S = 20.0
+
+# The same for a command that reads what is stored: its user waits.
+_READ_WITHIN_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +114,68 @@ def resolve_running_url(url: str | None, network_id: str | None = None) -> str:
     )
 
 
+class StoredServer(NamedTuple):
+    """The embedded server of a named network, opened to read what is stored.
+
+    Attributes
+    ----------
+    url : str
+    is_new : bool
+        Whether no program used the network: the server was started to read its data.
+    """
+
+    url: str
+    is_new: bool
+
+
+@contextmanager
+def stored_server(network_id: str) -> Iterator[StoredServer]:
+    """Use the embedded server of a named network whose data are on this machine.
+
+    If no program serves the data, a server is started, and ended at the end of the block.
+
+    Raises
+    ------
+    NetworkNotFoundError
+        If there are no data of this name; the message has the nearest names.
+    RushError
+        If a server on another machine holds the data, or none can be started.
+    """
+    check_identifier("network_id", network_id)  # it becomes part of a path
+    folder = data_folder_of(network_id)
+    if running := _running_url(folder):
+        yield StoredServer(running, is_new=False)
+        return
+    if network_id not in (names := stored_networks()):
+        raise NetworkNotFoundError(
+            f"no network {network_id!r} is stored on this machine.{nearest(network_id, names)} "
+            "If a server holds it, give --url, or set RUSH_REDIS_URL or REDIS_URL",
+            key=network_id,
+        )
+    url = _find_or_start(network_id, _READ_WITHIN_S)
+    server = _named_servers.get(network_id)  # None: another process has started it meanwhile
+    try:
+        yield StoredServer(url, is_new=server is not None)
+    finally:
+        if server is not None:
+            server.close()
+            _named_servers.pop(network_id, None)
+
+
 def explicit_url(url: str | None) -> str | None:
     """Return `url`, else the environment's, with the environment's password; None without both."""
     found = url or os.environ.get("RUSH_REDIS_URL") or os.environ.get("REDIS_URL")
     password = os.environ.get("RUSH_REDIS_PASSWORD")
     return add_password(found, password) if found and password else found
+
+
+def variable_of(url: str) -> str | None:
+    """Return which environment variable holds a URL, apart from its password; None if none does."""
+    for name in ("RUSH_REDIS_URL", "REDIS_URL"):
+        value = os.environ.get(name)
+        if value and without_password(value) == without_password(url):
+            return name
+    return None
 
 
 def answers(url: str, timeout_s: float = 5.0) -> bool:
@@ -110,14 +189,27 @@ def answers(url: str, timeout_s: float = 5.0) -> bool:
         connection.close()
 
 
-def _find_or_start(network_id: str) -> str:
-    """Return the URL of the embedded server of a named network; start the server if need be."""
+def owner_of(network_id: str) -> str:
+    """Return which process started the last embedded server of a network, as a text."""
+    _, *owner = _read_note(data_folder_of(network_id)) or [""]
+    return " ".join(owner) or "an unknown process"
+
+
+def _find_or_start(network_id: str, patience_s: float = _END_TIMEOUT_S) -> str:
+    """Return the URL of the embedded server of a named network; start the server if need be.
+
+    Parameters
+    ----------
+    network_id : str
+    patience_s : float
+        How long to wait for a server that holds the data and does not answer, seconds.
+    """
     folder = data_folder_of(network_id)
     make_private(folder)
     with (folder / "starting").open("w") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)  # of several processes at a time, one starts it
         with open_lock(folder) as lock:
-            deadline = time.monotonic() + _END_TIMEOUT_S
+            deadline = time.monotonic() + patience_s
             while not take_lock(lock):  # the system's own wait for a lock has no time limit
                 if running := _running_url(folder):
                     return running

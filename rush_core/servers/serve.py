@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -19,7 +21,8 @@ __all__ = ["serve_forever"]
 def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     """Become a server that keeps its data in `folder`; print its URL when it answers.
 
-    Standard output gets the URL and nothing else; the server's own lines go to standard error. If
+    Standard output gets the URL and nothing else. Standard error gets the line with which other
+    programs join, and what the server warns of. If
     `RUSH_REDIS_PASSWORD` is set, it is the server's password; clients with the same variable send
     it.
 
@@ -45,6 +48,7 @@ def serve_forever(folder: str | Path, host: str | None, port: int) -> NoReturn:
     password = os.environ.get("RUSH_REDIS_PASSWORD")
     url, options = _address(path, host, port, password)
     options |= append_only_options(path)
+    options |= {"loglevel": "warning"}  # no banner, and nothing that needs no action
     if password:
         options["requirepass"] = password
     make_private(path)
@@ -116,4 +120,11 @@ def _print_when_it_answers(url: str, folder: Path, lock: int) -> None:
             os._exit(1)
         time.sleep(0.01)
     print(url, flush=True)
+    also = " the same RUSH_REDIS_PASSWORD and" if os.environ.get("RUSH_REDIS_PASSWORD") else ""
+    print(
+        f"serving until interrupted; other programs use it with{also}\n"
+        f"  export RUSH_REDIS_URL={shlex.quote(url)}",
+        file=sys.stderr,
+        flush=True,
+    )
     os._exit(0)

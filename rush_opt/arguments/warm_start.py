@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from rush_opt.evaluation.trial import is_objective_value
 from rush_opt.problem.problem import Problem
 from rush_opt.results.result import TuneResult
 from rush_opt.results.table import value_columns
-from rush_opt.space import Parameter, Space
+from rush_opt.space import Constant, Parameter, Space
 from rush_opt.stopping.incumbent import STOPPED_AT
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     Pairs = Sequence[tuple[Mapping[str, Any], Any]]
     WarmStart = TuneResult | pd.DataFrame | Pairs | str | os.PathLike[str]
+
+logger = logging.getLogger(__name__)
 
 # Optuna writes states in capitals, and calls stopped trials PRUNED.
 _NOT_WHOLE = {"failed", "FAIL", "PRUNED", "RUNNING", "WAITING"}
@@ -41,42 +44,87 @@ def known_trials(warm_start: Any, problem: Problem) -> list[Known]:
         - a result, or the path of the file that `TuneResult.to_json` wrote;
         - a table with the columns ``params_<name>`` and ``value`` (``value_<metric>`` for several
           objectives), such as ``result.trials`` or a table of Optuna;
+        - a study of Optuna;
         - pairs of a configuration and its result: a number, or a mapping with a number for each
           metric.
 
-        Failed and stopped trials of results and tables are left out, and so are running and waiting
-        trials of a table.
+        Of results, tables and studies, trials that failed, were stopped, run or wait are left out.
+        Parameters that have a single value in the space are added where they are missing. Trials
+        that do not fit the space then are left out with a warning that says how many. Of pairs,
+        each must fit.
     problem : Problem
 
     Raises
     ------
     TypeError, ValueError
-        If the argument has another type, if a configuration or a value does not fit the problem, or
-        if a result had another direction.
+        If the argument has another type, if a configuration or a value does not fit the problem, if
+        no trial fits the space, or if a result had another direction.
     OSError
         If the file cannot be read.
     """
     if isinstance(warm_start, str | os.PathLike):
         warm_start = TuneResult.from_json(warm_start)
-    checked = []
+    checked, misfits, n_filled = [], [], 0
+    is_strict = _is_pairs(warm_start)
     for name, config, result in _pairs(warm_start, problem):
         if not isinstance(config, Mapping):
             raise TypeError(
                 f"{name}: the configuration must be a mapping of parameter names to values, got "
                 f"{config!r:.80}"
             )
+        filled = config if is_strict else _filled(config, problem.space)
         try:
-            problem.space.validate(config)
+            problem.space.validate(filled)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            misfits.append(f"{name}: {error}")
+            if is_strict:
+                raise ValueError(misfits[0]) from None
+            continue
+        n_filled += len(filled) > len(config)
         returned = with_numbers(name, result, problem.metrics)
         for metric in problem.metrics:
             if not math.isfinite(returned[metric]):
                 raise ValueError(
                     f"{name}: {metric!r} must be finite, got {returned[metric]!r}; remove the trial"
                 )
-        checked.append((dict(config), returned))
+        checked.append((dict(filled), returned))
+    _warn(len(checked), n_filled, misfits)
     return checked
+
+
+def _is_pairs(warm_start: Any) -> bool:
+    return isinstance(warm_start, Sequence)
+
+
+def _filled(config: Mapping[str, Any], space: Space) -> Mapping[str, Any]:
+    """Add the parameters that have a single value and that a configuration lacks."""
+    return {
+        name: parameter.value
+        for name, parameter in zip(space.names, space.parameters, strict=True)
+        if isinstance(parameter, Constant) and parameter.when is None and name not in config
+    } | dict(config)
+
+
+def _warn(n_used: int, n_filled: int, misfits: Sequence[str]) -> None:
+    """Say how many trials of a warm start were filled and left out.
+
+    Raises
+    ------
+    ValueError
+        If there are trials, and none fits.
+    """
+    n = n_used + len(misfits)
+    if misfits and not n_used:
+        raise ValueError(f"none of the {n} trials of warm_start fits the space; {misfits[0]}")
+    if n_filled:
+        logger.warning(
+            "warm_start: fixed parameters were added to %d of %d trials that lack them", n_filled, n
+        )
+    if misfits:
+        logger.warning(
+            "warm_start: %d of %d trials do not fit the space and are left out; %s",
+            *(len(misfits), n, misfits[0]),
+        )
 
 
 def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
@@ -85,6 +133,8 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
         return
     if isinstance(warm_start, TuneResult):
         yield from _whole_trials(warm_start, problem)
+    elif hasattr(warm_start, "trials") and hasattr(warm_start, "directions"):
+        yield from _study_trials(warm_start, problem)
     elif hasattr(warm_start, "columns") and hasattr(warm_start, "to_dict"):
         yield from _rows(warm_start, problem)
     elif isinstance(warm_start, Sequence):
@@ -97,7 +147,8 @@ def _pairs(warm_start: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
             yield f"warm_start[{i}]", *pair
     else:
         raise TypeError(
-            "warm_start must be a TuneResult, the path of a file with one, a DataFrame with the "
+            "warm_start must be a TuneResult, the path of a file with one, a study of Optuna, a "
+            "DataFrame with the "
             "columns params_<name> and value of result.trials, a sequence of pairs of a "
             "configuration and a result, or None, got "
             f"{warm_start!r:.80} ({type(warm_start).__name__})"
@@ -120,6 +171,21 @@ def _whole_trials(earlier: TuneResult, problem: Problem) -> Iterator[tuple[str, 
     for trial in trials:
         result = trial.result | ({here[0]: trial.value} if is_renamed else {})
         yield f"trial {trial.number} of warm_start", trial.params, result
+
+
+def _study_trials(study: Any, problem: Problem) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the complete trials of a study of Optuna, whose objectives have no names."""
+    directions = [direction.name.lower() for direction in study.directions]
+    wanted = [goal.direction for goal in problem.goals]
+    if directions != wanted:
+        raise ValueError(
+            f"warm_start must have the directions of this run, {wanted}, but the study has "
+            f"{directions}; give pairs of a configuration and a value instead"
+        )
+    for trial in study.trials:
+        if trial.state.name == "COMPLETE":
+            result = dict(zip(problem.metrics, trial.values, strict=True))
+            yield f"trial {trial.number} of the study", trial.params, result
 
 
 def _rows(table: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, Any, Any]]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rush_opt.evaluation.limits import Limits
 from rush_opt.evaluation.objective import Objective
+from rush_opt.evaluation.sources import CodeSource
 from rush_opt.optimizers.base import Optimizer
 from rush_opt.problem.problem import Problem
 from rush_opt.stopping.rules import Rule
@@ -45,6 +46,8 @@ class RunPlan:
         folder.
     start_method : {"fork", "spawn"} or None
         How these processes start; None: forked where that is safe.
+    sources : tuple of CodeSource
+        Where the functions of the objective are written, for tracebacks.
     """
 
     problem: Problem
@@ -59,6 +62,7 @@ class RunPlan:
     began: float = 0.0
     log_folder: Path | None = None
     start_method: Literal["fork", "spawn"] | None = None
+    sources: tuple[CodeSource, ...] = ()
 
     @property
     def deadline(self) -> float | None:

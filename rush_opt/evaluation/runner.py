@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from rush_core import EndedTasks, Worker
 from rush_opt.evaluation.objective import TrialFailure, evaluate, takes_trial
 from rush_opt.evaluation.phases import PhaseClock
 from rush_opt.evaluation.plan import RunPlan
+from rush_opt.evaluation.sources import readable_traceback
 from rush_opt.evaluation.trial import Trial
 from rush_opt.stopping.curves import Curves
 from rush_opt.stopping.incumbent import STOPPED_AT
@@ -21,6 +23,12 @@ T = TypeVar("T")
 
 # A worker that waits is woken by the server. After this time it only checks that all is well.
 _LONGEST_WAIT_S = 60.0
+
+# A worker that proposes its own trials looks for trials that a user has queued once per second.
+# More often, the round trip would slow down the search with short trials. Many workers look less
+# often: all of them together so many times per second.
+_CLAIM_EVERY_S = 1.0
+_MOST_CLAIMS_PER_S = 64
 
 
 class TrialRunner:
@@ -45,6 +53,8 @@ class TrialRunner:
         self._watch = plan.watch()
         self._takes_trial = takes_trial(plan.objective)
         self._reads_in_order = getattr(plan.optimizer, "reads_in_order", False)
+        self._claim_every_s = max(_CLAIM_EVERY_S, plan.n_workers / _MOST_CLAIMS_PER_S)
+        self._next_claim_at = time.monotonic() + self._claim_every_s
         self.curves = Curves(plan.problem.goals[0].sign)
         self.clock = PhaseClock(lambda: getattr(plan.objective, "cpu_s", 0.0))
 
@@ -59,6 +69,17 @@ class TrialRunner:
         """Take a queued trial: its key and configuration; None if there is none."""
         with self.clock.timing("coordination"):
             return self._claim(0.0)
+
+    def claim_added(self) -> tuple[str, dict[str, Any]] | None:
+        """Take a trial that was queued while the run goes on; at most one round trip per second.
+
+        Before that time is over, return None without a round trip.
+        """
+        now = time.monotonic()
+        if now < self._next_claim_at:
+            return None
+        self._next_claim_at = now + self._claim_every_s
+        return self.claim()
 
     def wait_and_claim(self) -> tuple[str, dict[str, Any]] | None:
         """Take a queued trial; wait in the server until there is one. Waiting counts as idle time.
@@ -164,7 +185,7 @@ class TrialRunner:
                     return finish(key, result, extra=extra)
                 except (TypeError, ValueError) as unstorable:
                     error = str(unstorable)
-            return fail(key, error, extra=extra)
+            return fail(key, readable_traceback(error, self._plan.sources), extra=extra)
 
     def fetch_new(self) -> EndedTasks:
         """Fetch trials of all workers that ended since the last fetch; one round trip."""

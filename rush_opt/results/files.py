@@ -133,7 +133,7 @@ def _record(content: dict[str, Any]) -> RunRecord:
     return record
 
 
-def write_parquet(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_parquet(table: pd.DataFrame, path: str | os.PathLike[str] | io.BytesIO) -> None:
     """Write the table of a run's trials; see `TuneResult.to_parquet`."""
     try:
         import pyarrow as pa

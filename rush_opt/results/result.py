@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,11 @@ from rush_core import WorkerInfo
 from rush_opt.results.best import best_estimated, best_trial, pareto_front
 from rush_opt.results.estimate import Estimate
 from rush_opt.results.files import read_json, write_json, write_parquet
+from rush_opt.results.html import result_html
 from rush_opt.results.known import known_at
 from rush_opt.results.record import RunRecord
+from rush_opt.results.stored import load_record
+from rush_opt.results.summary import best_table, one_line, summary_text
 from rush_opt.results.table import trials_table
 from rush_opt.results.trials import FrozenTrial
 from rush_opt.results.utilization import BUSY, OBJECTIVE, share, utilization_table
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from rush_opt.results.plots.history import Over
 
 __all__ = ["TuneResult"]
 
@@ -67,7 +73,8 @@ class TuneResult:
         - ``server lost``: the server was killed, or its memory or disk was full. Trials that ended
           shortly before may be missing.
         - ``stopped``: another process asked the workers of the network to stop.
-        - ``not stopped``: the result is from an `Advisor`, whose trials continue.
+        - ``not stopped``: the result is from an `Advisor`, whose trials continue; or it was loaded
+          while the run went on, or after its program had ended early.
     network_id : str
         The name of the run's network.
     started_at, ended_at : float
@@ -95,15 +102,10 @@ class TuneResult:
         object.__setattr__(self, "record", record)
 
     def __repr__(self) -> str:
-        n_finished = len(self.record.finished)
-        n_failed = len(self.record.trials) - n_finished
-        failed = f", {n_failed} failed" if n_failed else ""
-        best = ""
-        if n_finished and len(self.metrics) == 1:
-            best = f", best value {self.best_value:g}"
-        elif n_finished:
-            best = f", {len(self.pareto_front)} on the Pareto front"
-        return f"<TuneResult: {n_finished} trials finished{failed}{best}>"
+        return one_line(self.record)
+
+    def _repr_html_(self) -> str:
+        return result_html(self.record)
 
     # -- the record --------------------------------------------------------------------------------
 
@@ -251,6 +253,33 @@ class TuneResult:
         """
         return best_estimated(self.record)
 
+    def best(self, n: int = 5) -> pd.DataFrame:
+        """Return a table of the best trials: value, parameters and duration, the best one first.
+
+        Trials that were stopped early come after all others.
+
+        Parameters
+        ----------
+        n : int
+            How many rows the table has at most.
+
+        Returns
+        -------
+        DataFrame
+            Its index is the number of the trial. The columns are ``value``, each parameter under
+            its own name (``params_<name>`` if another column has that name), and ``duration_s``.
+
+        Raises
+        ------
+        ValueError
+            If there are several objectives; see `pareto_front`.
+        """
+        return best_table(self.record, n)
+
+    def summary(self) -> str:
+        """Return a few lines: the best trial, counts by state, the time, and why the run ended."""
+        return summary_text(self.record)
+
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row per trial, in order of completion.
@@ -258,10 +287,11 @@ class TuneResult:
         =====================  =================================================================
         column                 holds
         =====================  =================================================================
-        ``number``, ``state``  as in `FrozenTrial`
+        ``number``             as in `FrozenTrial`
         ``value``              the objective value; ``value_<metric>`` if there are several
         ``params_<name>``      each parameter
         ``duration_s``         seconds from the start to the end
+        ``state``              as in `FrozenTrial`
         ``result_<name>``      each other value that the objective returned
         ``worker``             the number of the worker
         ``started_at``,        times, in UTC
@@ -346,11 +376,49 @@ class TuneResult:
 
     # -- pictures and files ------------------------------------------------------------------------
 
-    def plot_history(self, ax: Axes | None = None) -> Axes:
-        """Draw values and the best value so far over wall clock; see `plots.plot_history`."""
+    def plot_history(
+        self, ax: Axes | None = None, *, over: Over = "time", log: bool = False
+    ) -> Axes:
+        """Draw values and the best value so far; see `plots.plot_history`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default the axes of a new figure.
+        over : {"time", "trials"}
+            What the horizontal axis shows.
+        log : bool
+            Whether values have a logarithmic axis.
+        """
         from rush_opt.results.plots import plot_history
 
-        return plot_history(self.record, ax)
+        return plot_history(self.record, ax, over=over, log=log)
+
+    @staticmethod
+    def plot_comparison(
+        results: Mapping[str, TuneResult],
+        ax: Axes | None = None,
+        *,
+        over: Over = "time",
+        log: bool = False,
+    ) -> Axes:
+        """Draw the best value so far of several results; see `plots.plot_comparison`.
+
+        Parameters
+        ----------
+        results : mapping of str to TuneResult
+            The label of each result to it.
+        ax, over, log
+            As for `plot_history`.
+
+        Examples
+        --------
+        >>> TuneResult.plot_comparison({"adbo": first, "random": second}, over="trials")
+        """
+        from rush_opt.results.plots import plot_comparison
+
+        records = {label: result.record for label, result in results.items()}
+        return plot_comparison(records, ax, over=over, log=log)
 
     def plot_pareto_front(self, ax: Axes | None = None) -> Axes:
         """Draw the trials in two objectives; see `plots.plot_pareto_front`."""
@@ -399,6 +467,38 @@ class TuneResult:
             If the file cannot be read.
         """
         return TuneResult(read_json(path))
+
+    @staticmethod
+    def load(network_id: str, url: str | None = None) -> TuneResult:
+        """Read the result of a run with a name from its network, also while the run goes on.
+
+        Parameters
+        ----------
+        network_id : str
+        url : str, optional
+            The server; by default `RUSH_REDIS_URL`, `REDIS_URL`, or the embedded server of the
+            network, which is started if it does not run, and ends after reading.
+
+        Returns
+        -------
+        TuneResult
+            `stop_reason` is ``not stopped`` if the run goes on, or its program ended early. The
+            space is None if it contains functions of the user.
+
+        Raises
+        ------
+        NetworkNotFoundError
+            If there is no network of this name; the message has the nearest names.
+        ValueError
+            If the network was not used by `tune()` or an `Advisor`.
+        RushError
+            If the server cannot be used.
+
+        Examples
+        --------
+        >>> TuneResult.load("my-run").best_params
+        """
+        return TuneResult(load_record(network_id, url))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table `trials` to a Parquet file.

@@ -37,8 +37,8 @@ def trials_table(trials: Sequence[FrozenTrial], metrics: Sequence[str]) -> pd.Da
         return [name for name in names if name.startswith(prefix)]
 
     columns = [
-        *("number", "state", *values),
-        *(*group("params_"), "duration_s", *group("result_")),
+        *("number", *values, *group("params_"), "duration_s", "state"),
+        *group("result_"),
         *("worker", *_TIMES, "error", *group("notes_")),
     ]
     table = pd.DataFrame(rows, columns=columns)

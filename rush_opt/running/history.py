@@ -44,6 +44,7 @@ class TrialHistory:
         self._n_failed_seen = 0  # lost ones included
         # By key and attempt: step to value, also of trials that are still running.
         self._reported: dict[tuple[str, int], dict[float, float]] = defaultdict(dict)
+        self._last_report: tuple[float, float] | None = None
         self.trials: list[FrozenTrial] = []
         self.n_ended = self.n_failed = 0
         self._best = [NOTHING] * len(self._goals)
@@ -91,6 +92,22 @@ class TrialHistory:
         ended = self._network.fetch_tasks("finished", "failed")
         self._add([task for task in ended if task.key not in there])
 
+    def fetch_last_report(self) -> tuple[float, float] | None:
+        """Return step and value of the last report of any trial, or None.
+
+        One round trip if trials can report, else none.
+        """
+        self._fetch_reports()
+        return self._last_report
+
+    def _fetch_reports(self) -> None:
+        if not self._can_report:
+            return
+        for report in self._network.fetch_new_reports():
+            step, value = step_and_value(report)
+            self._reported[report.key, report.attempt][step] = value
+            self._last_report = step, value
+
     def last_error(self) -> str:
         """Return the error of the last trial that has one."""
         return next((t.error for t in reversed(self.trials) if t.error), "it had no trial")
@@ -100,10 +117,7 @@ class TrialHistory:
         if not tasks:
             return []
         self._joined.fetch_if_unknown(task.worker_id for task in tasks)
-        if self._can_report:
-            for report in self._network.fetch_new_reports():
-                step, value = step_and_value(report)
-                self._reported[report.key, report.attempt][step] = value
+        self._fetch_reports()
         metrics = [goal.name for goal in self._goals]
         new = freeze_trials(tasks, metrics, self._joined.all, len(self.trials), self._reported)
         self.trials += new

@@ -36,6 +36,10 @@ def decide_from_results(worker: Worker, plan: RunPlan) -> None:
     while trials.may_start() and (queued := trials.claim()):
         decider.archive.add_ended(trials.run_and_fetch_new(*queued))
     while trials.may_start():
+        if queued := trials.claim_added():
+            decider.avoid([queued[1]])
+            decider.archive.add_ended(trials.run_and_fetch_new(*queued))
+            continue
         proposal, duplicate_key = decider.choose(trials.clock.timing)
         try:
             key = trials.start(proposal.config, duplicate_key)
@@ -55,6 +59,9 @@ def decide_independently(worker: Worker, plan: RunPlan) -> None:
     decider = _decider(worker, plan, trials)
     evaluate_list(worker, plan, trials)
     while trials.may_start():
+        if queued := trials.claim_added():
+            trials.run(*queued)
+            continue
         proposal, duplicate_key = decider.choose(trials.clock.timing)
         key = trials.start(proposal.config, duplicate_key)
         if key is None:

@@ -15,8 +15,10 @@ from rush_opt.running.history import TrialHistory
 from rush_opt.running.interrupts import Interrupts
 from rush_opt.running.joined import JoinedWorkers
 from rush_opt.running.launchers import Launcher
-from rush_opt.running.progress import Progress
+from rush_opt.running.note import NoteWriter
+from rush_opt.running.progress import Moment, Progress
 from rush_opt.running.resume import check_description, check_trials, remove_orphans
+from rush_opt.running.unshippable import explained
 from rush_opt.running.workers import Workers
 
 __all__ = ["Callback", "CallbackFailed", "Manager"]
@@ -126,6 +128,18 @@ class Manager:
         if self._progress is not None:
             self._progress.begin(self._history.n_ended)
         self.started_at = self._joined.began = self._network.now()
+        note = NoteWriter(self._network, self._plan, self.started_at)
+        note.begin()
+        try:
+            reason = self._run_until_end(is_new)
+        except BaseException as error:
+            note.fail(error)
+            raise
+        note.end(reason, self.ended_at)
+        return reason
+
+    def _run_until_end(self, is_new: bool) -> str:
+        """Start the workers, and follow the run until its end, also if the user interrupts it."""
         reason = self._until_interrupted(lambda: self._start_and_follow(is_new))
         if reason is None:
             self._end.interrupt()
@@ -159,10 +173,10 @@ class Manager:
         try:
             if not (self._end.has_enough_trials() or self._stop_if_wanted()):
                 self._workers.start()
-        except LoopError:
+        except LoopError as error:
             if is_new:  # no worker was started: leave no task queued
                 self._network.reset(workers=False)
-            raise
+            raise explained(error, self._plan) from error.__cause__
         return self._follow()
 
     def _stop_and_follow(self) -> str:
@@ -364,13 +378,31 @@ class Manager:
                 self._callbacks = ()
                 raise CallbackFailed(error) from error
 
-    def _show(self, progress: Progress, *, last: bool = False) -> None:
+    def _objective_share(self) -> float | None:
+        """Return the share of the workers' time in the objective; None until a trial has ended."""
         wall_s = (self._network.now() - self.started_at) * self._plan.n_workers
-        progress.show(
-            self._history.n_ended,
-            self._history.n_failed,
-            self._history.best,
-            objective_share=min(self._objective_s / wall_s, 1.0) if wall_s > 0 else None,
-            n_joined=len(self._joined.of_this_run()) if self._launcher.are_elsewhere else None,
-            last=last,
+        return min(self._objective_s / wall_s, 1.0) if self._objective_s and wall_s > 0 else None
+
+    def _show(self, progress: Progress, *, last: bool = False) -> None:
+        """Show where the run stands, unless that was done a moment ago.
+
+        At most two round trips until all workers have joined, and at most two until the first
+        trial has ended; then none.
+        """
+        if not (last or progress.is_due()):
+            return
+        history, n_workers = self._history, self._plan.n_workers
+        if not last and len(self._joined.of_this_run()) < n_workers:
+            self._joined.fetch()
+        is_beginning = not last and not history.n_ended
+        moment = Moment(
+            n_ended=history.n_ended,
+            n_failed=history.n_failed,
+            best=history.best,
+            n_workers=n_workers,
+            n_joined=len(self._joined.of_this_run()),
+            n_running=self._network.count_tasks().running if is_beginning else 0,
+            report=history.fetch_last_report() if is_beginning else None,
+            objective_share=self._objective_share(),
         )
+        progress.show(moment, last=last)

@@ -22,7 +22,10 @@ def broken(
             missing = error.args[0] if error.args else None
             if missing in names and missing not in config:
                 continue  # it reads an inactive parameter, so it does not apply
-            raise
+            raise ValueError(
+                f"constraint {called(constraint)} raised KeyError: {error}; the space has the "
+                f"parameters {list(names)}"
+            ) from error
         if not isinstance(holds, bool | np.bool_):
             raise TypeError(
                 f"a constraint needs to return True or False, got {holds!r} from "

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from rush_opt.arrays import BoolArray, FloatArray
 from rush_opt.space.active import INACTIVE, ActiveParameters
 from rush_opt.space.bins import Bins
-from rush_opt.space.choice import Constant
+from rush_opt.space.choice import Categorical, Constant
 from rush_opt.space.codec import Codec
 from rush_opt.space.constraint import Config, Constraint, broken, called, check_constraints
 from rush_opt.space.json import dump_parameters, load_parameters
@@ -400,21 +400,24 @@ class Space:
 def _named_parameters(
     given: Mapping[str, Any] | Sequence[tuple[str, Any]],
 ) -> list[tuple[str, Parameter]]:
-    """Return names and parameters; a plain value becomes a `Constant`."""
+    """Return names and parameters; a list becomes a `Categorical`, a plain value a `Constant`."""
     pairs: list[tuple[Any, Any]] = list(given.items() if isinstance(given, Mapping) else given)
     if not pairs:
         raise ValueError("a space needs at least one parameter, got none; name what to tune")
     checked = []
     for name, value in pairs:
         is_plain = isinstance(value, str | int | float | bool | None | np.generic)
-        parameter = Constant(value) if is_plain else value
+        parameter: Any = Constant(value) if is_plain else value
+        if isinstance(value, list | tuple):
+            parameter = Categorical(value)
         if not isinstance(name, str):
             raise TypeError(f"a parameter's name needs to be a string, got {name!r}; quote it")
         check_name(name)
         if not isinstance(parameter, Parameter):
             raise TypeError(
                 f"parameter {name!r} needs to be a Float, Integer, Categorical, Ordinal, Boolean, "
-                f"Constant, Transformed or a plain value, got {parameter!r}; e.g. Float(0.0, 1.0)"
+                f"Constant, Transformed, a list of choices or a plain value, got {parameter!r}; "
+                "e.g. Float(0.0, 1.0)"
             )
         checked.append((name, parameter))
     names = [name for name, _ in checked]

@@ -18,6 +18,7 @@ from rush_core import (
     WorkerInterrupt,
     WorkerLostError,
 )
+from tests.ports import free_port
 from tests.typed import unchecked
 
 PATIENCE_S = 10.0  # for what takes some hundredths of a second on an idle machine
@@ -129,7 +130,9 @@ def test_an_error_that_is_no_text_is_refused(network: Network, worker: Worker, e
 @pytest.mark.parametrize("state", ["", "done", "Finished", None, 5])
 def test_a_state_that_is_none_is_refused(network: Network, worker: Worker, state: Any) -> None:
     for client in (network, worker):
-        with pytest.raises(ValueError, match="TaskState"):
+        with pytest.raises(
+            ValueError, match="a state of tasks is queued, running, finished or failed, got"
+        ):
             client.fetch_tasks("queued", state)
 
 
@@ -176,3 +179,31 @@ def test_objects_tell_what_they_are(network: Network, worker: Worker) -> None:
     assert worker.worker_id in repr(worker)
     assert network.network_id in repr(worker)
     assert abs(network.now() - worker.now()) < 5.0
+
+
+def test_a_state_that_does_not_exist_is_named_with_the_nearest(network: Network) -> None:
+    message = r"is queued, running, finished or failed, got 'queue'\. Did you mean 'queued'\?"
+    with pytest.raises(ValueError, match=message):
+        network.fetch_tasks("queue")
+
+
+@pytest.mark.parametrize("args", [3, "text", b"bytes", {1}])
+def test_arguments_of_a_loop_must_be_a_sequence(network: Network, args: Any) -> None:
+    with pytest.raises(TypeError, match="args must be a sequence of the loop's further arguments"):
+        network.start_workers(print, 1, args=args)
+    with pytest.raises(TypeError, match="args must be a sequence"):
+        network.worker_command(print, args=args)
+
+
+@pytest.mark.parametrize("name", ["RUSH_REDIS_URL", "REDIS_URL"])
+def test_an_error_about_the_url_of_the_environment_names_the_variable(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
+    monkeypatch.setenv(name, url)
+    with pytest.raises(ServerUnreachableError, match=f"the environment variable {name}") as error:
+        Network("any")
+    assert "secret" not in str(error.value)
+    with pytest.raises(ServerUnreachableError) as error:
+        Network("any", url)
+    assert name not in str(error.value)

@@ -1,20 +1,28 @@
-"""The `rush` command about networks and servers: status, logs, stop, reset and doctor."""
+"""The `rush` command about networks and servers, except for `worker` and `serve`."""
 
+import contextlib
 import json
 import logging
 import shlex
 import signal
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
-from rush_core import EmbeddedServer, Heartbeat, Network, Worker
+from rush_core import EmbeddedServer, Heartbeat, Network, Worker, list_networks
 from rush_core.connection.connection import Connection, pack
+from rush_core.servers.data_folder import data_folder_of, is_served, make_private
 from tests.core.commands import RUSH, check_is_refused
 from tests.core.loopback import PASSWORD, LoopbackServer
 from tests.core.processes import evaluating, polite, wait_for_running_tasks
 from tests.fixture_types import Join, Launch, Rush
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PATIENCE_S = 30.0
@@ -56,11 +64,12 @@ def test_status_can_be_json(
 def test_status_is_printed_again_and_again_when_watched(
     network: Network, launch: Launch, server_in_environment: None
 ) -> None:
+    network.push_tasks([{"x": 1}])
     process = launch(f"exec {RUSH} status {network.network_id} --watch 0.01")
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("queued 0")
-    network.push_tasks([{"x": 1}])
-    while not process.stdout.readline().startswith("queued 1"):
+    assert process.stdout.readline().startswith("queued 1")
+    network.push_tasks([{"x": 2}])
+    while not process.stdout.readline().startswith("queued 2"):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE_S)
@@ -68,18 +77,29 @@ def test_status_is_printed_again_and_again_when_watched(
 
 
 def test_reading_commands_write_nothing(
-    network_id: str, rush: Rush, server: EmbeddedServer, server_in_environment: None
+    network: Network, rush: Rush, server: EmbeddedServer, server_in_environment: None
 ) -> None:
-    for command in ("status", "logs"):
-        assert rush(command, network_id).returncode == 0
+    network.push_tasks([{"x": 1}])
     connection = Connection(server.url)
-    pattern = f"rush:{{{network_id}}}:*"
-    found = connection.execute(pack(("SCAN", "0", "MATCH", pattern, "COUNT", "100000")))
+
+    def dump() -> dict[bytes, bytes]:
+        pattern = f"rush:{{{network.network_id}}}:*"
+        scan = pack(("SCAN", "0", "MATCH", pattern, "COUNT", "100000"))
+        _, names = connection.execute(scan)
+        return {name: connection.execute(pack(("DUMP", name))) for name in names}
+
+    before = dump()
+    assert before
+    for command in ("list", "status", "logs"):
+        assert rush(command, *([] if command == "list" else [network.network_id])).returncode == 0
+    assert dump() == before
     connection.close()
-    assert found == [b"0", []]
 
 
-def test_the_embedded_server_of_a_named_network_is_found_while_it_runs(
+# -- names ----------------------------------------------------------------------------------------
+
+
+def test_the_embedded_server_of_a_named_network_is_found_while_it_runs_and_afterwards(
     network_id: str, rush: Rush, launch: Launch
 ) -> None:
     program = f"""
@@ -99,9 +119,95 @@ signal.pause()
     for command in ("logs", "stop", "reset"):
         assert rush(command, network_id).returncode == 0
     assert rush("status", network_id).stdout.startswith("queued 0")
+    check_is_refused(rush("remove", network_id, "--yes"), f"process {owner.pid} on", "in use")
     owner.kill()
-    wait_until(lambda: rush("status", network_id).returncode != 0, PATIENCE_S)
-    check_is_refused(rush("status", network_id), "RUSH_REDIS_URL", network_id)
+    owner.wait(PATIENCE_S)
+    assert rush("status", network_id).stdout.startswith("queued 0")
+    assert not is_served(data_folder_of(network_id))  # the server ended with the command
+
+
+def test_a_network_is_listed_read_reset_and_removed_after_its_program_ended(
+    network_id: str, rush: Rush, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUSH_HOME", str(tmp_path))
+    assert rush("list").stdout == "no networks\n"
+    with stored(network_id) as network:
+        network.push_finished_tasks([{"x": 1}], [{"y": 1}])
+        network.push_tasks([{"x": 1}])
+    listed = rush("list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert network_id in listed.stdout
+    assert rush("status", network_id).stdout.split()[:6] == [
+        "queued",
+        "1",
+        "running",
+        "0",
+        "finished",
+        "1",
+    ]
+    assert rush("logs", network_id).returncode == 0
+    assert rush("reset", network_id).returncode == 0
+    assert rush("status", network_id).stdout.startswith("queued 0  running 0  finished 0")
+    refused = rush("remove", network_id)  # nobody answers
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.endswith("[y/N] nothing was deleted\n")
+    assert data_folder_of(network_id).exists()
+    assert rush("remove", network_id, "--yes").returncode == 0
+    assert not data_folder_of(network_id).exists()
+    assert rush("list").stdout == "no networks\n"
+
+
+@contextlib.contextmanager
+def stored(network_id: str) -> Iterator[Network]:
+    """Use the data of a named network; its embedded server has ended afterwards."""
+    make_private(data_folder_of(network_id))
+    server = EmbeddedServer(data_folder_of(network_id))
+    with server, Network(network_id, server.url) as network:
+        yield network
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "stop", "reset", "remove"])
+def test_a_name_that_does_not_exist_is_an_error_with_the_nearest_names(
+    command: str, rush: Rush, network: Network, server_in_environment: None
+) -> None:
+    network.push_tasks([{"x": 1}])
+    missing = f"{network.network_id}0"
+    run = rush(command, missing)
+    assert (run.returncode, run.stdout) == (2, "")
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"rush: no network {missing!r} at unix://")
+    assert f"Did you mean {network.network_id!r}" in line
+    assert not list_networks(network.url).count(missing)
+
+
+def test_without_a_server_the_nearest_names_are_those_on_this_machine(
+    rush: Rush, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUSH_HOME", str(tmp_path))
+    for network_id in ("digits-1", "digits-2", "other"):
+        with stored(network_id) as network:
+            network.push_tasks([{"x": 1}])
+    run = rush("status", "digit-1")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == (
+        "rush: no network 'digit-1' is stored on this machine. Did you mean 'digits-1' or "
+        "'digits-2'? If a server holds it, give --url, or set RUSH_REDIS_URL or REDIS_URL\n"
+    )
+
+
+def test_list_has_the_networks_of_a_server(
+    network: Network, rush: Rush, server_in_environment: None
+) -> None:
+    network.push_tasks([{"x": 1}])
+    lines = rush("list").stdout.splitlines()
+    assert lines[0].split() == ["NETWORK", "STATE", "TRIALS", "BEST", "CHANGED"]
+    assert [network.network_id, "no", "search", "0", "of", "1", "tasks"] in map(str.split, lines)
+    rows = map(json.loads, rush("list", "--json").stdout.splitlines())
+    (row,) = [row for row in rows if row["network"] == network.network_id]
+    assert row["tasks"] == {"queued": 1, "running": 0, "finished": 0, "failed": 0}
+
+
+# -- hostile names --------------------------------------------------------------------------------
 
 
 def test_status_of_forged_hosts_is_one_line_without_control_characters(
@@ -135,7 +241,7 @@ def test_messages_cannot_forge_records_or_control_the_terminal(
     other.addHandler(logger.handlers[0])
     other.warning("second")
     lines = rush("logs", network.network_id).stdout.split("\n")[:-1]
-    assert [line.split(" ", 1)[1] for line in lines if not line.startswith("    ")] == [
+    assert [line.split(" ", 2)[2] for line in lines if not line.startswith("    ")] == [
         r"w1 WARNING study: \x1b]0;title\x07 first",
         r"w1 WARNING a\x1b[1m\nb: second",
     ]
@@ -150,10 +256,12 @@ def test_logs_are_printed_in_order_and_at_most_n(
     for i in range(3):
         logger.warning("step %d", i)
     lines = rush("logs", network.network_id).stdout.splitlines()
-    assert [line.split(maxsplit=1)[1] for line in lines] == [
+    assert [line.split(maxsplit=2)[2] for line in lines] == [
         f"w1 WARNING study: step {i}" for i in range(3)
     ]
     assert rush("logs", network.network_id, "-n", "2").stdout.splitlines() == lines[1:]
+    time = datetime.fromisoformat(" ".join(lines[0].split()[:2])).timestamp()
+    assert time == pytest.approx(network.now(), abs=PATIENCE_S)
     (record,) = map(
         json.loads, rush("logs", network.network_id, "--json", "-n1").stdout.split("\n")[:-1]
     )
@@ -292,3 +400,58 @@ def test_doctor_succeeds_over_a_connection_that_is_not_encrypted(
     run = rush("doctor", "--url", loopback_server.url.replace("127.0.0.1", "0x7f000001"))
     assert (run.returncode, run.stderr) == (0, "")
     assert "advice transport: the connection is not encrypted" in run.stdout
+
+
+# -- ping -----------------------------------------------------------------------------------------
+
+
+def test_ping_tells_whether_the_server_answers(
+    rush: Rush, server: EmbeddedServer, server_in_environment: None
+) -> None:
+    run = rush("ping")
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"{server.url} answers\n", "")
+    check_is_refused(rush("ping", "--url", f"redis://127.0.0.1:{free_port()}"), "no server answers")
+
+
+def test_ping_can_wait_for_a_server(tmp_path: Path, launch: Launch) -> None:
+    server = LoopbackServer(tmp_path)
+    process = launch(f"exec {RUSH} ping --wait {PATIENCE_S:g} --url {shlex.quote(server.url)}")
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits as long as there is none
+        process.wait(1.5)
+    server.start()
+    output, errors = process.communicate(timeout=PATIENCE_S)
+    server.stop()
+    assert (process.returncode, errors) == (0, "")
+    assert output == f"redis://:***@127.0.0.1:{server.port}/0 answers\n"
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "1e10"])
+def test_ping_refuses_a_wrong_time(seconds: str, rush: Rush, server_in_environment: None) -> None:
+    check_is_refused(rush("ping", f"--wait={seconds}"), "between 0 and 1e9 seconds")
+
+
+# -- the program -----------------------------------------------------------------------------------
+
+
+def test_the_version_is_that_of_the_package(rush: Rush) -> None:
+    run = rush("--version")
+    assert (run.returncode, run.stdout) == (0, f"rush {version('rush-hpo')}\n")
+
+
+def test_the_shell_completes_commands_and_names(
+    rush: Rush, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUSH_HOME", str(tmp_path / "home"))
+    with stored("my-run") as network:
+        network.push_tasks([{"x": 1}])
+
+    def completions(line: str) -> list[str]:
+        answers = tmp_path / "answers"  # argcomplete writes to a file instead of descriptor 8
+        rush(
+            **{"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))},
+            **{"_ARGCOMPLETE_STDOUT_FILENAME": str(answers), "IFS": "\n"},
+        )
+        return sorted(word.strip() for word in answers.read_text().split("\n"))
+
+    assert completions("rush res") == ["reset"]
+    assert completions("rush status my") == ["my-run"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rush_core import Network
 from rush_core.cli import main
 from tests.core.commands import check_is_refused
 from tests.fixture_types import Rush
@@ -40,29 +41,34 @@ def test_a_wrong_command_line_is_explained(
 def test_the_console_command_ends_with_2_on_a_wrong_command_line(rush: Rush) -> None:
     run = rush("status")
     assert (run.returncode, run.stdout) == (2, "")
-    assert "network_id" in run.stderr
+    assert "NETWORK" in run.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "stop", "reset", "doctor", "worker"])
+@pytest.mark.parametrize("command", ["status", "logs", "stop", "reset", "doctor", "ping", "worker"])
 def test_without_a_server_none_is_started(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RUSH_REDIS_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
-    arguments = [command] if command == "doctor" else [command, "any"]
+    arguments = [command] if command in ("doctor", "ping") else [command, "any"]
     with pytest.raises(SystemExit) as exit_:
         main([*arguments, *(["--loop", "x"] if command == "worker" else [])])
-    assert "RUSH_REDIS_URL" in str(exit_.value.code)
-    assert capsys.readouterr().out == ""
+    output = capsys.readouterr()
+    if command in ("doctor", "ping", "worker"):
+        assert "RUSH_REDIS_URL" in str(exit_.value.code)
+    else:
+        assert exit_.value.code == 2
+        assert "RUSH_REDIS_URL" in output.err
+    assert output.out == ""
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "stop", "reset", "doctor", "worker"])
+@pytest.mark.parametrize("command", ["status", "logs", "stop", "reset", "doctor", "ping", "worker"])
 def test_a_server_that_does_not_answer_is_named_without_its_password(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
     monkeypatch.setenv("RUSH_REDIS_URL", f"redis://:secret@127.0.0.1:{port}")
-    arguments = [command] if command == "doctor" else [command, "any"]
+    arguments = [command] if command in ("doctor", "ping") else [command, "any"]
     with pytest.raises(SystemExit) as exit_:
         main([*arguments, *(["--loop", "x"] if command == "worker" else [])])
     assert str(exit_.value.code).startswith("rush: no server answers")
@@ -71,7 +77,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(
 
 
 def test_errors_have_no_traceback(rush: Rush) -> None:
-    check_is_refused(rush("status", "any"), "RUSH_REDIS_URL")
+    check_is_refused(rush("doctor"), "RUSH_REDIS_URL")
     check_is_refused(
         rush("status", "any", "--url", f"redis://127.0.0.1:{free_port()}"), "no server"
     )
@@ -121,10 +127,12 @@ def test_an_invalid_network_name_is_refused(network_id: str, server_in_environme
     ],
 )
 def test_an_argument_of_no_use_is_refused_in_one_sentence(
-    arguments: list[str], message: str, server_in_environment: None
+    arguments: list[str], message: str, network: Network, server_in_environment: None
 ) -> None:
+    network.push_tasks([{"x": 1}])  # so that the network exists
+    command, _, *others = arguments
     with pytest.raises(SystemExit) as exit_:
-        main(arguments)
+        main([command, network.network_id, *others])
     assert str(exit_.value.code).startswith("rush: ")
     assert message in str(exit_.value.code)
 
@@ -134,7 +142,7 @@ words = st.binary(max_size=8).map(lambda b: os.fsdecode(b.replace(b"\0", b"").ls
 
 
 @given(
-    command=st.sampled_from(["status", "logs", "stop", "reset", "doctor", "worker"]),
+    command=st.sampled_from(["status", "logs", "stop", "reset", "ping", "doctor", "worker"]),
     network_id=st.just("any") | words,
     others=st.lists(words | st.sampled_from(["-n", "1", "--json", "--kill", "--loop"]), max_size=4),
     url=st.none() | words.map("unix:///nowhere/{}".format) | words.map("://{}".format),

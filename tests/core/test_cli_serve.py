@@ -64,16 +64,22 @@ def test_serve_at_an_address_needs_a_password_and_hides_it(
     url = served_url(process)
     assert url == f"redis://127.0.0.1:{port}/0"
     environment = {"RUSH_REDIS_URL": url, "RUSH_REDIS_PASSWORD": secret}
-    assert rush("status", "any", **environment).returncode == 0
-    check_is_refused(rush("status", "any", RUSH_REDIS_URL=url))
-    wrong = rush("status", "any", RUSH_REDIS_URL=url, RUSH_REDIS_PASSWORD="mistyped")
+    assert rush("ping", **environment).returncode == 0
+    check_is_refused(rush("ping", RUSH_REDIS_URL=url))
+    wrong = rush("ping", RUSH_REDIS_URL=url, RUSH_REDIS_PASSWORD="mistyped")
     check_is_refused(wrong, "password")
     assert "mistyped" not in wrong.stderr
     assert secret not in " ".join(psutil.Process(process.pid).cmdline())
     assert (tmp_path / "study" / "server.conf").stat().st_mode & 0o077 == 0
     process.send_signal(signal.SIGINT)
-    output = "".join(process.communicate(timeout=PATIENCE_S))
-    assert secret not in output
+    output, errors = process.communicate(timeout=PATIENCE_S)
+    assert output == ""
+    assert secret not in errors
+    assert (
+        "serving until interrupted; other programs use it with the same RUSH_REDIS_PASSWORD and\n"
+        f"  export RUSH_REDIS_URL={url}\n"
+    ) in errors
+    assert "Running mode" not in errors  # a line of the server's banner
 
 
 def test_serve_uses_the_password_of_its_environment_on_a_socket_too(
@@ -83,8 +89,8 @@ def test_serve_uses_the_password_of_its_environment_on_a_socket_too(
     process = launch(f"exec {RUSH} serve {folder}", RUSH_REDIS_PASSWORD="secret")
     url = served_url(process)
     assert url.startswith("unix://")
-    assert rush("status", "any", "--url", url, RUSH_REDIS_PASSWORD="secret").returncode == 0
-    check_is_refused(rush("status", "any", "--url", url), "Authentication required")
+    assert rush("ping", "--url", url, RUSH_REDIS_PASSWORD="secret").returncode == 0
+    check_is_refused(rush("ping", "--url", url), "Authentication required")
 
 
 def test_a_second_server_in_the_same_folder_is_refused(

@@ -1,11 +1,10 @@
-"""A command line that another package extends: commands and columns of its own."""
+"""A command line that another package extends: commands of its own, and in place of others."""
 
 import argparse
-import json
 
 import pytest
 
-from rush_core import Network, Worker, WorkerColumn, core_command_line
+from rush_core import core_command_line
 
 
 def test_a_command_is_added_beside_those_of_the_core(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,23 +21,30 @@ def test_a_command_is_added_beside_those_of_the_core(capsys: pytest.CaptureFixtu
         command_line.main(["--help"])
     assert exit_.value.code == 0
     help_text = capsys.readouterr().out
-    for name in ("greet", "status", "logs", "stop", "reset", "worker", "serve", "doctor"):
+    for name in (
+        "greet",
+        "status",
+        "logs",
+        "list",
+        "stop",
+        "reset",
+        "remove",
+        "worker",
+        "serve",
+        "ping",
+        "doctor",
+    ):
         assert f"\n    {name} " in help_text
     assert "beat" not in help_text  # only programs use it
 
 
-@pytest.mark.parametrize("option", [[], ["--json"]])
-def test_a_column_is_added_to_the_workers_of_status(
-    network: Network, worker: Worker, capsys: pytest.CaptureFixture[str], option: list[str]
-) -> None:
-    column = WorkerColumn("length", lambda network, workers: [len(w.worker_id) for w in workers])
-    command_line = core_command_line(worker_columns=[column])
+def test_a_command_replaces_one_of_the_same_name(capsys: pytest.CaptureFixture[str]) -> None:
+    def mine(given: argparse.Namespace) -> int:
+        print("mine")
+        return 0
+
+    command_line = core_command_line()
+    command_line.add_command("status", mine, "say something else")
     with pytest.raises(SystemExit) as exit_:
-        command_line.main(["status", network.network_id, "--url", network.url, *option])
-    assert exit_.value.code == 0
-    output = capsys.readouterr().out
-    if option:
-        (row,) = json.loads(output)["workers"]
-        assert (row["worker_id"], row["length"]) == (worker.worker_id, len(worker.worker_id))
-    else:
-        assert output.splitlines()[1].split()[-1] == str(len(worker.worker_id))
+        command_line.main(["status"])
+    assert (exit_.value.code, capsys.readouterr().out) == (0, "mine\n")

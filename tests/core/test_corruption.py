@@ -100,6 +100,8 @@ class Spoiled:
             "ship a loop": lambda: network.worker_command(len),
             "load a loop": lambda: load_loop(self.connection, self.keys, self.digest),
             "describe": lambda: network.describe({"space": "x"}),
+            "push_note": lambda: network.push_note("run", {"x": 1}),
+            "fetch_notes": network.fetch_notes,
             "leave": self.other.close,
         }
 
@@ -206,6 +208,7 @@ READERS = {
     "waiting": set(),
     "loops": {"ship a loop", "load a loop"},
     "about": {"describe"},
+    "notes": {"push_note", "fetch_notes"},
     "log": {"read_log", "follow_log"},
 }
 

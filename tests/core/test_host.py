@@ -15,6 +15,7 @@ from rush_core import EmbeddedServer, Heartbeat, Network, Worker, WorkerState
 from rush_core.connection.connection import Connection, pack
 from rush_core.launching import room
 from tests.core.importing import Module, write_module
+from tests.core.loopback import LoopbackServer
 from tests.core.processes import (
     PATIENCE_S,
     evaluating,
@@ -86,6 +87,24 @@ def test_the_loop_that_was_shipped_last_is_the_default(
     assert len(network.fetch_workers()) == 2 + room.usable_cpus()
     network.stop_workers()
     assert network.join_workers(PATIENCE_S)
+
+
+@pytest.mark.parametrize("secret", ["", "the same"])
+def test_the_default_loop_of_a_server_that_others_reach_must_be_signed(
+    secret: str,
+    loopback_server: LoopbackServer,
+    network_id: str,
+    launch: Launch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RUSH_SECRET", secret)
+    with Network(network_id, loopback_server.url) as network:
+        network.worker_command(sharing, args=(3,))
+        environment = {"RUSH_REDIS_URL": loopback_server.url, "RUSH_SECRET": secret}
+        code, errors = end_of(launch(f"{CORE} worker {network_id}", **environment))
+        assert network.count_tasks().finished == (3 if secret else 0)
+    assert code == (0 if secret else 1)
+    assert ("set the same RUSH_SECRET" in errors) == (not secret)
 
 
 def test_sigterm_lets_the_workers_end_their_tasks(network: Network, launch: Launch) -> None:
@@ -232,9 +251,10 @@ def test_more_workers_than_the_server_takes_connections_are_refused(
 def test_the_cpu_time_of_a_control_group_counts(
     limits: dict[str, str], n_cpus: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    n_here = room.usable_cpus()
     monkeypatch.setattr(room, "_CGROUPS", tmp_path)
     monkeypatch.setattr(room, "_own_group", lambda: "a/b")
     for group, text in limits.items():
         (tmp_path / group).mkdir(parents=True, exist_ok=True)
         (tmp_path / group / "cpu.max").write_text(f"{text}\n")
-    assert room.usable_cpus() == (n_cpus or len(os.sched_getaffinity(0)))
+    assert room.usable_cpus() == min(n_cpus or n_here, n_here)

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 import rush_core
-from rush_core import Network, ServerRefusedError, ServerUnreachableError, Worker
+from rush_core import (
+    Network,
+    NetworkNotFoundError,
+    ServerRefusedError,
+    ServerUnreachableError,
+    Worker,
+    list_networks,
+    open_existing,
+    remove_network,
+)
 from rush_core.kernel.invariants import check_network
 from rush_core.servers.doctor import Finding, Level, examine
 from rush_core.servers.permissions import ACL_RULE
@@ -80,7 +89,26 @@ def test_the_documented_rule_names_all_commands_and_no_others() -> None:
                     used |= {text.lower()} if text not in options else set()
     granted = set(re.findall(r"\+(\w+)", ACL_RULE))
     assert granted - used <= {"exists"}
-    assert used - granted == set()
+    assert used - granted == {"scan"}  # which shows keys of others, and only a list needs it
+
+
+def test_a_user_without_scan_can_open_networks_but_not_list_them(
+    user_url: str, network_id: str
+) -> None:
+    with Network(network_id, user_url) as network:
+        network.push_note("run", {"x": 1})
+    with open_existing(network_id, user_url) as found:
+        assert found.network.fetch_notes() == {"run": {"x": 1}}
+    with pytest.raises(ServerRefusedError, match=r"did not list its networks: .*\+scan"):
+        list_networks(user_url)
+    with (
+        pytest.raises(NetworkNotFoundError, match=r"no network 'other' at redis://study:\*\*\*@"),
+        open_existing("other", user_url),
+    ):
+        pass
+    remove_network(network_id, user_url)
+    with pytest.raises(NetworkNotFoundError):
+        remove_network(network_id, user_url)
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,9 @@ class Followers:
         return self.network.count_tasks().finished
 
     def wait_for_progress(self) -> None:
-        """Wait until some more tasks have finished."""
-        before = self.n_finished()
-        wait_until(lambda: self.n_finished() > before + self.n // 20, PATIENCE_S)
+        """Wait until some more tasks have finished, or enough."""
+        enough = min(self.n_finished() + self.n // 20, self.n)
+        wait_until(lambda: self.n_finished() >= enough, PATIENCE_S)
 
     def seen(self) -> list[list[str]]:
         """Wait until all workers have ended; return what each has seen."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from rush_core import CorruptRecordError, Heartbeat, LoopError, TaskTable
 from rush_core.commands.command_line import CommandLine
+from rush_core.commands.logs import add_log_command
 from rush_core.commands.networks import add_network_commands
 from rush_core.commands.servers import add_server_commands
 from rush_core.commands.workers import add_worker_commands
@@ -149,6 +150,7 @@ def _command_line() -> CommandLine:
     add_server_commands(command_line)
     add_worker_commands(command_line)
     add_network_commands(command_line)
+    add_log_command(command_line)
     return command_line
 
 

@@ -1,6 +1,7 @@
 """Objectives of a module that workers import by name, as a user's own would be."""
 
 import math
+import time
 from typing import Any
 
 from rush_opt import Trial
@@ -9,6 +10,12 @@ N_STEPS = 9  # of the objectives that report
 
 
 def identity(config: dict[str, Any]) -> float:
+    return float(config["x"])
+
+
+def slow(config: dict[str, Any]) -> float:
+    """Take longer than a proposal."""
+    time.sleep(0.05)
     return float(config["x"])
 
 

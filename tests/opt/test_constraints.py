@@ -156,7 +156,7 @@ def test_a_constraint_on_an_inactive_parameter_does_not_apply() -> None:
 
 
 def test_an_error_in_a_constraint_is_reported() -> None:
-    with pytest.raises(KeyError, match="hihg"):
+    with pytest.raises(ValueError, match="KeyError: 'hihg'; the space has the parameters"):
         Space(PARAMETERS, constraints=[lambda c: c["low"] < c["hihg"]])
     with pytest.raises(TypeError, match=r"return True or False, got None from .*<lambda>"):
         Space(PARAMETERS, constraints=[unchecked(lambda c: None)])

@@ -1,16 +1,15 @@
 """Pictures of a run: their tables, and the figures that show the tables."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 
 from rush_core import WorkerInfo, WorkerState
 from rush_opt import Float, FrozenTrial, Space, TuneResult, simulate
@@ -90,7 +89,7 @@ def test_the_figure_of_the_history_shows_its_table_and_names_units(
     result: TuneResult, tmp_path: Path
 ) -> None:
     ax = result.plot_history()
-    trials, best = ax.get_lines()
+    trials, best, failed = ax.get_lines()
     assert np.asarray(trials.get_ydata()).tolist() == [3.0, 1.0, 2.0]
     assert np.asarray(best.get_ydata()).tolist() == [3.0, 1.0, 1.0]
     assert ax.get_xlabel() == "wall clock, seconds"
@@ -98,6 +97,47 @@ def test_the_figure_of_the_history_shows_its_table_and_names_units(
     plt.gcf().savefig(tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 1000
     assert result.plot_history(ax) is ax
+    assert np.asarray(failed.get_xdata()).tolist() == [2.0]
+    assert failed.get_label() == "failed (1)"
+
+
+def test_the_history_can_be_drawn_over_trials_and_on_a_logarithmic_axis(result: TuneResult) -> None:
+    stopped = replace(trial(4, 0.5), notes={"stopped_at": 3})
+    ax = changed(result, trials=[*result.frozen_trials, stopped]).plot_history(
+        over="trials", log=True
+    )
+    lines = {
+        str(line.get_label()): np.asarray(line.get_xdata()).tolist() for line in ax.get_lines()
+    }
+    assert lines["trial"] == [1, 3, 4]
+    assert lines["stopped early"] == [5]
+    assert lines["failed (1)"] == [2]
+    assert (ax.get_xlabel(), ax.get_yscale()) == ("trials that ended", "log")
+
+
+def test_a_logarithmic_axis_needs_positive_values(result: TuneResult) -> None:
+    zero = changed(result, trials=[trial(0, 1.0), trial(1, 0.0)])
+    with pytest.raises(ValueError, match="needs positive values, but the run has 0; leave out log"):
+        zero.plot_history(log=True)
+    with pytest.raises(ValueError, match="over must be 'time' or 'trials', got 'workers'"):
+        zero.plot_history(over="workers")  # type: ignore[arg-type]
+
+
+def test_results_are_compared_in_one_picture(result: TuneResult) -> None:
+    other = changed(result, trials=[trial(0, 5.0), trial(1, 0.25)])
+    ax = TuneResult.plot_comparison({"first": result, "other": other}, over="trials")
+    named = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
+    assert [line.get_label() for line in named] == ["first: 1", "other: 0.25"]
+    assert [np.asarray(line.get_ydata()).tolist() for line in named] == [[3, 1, 1], [5, 0.25]]
+    assert len({str(line.get_color()) for line in named}) == 2
+    upwards = changed(result, goals=goals("loss", "maximize"))
+    message = r"one and the same objective, got \['maximize loss', 'minimize loss'\]"
+    with pytest.raises(ValueError, match=message):
+        TuneResult.plot_comparison({"first": result, "other": upwards})
+    with pytest.raises(ValueError, match=r"one and the same objective, got \[\]"):
+        TuneResult.plot_comparison({})
+    nothing = changed(result, trials=[])
+    assert TuneResult.plot_comparison({"first": result, "none": nothing}, log=True) is not None
 
 
 # -- the timeline, the shares and exploration ------------------------------------------------------
@@ -137,13 +177,13 @@ def modelled(result: TuneResult) -> TuneResult:
 def test_spans_have_the_phases_of_each_worker(modelled: TuneResult) -> None:
     table = spans_table(modelled.record)
     assert table.to_dict("split")["data"] == [
-        [1, "startup", 0.0, 0.5],
-        [0, "objective", 0.0, 1.0],
-        [0, "proposing", 0.625, 1.0],
-        [0, "objective", 1.0, 2.0],
-        [1, "proposing", 1.5, 2.0],
-        [1, "objective", 2.0, 3.0],
-        [0, "objective", 3.0, 4.0],
+        [1, "startup", 0.0, 0.5, ""],
+        [0, "objective", 0.0, 1.0, "finished"],
+        [0, "proposing", 0.625, 1.0, ""],
+        [0, "objective", 1.0, 2.0, "failed"],
+        [1, "proposing", 1.5, 2.0, ""],
+        [1, "objective", 2.0, 3.0, "finished"],
+        [0, "objective", 3.0, 4.0, "finished"],
     ]
 
 
@@ -192,10 +232,43 @@ def test_the_figures_show_their_tables(modelled: TuneResult) -> None:
     assert sum(len(bars) for bars in ax.containers) == len(spans_table(modelled.record))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1"]
     assert ax.get_xlabel() == "wall clock, seconds"
-    others, better = modelled.plot_exploration().get_lines()
+    others, better, failed = modelled.plot_exploration().get_lines()
     assert np.asarray(better.get_xdata()).tolist() == [0.5]
     assert np.asarray(others.get_xdata()).tolist() == [2.0, 0.25]
-    assert "1 failed ones not shown" in cast(Axes, others.axes).get_title()
+    assert np.asarray(failed.get_xdata()).tolist() == [2.0]
+
+
+def test_failed_and_stopped_trials_have_colours_of_their_own(modelled: TuneResult) -> None:
+    first, *others = modelled.frozen_trials
+    stopped = changed(modelled, trials=[replace(first, notes={"stopped_at": 1}), *others])
+    labels = [bars.get_label() for bars in stopped.plot_timeline().containers]
+    assert labels == ["startup", "objective", "stopped early", "failed", "proposing"]
+    exploration = changed(
+        modelled, trials=[replace(t, notes={"lambda": 1.0, "stopped_at": 1}) for t in others]
+    ).plot_exploration()
+    assert "stopped early" in [line.get_label() for line in exploration.get_lines()]
+
+
+def test_many_workers_have_labels_that_do_not_overlap(tmp_path: Path) -> None:
+    result = simulate(
+        lambda config: config["x"],
+        {"x": Float(0, 1)},
+        n_workers=64,
+        n_trials=128,
+        optimizer="random",
+        duration=1.0,
+        seed=1,
+    )
+    for name, axis, side in (("timeline", "y", "y0"), ("shares", "x", "x0")):
+        ax = getattr(result, f"plot_{name}")()
+        ax.figure.draw_without_rendering()
+        labels = getattr(ax, f"get_{axis}ticklabels")()
+        boxes = sorted(
+            (label.get_window_extent() for label in labels), key=lambda b: getattr(b, side)
+        )
+        assert len(labels) >= 16
+        ends = [(getattr(box, f"{axis}1"), getattr(box, f"{axis}0")) for box in boxes]
+        assert all(end < begin for (end, _), (_, begin) in itertools.pairwise(ends))
 
 
 def test_figures_of_a_run_without_trials_are_empty(result: TuneResult) -> None:

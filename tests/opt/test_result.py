@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -110,7 +111,9 @@ def test_a_stopped_trial_is_the_best_only_if_no_other_finished(direction: Direct
     assert all_stopped.best_trial.number == 1
     assert [t.number for t in all_stopped.pareto_front] == [1]
     assert all_stopped.best_estimated.trial.number in (0, 1)
-    assert repr(result).startswith("<TuneResult: 4 trials finished, 1 failed, best value 1")
+    assert repr(result).startswith(
+        "<TuneResult: 2 trials finished, 2 stopped early, 1 failed, best value 1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_the_repr_of_a_result_has_one_line(values: list[float | None], shown: st
 
 # -- the table -------------------------------------------------------------------------------------
 
-FIRST = ["number", "state", "value"]
+FIRST = ["number", "value"]
 LAST = ["worker", "started_at", "ended_at", "error"]
 
 
@@ -149,7 +152,7 @@ def test_the_table_has_a_row_per_trial_and_columns_by_group() -> None:
     assert list(table.columns) == [
         *FIRST,
         *("params_x", "params_n", "params_kind", "params_on"),
-        "duration_s",
+        *("duration_s", "state"),
         "result_epochs",
         *LAST,
         *(f"notes_{name}" for name in NOTES),
@@ -191,9 +194,95 @@ def test_the_objective_value_is_in_the_column_value_only() -> None:
 
 def test_an_empty_table_has_its_columns_and_types() -> None:
     table = result_of().trials
-    assert list(table.columns) == [*FIRST, "duration_s", *LAST]
+    assert list(table.columns) == [*FIRST, "duration_s", "state", *LAST]
     assert len(table) == 0
     assert isinstance(table["started_at"].dtype, pd.DatetimeTZDtype)
+
+
+# -- in words, and as HTML -------------------------------------------------------------------------
+
+
+def test_the_best_trials_are_a_table_with_plain_names() -> None:
+    trials = [trial(0, 0.5), stopped(1, 0.1), trial(2, 0.25), trial(3, None), trial(4, 0.25)]
+    table = result_of(*trials).best(4)
+    assert table.index.tolist() == [2, 4, 0, 1]  # what was stopped early comes last
+    assert list(table.columns) == ["value", "x", "n", "kind", "on", "duration_s"]
+    assert table["x"].tolist() == [0.2, 0.4, 0.0, 0.1]
+    assert result_of(*trials).best(1).index.tolist() == [2]
+    upwards = result_of(*trials, goals=goals("loss", "maximize"))
+    assert upwards.best().index.tolist() == [0, 2, 4, 1]
+    assert result_of().best().empty
+
+
+def test_a_parameter_with_the_name_of_another_column_keeps_its_prefix() -> None:
+    table = result_of(trial(0, 0.5, params={"value": 1, "number": 2, "x": 3})).best()
+    assert list(table.columns) == ["value", "params_value", "params_number", "x", "duration_s"]
+
+
+def test_the_summary_has_the_best_trial_counts_time_and_end() -> None:
+    trials = [
+        trial(0, 0.5),
+        stopped(1, 0.1),
+        trial(2, None),
+        trial(3, None, notes={"lost": "lost"}),
+    ]
+    assert result_of(*trials).summary().splitlines() == [
+        "best      0.5 (minimize), trial 0",
+        "  x     0.0",
+        "  n     0",
+        "  kind  a",
+        "  on    True",
+        "trials    1 finished, 1 stopped early, 1 failed, 1 lost",
+        "time      20 s with 2 workers",
+        "ended     the budget of trials was used up",
+    ]
+    assert result_of(stop_reason="Target(value=1)").summary().splitlines() == [
+        "best      none: no trial finished",
+        "trials    0 finished",
+        "time      20 s with 2 workers",
+        "ended     Target(value=1)",
+    ]
+
+
+def test_html_shows_the_best_trial_and_a_picture() -> None:
+    trials = [trial(0, 0.5), stopped(1, 0.1), trial(2, None), trial(3, 0.25)]
+    html = result_of(*trials)._repr_html_()
+    root = ElementTree.fromstring(html)  # so it is well-formed
+    text = " ".join("".join(root.itertext()).split())
+    assert "Best: 0.25 (minimize), trial 3" in text
+    assert "2 finished, 1 stopped early, 1 failed" in text
+    assert next((row[0].text, row[1].text) for row in root.iter("tr")) == ("x", "0.3")
+    (picture,) = root.iter("svg")
+    assert len([*picture.iter("circle")]) == 3
+    assert len([*picture.iter("path")]) == 2  # the mark of the failed trial, and the best so far
+
+
+@pytest.mark.parametrize("n_trials", [0, 1, 5000])
+@pytest.mark.parametrize("value", [1.0, math.inf, None])
+def test_html_of_any_run_is_well_formed_and_small(n_trials: int, value: float | None) -> None:
+    result = result_of(*(trial(i, value) for i in range(n_trials)))
+    html = result._repr_html_()
+    ElementTree.fromstring(html)
+    assert "nan" not in html
+    assert len(html) < 60_000
+
+
+def test_html_and_summary_escape_what_comes_from_users() -> None:
+    hostile = '<script>alert(1)</script>\x1b[2J&"'
+    trials = [trial(0, 0.5, params={hostile: hostile})]
+    result = result_of(*trials, stop_reason=hostile)
+    html = result._repr_html_()
+    assert "<script" not in html
+    assert "\x1b" not in html + result.summary()
+    ElementTree.fromstring(html)
+
+
+def test_html_of_several_objectives_has_the_front() -> None:
+    values = {"loss": 1.0, "time": 2.0}
+    both = goals("loss", "minimize") + goals("time", "minimize")
+    result = result_of(trial(0, None, state="finished", result=values), goals=both)
+    assert "1 trials on the Pareto front" in result._repr_html_()
+    assert "front     " not in result.summary()
 
 
 # -- where the time went ---------------------------------------------------------------------------

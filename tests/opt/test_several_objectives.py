@@ -259,7 +259,7 @@ def test_errors_for_several_objectives_name_the_alternative(
 
 def test_the_table_has_a_column_for_each_value(result: TuneResult) -> None:
     table = result.trials
-    assert list(table.columns[:4]) == ["number", "state", "value_error", "value_recall"]
+    assert list(table.columns[:4]) == ["number", "value_error", "value_recall", "params_x"]
     assert "value" not in table
     assert "result_error" not in table
     assert table["result_epochs"].tolist() == [7.0] * 60

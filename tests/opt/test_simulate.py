@@ -429,7 +429,7 @@ def test_numbers_count_the_trials_in_order_of_starting() -> None:
     [
         ({"n_workers": 0}, ValueError, "n_workers must be at least 1"),
         ({"n_workers": None}, TypeError, "n_workers must be a whole number"),
-        ({"duration": 3.0}, TypeError, "duration must be callable"),
+        ({"duration": "3"}, TypeError, "duration must be a number of seconds, or callable"),
         ({"duration": always(0.0)}, ValueError, "duration must return a finite number"),
         ({"duration": always(-1.0)}, ValueError, "got -1.0 for {'x': "),
         ({"duration": always(math.nan)}, ValueError, "got nan"),

@@ -372,3 +372,61 @@ def test_a_run_refuses_a_warm_start_that_does_not_fit(
             url=server.url,
         )
     assert network.count_tasks() == (0, 0, 0, 0)
+
+
+# -- what does not fit -----------------------------------------------------------------------------
+
+
+def test_trials_that_do_not_fit_are_left_out_and_counted(
+    earlier: TuneResult, caplog: pytest.LogCaptureFixture
+) -> None:
+    smaller = replace(PROBLEM, space=Space({**SPACE, "n": Integer(1, 5)}))
+    fitting = [t.params for t in earlier.frozen_trials if t.params["n"] <= 5]
+    whole = [t for t in earlier.frozen_trials if t.state == "finished"]
+    assert 0 < len(fitting) < len(whole)
+    for warm_start in (earlier, earlier.trials.rename(columns={"value": "value"})):
+        caplog.clear()
+        assert [config for config, _ in known_trials(warm_start, smaller)] == fitting
+        (message,) = caplog.messages
+        n_misfits = len(whole) - len(fitting)
+        assert f"{n_misfits} of {len(whole)} trials do not fit the space" in message
+        assert "parameter 'n' needs" in message
+
+
+def test_fixed_parameters_are_added_where_they_are_missing(
+    earlier: TuneResult, caplog: pytest.LogCaptureFixture
+) -> None:
+    larger = replace(PROBLEM, space=Space({**SPACE, "threads": 2}))
+    found = known_trials(earlier, larger)
+    whole = [t.params for t in earlier.frozen_trials if t.state == "finished"]
+    assert [config for config, _ in found] == [{"threads": 2, **params} for params in whole]
+    (message,) = caplog.messages
+    assert f"were added to {len(whole)} of {len(whole)} trials" in message
+
+
+def test_a_warm_start_of_which_nothing_fits_is_refused(earlier: TuneResult) -> None:
+    other = replace(PROBLEM, space=Space({"y": Float(0, 1)}))
+    with pytest.raises(
+        ValueError, match=r"none of the \d+ trials of warm_start fits .* trial 0 of"
+    ):
+        known_trials(earlier, other)
+
+
+def test_a_study_of_optuna_is_a_warm_start(caplog: pytest.LogCaptureFixture) -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    x = optuna.distributions.FloatDistribution(0, 2)
+    for value, state in ((0.5, "COMPLETE"), (1.5, "COMPLETE"), (0.25, "FAIL")):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[state],
+                values=[value, 1 - value] if state == "COMPLETE" else None,
+                params={"x": value},
+                distributions={"x": x},
+            )
+        )
+    both = (Goal("a"), Goal("b", "maximize"))
+    problem = replace(PROBLEM, space=Space({"x": Float(0, 1)}), goals=both)
+    assert known_trials(study, problem) == [({"x": 0.5}, {"a": 0.5, "b": 0.5})]
+    assert "1 of 2 trials do not fit" in caplog.text
+    with pytest.raises(ValueError, match="must have the directions of this run"):
+        known_trials(study, replace(problem, goals=both[::-1]))

@@ -2,7 +2,7 @@
 
 from rush_opt.results.plots.exploration import exploration_table, plot_exploration
 from rush_opt.results.plots.front import front_table, plot_pareto_front
-from rush_opt.results.plots.history import history_table, plot_history
+from rush_opt.results.plots.history import history_table, plot_comparison, plot_history
 from rush_opt.results.plots.shares import plot_shares, shares_table
 from rush_opt.results.plots.timeline import plot_timeline, spans_table
 
@@ -10,6 +10,7 @@ __all__ = [
     "exploration_table",
     "front_table",
     "history_table",
+    "plot_comparison",
     "plot_exploration",
     "plot_history",
     "plot_pareto_front",

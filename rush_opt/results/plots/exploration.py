@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rush_opt.results.plots.figure import axes_or_new
+from rush_opt.results.plots.figure import STOPPED, axes_or_new, mark_failures
 from rush_opt.results.record import RunRecord
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ def exploration_table(record: RunRecord) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``number``, ``worker``, ``lambda``, ``value`` (NaN if the trial failed) and
-        ``improved``: whether the value was better than all values before. Trials that were stopped
-        early do not improve. A row per trial that a model proposed, in order of completion.
+        Columns ``number``, ``worker``, ``lambda``, ``value`` (NaN if the trial failed),
+        ``improved`` (whether the value was better than all values before) and ``stopped``. Trials
+        that were stopped early do not improve. A row per trial that a model proposed, in order of
+        completion.
 
     Raises
     ------
@@ -40,11 +41,12 @@ def exploration_table(record: RunRecord) -> pd.DataFrame:
         value = math.nan if trial.value is None else trial.value
         improved = trial.stopped_at is None and goal.loss(value) < lowest  # not if it is NaN
         if "lambda" in trial.notes:
-            rows.append((trial.number, trial.worker, trial.notes["lambda"], value, improved))
+            about = (trial.number, trial.worker, trial.notes["lambda"], value)
+            rows.append((*about, improved, trial.stopped_at is not None))
         if improved:
             lowest = goal.loss(value)
-    table = pd.DataFrame(rows, columns=["number", "worker", "lambda", "value", "improved"])
-    return table.astype({"improved": bool})
+    columns = ["number", "worker", "lambda", "value", "improved", "stopped"]
+    return pd.DataFrame(rows, columns=columns).astype({"improved": bool, "stopped": bool})
 
 
 def plot_exploration(record: RunRecord, ax: Axes | None = None) -> Axes:
@@ -69,13 +71,15 @@ def plot_exploration(record: RunRecord, ax: Axes | None = None) -> Axes:
     """
     table = exploration_table(record)
     ax = axes_or_new(ax)
-    better, others = table[table["improved"]], table[~table["improved"]]
+    better, stopped = table[table["improved"]], table[table["stopped"]]
+    others = table[~(table["improved"] | table["stopped"])]
     ax.plot(others["lambda"], others["value"], ".", color="0.6", label="trial")
+    if len(stopped):
+        ax.plot(stopped["lambda"], stopped["value"], label="stopped early", **STOPPED)
     ax.plot(better["lambda"], better["value"], "o", color="C0", label="new best")
+    mark_failures(ax, table["lambda"][table["value"].isna()].tolist())
     ax.set_xlabel("exploration weight λ of the proposal")
     ax.set_ylabel(record.only_goal(_ONE_OBJECTIVE).name)
-    n_failed = int(table["value"].isna().sum())
-    failed = f", {n_failed} failed ones not shown" if n_failed else ""
-    ax.set_title(f"{len(table)} trials that a model proposed{failed}")
+    ax.set_title(f"{len(table)} trials that a model proposed")
     ax.legend()
     return ax

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from rush_opt.results.best import pareto_front
-from rush_opt.results.plots.figure import axes_or_new
+from rush_opt.results.plots.figure import STOPPED, axes_or_new
 from rush_opt.results.record import RunRecord
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def front_table(record: RunRecord) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``number``, a column ``value_<metric>`` per objective, and ``on_front``; a row per
-        finished trial, in order of completion.
+        Columns ``number``, a column ``value_<metric>`` per objective, ``on_front`` and ``stopped``
+        (early); a row per finished trial, in order of completion.
     """
     import pandas as pd
 
@@ -36,6 +36,7 @@ def front_table(record: RunRecord) -> pd.DataFrame:
                 for name in record.metrics
             },
             "on_front": pd.Series([trial.number in on_front for trial in finished], dtype=bool),
+            "stopped": pd.Series([t.stopped_at is not None for t in finished], dtype=bool),
         }
     )
 
@@ -69,11 +70,15 @@ def plot_pareto_front(record: RunRecord, ax: Axes | None = None) -> Axes:
     table = front_table(record)
     ax = axes_or_new(ax)
     across, up = (f"value_{name}" for name in record.metrics)
-    others, front = table[~table["on_front"]], table[table["on_front"]].sort_values(across)
+    front = table[table["on_front"]].sort_values(across)
+    stopped = table[table["stopped"] & ~table["on_front"]]
+    others = table[~(table["stopped"] | table["on_front"])]
     # Between two trials of the front, the step has its corner at the worse of each value: both
     # trials dominate that point.
     where: Literal["pre", "post"] = "post" if record.goals[0].direction == "minimize" else "pre"
     ax.plot(others[across], others[up], ".", color="0.6", label="trial")
+    if len(stopped):
+        ax.plot(stopped[across], stopped[up], label="stopped early", **STOPPED)
     ax.step(front[across], front[up], ".-", where=where, color="C0", label="Pareto front")
     ax.set_xlabel(f"{record.goals[0].name} ({record.goals[0].direction})")
     ax.set_ylabel(f"{record.goals[1].name} ({record.goals[1].direction})")
