@@ -28,9 +28,9 @@ from typing import Any
 from experiments.provenance import RAW, TABLES, append_rows, provenance
 from rush_opt import Float, FrozenTrial, TuneResult, tune
 
-_HUB = "rush-hub"
-_SERVER = "10.77.0.1"
-_PASSWORD, _HOST = "RUSH_REDIS_PASSWORD", "RUSH_EXPERIMENT_HOST"
+HUB = "rush-hub"
+SERVER = "10.77.0.1"
+PASSWORD, HOST = "RUSH_REDIS_PASSWORD", "RUSH_EXPERIMENT_HOST"
 _CUT = 2  # the host whose link goes down
 
 Rows = list[dict[str, Any]]
@@ -50,16 +50,24 @@ def main() -> None:
         print(as_markdown(rows))
         return
     with hosts(arguments.hosts + 1):
-        inside = ["ip", "netns", "exec", _name(0), sys.executable, "-m", "experiments.netns_hosts"]
+        inside = [
+            "ip",
+            "netns",
+            "exec",
+            name_of(0),
+            sys.executable,
+            "-m",
+            "experiments.netns_hosts",
+        ]
         inside += ["--inside", f"--trials={arguments.trials}", f"--hosts={arguments.hosts}"]
-        environment = {**os.environ, _PASSWORD: secrets.token_hex(16)}
+        environment = {**os.environ, PASSWORD: secrets.token_hex(16)}
         sys.exit(subprocess.run(inside, env=environment).returncode)
 
 
 def objective(config: dict[str, float]) -> dict[str, float]:
     """Take a quarter of a second, and tell on which host."""
     time.sleep(0.25)
-    return {"value": config["x"] ** 2, "host": float(os.environ[_HOST])}
+    return {"value": config["x"] ** 2, "host": float(os.environ[HOST])}
 
 
 def run(n_trials: int, n_hosts: int) -> tuple[TuneResult, float]:
@@ -76,12 +84,12 @@ def run(n_trials: int, n_hosts: int) -> tuple[TuneResult, float]:
 
     def launch(command: str, n_workers: int) -> None:
         for host in range(1, n_workers + 1):
-            words = ["ip", "netns", "exec", _name(host), "sh", "-c", f"exec env {command}"]
-            processes.append(subprocess.Popen(words, env={**os.environ, _HOST: str(host)}))
+            words = ["ip", "netns", "exec", name_of(host), "sh", "-c", f"exec env {command}"]
+            processes.append(subprocess.Popen(words, env={**os.environ, HOST: str(host)}))
 
     def cut_off(trial: FrozenTrial) -> None:
         if trial.number >= n_trials // 4 and not cut_at:
-            _ip("-n", _HUB, "link", "set", f"port{_CUT}", "down")
+            ip("-n", HUB, "link", "set", f"port{_CUT}", "down")
             cut_at.append(time.time())
 
     try:
@@ -108,12 +116,12 @@ def run(n_trials: int, n_hosts: int) -> tuple[TuneResult, float]:
 def server() -> Iterator[str]:
     """Run a server that other hosts reach; its password is in the environment."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "rush_core", "serve", folder, "--host", _SERVER]
+        words = [sys.executable, "-m", "rush_core", "serve", folder, "--host", SERVER]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
             process.stdout.readline()  # printed once it answers
-            yield f"redis://{_SERVER}:6379/0"
+            yield f"redis://{SERVER}:6379/0"
         finally:
             process.terminate()
             process.wait()
@@ -176,31 +184,31 @@ def hosts(n: int) -> Iterator[None]:
     """Make `n` hosts, 10.77.0.1 and on, that see each other and nothing else."""
     made = []
     try:
-        for name in (_HUB, *map(_name, range(n))):
-            _ip("netns", "add", name)
+        for name in (HUB, *map(name_of, range(n))):
+            ip("netns", "add", name)
             made.append(name)
-        _ip("-n", _HUB, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", _HUB, "link", "set", "bridge", "up")
+        ip("-n", HUB, "link", "add", "bridge", "type", "bridge")
+        ip("-n", HUB, "link", "set", "bridge", "up")
         for i in range(n):
-            port, name = f"port{i}", _name(i)
-            _ip(
-                *("-n", _HUB, "link", "add", port, "type", "veth"), *("peer", "eth0", "netns", name)
-            )
-            _ip("-n", _HUB, "link", "set", port, "master", "bridge", "up")
-            _ip("-n", name, "address", "add", f"10.77.0.{i + 1}/24", "dev", "eth0")
-            _ip("-n", name, "link", "set", "eth0", "up")
-            _ip("-n", name, "link", "set", "lo", "up")
+            port, name = f"port{i}", name_of(i)
+            ip(*("-n", HUB, "link", "add", port, "type", "veth"), *("peer", "eth0", "netns", name))
+            ip("-n", HUB, "link", "set", port, "master", "bridge", "up")
+            ip("-n", name, "address", "add", f"10.77.0.{i + 1}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
         yield
     finally:
         for name in made:
-            _ip("netns", "delete", name)
+            ip("netns", "delete", name)
 
 
-def _name(host: int) -> str:
+def name_of(host: int) -> str:
+    """Return the name of a host's namespace."""
     return f"rush-host{host}"
 
 
-def _ip(*words: str) -> None:
+def ip(*words: str) -> None:
+    """Run the command ``ip``."""
     subprocess.run(["ip", *words], check=True)
 
 

@@ -18,8 +18,13 @@ TABLES = ROOT / "results" / "tables"
 _PACKAGES = ("numpy", "scipy", "scikit-learn")
 
 
-def provenance() -> dict[str, str]:
+def provenance(root: Path = ROOT) -> dict[str, str]:
     """Describe commit, machine, versions and start time, for every row of a run.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout whose commit is meant.
 
     Returns
     -------
@@ -28,7 +33,7 @@ def provenance() -> dict[str, str]:
         name and no path.
     """
     return {
-        "commit": _commit(),
+        "commit": _commit(root),
         "machine": f"{platform.machine()} {_cpu_model()}",
         "python": platform.python_version(),
         **{package.replace("-", "_"): _version(package) for package in _PACKAGES},
@@ -71,9 +76,9 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _commit() -> str:
+def _commit(root: Path) -> str:
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     commit = git("rev-parse", "--short=12", "HEAD") or "none"

@@ -20,6 +20,7 @@ from rush_opt.optimizers import Optimizer
 from rush_opt.results.record import RunRecord
 from rush_opt.results.result import TuneResult
 from rush_opt.search.design import Design
+from rush_opt.simulation.coordination import ON_NODES
 from rush_opt.simulation.costs import Costs
 from rush_opt.simulation.play import play
 from rush_opt.simulation.virtual_run import VirtualRun
@@ -65,8 +66,8 @@ def simulate(
     cost : callable, optional
         ``cost(n_known)`` returns two numbers: the seconds of a proposal for fitting the surrogate,
         and for searching the acquisition function, while this many trials are known. They replace
-        measured times, and adding new results then costs nothing. So a run with a seed is exactly
-        repeatable.
+        measured times. Adding new results and requests to the server then cost nothing. So a run
+        with a seed is exactly repeatable.
     initial_design, warm_start
         As for `tune()`; both are known at time 0 and cost nothing.
 
@@ -89,8 +90,13 @@ def simulate(
     that this process needs for it, as if each worker had its own core of this machine. Adding
     results of other workers also causes a delay; its cost per row and per call is measured at the
     beginning. If another worker has already started the proposed point, the worker proposes again,
-    and the new proposal costs time, too. Communication, the server and the start of a worker cost
-    nothing.
+    and the new proposal costs time, too.
+
+    Where workers propose for themselves, each proposal is also delayed by the requests to the
+    server, which handles those of all workers one after another, and by reading new results. These
+    times are those of workers on nodes of 128 workers each; `rush_opt.simulation.coordination` has
+    them, and names the tables that they are from. With other placements, requests cost nothing. The
+    start of a worker always costs nothing.
 
     Examples
     --------
@@ -116,9 +122,18 @@ def simulate(
     )
     known = known_trials(warm_start, problem)
     points = initial_points_of(plan, initial_design, known)
-    costs = Costs(problem, _checked_cost(cost))
+    n_followers = n_workers if plan.optimizer.placement == "each worker" else 0
+    coordination = ON_NODES if cost is None else None
+    costs = Costs(problem, _checked_cost(cost), coordination, n_followers)
     run = VirtualRun(plan, _checked_duration(duration), known)
     play(run, points, costs)
+    return result_of(run)
+
+
+def result_of(run: VirtualRun) -> TuneResult:
+    """Return the result of a run that has been played."""
+    plan = run.plan
+    problem = plan.problem
     return TuneResult(
         RunRecord(
             trials=run.trials,

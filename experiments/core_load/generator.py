@@ -8,158 +8,25 @@ connections: its own share of a core is measured with the rest, and so is how la
 from __future__ import annotations
 
 import gc
+import heapq
+import itertools
 import select
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from experiments.core_load.replies import ReplyStream
-from experiments.core_load.requests import StepRequests
+from experiments.core_load.hosts import HostHeartbeat, HostReader, HostWriter
+from experiments.core_load.measurement import Measurement
+from experiments.core_load.plan import HostPlan, LoadPlan
+from experiments.core_load.requests import HeartbeatRequests, ReaderRequests, StepRequests
+from experiments.core_load.workers import Channel, Client, SimulatedWorker
 
 _BUFFER_BYTES = 1 << 20
 # So few connections are served between two looks at what is due.
 _EVENTS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class LoadPlan:
-    """What the simulated workers do.
-
-    Parameters
-    ----------
-    n_workers : int
-    read_every : int or None
-        In which of its steps a worker reads what is new: every so many; None for never.
-    warm_up_s, window_s : float
-        What is measured begins after the one and lasts as long as the other.
-    period_s : float
-        Between two steps of one worker.
-    """
-
-    n_workers: int
-    read_every: int | None
-    warm_up_s: float
-    window_s: float
-    period_s: float = 1.0
-
-
-@dataclass
-class Measurement:
-    """What happened inside the window.
-
-    Attributes
-    ----------
-    latencies_s : dict of str to list of float
-        Of each operation that ended in it. ``finish`` (with the read, if there is one) and ``step``
-        count from when the step was due, ``start`` from the end of the finish before it.
-    lags_s : list of float
-        How much later than due the generator itself sent, the worker being free.
-    n_reads, n_records, n_bytes : int
-        Reads that ended, the records in them, and all bytes received.
-    marks : list of object
-        What `mark` returned at the beginning and at the end.
-    window_s : float
-        As long as it really lasted.
-    """
-
-    latencies_s: dict[str, list[float]] = field(
-        default_factory=lambda: {"finish": [], "start": [], "step": []}
-    )
-    lags_s: list[float] = field(default_factory=list)
-    n_reads: int = 0
-    n_records: int = 0
-    n_bytes: int = 0
-    marks: list[object] = field(default_factory=list)
-    window_s: float = 0.0
-
-
-class SimulatedWorker:
-    """One worker: it sends the next request when the reply to the last one is there.
-
-    Parameters
-    ----------
-    requests : StepRequests
-    primary, reader : socket
-        Where it writes and where it reads; the same one if there is no replica.
-    read_every : int or None
-    n_steps : int
-        How many steps it counts as done, so that not all workers read in the same period.
-    """
-
-    def __init__(
-        self,
-        requests: StepRequests,
-        primary: socket.socket,
-        reader: socket.socket,
-        read_every: int | None,
-        n_steps: int,
-    ) -> None:
-        self._requests = requests
-        self._primary, self._reader = primary, reader
-        self._read_every = read_every
-        self._n_steps = n_steps
-        self._has_started = False
-        self._due: deque[float] = deque()
-        self._n_awaited = 0
-        self._is_ending = False
-        self._ended_at = 0.0
-
-    def be_due(self, at: float, now: float, measurement: Measurement) -> None:
-        """Begin a step, or remember it until the worker is free."""
-        self._due.append(at)
-        if not self._n_awaited:
-            measurement.lags_s.append(now - at)
-            self._begin()
-
-    def take(self, replies: Sequence[int | None], now: float, measurement: Measurement) -> None:
-        """Go on after replies."""
-        for n_records in replies:
-            if n_records is not None:
-                self._requests.note_read(n_records)
-                measurement.n_reads += 1
-                measurement.n_records += n_records
-        self._n_awaited -= len(replies)
-        if self._n_awaited:
-            return
-        if self._is_ending:
-            measurement.latencies_s["finish"].append(now - self._due[0])
-            self._ended_at = now
-            self._start()
-            return
-        due = self._due.popleft()
-        if self._has_started:
-            measurement.latencies_s["start"].append(now - self._ended_at)
-            measurement.latencies_s["step"].append(now - due)
-        self._has_started = True
-        if self._due:
-            self._begin()
-
-    def _begin(self) -> None:
-        self._n_steps += 1
-        if not self._has_started:
-            self._start()
-            return
-        self._is_ending = True
-        if self._read_every is None or self._n_steps % self._read_every:
-            self._n_awaited = 1
-            _send(self._primary, self._requests.finish())
-            return
-        self._n_awaited = 2
-        finish, read = self._requests.finish_and_read()
-        if self._reader is self._primary:
-            _send(self._primary, finish + read)
-        else:
-            _send(self._primary, finish)
-            _send(self._reader, read)
-
-    def _start(self) -> None:
-        self._is_ending = False
-        self._n_awaited = 1
-        _send(self._primary, self._requests.start())
 
 
 def generate_load(
@@ -188,80 +55,163 @@ def generate_load(
     -------
     Measurement
     """
-    # What waits here for epoll has a small descriptor: select takes microseconds, epoll.poll does
-    # not, but it takes small descriptors only.
-    poll = select.epoll()
-    sockets: list[socket.socket] = []
+    load = Load(primary, reader)
     try:
-        served: dict[int, tuple[socket.socket, ReplyStream, SimulatedWorker]] = {}
-        workers = []
-        for i in range(plan.n_workers):
-            own = [_connect(path) for path in dict.fromkeys((primary, reader))]
-            sockets += own
-            _join(own[0], requests[i])
-            worker = SimulatedWorker(requests[i], own[0], own[-1], plan.read_every, i)
-            workers.append(worker)
-            for connection in own:
-                connection.setblocking(False)
-                served[connection.fileno()] = (connection, ReplyStream(), worker)
-                poll.register(connection, select.EPOLLIN)
+        if plan.hosts is None:
+            for i in range(plan.n_workers):
+                load.add_worker(requests[i], plan.read_every, i)
+        else:
+            for i in range(0, plan.n_workers, plan.hosts.n_workers):
+                last = min(i + plan.hosts.n_workers, plan.n_workers)
+                load.add_host(requests[i:last], plan.hosts)
+        load.shuffle_workers(rng)  # else those of one host would be due at the same time
         phases = np.sort(rng.uniform(0.0, plan.period_s, plan.n_workers)).tolist()
         gc.collect()
         gc.disable()  # a pause of the generator would look like one of the server
-        return _run(plan, poll, served, workers, phases, mark)
+        return load.run(plan, phases, mark)
     finally:
         gc.enable()
-        poll.close()
-        for connection in sockets:
+        load.close()
+
+
+class Load:
+    """The connections of a load, the clients behind them, and the times at which these act.
+
+    Parameters
+    ----------
+    primary, reader : str
+        Paths of the unix sockets to write to and to read from.
+    """
+
+    def __init__(self, primary: str, reader: str) -> None:
+        self._primary, self._reader = primary, reader
+        # What waits here for epoll has a small descriptor: select takes microseconds, epoll.poll
+        # does not, but it takes small descriptors only.
+        self._poll = select.epoll()
+        self._served: dict[int, tuple[socket.socket, Client]] = {}
+        self._workers: list[SimulatedWorker] = []
+        self._hosts: list[tuple[HostReader, HostHeartbeat]] = []
+        self._timers: list[tuple[float, int, Callable[[float, Measurement], None]]] = []
+        self._order = itertools.count()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._poll.close()
+        for connection, _ in self._served.values():
             connection.close()
 
+    def add_worker(self, own: StepRequests, read_every: int | None, n_steps: int) -> None:
+        """Let a worker join that writes and reads for itself."""
+        primary, reader = self._connect(self._primary), None
+        if read_every is not None and self._reader != self._primary:
+            reader = self._connect(self._reader)
+        send = None if reader is None else partial(_send, reader)
+        worker = SimulatedWorker(own, partial(_send, primary), send, read_every, n_steps)
+        _join(primary, own)
+        self._workers.append(worker)
+        for connection in (primary, reader):
+            if connection is not None:
+                self._serve(connection, Channel(worker.take))
 
-def _run(
-    plan: LoadPlan,
-    poll: select.epoll,
-    served: dict[int, tuple[socket.socket, ReplyStream, SimulatedWorker]],
-    workers: Sequence[SimulatedWorker],
-    phases: Sequence[float],
-    mark: Callable[[], object],
-) -> Measurement:
-    buffer = memoryview(bytearray(_BUFFER_BYTES))
-    clock = time.monotonic
-    measurement = Measurement()
-    n_due, n_workers = 0, len(workers)
-    began = now = clock()
-    due = began + phases[0]
-    opens, is_open = began + plan.warm_up_s, False
-    while True:
-        now = clock()
-        if not is_open and now >= opens:
-            is_open, opened, measurement = True, now, Measurement(marks=[mark()])
-        elif is_open and now >= opened + plan.window_s:
-            measurement.marks.append(mark())
-            measurement.window_s = now - opened
-            return measurement
-        while due <= now:
-            workers[n_due % n_workers].be_due(due, now, measurement)
-            n_due += 1
-            period, i = divmod(n_due, n_workers)
-            due = began + period * plan.period_s + phases[i]
+    def add_host(self, requests: Sequence[StepRequests], hosts: HostPlan) -> None:
+        """Let the workers of one host join, and its reader, which starts with the load."""
+        if hosts.write_pause_s is None:
+            for own in requests:
+                self.add_worker(own, None, 0)
+        else:
+            primary = self._connect(self._primary)
+            writer = HostWriter(partial(_send, primary), hosts.write_pause_s, self._at)
+            for own in requests:
+                _join(primary, own)
+                self._workers.append(writer.worker(own))
+            self._serve(primary, writer)
+        connection = self._connect(self._reader)
+        reads, send = ReaderRequests(len(self._hosts)), partial(_send, connection)
+        reader = HostReader(reads, send, hosts.read_pause_s, self._at)
+        self._serve(connection, reader)
+        connection = self._connect(self._primary)
+        beats = HeartbeatRequests([own.number for own in requests])
+        heartbeat = HostHeartbeat(beats, partial(_send, connection), hosts.heartbeat_s, self._at)
+        self._serve(connection, heartbeat)
+        self._hosts.append((reader, heartbeat))
+
+    def shuffle_workers(self, rng: np.random.Generator) -> None:
+        """Put the workers in another order: the one in which they are due."""
+        self._workers = [self._workers[i] for i in rng.permutation(len(self._workers))]
+
+    def run(
+        self, plan: LoadPlan, phases: Sequence[float], mark: Callable[[], object]
+    ) -> Measurement:
+        """Run all clients until the window is over; see `generate_load`.
+
+        Parameters
+        ----------
+        plan : LoadPlan
+        phases : sequence of float
+            When in the period each worker is due, ascending, seconds.
+        mark : callable
+        """
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        clock, workers, timers = time.monotonic, self._workers, self._timers
+        measurement = Measurement()
+        n_due, n_workers = 0, len(workers)
+        began = now = clock()
+        if plan.hosts is not None:
+            for i, (reader, heartbeat) in enumerate(self._hosts):
+                share = i / len(self._hosts)
+                reader.be_due(began + plan.hosts.read_pause_s * share)
+                heartbeat.be_due(began + plan.hosts.heartbeat_s * share)
+        due = began + phases[0]
+        opens, is_open = began + plan.warm_up_s, False
+        while True:
             now = clock()
-        if not select.select((poll,), (), (), max(0.0, due - now))[0]:
-            continue
-        for descriptor, _ in poll.poll(0, _EVENTS_AT_ONCE):
-            connection, stream, worker = served[descriptor]
+            if not is_open and now >= opens:
+                is_open, opened, measurement = True, now, Measurement(marks=[mark()])
+            elif is_open and now >= opened + plan.window_s:
+                measurement.marks.append(mark())
+                measurement.window_s = now - opened
+                measurement.n_connections = len(self._served)
+                return measurement
+            while due <= now:
+                workers[n_due % n_workers].be_due(due, now, measurement)
+                n_due += 1
+                period, i = divmod(n_due, n_workers)
+                due = began + period * plan.period_s + phases[i]
+                now = clock()
+            while timers and timers[0][0] <= now:
+                heapq.heappop(timers)[2](now, measurement)
+                now = clock()
+            self._serve_events(buffer, min(due, timers[0][0]) if timers else due, measurement)
+
+    def _serve_events(self, buffer: memoryview, until: float, measurement: Measurement) -> None:
+        """Hand clients what has arrived; wait for it until a time."""
+        events = self._poll.poll(0, _EVENTS_AT_ONCE)
+        if not events:
+            wait_s = max(0.0, until - time.monotonic())
+            if not select.select((self._poll,), (), (), wait_s)[0]:
+                return
+            events = self._poll.poll(0, _EVENTS_AT_ONCE)
+        for descriptor, _ in events:
+            connection, client = self._served[descriptor]
             n_bytes = connection.recv_into(buffer)
             if not n_bytes:
                 raise ConnectionError("the server closed a connection of the load")
             measurement.n_bytes += n_bytes
-            replies = stream.receive(buffer[:n_bytes])
-            if replies:
-                worker.take(replies, clock(), measurement)
+            client.receive(buffer[:n_bytes], time.monotonic(), measurement)
 
+    def _at(self, when: float, act: Callable[[float, Measurement], None]) -> None:
+        """Call ``act(now, measurement)`` at this time."""
+        heapq.heappush(self._timers, (when, next(self._order), act))
 
-def _connect(path: str) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(path)
-    return connection
+    def _connect(self, path: str) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(path)
+        return connection
+
+    def _serve(self, connection: socket.socket, client: Client) -> None:
+        connection.setblocking(False)
+        self._served[connection.fileno()] = (connection, client)
+        self._poll.register(connection, select.EPOLLIN)
 
 
 def _join(connection: socket.socket, requests: StepRequests) -> None:

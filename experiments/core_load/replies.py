@@ -6,8 +6,14 @@ one length, so the first length in a reply tells where the reply ends.
 
 from __future__ import annotations
 
+from typing import Any
+
+import hiredis
+
 # Longer than the count of records and the length of the first one, with what is around them.
 _LONGEST_HEAD = 40
+
+_COLON, _MINUS, _ZERO = b":-0"
 
 
 class ReplyStream:
@@ -31,6 +37,8 @@ class ReplyStream:
         RuntimeError
             If a reply is an error or says that nothing was changed, or if records differ in length.
         """
+        if _is_one_number(data) and not (self._missing or self._head):
+            return [None]
         ended: list[int | None] = []
         at = self._skip(data, 0, ended)
         while at < len(data):
@@ -60,6 +68,45 @@ class ReplyStream:
                 raise RuntimeError("need records of one length, found others: no reply ends here")
             ended.append(self._n_records)
         return at + n_passed
+
+
+class WakeupReply:
+    """The replies to a wait in the server, and to the reads behind it, from first to last byte.
+
+    Parameters
+    ----------
+    n_reads : int
+
+    Attributes
+    ----------
+    replies : list
+    """
+
+    def __init__(self, n_reads: int) -> None:
+        # Before the reads: the wait's script, the blocking pop, and three numbers.
+        self._n_replies = 5 + n_reads
+        self._reader = hiredis.Reader()
+        self.replies: list[Any] = []
+
+    def receive(self, data: memoryview) -> bool:
+        """Take in bytes; return whether the replies are complete.
+
+        Raises
+        ------
+        ReplyError
+            If the server answers with an error.
+        """
+        self._reader.feed(data.tobytes())
+        while (reply := self._reader.gets()) is not False:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
+            self.replies.append(reply)
+        return len(self.replies) == self._n_replies
+
+
+def _is_one_number(data: memoryview) -> bool:
+    """Tell whether this is the reply to one write, as it nearly always is."""
+    return data.nbytes == 4 and data[0] == _COLON and data[1] != _MINUS and data[1] != _ZERO
 
 
 def parse_head(head: bytes) -> tuple[int, int | None, int] | None:

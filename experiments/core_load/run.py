@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.core_load.generator import LoadPlan, generate_load
+from experiments.core_load.generator import generate_load
+from experiments.core_load.plan import LoadPlan
 from experiments.core_load.processes import measure_processes
 from experiments.core_load.report import as_markdown, draw, last_whole_run, summarize
 from experiments.core_load.requests import StepRequests, load_scripts

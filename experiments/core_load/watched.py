@@ -53,8 +53,7 @@ class WatchedServer:
 
     def waited_s(self) -> float:
         """Return how long it was ready to run and did not get its core, seconds."""
-        schedule = Path(f"/proc/{self._process.pid}/schedstat").read_text()
-        return int(schedule.split()[1]) / 1e9
+        return waited_s(self._process.pid)
 
     def peak_mb(self) -> float:
         """Return the most memory that the server has held, data and replies, MB."""
@@ -70,6 +69,11 @@ class WatchedServer:
 
     def _info(self, section: str) -> dict[str, str]:
         return parse_info(self.execute("INFO", section).decode())
+
+
+def waited_s(pid: int | str) -> float:
+    """Return how long a process was ready to run and did not get a core, seconds."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The cost of proposals in virtual time: measured CPU seconds, or given seconds."""
+"""The cost of a step in virtual time: measured CPU seconds, or given seconds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rush_opt.optimizers.base import Phase, Place, Proposal, ProposingOptimizer
 from rush_opt.optimizers.made_up import made_up_results, propose_from_made_up_results
 from rush_opt.problem.problem import Problem
 from rush_opt.search.archive import Archive
+from rush_opt.simulation.coordination import Coordination, VirtualServer
 
 __all__ = ["Costs"]
 
@@ -21,7 +22,7 @@ _REPEATS = 7
 
 
 class Costs:
-    """The cost of each proposal, in virtual seconds.
+    """The cost of each proposal, and of the coordination around it, in virtual seconds.
 
     Parameters
     ----------
@@ -30,14 +31,25 @@ class Costs:
         ``given(n_known)`` returns the seconds of a proposal for the surrogate and for the
         acquisition search while this many trials are known. Adding results then costs nothing.
         None to measure all of it.
+    coordination : Coordination or None
+        None if the requests of a step cost nothing.
+    n_followers : int
+        How many workers follow the results of all.
     """
 
     def __init__(
-        self, problem: Problem, given: Callable[[int], tuple[float, float]] | None
+        self,
+        problem: Problem,
+        given: Callable[[int], tuple[float, float]] | None,
+        coordination: Coordination | None,
+        n_followers: int,
     ) -> None:
         self._problem = problem
         self._given = given
         self._measured: dict[Phase, float] = {}
+        self._coordination = coordination
+        server_s = coordination.server_s(n_followers) if coordination is not None else 0.0
+        self._server = VirtualServer(server_s)
         self._call_s, self._row_s = (0.0, 0.0) if given else _cost_of_adding(problem)
 
     @contextmanager
@@ -54,6 +66,16 @@ class Costs:
         """Make a first proposal that costs no virtual time: it loads modules once for all."""
         if self._given is None:
             propose_from_made_up_results(optimizer, self._problem, place, _ROWS_MEASURED)
+
+    def of_step(self, now: float, n_new: int) -> float:
+        """Return the seconds of a worker's requests that begin now, while it learns of new trials.
+
+        The requests of other workers that the server has to handle before are a part of it.
+        """
+        if self._coordination is None:
+            return 0.0
+        own_s = self._coordination.step_s + self._coordination.record_s * n_new
+        return own_s + self._server.handle(now)
 
     def of_proposals(self, proposals: Sequence[Proposal], n_seen: int) -> list[dict[str, float]]:
         """Return the seconds of each proposal of the latest call, by ``<phase>_s``.

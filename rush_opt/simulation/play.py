@@ -113,10 +113,13 @@ class EachWorkerPlay:
             self._propose(worker, now, {})
 
     def _propose(self, worker: int, now: float, spent: dict[str, float]) -> None:
-        decider, n_known = self._deciders[worker], len(self._run.learn())
+        self._run.learn()
+        decider = self._deciders[worker]
+        n_known = len(decider.archive)
         choice = decider.choose(self._costs.timing)
-        (seconds,) = self._costs.of_proposals([choice.proposal], self._n_seen[worker])
-        self._n_seen[worker] = n_known
+        n_seen, self._n_seen[worker] = self._n_seen[worker], n_known
+        (seconds,) = self._costs.of_proposals([choice.proposal], n_seen)
+        seconds["coordination_s"] += self._costs.of_step(now, n_known - n_seen)
         spent = {phase: spent.get(phase, 0.0) + took for phase, took in seconds.items()}
         config, notes = choice.proposal.config, {**choice.proposal.notes, **spent}
         proposed = Proposed(str(next(self._keys)), config, notes)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.core_load.generator import LoadPlan, generate_load
+from experiments.core_load.generator import generate_load
+from experiments.core_load.plan import LoadPlan
 from experiments.core_load.replies import ReplyStream
 from experiments.core_load.report import as_markdown, draw, fit_costs, last_whole_run, summarize
 from experiments.core_load.requests import NETWORK_ID, StepRequests, load_scripts

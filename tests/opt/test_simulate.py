@@ -21,7 +21,10 @@ from rush_opt import (
     simulate,
     tune,
 )
+from rush_opt.arguments.plan import make_problem
 from rush_opt.optimizers import OPTIMIZERS
+from rush_opt.simulation.coordination import ALONE, ON_NODES, Coordination, VirtualServer
+from rush_opt.simulation.costs import Costs
 from tests.opt.objectives import bowl
 from tests.typed import present
 
@@ -324,7 +327,33 @@ def test_thousands_of_workers_can_be_simulated() -> None:
         optimizer="random", n_workers=4096, n_trials=10_000, cost=None, duration=always(1.0)
     )
     assert len(result.utilization) == 4096
-    assert result.ended_at == pytest.approx(3.0, rel=0.01)
+    # At time 0 all workers want to start, and the server handles one after another.
+    n_in_third_round = 10_000 - 2 * 4096
+    assert result.ended_at == pytest.approx(
+        3.0 + n_in_third_round * ON_NODES.server_s(0), rel=0.005
+    )
+
+
+def test_a_server_handles_the_steps_of_all_workers_one_after_another() -> None:
+    server = VirtualServer(0.5)
+    assert [server.handle(now) for now in (0.0, 0.0, 0.25, 2.0)] == [0.5, 1.0, 1.25, 0.5]
+
+
+def test_each_record_is_read_once_by_each_host_or_by_each_worker() -> None:
+    assert ON_NODES.server_s(0) == ON_NODES.server_step_s
+    for_129 = ON_NODES.server_step_s + 2 * ON_NODES.server_record_s
+    assert ON_NODES.server_s(129) == pytest.approx(for_129)
+    for_alone = ALONE.server_step_s + 129 * ALONE.server_record_s
+    assert ALONE.server_s(129) == pytest.approx(for_alone)
+
+
+def test_a_step_costs_requests_and_the_reading_of_new_records() -> None:
+    problem = make_problem(SPACE, "value", "minimize", 1)
+    coordination = Coordination(0.25, 0.125, 1.0, 0.5, workers_per_reader=2)
+    measured = Costs(problem, None, coordination, 4)
+    assert measured.of_step(0.0, 2) == 0.5 + 2.0
+    assert measured.of_step(1.0, 0) == 0.25 + 3.0
+    assert Costs(problem, free, None, 4).of_step(0.0, 2) == 0.0
 
 
 # -- objectives ------------------------------------------------------------------------------------
