@@ -176,6 +176,7 @@ def _node(given: argparse.Namespace) -> int:
         run_reader(
             url,
             given.network_id,
+            forked.node_id,
             forked.shared,
             heartbeat,
             forked.channel.fileno(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import secrets
 import select
 import socket
 import time
@@ -34,10 +35,13 @@ class ForkedReader(NamedTuple):
     channel : socket
         From it come the names and process numbers of the workers; to it go the names of those that
         were removed.
+    node_id : str
+        The same for each reader of a node.
     """
 
     shared: SharedLogs
     channel: socket.socket
+    node_id: str
 
     def report_removed(self, worker_id: str) -> None:
         """Tell the forking process that the process of a worker should end."""
@@ -59,6 +63,7 @@ class NodeReader:
     def __init__(
         self, children: ForkedChildren, shared: SharedLogs | None, *, sends_heartbeats: bool
     ) -> None:
+        self._node_id = f"node-{secrets.token_hex(4)}"
         self._children = children
         self._shared = shared
         self._sends_heartbeats = sends_heartbeats
@@ -127,7 +132,7 @@ class NodeReader:
         self._children.keep_closed.add(ours)
         try:
             if self._children.fork(_NAME):
-                return ForkedReader(shared, others)
+                return ForkedReader(shared, others, self._node_id)
         except OSError:
             self.close()
         else:

@@ -33,6 +33,7 @@ READER_NAME = "rush-reader"  # at most 15 characters
 def run_reader(
     url: str,
     network_id: str,
+    node_id: str,
     shared: SharedLogs,
     heartbeat: Heartbeat | None,
     names: int,
@@ -43,6 +44,8 @@ def run_reader(
     Parameters
     ----------
     url, network_id : str
+    node_id : str
+        The name under which it writes what the host uses: the same after a replacement.
     shared : SharedLogs
         Where the logs are put as soon as a worker wants them, and there is another worker.
     heartbeat : Heartbeat or None
@@ -56,10 +59,10 @@ def run_reader(
     """
     _name_process()
     keys = NetworkKeys(network_id)
-    client_id = f"node-{secrets.token_hex(4)}"
+    client_id = f"reader-{secrets.token_hex(4)}"
     follower: threading.Thread | None = None
     meter = UsageMeter(shared)
-    sender = _HeartbeatSender(url, keys, client_id, heartbeat, meter, on_removed)
+    sender = _HeartbeatSender(url, keys, node_id, heartbeat, meter, on_removed)
     lines = _LastLine(names)
     while lines.wait(sender.left_s()):
         names_and_pids = [word.split("/") for word in lines.last.split()]
@@ -71,7 +74,7 @@ def run_reader(
             follower.start()
     connection = Connection(url, timeout_s=1.0)
     with contextlib.suppress(RushError):  # what it leaves is dropped when the network changes
-        connection.execute(pack((b"HDEL", keys.hosts, client_id)))
+        connection.execute(pack((b"HDEL", keys.hosts, node_id)))
         remove_client(connection, keys, client_id)
     connection.close()
 

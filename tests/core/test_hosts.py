@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import time
 
@@ -23,6 +21,7 @@ from rush_core import (
 from rush_core.connection.connection import Connection, pack
 from rush_core.keys import NetworkKeys
 from tests.core.processes import evaluating, wait_for_running_tasks
+from tests.core.test_nodes import reader_of
 from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
@@ -94,7 +93,15 @@ def test_a_node_that_is_killed_is_silent_and_its_record_goes_with_a_reset(
     node = psutil.Process(pids[-1]).parent()
     assert node is not None
     wait_until(lambda: bool(network.fetch_hosts()), PATIENCE_S)
-    os.kill(node.pid, signal.SIGKILL)
+    first = only_host(network)
+    reader = reader_of(network)
+    reader.kill()  # it is replaced, and the new one writes the same record
+    wait_until(lambda: reader_of(network).pid != reader.pid, PATIENCE_S)
+    began = time.monotonic()
+    wait_until(lambda: only_host(network).age_s < time.monotonic() - began, PATIENCE_S)
+    assert only_host(network).node_id == first.node_id
+    reader_of(network).suspend()  # else it might see the end of the node, and remove the record
+    node.kill()
     wait_until(lambda: only_host(network).is_silent, PATIENCE_S)
     assert "; silent for " in host_lines([], network.fetch_hosts())[0]
     network.reset()

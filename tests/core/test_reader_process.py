@@ -53,7 +53,15 @@ class Reader:
             os.close(keep)
             report = self._removed_writer.send
             network = self._network
-            run_reader(network.url, network.network_id, self._logs, self._heartbeat, names, report)
+            run_reader(
+                network.url,
+                network.network_id,
+                "node",
+                self._logs,
+                self._heartbeat,
+                names,
+                report,
+            )
 
         self.process = FORK.Process(target=run, daemon=True)
         self.process.start()
