@@ -30,6 +30,7 @@ from rush_core.existing import (
     remove_network,
 )
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.hosts import HostInfo
 from rush_core.kernel.report import Report
 from rush_core.kernel.table import EndedTasks, TaskTable
 from rush_core.kernel.task import Task, TaskCounts, TaskState
@@ -51,6 +52,7 @@ if _TYPE_CHECKING:
         add_server_options,
         print_json,
     )
+    from rush_core.commands.hosts import host_lines
     from rush_core.commands.networks import status_lines, status_values
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "EndedTasks",
     "ExistingNetwork",
     "Heartbeat",
+    "HostInfo",
     "LogRecord",
     "LoopError",
     "LoopFailedError",
@@ -89,6 +92,7 @@ __all__ = [
     "core_command_line",
     "describe_exit",
     "duration_text",
+    "host_lines",
     "list_networks",
     "local_time",
     "open_existing",
@@ -110,6 +114,7 @@ _LAZY = {
     "add_network_options": "rush_core.commands.command_line",
     "add_server_options": "rush_core.commands.command_line",
     "print_json": "rush_core.commands.command_line",
+    "host_lines": "rush_core.commands.hosts",
     "status_lines": "rush_core.commands.networks",
     "status_values": "rush_core.commands.networks",
     "core_command_line": "rush_core.cli",

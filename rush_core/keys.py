@@ -33,7 +33,7 @@ def check_identifier(what: str, value: str) -> str:
 
 _TYPES = {
     **dict.fromkeys(("queued", "finished", "failed", "reports", "wake"), "list"),
-    **dict.fromkeys(("running", "clients", "workers", "loops", "notes"), "hash"),
+    **dict.fromkeys(("running", "clients", "workers", "hosts", "loops", "notes"), "hash"),
     **dict.fromkeys(("started", "stop", "alive", "about", "format"), "string"),
     **dict.fromkeys(("waiting", "unwanted", "unique"), "set"),
     "idle": "zset",
@@ -85,6 +85,7 @@ class NetworkKeys:
     # Clients and workers.
     clients: bytes = field(init=False)  # hash: client id -> epoch, with an "s" if asked to stop
     workers: bytes = field(init=False)  # hash: worker_id -> record of the worker
+    hosts: bytes = field(init=False)  # hash: node id -> record of its host
     stop: bytes = field(init=False)  # string: if it exists, workers are asked to stop as they join
     unwanted: bytes = field(init=False)  # set of the ids of workers that may not join
     idle: bytes = field(init=False)  # sorted set: worker that waits for a queued task -> its limit

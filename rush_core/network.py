@@ -26,6 +26,7 @@ from rush_core.kernel.description import (
 )
 from rush_core.kernel.format import check_format
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.hosts import HostInfo, fetch_hosts
 from rush_core.kernel.presence import is_there
 from rush_core.kernel.reader import TaskReader
 from rush_core.kernel.report import Report
@@ -511,6 +512,15 @@ class Network:
     def fetch_workers(self) -> list[WorkerInfo]:
         """Fetch all workers that ever joined, in the order of joining; one round trip."""
         return fetch_workers(self._connection, self._keys)
+
+    def fetch_hosts(self) -> list[HostInfo]:
+        """Fetch what the nodes of this network wrote about their hosts; one round trip.
+
+        A node looks after the workers that were forked on one host. It writes with each heartbeat,
+        so workers without heartbeats and those that executors run have no node here. What a node
+        wrote that has died stays until `reset`; its `is_silent` is True.
+        """
+        return fetch_hosts(self._connection, self._keys)
 
     def stop_workers(self, worker_ids: Sequence[str] | None = None, *, kill: bool = False) -> None:
         """Stop workers (default: all, also those that join later; see `allow_workers`).

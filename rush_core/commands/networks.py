@@ -17,6 +17,7 @@ from rush_core.commands.command_line import (
     add_server_options,
     print_json,
 )
+from rush_core.commands.hosts import host_lines
 from rush_core.errors import RushError
 from rush_core.existing import list_networks, open_existing, remove_network
 from rush_core.kernel.workers import WorkerInfo
@@ -81,16 +82,21 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def status_values(network: Network) -> dict[str, Any]:
-    """Return counts of tasks and all workers of a network for JSON; two round trips."""
+    """Return counts of tasks, all workers and hosts of a network for JSON; three round trips."""
     workers = [msgspec.to_builtins(worker) for worker in network.fetch_workers()]
-    return {"tasks": network.count_tasks()._asdict(), "workers": workers}
+    hosts = [msgspec.to_builtins(info) for info in network.fetch_hosts()]
+    return {"tasks": network.count_tasks()._asdict(), "workers": workers, "hosts": hosts}
 
 
 def status_lines(network: Network) -> list[str]:
-    """Return counts of tasks, and a line for each worker of a network; two round trips."""
+    """Return counts of tasks, then a line for each host and each worker; three round trips."""
     counts = network.count_tasks()._asdict()
-    workers = [_worker_line(worker) for worker in network.fetch_workers()]
-    return ["  ".join(f"{name} {n}" for name, n in counts.items()), *workers]
+    workers = network.fetch_workers()
+    return [
+        "  ".join(f"{name} {n}" for name, n in counts.items()),
+        *host_lines(workers, network.fetch_hosts()),
+        *map(_worker_line, workers),
+    ]
 
 
 def _worker_line(worker: WorkerInfo) -> str:

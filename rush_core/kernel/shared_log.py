@@ -225,6 +225,11 @@ class SharedLogs:
         """State when the server was last read, by the monotonic clock, in nanoseconds."""
         self.board[_READ_AT] = read_at_ns
 
+    def read_age_s(self) -> float | None:
+        """Return how long ago the server was read, seconds; None if the logs are not read."""
+        read_at = self.board[_READ_AT]
+        return (time.monotonic_ns() - read_at) / 1e9 if read_at else None
+
     @property
     def is_closed(self) -> bool:
         """Whether nobody may use the logs any more."""

@@ -147,6 +147,11 @@ class ForkedChildren:
         children = self._children.values()
         return [child.name for child in children if child.name and child.status is None]
 
+    def pids(self) -> dict[str, int]:
+        """Return the process number of each child in `names`."""
+        children = self._children.items()
+        return {c.name: pid for pid, c in children if c.name and c.status is None}
+
     def take_changes(self) -> dict[str, int]:
         """Take in what has happened to the children; do what is due.
 

@@ -32,7 +32,8 @@ class ForkedReader(NamedTuple):
     ----------
     shared : SharedLogs
     channel : socket
-        From it come the names of the workers; to it go the names of those that were removed.
+        From it come the names and process numbers of the workers; to it go the names of those that
+        were removed.
     """
 
     shared: SharedLogs
@@ -143,12 +144,12 @@ class NodeReader:
 
     def _send_names(self, channel: socket.socket) -> None:
         """Tell the reader for which workers it reads and sends heartbeats, if this has changed."""
-        names = self._children.names()
-        if names == self._named:
+        named = [f"{name}/{pid}" for name, pid in self._children.pids().items()]
+        if named == self._named:
             return
-        self._named = names
+        self._named = named
         try:
-            channel.sendall(" ".join(names).encode() + b"\n")
+            channel.sendall(" ".join(named).encode() + b"\n")
         except ConnectionError:
             pass  # it has ended, which is noticed
         except BlockingIOError:  # it hangs, and half a line may have been sent

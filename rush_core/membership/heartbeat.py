@@ -23,8 +23,24 @@ from rush_core.keys import NetworkKeys
 __all__ = ["HeartbeatThread", "beat", "send_heartbeats"]
 
 
-def beat(connection: Connection, keys: NetworkKeys, worker_ids: Iterable[str]) -> dict[str, str]:
+def beat(
+    connection: Connection,
+    keys: NetworkKeys,
+    worker_ids: Iterable[str],
+    node_id: str = "",
+    host: bytes = b"",
+) -> dict[str, str]:
     """Send one heartbeat of each of some workers; one round trip.
+
+    Parameters
+    ----------
+    connection : Connection
+    keys : NetworkKeys
+    worker_ids : iterable of str
+    node_id : str
+        The node that looks after the workers; empty if there is none.
+    host : bytes
+        What the node writes about its host, see `rush_core.kernel.hosts.host_record`.
 
     Returns
     -------
@@ -38,7 +54,8 @@ def beat(connection: Connection, keys: NetworkKeys, worker_ids: Iterable[str]) -
         If the server cannot be reached, or refuses the script.
     """
     names = [worker_id.encode() for worker_id in worker_ids]
-    out = [text.decode() for text in Script("beat", keys).run(connection, *names)]
+    reply = Script("beat", keys).run(connection, node_id.encode(), host, *names)
+    out = [text.decode() for text in reply]
     return dict(zip(out[::2], out[1::2], strict=True))
 
 

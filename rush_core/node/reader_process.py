@@ -14,14 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from rush_core.connection.connection import Connection
+from rush_core.connection.connection import Connection, pack
 from rush_core.errors import RushError
 from rush_core.kernel.heartbeat import Heartbeat
+from rush_core.kernel.hosts import host_record
 from rush_core.kernel.shared_log import SharedLogs
 from rush_core.keys import NetworkKeys
 from rush_core.membership.clients import remove_client
 from rush_core.membership.heartbeat import beat
 from rush_core.node.log_follower import LogFollower
+from rush_core.node.usage import UsageMeter
 
 __all__ = ["READER_NAME", "run_reader"]
 
@@ -46,8 +48,8 @@ def run_reader(
     heartbeat : Heartbeat or None
         None if nobody watches for heartbeats.
     names : int
-        The descriptor of a pipe. Each line that comes has the ids of all workers from then on, with
-        spaces between them.
+        The descriptor of a pipe. Each line that comes has ``ID/PID`` of all workers from then on,
+        with spaces between them.
     on_removed : callable
         Called as ``on_removed(worker_id)`` when somebody has killed a worker in the network, or
         has reset the network: the process of the worker should end.
@@ -56,17 +58,20 @@ def run_reader(
     keys = NetworkKeys(network_id)
     client_id = f"node-{secrets.token_hex(4)}"
     follower: threading.Thread | None = None
-    sender = _HeartbeatSender(url, keys, heartbeat, on_removed)
+    meter = UsageMeter(shared)
+    sender = _HeartbeatSender(url, keys, client_id, heartbeat, meter, on_removed)
     lines = _LastLine(names)
     while lines.wait(sender.left_s()):
-        sender.worker_ids = lines.last.split()
+        names_and_pids = [word.split("/") for word in lines.last.split()]
+        sender.workers = {name: int(pid) for name, pid in names_and_pids}
         sender.send_if_due()
-        if follower is None and len(sender.worker_ids) > 1:
+        if follower is None and len(sender.workers) > 1:
             arguments = (url, keys, client_id, shared)
             follower = threading.Thread(target=_follow, args=arguments, daemon=True)
             follower.start()
     connection = Connection(url, timeout_s=1.0)
     with contextlib.suppress(RushError):  # what it leaves is dropped when the network changes
+        connection.execute(pack((b"HDEL", keys.hosts, client_id)))
         remove_client(connection, keys, client_id)
     connection.close()
 
@@ -127,21 +132,28 @@ class _HeartbeatSender:
     ----------
     url : str
     keys : NetworkKeys
+    node_id : str
     heartbeat : Heartbeat or None
+    meter : UsageMeter
     on_removed : callable
 
     Attributes
     ----------
-    worker_ids : list of str
+    workers : dict of str to int
+        The process number of each worker.
     """
 
     def __init__(
         self,
         url: str,
         keys: NetworkKeys,
+        node_id: str,
         heartbeat: Heartbeat | None,
+        meter: UsageMeter,
         on_removed: Callable[[str], object],
     ) -> None:
+        self._node_id = node_id
+        self._meter = meter
         self._period_s = None if heartbeat is None else heartbeat.period_s
         self._connection = Connection(url, timeout_s=max(self._period_s or 0.0, 1.0))
         self._keys = keys
@@ -149,7 +161,7 @@ class _HeartbeatSender:
         self._next_at = time.monotonic()
         self._have_joined: set[str] = set()
         self._reported: set[str] = set()
-        self.worker_ids: list[str] = []
+        self.workers: dict[str, int] = {}
 
     def left_s(self) -> float | None:
         """Return the seconds until the next heartbeat; None if none is sent."""
@@ -158,18 +170,23 @@ class _HeartbeatSender:
         return max(self._next_at - time.monotonic(), 0.0)
 
     def send_if_due(self) -> None:
-        """Send a heartbeat of each worker if it is time; find those that were removed."""
+        """Send a heartbeat of each worker if it is time; find those that were removed.
+
+        What the host uses goes along in the same round trip.
+        """
         now = time.monotonic()
         if self._period_s is None or now < self._next_at:
             return
         self._next_at = now + self._period_s
-        if not self.worker_ids:
+        if not self.workers:
             return
+        usage = self._meter.measure(self.workers.values())
+        host = host_record(len(self.workers), usage, self._period_s)
         try:
-            out = beat(self._connection, self._keys, self.worker_ids)
+            out = beat(self._connection, self._keys, self.workers, self._node_id, host)
         except RushError:
             return  # the next heartbeat is the next try
-        self._have_joined.update(set(self.worker_ids) - set(out))
+        self._have_joined.update(set(self.workers) - set(out))
         for worker_id, state in out.items():
             # A lost worker may come back, and one that has left ends by itself.
             is_removed = state == "killed" or (not state and worker_id in self._have_joined)

@@ -1,6 +1,6 @@
 -- Delete all tasks of a network, their reports, description and notes; if asked to, also workers, clients, loops and the format.
 -- KEYS: clients, workers, started, stop, loops, queued, running, finished, failed, idle, waiting, log, reports, unique,
---       about, notes, format
+--       about, notes, format, hosts
 -- ARGV: wake prefix, heartbeat prefix, '1' to delete workers, clients, loops and the format as well
 -- Returns: nothing. Clients that go on learn at their next command that they are out; those that wait are woken.
 -- The memory of large keys is freed by another thread of the server (UNLINK): DEL would hold the server meanwhile.
@@ -12,5 +12,5 @@ local waiting = {redis.pcall('ZRANGE', KEYS[10], 0, -1), redis.pcall('SMEMBERS',
 for _, client in ipairs(redis.pcall('HKEYS', KEYS[1])) do
   redis.call('UNLINK', ARGV[1] .. client, ARGV[2] .. client)
 end
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[10], KEYS[11], KEYS[12], KEYS[17])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[10], KEYS[11], KEYS[12], KEYS[17], KEYS[18])
 for _, clients in ipairs(waiting) do wake(clients, ARGV[1]) end

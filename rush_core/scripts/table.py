@@ -83,7 +83,7 @@ TABLE = {
     "register_worker": _declare(
         "register_worker", "clients workers stop waiting unwanted alive", "wakes"
     ),
-    "beat": _declare("beat", "clients workers", "alives"),
+    "beat": _declare("beat", "clients workers hosts", "alives"),
     "request_stop": _declare("request_stop", "clients workers stop idle waiting", "wakes"),
     "remove_worker": _declare("remove_worker", _REMOVAL_KEYS, "wakes"),
     "remove_silent_worker": _declare("remove_silent_worker", _REMOVAL_KEYS, "wakes"),
@@ -100,7 +100,7 @@ TABLE = {
     "reset_network": _declare(
         "reset_network",
         "clients workers started stop loops queued running finished failed idle waiting log "
-        "reports unique about notes format",
+        "reports unique about notes format hosts",
         "wakes alives",
     ),
 }

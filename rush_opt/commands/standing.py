@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
-from rush_core import WorkerInfo, duration_text, local_time, printable
+from rush_core import HostInfo, WorkerInfo, duration_text, host_lines, local_time, printable
 from rush_opt.results.stored import StoredRun
 from rush_opt.results.summary import best_trials, params_lines
 from rush_opt.results.trials import FrozenTrial
@@ -34,10 +34,13 @@ class Standing:
     run : StoredRun
     is_stored : bool
         Whether no program uses the network; see `rush_core.ExistingNetwork`.
+    hosts : sequence of HostInfo
+        What the nodes of the network wrote about their hosts.
     """
 
     run: StoredRun
     is_stored: bool
+    hosts: Sequence[HostInfo] = ()
 
     @property
     def active(self) -> list[WorkerInfo]:
@@ -188,6 +191,11 @@ class Standing:
         ended = Counter(w.state.value for w in self.run.record.workers if w.ended_at is not None)
         parts = [where or "none active", *(f"{n} {state}" for state, n in ended.items())]
         yield _named("workers", ", ".join(parts))
+        if active:
+            known = {info.host for info in self.hosts}
+            described = [worker for worker in self.run.record.workers if worker.host in known]
+            for line in host_lines(described, self.hosts)[:_MOST_LISTED]:
+                yield _named("host", line)
         for worker in active[:_MOST_LISTED]:
             doing = " ".join(worker.task_keys) or "between trials"
             yield f"  {worker.number:4}  {printable(worker.worker_id):12}  {printable(doing)}"

@@ -103,7 +103,7 @@ def _status(given: argparse.Namespace) -> int:
         reader, screen = RunReader(found.network), _Screen()
         is_search = has_search(found.network)
         while True:
-            standing = Standing(reader.fetch(), found.is_stored) if is_search else None
+            standing = _standing(found, reader) if is_search else None
             if given.json:
                 values = {} if standing is None else standing.to_plain()
                 print_json(to_plain(values | status_values(found.network)))
@@ -113,6 +113,10 @@ def _status(given: argparse.Namespace) -> int:
             if given.watch is None or (standing is not None and standing.is_over):
                 return 0
             time.sleep(given.watch)
+
+
+def _standing(found: ExistingNetwork, reader: RunReader) -> Standing:
+    return Standing(reader.fetch(), found.is_stored, found.network.fetch_hosts())
 
 
 class _Screen:

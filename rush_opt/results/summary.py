@@ -90,10 +90,12 @@ def end_text(record: RunRecord) -> str:
 
 
 def time_text(record: RunRecord) -> str:
-    """Return how long the run took, and with how many workers."""
+    """Return how long the run took, with how many workers, and on how many hosts if several."""
     took = duration_text(record.ended_at - record.started_at)
     workers = "worker" if len(record.workers) == 1 else "workers"
-    return f"{took} with {len(record.workers)} {workers}"
+    hosts = {worker.host for worker in record.workers}
+    where = f" on {len(hosts)} hosts" if len(hosts) > 1 else ""
+    return f"{took} with {len(record.workers)} {workers}{where}"
 
 
 def one_line(record: RunRecord) -> str:

@@ -39,9 +39,10 @@ def test_status_counts_tasks_and_lists_workers(
     key = worker.start_task({"x": 4})
     run = rush("status", network.network_id)
     assert (run.returncode, run.stderr) == (0, "")
-    counts, line = run.stdout.splitlines()
+    counts, host, line = run.stdout.splitlines()
     assert counts.split() == ["queued", "2", "running", "1", "finished", "1", "failed", "0"]
     (info,) = network.fetch_workers()
+    assert host == f"{info.host}: 1 running"
     assert line.split() == ["0", worker.worker_id, "running", f"{info.host}:{info.pid}", key]
 
 
@@ -59,6 +60,7 @@ def test_status_can_be_json(
     assert (row["worker_id"], row["number"], row["state"]) == (worker.worker_id, 0, "stopped")
     assert row["heartbeat_s"] == 15.0
     assert row["task_keys"] == []
+    assert status["hosts"] == []
 
 
 def test_status_is_printed_again_and_again_when_watched(
@@ -221,7 +223,7 @@ def test_status_of_forged_hosts_is_one_line_without_control_characters(
     monkeypatch.setattr(socket, "gethostname", lambda: forged)
     worker = join()
     printed = rush("status", network.network_id, "--url", server.url).stdout
-    assert len(printed.splitlines()) == 2
+    assert len(printed.splitlines()) == 3
     assert printed.replace("\n", "").isprintable()
     assert r"\x1b[2Jnode\n   9 intruder     running\u202e\x9b31m:" in printed
     as_json = json.loads(rush("status", network.network_id, "--json", "--url", server.url).stdout)

@@ -102,6 +102,7 @@ class Spoiled:
             "describe": lambda: network.describe({"space": "x"}),
             "push_note": lambda: network.push_note("run", {"x": 1}),
             "fetch_notes": network.fetch_notes,
+            "fetch_hosts": network.fetch_hosts,
             "leave": self.other.close,
         }
 
@@ -201,6 +202,7 @@ READERS = {
     "clients": {"fetch_workers", "start", "claim", "finish", "push", "should_stop", "register"},
     "workers": {"fetch_workers", "detect_lost_workers", "wait", "register", "leave"},
     "started": {"start", "claim", "check_network", "leave"},
+    "hosts": {"fetch_hosts"},
     "stop": set(),
     "unwanted": {"register"},
     "unique": {"start unique"},

@@ -212,7 +212,7 @@ def test_a_worker_killed_in_the_middle_of_a_beat_is_lost(
 ) -> None:
     connection, keys = Connection(server.url), NetworkKeys(network.network_id)
     # The server has the script from now on.
-    assert Script("beat", keys).run(connection, b"nobody") == [b"nobody", b""]
+    assert Script("beat", keys).run(connection, b"", b"", b"nobody") == [b"nobody", b""]
     with BreakingProxy(server.url) as proxy, Network(network.network_id, proxy.url) as far:
         launch(far.worker_command(stopping_at, args=("started",), heartbeat=beat))
         pid = points.wait_for("started")

@@ -62,7 +62,8 @@ class Reader:
 
     def name(self, *worker_ids: str) -> None:
         """Tell the process which workers there are."""
-        os.write(self._names, " ".join(worker_ids).encode() + b"\n")
+        named = [f"{worker_id}/{os.getpid()}" for worker_id in worker_ids]
+        os.write(self._names, " ".join(named).encode() + b"\n")
 
     def removed(self) -> list[str]:
         """Return the workers that the process has reported since the last call."""
@@ -136,7 +137,7 @@ def test_nothing_is_read_before_a_worker_wants_it(
 ) -> None:
     network.push_finished_tasks([{"x": 1}], [{"y": 1}])
     reader = follow(QUICK)
-    reader.name("nobody", "no other")
+    reader.name("nobody", "no-other")
     connection, alive = Connection(network.url), NetworkKeys(network.network_id).alive("nobody")
     assert connection.execute(pack((b"EXISTS", alive))) == 0
     assert logs.finished.end == 0

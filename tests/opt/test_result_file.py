@@ -297,7 +297,7 @@ def test_the_known_trials_give_the_same_proposals_again() -> None:
     assert space is not None
     problem = Problem(space, (Goal("loss"),), result.seed)
     decider, n_told = Decider(ADBO(), problem, Place(0, 0, 1)), 0
-    costs = Costs(problem, lambda n_known: (0.0, 0.0))
+    costs = Costs(problem, lambda n_known: (0.0, 0.0), coordination=None, n_followers=1)
     for trial in result.frozen_trials:
         if "n_known" not in trial.notes:
             continue
