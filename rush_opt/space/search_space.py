@@ -408,7 +408,7 @@ def _named_parameters(
     for name, value in pairs:
         is_plain = isinstance(value, str | int | float | bool | None | np.generic)
         parameter: Any = Constant(value) if is_plain else value
-        if isinstance(value, list | tuple):
+        if isinstance(value, list):  # a tuple may be meant as a range, so it is refused
             parameter = Categorical(value)
         if not isinstance(name, str):
             raise TypeError(f"a parameter's name needs to be a string, got {name!r}; quote it")

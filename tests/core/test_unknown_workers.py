@@ -47,6 +47,7 @@ def test_killing_a_process_that_has_not_joined_yet_is_none(network: Network) -> 
 
 
 def test_the_command_line_names_unknown_workers(network: Network) -> None:
+    network.push_tasks([{"x": 1}])  # a network without anything does not exist
     command = [sys.executable, "-m", "rush_core", "stop", network.network_id, "w1"]
     done = subprocess.run([*command, "--url", network.url], stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0

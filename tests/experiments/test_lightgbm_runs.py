@@ -111,8 +111,9 @@ def test_an_interrupted_run_leaves_no_file(
     )
 
     def has_worker() -> bool:
-        children = psutil.Process(process.pid).children()
-        return any({"rush_core", "worker"} <= set(child.cmdline()) for child in children)
+        children = psutil.Process(process.pid).children(recursive=True)
+        forked = [child for child in children if {"rush_core", "node"} <= set(child.cmdline())]
+        return len(forked) > 2  # a supervisor, the process that forks, and what it has forked
 
     wait_until(has_worker, 60.0)
     process.send_signal(signal.SIGINT)

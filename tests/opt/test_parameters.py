@@ -85,7 +85,7 @@ from tests.typed import unchecked
         (lambda: Categorical([math.nan]), ValueError, "NaN"),
         (lambda: Space({}), ValueError, "at least one parameter"),
         (lambda: Space(unchecked({1: Boolean()})), TypeError, "a string, got 1"),
-        (lambda: Space({"x": [3]}), TypeError, "parameter 'x' needs to be a Float"),
+        (lambda: Space({"x": {3}}), TypeError, "parameter 'x' needs to be a Float"),
         (lambda: Space({"x": Float}), TypeError, "parameter 'x' needs to be a Float"),
         (
             lambda: Space([("x", Boolean()), ("x", Float(0, 1))]),

@@ -4,13 +4,14 @@ import json
 import os
 import pty
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from rush_core import Network
+from rush_core import EmbeddedServer, Network, serve
 from rush_opt import Boolean, Float, Space, TuneResult, tune
 from rush_opt.cli import main
 from rush_opt.results.run_note import RUN_NOTE, RunNote
@@ -19,6 +20,13 @@ from tests.fixture_types import Join
 from tests.opt import objectives
 
 HOSTILE = "\x1b[2Jname\n\u202e"
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedServer]:
+    """A server without networks of other tests, which `rush list` would show as well."""
+    with serve() as server:
+        yield server
 
 
 @pytest.fixture

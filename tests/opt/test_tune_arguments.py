@@ -65,7 +65,7 @@ def with_lock() -> Callable[..., Any]:
             objective=lambda x, y, z: 0.0,
         ),
         refused(TypeError, "'data'", "functools.partial", objective=lambda config, *, data: 0.0),
-        refused(LoopError, "lock", "inside the function", objective=with_lock()),
+        refused(LoopError, "lock", "make it inside the objective", objective=with_lock()),
         refused(ValueError, "at least one parameter", "got none", space={}),
         refused(TypeError, "space must be a mapping", "Float, Integer", "NoneType", space=None),
         refused(TypeError, "space must be a mapping", "'x' (str)", space="x"),
