@@ -121,7 +121,7 @@ def write_all_in_child() -> None:
     """Write to all that the child has inherited."""
 
     def write() -> None:
-        for descriptor in range(3, 64):
+        for descriptor in range(3, 4096):
             with contextlib.suppress(OSError):
                 os.write(descriptor, b"from a child\n")
 

@@ -31,7 +31,7 @@ LIMITED_MEMORY = Limits(timeout_s=None, memory_bytes=10**9)
 def connections() -> list[int]:
     """Return the sockets that the objective's process has inherited."""
     found = []
-    for descriptor in range(3, 64):
+    for descriptor in range(3, 4096):  # it has the number that it had in the parent
         try:
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 found.append(descriptor)
@@ -102,7 +102,7 @@ def write_all_the_time(config: dict[str, Any]) -> float:
 
 
 def close_all(config: dict[str, Any]) -> float:
-    os.closerange(3, 64)
+    os.closerange(3, 4096)
     return 0.5
 
 

@@ -122,7 +122,7 @@ def test_a_constraint_that_reads_an_unknown_parameter_is_named() -> None:
 # -- what is taken as it is meant ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("choices", [[1, 2, 3], ("a", "b"), [True, None]])
+@pytest.mark.parametrize("choices", [[1, 2, 3], ["a", "b"], [True, None]])
 def test_a_list_is_a_choice(choices: Any) -> None:
     assert Space({"x": choices}).parameters == (Categorical(list(choices)),)
 
