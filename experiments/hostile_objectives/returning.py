@@ -103,7 +103,7 @@ def array(value: object) -> Any:
 
 
 def unawaited() -> Any:
-    """Return a coroutine that nobody awaits, and that says nothing of it."""
+    """Return a coroutine that is never awaited, and that causes no warning."""
     made = coroutine()
     made.close()
     return made

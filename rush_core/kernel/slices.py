@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 __all__ = ["LARGEST_BATCH_BYTES", "SLICE", "batches"]
 
-# How many records one command reads, moves or adds. It takes the server 0.1 ms to read so many of a
-# usual size, and about 2 ms to move them. With 5,000, a busy system stopped the server in the
-# middle, for tens of milliseconds. With a smaller number, the round trips take most of the time.
+# How many records one command reads, moves or adds. For records of the usual size, the server needs
+# 0.1 ms to read this many, and about 2 ms to move them. With 5,000, a busy system stopped the
+# server in the middle, for tens of milliseconds. With a smaller number, the round trips take most
+# of the time.
 SLICE = 2_000
 
 # How many bytes of records one command adds.

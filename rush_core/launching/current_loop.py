@@ -1,7 +1,7 @@
 """The loop of a worker that is started without the digest of one: the one that was shipped last.
 
-Which one that is stands in the server. So whoever can write to the server chooses what such a
-worker runs, unless loops are signed.
+The server stores which loop is the last one. So a person who can write to the server chooses what
+such a worker runs, unless loops are signed.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def find_sources(objective: object) -> tuple[CodeSource, ...]:
 def code_digest(objective: object) -> str | None:
     """Return a digest of an objective's own code; None if it has none that can be seen.
 
-    It is the same in every process with the same version of Python, and says nothing of functions
-    that the objective calls, or of values that it closes over.
+    It is the same in every process with the same version of Python, and does not depend on the
+    functions that the objective calls, or on the values that it closes over.
     """
     parts = [code for code, _ in _parts(objective)]
     if not parts:

@@ -79,7 +79,7 @@ def test_a_nameless_network_is_gone_with_its_server(tmp_path: Path) -> None:
 
 
 def test_a_pickle_contains_the_password(loopback_server: LoopbackServer, network_id: str) -> None:
-    """SECURITY.md says so: whoever can read the pickle can use the server."""
+    """As SECURITY.md states, a person who can read the pickle can use the server."""
     with Network(network_id, loopback_server.url) as network:
         assert QUOTED_PASSWORD.encode() in pickle.dumps(network)
         assert PASSWORD not in repr(network)
